@@ -1,0 +1,42 @@
+# One command each; every target makes .venv and installs what it needs on a fresh machine.
+PYTHON ?= python3
+VENV   ?= .venv
+BIN    := $(VENV)/bin
+# Real files: the environment is rebuilt when pyproject.toml changes.
+RUN_READY  := $(VENV)/.installed
+TEST_READY := $(VENV)/.installed-test
+
+.PHONY: quickstart test check format wheel clean
+
+quickstart: $(RUN_READY)
+	$(BIN)/python -m rlfr_mm.train --config configs/rl/quickstart.yaml --overwrite
+
+test: $(TEST_READY)
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist worksteal
+
+check: $(TEST_READY)
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy -p rlfr_mm
+
+format: $(TEST_READY)
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+wheel: $(TEST_READY)
+	rm -rf dist && $(BIN)/python -m build --wheel --outdir dist .
+
+clean:
+	rm -rf build dist *.egg-info .pytest_cache .ruff_cache .mypy_cache
+
+$(BIN)/python:
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --upgrade pip
+
+$(RUN_READY): $(BIN)/python pyproject.toml
+	$(BIN)/python -m pip install --quiet -e .
+	touch $@
+
+$(TEST_READY): $(BIN)/python pyproject.toml
+	$(BIN)/python -m pip install --quiet -e ".[test]"
+	touch $@ $(RUN_READY)

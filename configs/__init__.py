@@ -1,0 +1,1 @@
+"""YAML files: one experiment each, listing only what differs from the defaults."""

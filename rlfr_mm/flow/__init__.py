@@ -1,0 +1,1 @@
+"""The flow field: path, velocity network, losses and the online update."""
