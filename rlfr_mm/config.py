@@ -1,0 +1,356 @@
+"""Every setting of a run: one dataclass field = default + help + check. Defaults are the paper's (arXiv 2510.10201).
+
+A YAML file has one section per dataclass (`SECTIONS`) and lists only what differs. `load_config` turns it into
+instances and reports an unknown key or a wrong type in one line. This module loads no torch, so that `--help` is quick;
+`RLFRConfig`, which extends TRL's `GRPOConfig`, is made on first use.
+"""
+
+import difflib
+import typing
+from dataclasses import MISSING, asdict, dataclass, field, fields, is_dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import yaml
+from pydantic import ConfigDict, TypeAdapter, ValidationError
+
+QUICKSTART = "quickstart"  # as a policy or a dataset: the embedded default of rlfr_mm.quickstart
+
+
+def _option(default: Any = MISSING, *, help: str, make: Any = MISSING) -> Any:
+    """A dataclass field with its help text; `make` builds a default that must not be shared."""
+    if make is not MISSING:
+        return field(default_factory=make, metadata={"help": help})
+    return field(default=default, metadata={"help": help})
+
+
+def _check(ok: bool, given: str, wanted: str) -> None:
+    if not ok:
+        raise ValueError(f"{given} must be {wanted}")
+
+
+@dataclass
+class ModelArguments:
+    """The policy."""
+
+    name_or_path: str = _option(QUICKSTART, help="hub id, checkpoint folder, or 'quickstart' for the embedded policy")
+    revision: str | None = _option(None, help="hub revision to pin")
+    dtype: Literal["float32", "bfloat16", "float16"] = _option("bfloat16", help="dtype of the policy's weights")
+    attn_implementation: str | None = _option(None, help="attention kernel, e.g. sdpa or flash_attention_2")
+    freeze_vision: bool = _option(True, help="keep the vision tower as it is")
+    lora: dict[str, Any] | None = _option(None, help="arguments of peft.LoraConfig; None trains all weights")
+    trust_remote_code: bool = _option(False, help="run code from the model's repository")
+
+
+@dataclass
+class DataArguments:
+    """Where rows come from, and how they become prompts."""
+
+    source: str = _option(QUICKSTART, help="file (json, jsonl, parquet), hub id, or 'quickstart'")
+    name: str | None = _option(None, help="configuration of a hub dataset")
+    split: str = _option("train", help="split of a hub dataset; train or test of the quickstart world")
+    revision: str | None = _option(None, help="hub revision to pin")
+    format: Literal["auto", "trl", "mm_eureka", "openr1_math", "mmpr"] = _option(
+        "auto", help="columns of the rows: trl (images, problem, answer), mm_eureka, or expert data (openr1_math, mmpr)"
+    )
+    media_dir: str | None = _option(None, help="folder that relative image paths start from; default: the file's own")
+    instruction: Literal["think_answer", "boxed", "none"] = _option(
+        "think_answer", help="what is appended to a problem: <think>/<answer> tags, a final \\boxed{}, or nothing"
+    )
+    min_pixels: int | None = _option(None, help="smallest image area in pixels; None: the processor's")
+    max_pixels: int | None = _option(None, help="largest image area in pixels; None: the processor's")
+    max_prompt_tokens: int | None = _option(3000, help="longest prompt, image tokens included; None: no limit")
+    overlong: Literal["error", "drop"] = _option("error", help="what to do with a prompt over max_prompt_tokens")
+    limit: int | None = _option(None, help="use the first N rows")
+    levels: list[int] = _option(make=lambda: [2], help="difficulty levels of the quickstart world")
+    seed: int = _option(0, help="seed of the quickstart world")
+
+    def __post_init__(self) -> None:
+        for name in ("min_pixels", "max_pixels", "max_prompt_tokens", "limit"):
+            value = getattr(self, name)
+            _check(value is None or value >= 1, f"data.{name}={value}", ">= 1, or null for none")
+        if self.min_pixels and self.max_pixels:
+            _check(self.min_pixels <= self.max_pixels, f"data.min_pixels={self.min_pixels}", "<= data.max_pixels")
+
+
+@dataclass
+class FlowConfig:
+    """The flow field: its network, the latents it models and how it is trained. A checkpoint carries it."""
+
+    flow_layers: list[float] = _option(make=lambda: [0.25, 0.5, 0.75], help="depth fractions of the latents' layers")
+    context_shifts: list[int] = _option(
+        make=lambda: [1], help="position of the context minus the target's: 1 following token, -1 previous, 0 itself"
+    )
+    num_blocks: int = _option(4, help="residual blocks: 4 for policies of 1.5B and 3B, 6 for 7B and 8B")
+    width: int | None = _option(None, help="width of the network; None: the policy's hidden size")
+    standardise: bool = _option(False, help="standardise latents per layer and channel with recorded statistics")
+    time_mean: float = _option(0.0, help="training times are sigmoid(N(time_mean, time_std))")
+    time_std: float = _option(1.0, help="see time_mean")
+    batch_multiplier: int = _option(4, help="fresh (time, noise) draws per latent and step; 2 for the 7B text models")
+    hidden_size: int | None = _option(None, help="of the policy; filled in from it")
+    num_policy_layers: int | None = _option(None, help="decoder layers of the policy; filled in from it")
+    rms_norm_eps: float | None = _option(None, help="of the policy; filled in from it")
+
+    def __post_init__(self) -> None:
+        _check(len(self.flow_layers) > 0, "flow.flow_layers=[]", "at least one depth fraction")
+        for fraction in self.flow_layers:
+            _check(0 <= fraction <= 1, f"flow.flow_layers contains {fraction}, which", "a depth fraction in [0, 1]")
+        _check(len(self.context_shifts) > 0, "flow.context_shifts=[]", "at least one of -1, 0, 1")
+        for shift in self.context_shifts:
+            _check(shift in (-1, 0, 1), f"flow.context_shifts contains {shift}, which", "-1, 0 or 1")
+        _check(self.num_blocks >= 1, f"flow.num_blocks={self.num_blocks}", ">= 1")
+        _check(self.time_std > 0, f"flow.time_std={self.time_std}", "> 0")
+        _check(self.batch_multiplier >= 1, f"flow.batch_multiplier={self.batch_multiplier}", ">= 1")
+
+
+@dataclass
+class FlowRewardConfig:
+    """From velocity deviations to a reward per token, in this order (paper, section 4)."""
+
+    times: list[float] = _option(make=lambda: [0.8], help="times at which the deviation is measured")
+    debias: bool = _option(True, help="weight each time's deviation by t / (1 - t)")
+    context_shifts: list[int] | None = _option(None, help="contexts to score with; None: those the field was made for")
+    normalisation: Literal["sequence", "group", "batch", "none"] = _option(
+        "sequence", help="the tokens over which deviations are normalised"
+    )
+    scale: Literal["minmax", "zscore"] = _option("minmax", help="min-max to `range`, or zero mean and unit deviation")
+    range: list[float] = _option(make=lambda: [-1.0, 1.0], help="[low, high] of min-max")
+    power: float | None = _option(None, help="exponent applied to the magnitude; None: off")
+    threshold: float | None = _option(0.6, help="keep only tokens of larger magnitude; None: keep all")
+    topk: int | None = _option(15, help="keep the k tokens of largest magnitude in a sequence; None: keep all")
+    topk_sides: Literal["magnitude", "both"] = _option(
+        "magnitude", help="'both': floor(k/2) tokens at each end of the range, where at least k tokens survived"
+    )
+    flow_coef: float = _option(0.01, help="the reward is -flow_coef times the normalised deviation (the paper's beta)")
+    gamma: float = _option(1.0, help="discount of the reward-to-go; 0 credits each token with its own reward only")
+    centre: bool = _option(False, help="subtract the mean over the group's tokens, so that the reward has no net push")
+
+    def __post_init__(self) -> None:
+        _check(len(self.times) > 0, "flow_reward.times=[]", "at least one time in (0, 1)")
+        for t in self.times:
+            _check(0 < t < 1, f"flow_reward.times contains {t}, which", "in (0, 1)")
+        if self.context_shifts is not None:
+            _check(
+                len(self.context_shifts) > 0 and set(self.context_shifts) <= {-1, 0, 1},
+                f"flow_reward.context_shifts={self.context_shifts}",
+                "a list of -1, 0, 1, or null",
+            )
+        _check(
+            len(self.range) == 2 and self.range[0] < self.range[1],
+            f"flow_reward.range={self.range}",
+            "[low, high] with low < high",
+        )
+        _check(self.power is None or self.power > 0, f"flow_reward.power={self.power}", "> 0, or null")
+        _check(
+            self.threshold is None or self.threshold >= 0, f"flow_reward.threshold={self.threshold}", ">= 0, or null"
+        )
+        _check(
+            self.topk is None or self.topk >= 1, f"flow_reward.topk={self.topk}", ">= 1, or null to keep every token"
+        )
+        _check(0 <= self.gamma <= 1, f"flow_reward.gamma={self.gamma}", "in [0, 1]")
+
+
+@dataclass
+class OnlineUpdateConfig:
+    """The step of the field that goes with each step of the policy, on rollouts chosen by rejection sampling."""
+
+    enabled: bool = _option(True, help="let the field follow the policy")
+    accept: list[Literal["correct", "entropy"]] = _option(
+        make=lambda: ["correct"], help="correct: rollouts with reward >= accept_reward; entropy: their uncertain tokens"
+    )
+    accept_reward: float = _option(1.0, help="reward of an accepted rollout")
+    entropy_quantile: float = _option(0.8, help="'entropy' accepts the tokens above this quantile of the batch")
+    rejected_weight: float = _option(0.0, help="weight of what is not accepted; 0 drops it")
+    learning_rate: float = _option(1e-4, help="of AdamW")
+    weight_decay: float = _option(0.01, help="of AdamW")
+    max_grad_norm: float = _option(1.0, help="gradients are clipped to this norm")
+
+    def __post_init__(self) -> None:
+        _check(not self.enabled or len(self.accept) > 0, "update.accept=[]", "at least one of correct, entropy")
+        _check(0 <= self.entropy_quantile < 1, f"update.entropy_quantile={self.entropy_quantile}", "in [0, 1)")
+        _check(0 <= self.rejected_weight <= 1, f"update.rejected_weight={self.rejected_weight}", "in [0, 1]")
+        _check(self.learning_rate > 0, f"update.learning_rate={self.learning_rate}", "> 0")
+
+
+@dataclass
+class OfflineConfig:
+    """The offline start: the field learns expert solutions while the policy is frozen."""
+
+    data: DataArguments = _option(make=DataArguments, help="expert rows: prompt, images, response")
+    num_train_epochs: float = _option(2.0, help="passes over the data")
+    max_steps: int = _option(-1, help="stop after this many steps; -1: after num_train_epochs")
+    batch_size: int = _option(8, help="sequences per step")
+    max_response_tokens: int = _option(4096, help="longer responses are cut")
+    learning_rate: float = _option(1e-4, help="of AdamW, cosine schedule")
+    warmup_ratio: float = _option(0.1, help="share of the steps with rising learning rate")
+    weight_decay: float = _option(0.01, help="of AdamW")
+    max_grad_norm: float = _option(1.0, help="gradients are clipped to this norm")
+    save_steps: int = _option(500, help="steps between checkpoints")
+    seed: int = _option(0, help="of the order of rows, the times and the noise")
+    output_dir: str | None = _option(None, help="where train_flow writes; inside a training run it is RUN/flow")
+
+    def __post_init__(self) -> None:
+        for name in ("batch_size", "max_response_tokens", "save_steps"):
+            _check(getattr(self, name) >= 1, f"offline.{name}={getattr(self, name)}", ">= 1")
+        _check(self.num_train_epochs > 0, f"offline.num_train_epochs={self.num_train_epochs}", "> 0")
+        _check(0 <= self.warmup_ratio < 1, f"offline.warmup_ratio={self.warmup_ratio}", "in [0, 1)")
+
+
+@dataclass
+class EvaluationConfig:
+    """Accuracy on held-out problems before and after training, with the rewards' grader."""
+
+    data: DataArguments = _option(make=lambda: DataArguments(split="test"), help="held-out problems")
+    batch_size: int = _option(64, help="problems answered at once")
+    temperature: float = _option(1.0, help="of sampling; 0 answers greedily")
+    seed: int = _option(0, help="of sampling")
+
+
+@dataclass
+class RLFRArguments:
+    """What RLFR adds to TRL's GRPOConfig."""
+
+    advantage_shaping: Literal["flow", "entropy", "none"] = field(
+        default="flow",
+        metadata={"help": "what is added to GRPO's advantage: the flow reward, an entropy term, or nothing (RLVR)"},
+    )
+    entropy_alpha: float = field(
+        default=0.4, metadata={"help": "entropy advantage: min(alpha * H, |A| / kappa) is added (arXiv 2506.14758)"}
+    )
+    entropy_kappa: float = field(default=2.0, metadata={"help": "see entropy_alpha"})
+    format_reward_weight: float = field(
+        default=0.5,
+        metadata={"help": "weight of the <think>/<answer> format reward beside accuracy's 1; 0 leaves it out"},
+    )
+
+    def __post_init__(self) -> None:
+        _check(
+            self.advantage_shaping in ("flow", "entropy", "none"),
+            f"train.advantage_shaping={self.advantage_shaping!r}",
+            "flow, entropy or none",
+        )
+        _check(self.entropy_kappa > 0, f"train.entropy_kappa={self.entropy_kappa}", "> 0")
+
+
+@dataclass
+class RunConfig:
+    """One training run: what a YAML file under configs/rl holds."""
+
+    model: ModelArguments = _option(make=ModelArguments, help="the policy")
+    data: DataArguments = _option(make=DataArguments, help="training problems")
+    flow: FlowConfig = _option(make=FlowConfig, help="the field, when it is made anew")
+    field: str | None = _option(None, help="folder or flow_model.bin of a field to start from, instead of `offline`")
+    offline: OfflineConfig | None = _option(None, help="make the field by an offline start in this run")
+    flow_reward: FlowRewardConfig = _option(make=FlowRewardConfig, help="from deviations to rewards")
+    update: OnlineUpdateConfig = _option(make=OnlineUpdateConfig, help="the field's own steps")
+    evaluation: EvaluationConfig | None = _option(None, help="held-out accuracy before and after")
+    train: dict[str, Any] = _option(make=dict, help="RLFRArguments and every field of TRL's GRPOConfig")
+
+    def __post_init__(self) -> None:
+        if self.field is not None and self.offline is not None:
+            raise ValueError("field and offline are both set: start from a field, or make one, not both")
+
+
+@dataclass
+class OfflineRunConfig:
+    """One offline start of the field: what a YAML file under configs/flow holds."""
+
+    model: ModelArguments = _option(make=ModelArguments, help="the frozen policy")
+    flow: FlowConfig = _option(make=FlowConfig, help="the field")
+    offline: OfflineConfig = _option(make=OfflineConfig, help="expert data and optimisation")
+
+
+def build(cls: type, values: Any, section: str = "") -> Any:
+    """An instance of the dataclass `cls` from a mapping; ValueError in one line for an unknown key or a wrong type."""
+    where = f"{section}." if section else ""
+    if not isinstance(values, dict):
+        raise ValueError(f"{section or 'the configuration'} must be a mapping of settings, got {values!r}")
+    hints = typing.get_type_hints(cls)
+    names = [f.name for f in fields(cls) if f.init]
+    arguments = {}
+    for key, value in values.items():
+        if key not in names:
+            near = difflib.get_close_matches(str(key), names, n=1)
+            raise ValueError(f"unknown key {where}{key}" + (f"; did you mean {where}{near[0]}?" if near else ""))
+        nested = [kind for kind in (hints[key], *typing.get_args(hints[key])) if is_dataclass(kind)]
+        if nested and value is not None:
+            arguments[key] = build(typing.cast(type, nested[0]), value, f"{where}{key}")
+        else:
+            arguments[key] = _typed(hints[key], value, f"{where}{key}")
+    return cls(**arguments)
+
+
+def _typed(hint: Any, value: Any, name: str) -> Any:
+    """`value` as the type `hint`; YAML reads 1e-6 as text, so text that is a number passes as one, but yes is no 1."""
+    kinds = {hint, *typing.get_args(hint)}
+    if isinstance(value, bool) and kinds & {int, float} and bool not in kinds:
+        raise ValueError(f"{name}={value} must be a number")
+    try:
+        return TypeAdapter(hint, config=ConfigDict(arbitrary_types_allowed=True)).validate_python(value)
+    except ValidationError as error:
+        message = error.errors()[0]["msg"]
+        raise ValueError(f"{name}={value!r}: {message[0].lower()}{message[1:]}") from None
+
+
+def load_config(cls: type, path: str | Path, overrides: list[str] | None = None) -> Any:
+    """The dataclass `cls` from a YAML file, with `section.key=value` overrides (values in YAML) applied on top."""
+    path = Path(path)
+    if not path.is_file():
+        raise ValueError(f"no configuration file {path}; the ones that come with rlfr_mm are under configs/")
+    try:
+        values = yaml.safe_load(path.read_text()) or {}
+    except yaml.YAMLError as error:
+        raise ValueError(f"{path} is not valid YAML: {' '.join(str(error).split())}") from None
+    if not isinstance(values, dict):
+        raise ValueError(f"{path} must hold a mapping of sections, got {type(values).__name__}")
+    for override in overrides or []:
+        key, separator, text = override.partition("=")
+        if not separator or not key:
+            raise ValueError(f"cannot read {override!r}; overrides look like flow_reward.topk=10")
+        *sections, last = key.split(".")
+        target = values
+        for section in sections:
+            if not isinstance(target.get(section), dict):
+                target[section] = {}
+            target = target[section]
+        target[last] = yaml.safe_load(text)
+    return build(cls, values)
+
+
+def as_dict(config: Any) -> dict[str, Any]:
+    """The settings as plain values, for records and checkpoints; `build` is its inverse."""
+    return asdict(config)
+
+
+def describe(cls: type, section: str = "") -> list[str]:
+    """One line per setting, `key (default): help`, for `--help`."""
+    lines: list[str] = []
+    for entry in fields(cls):
+        name = f"{section}.{entry.name}" if section else entry.name
+        default = entry.default if entry.default is not MISSING else entry.default_factory()  # type: ignore[misc]
+        hint = typing.get_type_hints(cls)[entry.name]
+        nested = [kind for kind in (hint, *typing.get_args(hint)) if is_dataclass(kind)]
+        if nested:
+            lines += describe(typing.cast(type, nested[0]), name)
+        else:
+            lines.append(f"  {name} ({default!r}): {entry.metadata['help']}")
+    return lines
+
+
+def __getattr__(name: str) -> Any:
+    """RLFRConfig needs TRL and with it torch: it is made when somebody asks for it."""
+    if name != "RLFRConfig":
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    from trl import GRPOConfig
+
+    @dataclass
+    class RLFRConfig(RLFRArguments, GRPOConfig):
+        """GRPOConfig plus `RLFRArguments`. `beta` stays TRL's KL weight; the flow reward's weight is `flow_coef`."""
+
+        def __post_init__(self) -> None:
+            RLFRArguments.__post_init__(self)
+            GRPOConfig.__post_init__(self)
+
+    RLFRConfig.__qualname__ = name  # so that TRL's training_args.bin can be read back
+    globals()[name] = RLFRConfig
+    return RLFRConfig
