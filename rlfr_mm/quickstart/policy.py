@@ -1,0 +1,145 @@
+"""A tiny real Qwen2.5-VL for the drawn world: built from a config in a second, warmed up in about two minutes."""
+
+from pathlib import Path
+
+import torch
+from tokenizers import Regex, Tokenizer, decoders, models, pre_tokenizers, trainers
+from transformers import (
+    AddedToken,
+    GenerationConfig,
+    PreTrainedTokenizerFast,
+    Qwen2_5_VLConfig,
+    Qwen2_5_VLForConditionalGeneration,
+    Qwen2_5_VLProcessor,
+    Qwen2VLImageProcessor,
+    Qwen2VLVideoProcessor,
+)
+
+from rlfr_mm.quickstart import world
+
+SPECIAL_TOKENS = (
+    "<|endoftext|>",
+    "<|im_start|>",
+    "<|im_end|>",
+    "<|vision_start|>",
+    "<|vision_end|>",
+    "<|image_pad|>",
+    "<|video_pad|>",
+)
+RESPONSE_TAGS = ("<think>", "</think>", "<answer>", "</answer>")  # one token each, kept when a response is decoded
+SYSTEM_PROMPT = "You are a helpful assistant."  # Qwen2.5-VL's; lmms-eval sends it by itself
+CHAT_TEMPLATE = (
+    "{% if messages[0]['role'] != 'system' %}<|im_start|>system\n" + SYSTEM_PROMPT + "<|im_end|>\n{% endif %}"
+    "{% for message in messages %}"
+    "<|im_start|>{{ message['role'] + '\n' }}"
+    "{% if message['content'] is string %}{{ message['content'] }}{% else %}"
+    "{% for part in message['content'] %}"
+    "{% if part['type'] == 'image' %}<|vision_start|><|image_pad|><|vision_end|>"
+    "{% elif part['type'] == 'video' %}<|vision_start|><|video_pad|><|vision_end|>"
+    "{% else %}{{ part['text'] }}{% endif %}"
+    "{% endfor %}{% endif %}"
+    "{{ '<|im_end|>\n' }}{% endfor %}"
+    "{% if add_generation_prompt %}{{ '<|im_start|>assistant\n' }}{% endif %}"
+)
+
+HIDDEN_SIZE = 128
+PIXELS = (world.BOARD * world.CELL) ** 2
+
+
+def build_policy(folder: str | Path, seed: int = 0) -> Path:
+    """A normal Hugging Face folder: untrained weights (about 1M parameters), tokenizer, processor, generation config.
+
+    Load the processor with `padding_side="left"`: processors do not save it.
+    """
+    folder = Path(folder)
+    processor = build_processor()
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        model = Qwen2_5_VLForConditionalGeneration(_model_config(processor.tokenizer))
+    model.generation_config = GenerationConfig(
+        eos_token_id=processor.tokenizer.eos_token_id, pad_token_id=processor.tokenizer.pad_token_id, do_sample=True
+    )
+    model.save_pretrained(folder)
+    processor.save_pretrained(folder)
+    return folder
+
+
+def build_processor() -> Qwen2_5_VLProcessor:
+    """Qwen2.5-VL's processor around our own tokenizer; pictures of the world keep their size: 9 visual tokens."""
+    size = {"shortest_edge": PIXELS, "longest_edge": PIXELS}
+    return Qwen2_5_VLProcessor(
+        image_processor=Qwen2VLImageProcessor(size=size),
+        tokenizer=build_tokenizer(),
+        video_processor=Qwen2VLVideoProcessor(size=size),
+        chat_template=CHAT_TEMPLATE,
+    )
+
+
+def build_tokenizer() -> PreTrainedTokenizerFast:
+    """Byte-level BPE, lossless on any text, with one token for every word and number of the world."""
+    # Words take their leading space; numbers of up to two digits are one token.
+    words = Regex(r" ?\p{L}+| ?\p{N}{1,2}| ?[^\s\p{L}\p{N}]|\s")
+    tokenizer = Tokenizer(models.BPE())
+    tokenizer.pre_tokenizer = pre_tokenizers.Sequence(
+        [pre_tokenizers.Split(words, "isolated"), pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False)]
+    )
+    tokenizer.decoder = decoders.ByteLevel()
+    # Merging goes on until every word of the corpus is one token: far fewer merges than the limit.
+    trainer = trainers.BpeTrainer(
+        vocab_size=4096,
+        min_frequency=1,
+        show_progress=False,
+        special_tokens=list(SPECIAL_TOKENS),
+        initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
+    )
+    tokenizer.train_from_iterator(_corpus(), trainer)
+    tokenizer.add_tokens([AddedToken(tag, special=False, normalized=False) for tag in RESPONSE_TAGS])
+    return PreTrainedTokenizerFast(
+        tokenizer_object=tokenizer,
+        eos_token="<|im_end|>",
+        pad_token="<|endoftext|>",
+        extra_special_tokens=[token for token in SPECIAL_TOKENS if token not in ("<|im_end|>", "<|endoftext|>")],
+        padding_side="left",
+    )
+
+
+def _corpus() -> list[str]:
+    """Texts that hold every word and number of the world, as a question and as a response write them."""
+    problems = world.problems(512, "warmup", list(world.LEVELS))
+    texts = [text for problem in problems for text in (problem.question, problem.demonstration, problem.solution)]
+    for tag in RESPONSE_TAGS:
+        texts = [text.replace(tag, "\n") for text in texts]
+    return [*texts, f"system\n{SYSTEM_PROMPT}", "user\n", "assistant\n"]
+
+
+def _model_config(tokenizer: PreTrainedTokenizerFast) -> Qwen2_5_VLConfig:
+    ids = {token: tokenizer.convert_tokens_to_ids(token) for token in SPECIAL_TOKENS}
+    return Qwen2_5_VLConfig(
+        text_config={
+            "vocab_size": len(tokenizer),
+            "hidden_size": HIDDEN_SIZE,
+            "intermediate_size": 3 * HIDDEN_SIZE,
+            "num_hidden_layers": 4,
+            "num_attention_heads": 4,
+            "num_key_value_heads": 2,
+            "max_position_embeddings": 4096,
+            # The sections share out half of the head's 32 channels among time, height and width.
+            "rope_parameters": {"rope_type": "default", "rope_theta": 10000.0, "mrope_section": [4, 6, 6]},
+            "bos_token_id": None,
+            "eos_token_id": tokenizer.eos_token_id,
+            "pad_token_id": tokenizer.pad_token_id,
+        },
+        vision_config={
+            "depth": 2,
+            "hidden_size": 64,
+            "intermediate_size": 128,
+            "num_heads": 4,
+            "out_hidden_size": HIDDEN_SIZE,
+            "fullatt_block_indexes": [1],
+        },
+        image_token_id=ids["<|image_pad|>"],
+        video_token_id=ids["<|video_pad|>"],
+        vision_start_token_id=ids["<|vision_start|>"],
+        vision_end_token_id=ids["<|vision_end|>"],
+        tie_word_embeddings=True,
+    )

@@ -1,0 +1,175 @@
+"""A drawn visual-maths world: count coloured shapes on a 3x3 board, then combine the counts step by step.
+
+One problem is an 84x84 pixel picture, a question such as "Count the red shapes, add the circles, then multiply by the
+blue shapes.", the solution, and a demonstration that spells out each count and each step. The level is the number of
+counts. Every operation is injective in each of its operands, so one wrong count or step spoils the answer.
+"""
+
+import hashlib
+import random
+from dataclasses import dataclass
+from functools import cache
+from typing import Any
+
+from PIL import Image, ImageDraw
+
+COLOURS = {"red": (214, 39, 40), "green": (34, 153, 68), "blue": (42, 97, 204), "yellow": (247, 190, 20)}
+SHAPES = ("circles", "squares", "triangles")
+OBJECTS = (*(f"{colour} shapes" for colour in COLOURS), *SHAPES)  # what a question can ask to count
+LEVELS = (2, 3, 4)
+SPLITS = ("warmup", "train", "test")
+MAX_VALUE = 12  # largest answer and largest intermediate result
+BOARD = 3  # cells a side
+CELL = 28  # pixels a side: one visual token of Qwen2.5-VL (2x2 patches of 14 pixels)
+
+_SUPERSAMPLING = 8
+_BACKGROUND = (250, 250, 247)
+_EMPTY_SHARE = 0.12
+_VERBS = {"+": "add", "-": "subtract", "×": "multiply by"}
+
+Cell = tuple[str, str]  # (colour, shape)
+
+
+@dataclass(frozen=True)
+class Problem:
+    """One question about one picture. `cells` holds the board row by row, None for an empty cell."""
+
+    problem_id: str
+    level: int
+    image: Image.Image
+    question: str
+    solution: str
+    demonstration: str
+    cells: tuple[Cell | None, ...]
+
+
+def draw_problem(index: int, split: str, level: int, seed: int = 0) -> Problem:
+    """The `index`-th problem of a split and level: the same arguments always give the same problem.
+
+    The solutions of a level are uniform over 0..MAX_VALUE, so the best constant guess is right once in 13 times. The
+    board alone decides the split (see `split_of`): no two splits share a picture, whatever the seeds.
+    """
+    if split not in SPLITS:
+        raise ValueError(f"split={split!r} must be one of {', '.join(SPLITS)}")
+    if level not in LEVELS:
+        raise ValueError(f"level={level!r} must be one of {', '.join(map(str, LEVELS))}")
+    rng = random.Random(f"{seed}/{split}/{level}/{index}")
+    target = rng.randint(0, MAX_VALUE)
+    while True:
+        cells = _draw_cells(rng)
+        terms = rng.sample(OBJECTS, level)
+        counts = [count_objects(cells, term) for term in terms]
+        operators = rng.choices(list(_VERBS), k=level - 1)
+        values = _chain(counts, operators)
+        if values is not None and values[-1] == target and split_of(cells) == split:
+            break
+    return Problem(
+        problem_id=f"quickstart-{split}-level{level}-seed{seed}-{index}",
+        level=level,
+        image=_draw_image(cells, rng),
+        question=_question(terms, operators),
+        solution=str(target),
+        demonstration=_demonstration(terms, counts, operators, values),
+        cells=cells,
+    )
+
+
+def problems(n: int, split: str, levels: list[int], seed: int = 0) -> list[Problem]:
+    """The first n problems of a split, the levels in turn."""
+    if not levels:
+        raise ValueError(f"levels=[] must name at least one of {', '.join(map(str, LEVELS))}")
+    return [draw_problem(i, split, levels[i % len(levels)], seed) for i in range(n)]
+
+
+def rows(n: int, split: str, levels: list[int], seed: int = 0) -> list[dict[str, Any]]:
+    """The first n problems as TRL columns, with the demonstration as an expert `completion`."""
+    return [
+        {
+            "prompt": prompt(problem.question),
+            "images": [problem.image],
+            "completion": problem.demonstration,
+            "solution": problem.solution,
+            "problem_id": problem.problem_id,
+            "level": problem.level,
+        }
+        for problem in problems(n, split, levels, seed)
+    ]
+
+
+def prompt(question: str) -> list[dict[str, Any]]:
+    """The conversation that asks the question; the picture is passed beside it, in the column `images`."""
+    return [{"role": "user", "content": [{"type": "image"}, {"type": "text", "text": question}]}]
+
+
+def split_of(cells: tuple[Cell | None, ...]) -> str:
+    """The split a board belongs to, by a hash of what is on it: warmup 3/8, train 4/8, test 1/8."""
+    digest = hashlib.sha256(repr(cells).encode()).digest()
+    return ("warmup", "train", "test")[(0, 0, 0, 1, 1, 1, 1, 2)[digest[0] % 8]]
+
+
+def count_objects(cells: tuple[Cell | None, ...], term: str) -> int:
+    """How many cells hold the term of a question: "red shapes" or "circles"."""
+    kind = term.removesuffix(" shapes")
+    return sum(cell is not None and kind in cell for cell in cells)
+
+
+def _draw_cells(rng: random.Random) -> tuple[Cell | None, ...]:
+    """A random board. Exponential weights make a colour or shape dominate now and then, so all counts occur."""
+    colours = rng.choices(list(COLOURS), [rng.expovariate(1) for _ in COLOURS], k=BOARD**2)
+    shapes = rng.choices(SHAPES, [rng.expovariate(1) for _ in SHAPES], k=BOARD**2)
+    return tuple(None if rng.random() < _EMPTY_SHARE else cell for cell in zip(colours, shapes, strict=True))
+
+
+def _chain(counts: list[int], operators: list[str]) -> list[int] | None:
+    """The value after each count, from left to right; None where a value leaves 0..MAX_VALUE or a factor is 0."""
+    values = counts[:1]
+    for operator, operand in zip(operators, counts[1:], strict=True):
+        value = values[-1]
+        if operator == "×" and 0 in (value, operand):
+            return None  # a product with 0 would forgive a wrong count
+        value = value + operand if operator == "+" else value - operand if operator == "-" else value * operand
+        if not 0 <= value <= MAX_VALUE:
+            return None
+        values.append(value)
+    return values
+
+
+def _question(terms: list[str], operators: list[str]) -> str:
+    steps = [f"{_VERBS[operator]} the {term}" for operator, term in zip(operators, terms[1:], strict=True)]
+    return ", ".join([f"Count the {terms[0]}", *steps[:-1], f"then {steps[-1]}"]) + "."
+
+
+def _demonstration(terms: list[str], counts: list[int], operators: list[str], values: list[int]) -> str:
+    lines = [f"{terms[0]}: {counts[0]}."]
+    for i, operator in enumerate(operators):
+        lines.append(f"{terms[i + 1]}: {counts[i + 1]}. {values[i]} {operator} {counts[i + 1]} = {values[i + 1]}.")
+    return f"<think>{' '.join(lines)}</think><answer>{values[-1]}</answer>"
+
+
+def _draw_image(cells: tuple[Cell | None, ...], rng: random.Random) -> Image.Image:
+    image = Image.new("RGB", (BOARD * CELL, BOARD * CELL), _BACKGROUND)
+    for i, cell in enumerate(cells):
+        if cell is not None:
+            sprite = _sprite(*cell, rng.choice((18, 20, 22)))
+            slack = CELL - sprite.width - 2
+            corner = (i % BOARD * CELL + 1 + rng.randint(0, slack), i // BOARD * CELL + 1 + rng.randint(0, slack))
+            image.paste(sprite, corner, sprite)
+    return image
+
+
+@cache
+def _sprite(colour: str, shape: str, size: int) -> Image.Image:
+    """One antialiased shape, size x size pixels, on a transparent ground."""
+    side = size * _SUPERSAMPLING
+    mask = Image.new("L", (side, side), 0)
+    draw = ImageDraw.Draw(mask)
+    if shape == "circles":
+        draw.ellipse((0, 0, side - 1, side - 1), fill=255)
+    elif shape == "squares":
+        inset = side // 16  # so that a square looks no bigger than a circle
+        draw.rectangle((inset, inset, side - 1 - inset, side - 1 - inset), fill=255)
+    else:
+        draw.polygon(((side / 2, side * 0.03), (side - 1, side * 0.92), (0, side * 0.92)), fill=255)
+    sprite = Image.new("RGBA", (size, size), COLOURS[colour])
+    sprite.putalpha(mask.resize((size, size), Image.Resampling.LANCZOS))
+    return sprite
