@@ -1,0 +1,20 @@
+"""Verdicts on answers: extraction, equivalence, the benchmarks' own scorers. Loads no torch.
+
+`grade` and `grade_all` are what rewards, tasks and records use.
+"""
+
+from rlfr_mm.grading.grade import Item, grade, grade_all, grade_extracted, self_test
+from rlfr_mm.grading.scorers import SCORERS, Scorer
+from rlfr_mm.grading.verdict import Status, Verdict
+
+__all__ = [
+    "SCORERS",
+    "Item",
+    "Scorer",
+    "Status",
+    "Verdict",
+    "grade",
+    "grade_all",
+    "grade_extracted",
+    "self_test",
+]

@@ -1,0 +1,154 @@
+"""Comparisons that may hang or explode run in worker processes with a hard deadline.
+
+A worker is an interpreter of its own that speaks JSON lines over its pipes: it works below daemon processes and in
+notebooks, needs no importable `__main__`, and ends with its parent because its input closes. The operating system ends
+a worker that passes its deadline, whatever Python is doing at that moment; the pool starts another for the next item.
+"""
+
+import atexit
+import contextlib
+import json
+import os
+import queue
+import signal
+import subprocess
+import sys
+import threading
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import asdict, dataclass
+from functools import lru_cache
+
+
+@dataclass(frozen=True)
+class Job:
+    """One comparison for a worker: a name out of `equivalence.COMPARISONS`, the gold answer and the found one."""
+
+    comparison: str
+    gold: str
+    answer: str
+    tolerance: tuple[float, ...] = ()
+
+
+class JobTimeout(Exception):
+    """The comparison took longer than its deadline, and its worker was ended."""
+
+
+class JobError(Exception):
+    """The comparison itself failed, for instance for want of memory."""
+
+
+class _Worker:
+    def __init__(self) -> None:
+        # -c instead of -m: the package is imported from where this process has it, whatever its working directory is.
+        command = f"import sys; sys.path[:] = {sys.path!r}; from rlfr_mm.grading.worker import main; main()"
+        self.process = subprocess.Popen(
+            [sys.executable, "-c", command], stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL
+        )
+        assert self.process.stdin is not None and self.process.stdout is not None
+        self.requests, self.replies = self.process.stdin, self.process.stdout
+        hello = json.loads(self.replies.readline() or '{"error": "the worker process did not start"}')
+        if "error" in hello:
+            self.stop()
+            raise RuntimeError(f"the answer parsers are broken: {hello['error']}")
+
+    def ask(self, job: Job, deadline_s: float) -> bool:
+        line = b""
+        # A worker that was ended from outside has closed its pipe: the same case as one that ends at work.
+        with contextlib.suppress(BrokenPipeError):
+            self.requests.write(json.dumps({**asdict(job), "deadline_s": deadline_s}).encode() + b"\n")
+            self.requests.flush()
+            line = self.replies.readline()
+        if not line:
+            if self.process.wait() == -signal.SIGALRM:
+                raise JobTimeout(f"{job.comparison} comparison took longer than {deadline_s:g} s")
+            raise JobError(f"{job.comparison} comparison ended its worker with status {self.process.returncode}")
+        reply = json.loads(line)
+        if "error" in reply:
+            raise JobError(reply["error"])
+        return reply["equal"]
+
+    def close_pipes(self) -> None:
+        with contextlib.suppress(BrokenPipeError):
+            self.requests.close()
+        self.replies.close()
+
+    def stop(self) -> None:
+        self.process.kill()
+        self.process.wait()
+        self.close_pipes()
+
+
+class _Pool:
+    """Workers, started when first needed, at most one for each core. Safe to use from any thread."""
+
+    def __init__(self) -> None:
+        self.idle: queue.LifoQueue[_Worker] = queue.LifoQueue()
+        self.workers: set[_Worker] = set()
+        self.slots = threading.BoundedSemaphore(available_cores())
+
+    def ask(self, job: Job, deadline_s: float) -> bool:
+        with self.slots:
+            try:
+                worker = self.idle.get_nowait()
+            except queue.Empty:
+                worker = _Worker()
+                self.workers.add(worker)
+            try:
+                return worker.ask(job, deadline_s)
+            finally:
+                if worker.process.returncode is None:
+                    self.idle.put(worker)
+                else:
+                    self.workers.discard(worker)
+                    worker.close_pipes()
+
+    def stop(self) -> None:
+        for worker in self.workers:
+            worker.stop()
+
+
+def available_cores() -> int:
+    """Cores that this process may use, which a scheduler can make fewer than the machine has."""
+    return len(os.sched_getaffinity(0))
+
+
+_pool = _Pool()
+
+
+def _start_afresh_in_forked_child() -> None:
+    # The child must neither speak with its parent's workers nor keep their pipes open past the parent's end.
+    global _pool
+    nothing = os.open(os.devnull, os.O_RDWR)
+    for worker in _pool.workers:
+        os.dup2(nothing, worker.requests.fileno())
+        os.dup2(nothing, worker.replies.fileno())
+    os.close(nothing)
+    _pool = _Pool()
+
+
+os.register_at_fork(after_in_child=_start_afresh_in_forked_child)
+atexit.register(lambda: _pool.stop())
+
+
+@lru_cache(maxsize=4096)
+def decide(job: Job, deadline_s: float) -> bool:
+    """True where the answer equals the gold. Raises `JobTimeout`, `JobError`; RuntimeError where the parsers are broken.
+
+    Answers repeat within a group of rollouts and between the two rules, so decisions are remembered; failures are not.
+    """
+    return _pool.ask(job, deadline_s)
+
+
+def decide_all(jobs: Sequence[Job], deadline_s: float, workers: int | None = None) -> dict[Job, bool | Exception]:
+    """The decision or the failure for each different job, worked on in parallel. RuntimeError as in `decide`."""
+
+    def outcome(job: Job) -> bool | Exception:
+        try:
+            return decide(job, deadline_s)
+        except (JobTimeout, JobError) as failure:
+            return failure
+
+    different = list(dict.fromkeys(jobs))
+    with ThreadPoolExecutor(max_workers=workers or available_cores()) as threads:
+        return dict(zip(different, threads.map(outcome, different), strict=True))
