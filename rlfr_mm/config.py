@@ -123,7 +123,7 @@ class FlowRewardConfig:
     )
     flow_coef: float = _option(0.01, help="the reward is -flow_coef times the normalised deviation (the paper's beta)")
     gamma: float = _option(1.0, help="discount of the reward-to-go; 0 credits each token with its own reward only")
-    centre: bool = _option(False, help="subtract the mean over the group's tokens, so that the reward has no net push")
+    centre: bool = _option(False, help="subtract the group's mean reward-to-go, so that the reward has no net push")
 
     def __post_init__(self) -> None:
         _check(len(self.times) > 0, "flow_reward.times=[]", "at least one time in (0, 1)")
@@ -146,6 +146,11 @@ class FlowRewardConfig:
         )
         _check(
             self.topk is None or self.topk >= 1, f"flow_reward.topk={self.topk}", ">= 1, or null to keep every token"
+        )
+        _check(
+            self.topk_sides != "both" or self.topk is None or self.topk >= 2,
+            f"flow_reward.topk={self.topk} with topk_sides: both",
+            ">= 2, one token at each end",
         )
         _check(0 <= self.gamma <= 1, f"flow_reward.gamma={self.gamma}", "in [0, 1]")
 
@@ -221,6 +226,10 @@ class RLFRArguments:
     format_reward_weight: float = field(
         default=0.5,
         metadata={"help": "weight of the <think>/<answer> format reward beside accuracy's 1; 0 leaves it out"},
+    )
+
+    rollouts_per_step: int = field(
+        default=64, metadata={"help": "rollouts whose rewards are recorded token by token each step; 0: none"}
     )
 
     def __post_init__(self) -> None:
@@ -337,6 +346,31 @@ def describe(cls: type, section: str = "") -> list[str]:
     return lines
 
 
+SHAPED_LOSS_TYPES = ("grpo", "bnpo", "dr_grpo", "dapo")
+
+
+def _check_compatible(config: Any) -> None:
+    """ValueError where per-token advantages or exact resumption would not hold with TRL's other settings."""
+    if config.advantage_shaping != "none":
+        shaping = f"with train.advantage_shaping={config.advantage_shaping}"
+        _check(
+            config.loss_type in SHAPED_LOSS_TYPES,
+            f"train.loss_type={config.loss_type}",
+            f"one of {', '.join(SHAPED_LOSS_TYPES)} {shaping}: its maths needs one advantage per sequence",
+        )
+        level = config.importance_sampling_level
+        _check(level == "token", f"train.importance_sampling_level={level}", f"token {shaping}")
+        threshold = config.off_policy_mask_threshold
+        _check(threshold is None, f"train.off_policy_mask_threshold={threshold}", f"null {shaping}")
+    steps = config.steps_per_generation * config.num_iterations / config.gradient_accumulation_steps
+    if config.save_strategy == "steps":
+        _check(
+            config.save_steps >= 1 and config.save_steps % steps == 0,
+            f"train.save_steps={config.save_steps}",
+            f"a multiple of {steps:g}, the optimiser steps per batch of rollouts: a run resumes at such a boundary",
+        )
+
+
 def __getattr__(name: str) -> Any:
     """RLFRConfig needs TRL and with it torch: it is made when somebody asks for it."""
     if name != "RLFRConfig":
@@ -350,6 +384,7 @@ def __getattr__(name: str) -> Any:
         def __post_init__(self) -> None:
             RLFRArguments.__post_init__(self)
             GRPOConfig.__post_init__(self)
+            _check_compatible(self)
 
     RLFRConfig.__qualname__ = name  # so that TRL's training_args.bin can be read back
     globals()[name] = RLFRConfig

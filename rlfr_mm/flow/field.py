@@ -1,0 +1,289 @@
+"""FlowField: the velocity network over a policy's latents, its statistics, and its files.
+
+The network is the denoising MLP of MAR's diffusion loss (arXiv 2406.11838) with adaptive layer norm, given the noisy
+latent, the time, a neighbouring token's latent (the context) and the depth of the layer. Modules carry the names of
+RLFR's public `flow_model.bin`, so that those weights load as they are.
+"""
+
+import dataclasses
+import json
+import math
+import os
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Self
+
+import torch
+from jaxtyping import Bool, Float, Int
+from safetensors.torch import load_file, save_file
+from torch import Tensor, nn
+
+from rlfr_mm.config import FlowConfig, as_dict, build
+
+FORMAT_VERSION = 1
+WEIGHTS_NAME = "flow.safetensors"
+CONFIG_NAME = "flow_config.json"
+NUM_FREQUENCIES = 128  # 256 sinusoidal features: cosines, then sines
+
+
+def flow_layer_indices(config: FlowConfig) -> list[int]:
+    """The 0-based indices of the decoder layers whose OUTPUTS are the latents: round(fraction * layers), clipped.
+
+    ValueError where the policy is too shallow to tell two fractions apart, or its depth is unknown.
+    """
+    if config.num_policy_layers is None:
+        raise ValueError("flow.num_policy_layers is not known: make the configuration with config_for_policy")
+    layers = config.num_policy_layers
+    indices = [min(round(fraction * layers), layers - 1) for fraction in config.flow_layers]
+    if len(set(indices)) < len(indices):
+        raise ValueError(f"flow.flow_layers={config.flow_layers} name layers {indices} of {layers}: each must differ")
+    return indices
+
+
+def config_for_policy(config: FlowConfig, policy_config: Any) -> FlowConfig:
+    """`config` with hidden_size, num_policy_layers and rms_norm_eps of a transformers config (its text part).
+
+    A policy without RMSNorm gets eps 1e-6. ValueError where `config` was already filled in for another policy.
+    """
+    text = policy_config.get_text_config()
+    found = {
+        "hidden_size": text.hidden_size,
+        "num_policy_layers": text.num_hidden_layers,
+        "rms_norm_eps": getattr(text, "rms_norm_eps", 1e-6),
+    }
+    for name in ("hidden_size", "num_policy_layers"):
+        given = getattr(config, name)
+        if given not in (None, found[name]):
+            raise ValueError(f"the flow field was made for a policy with {name}={given}, this one has {found[name]}")
+    if config.rms_norm_eps is not None:
+        found["rms_norm_eps"] = config.rms_norm_eps
+    config = dataclasses.replace(config, **found)
+    flow_layer_indices(config)  # raises where layers coincide
+    return config
+
+
+@dataclass(frozen=True)
+class LatentStatistics:
+    """Sums over response tokens per flow layer and channel; sums of batches, or of processes, add up with `+`."""
+
+    count: Int[Tensor, ""]
+    total: Float[Tensor, "layer hidden"]
+    total_square: Float[Tensor, "layer hidden"]
+
+    def __add__(self, other: "LatentStatistics") -> "LatentStatistics":
+        return LatentStatistics(
+            self.count + other.count, self.total + other.total, self.total_square + other.total_square
+        )
+
+    @property
+    def mean(self) -> Float[Tensor, "layer hidden"]:
+        return self.total / self.count
+
+    @property
+    def std(self) -> Float[Tensor, "layer hidden"]:
+        """The population's standard deviation; 1 for a channel that never varies, which is only centred then."""
+        variance = self.total_square / self.count - self.mean**2
+        noise_floor = 1e-12 * (self.total_square / self.count)  # rounding of the difference, in float64
+        return torch.where(variance > noise_floor, variance, torch.ones_like(variance)).sqrt()
+
+
+def latent_statistics(
+    latents: Float[Tensor, "batch layer position hidden"], mask: Bool[Tensor, "batch token"]
+) -> LatentStatistics:
+    """Statistics of the response tokens in a batch (position 0, the last prompt token, is left out), in float64."""
+    tokens = latents[:, :, 1:].transpose(1, 2)[mask].double()  # (real tokens, layer, hidden)
+    return LatentStatistics(mask.sum(), tokens.sum(0), tokens.square().sum(0))
+
+
+class SinusoidalEmbedding(nn.Module):
+    """[cos, sin] features of a number in [0, 1], then a small MLP: (n,) -> (n, width)."""
+
+    freqs: Tensor
+
+    def __init__(self, width: int) -> None:
+        super().__init__()
+        self.register_buffer("freqs", torch.empty(1, NUM_FREQUENCIES))
+        self.mlp = nn.Sequential(nn.Linear(2 * NUM_FREQUENCIES, width), nn.SiLU(), nn.Linear(width, width))
+
+    def forward(self, value: Float[Tensor, "n"]) -> Float[Tensor, "n width"]:
+        angle = value[:, None] * self.freqs
+        return self.mlp(torch.cat([angle.cos(), angle.sin()], dim=-1))
+
+
+class ResidualBlock(nn.Module):
+    """x + gate * MLP(norm(x) * (1 + scale) + shift), with shift, scale and gate from the conditioning."""
+
+    def __init__(self, width: int, eps: float) -> None:
+        super().__init__()
+        self.in_ln = nn.RMSNorm(width, eps=eps)
+        self.mlp = nn.Sequential(nn.Linear(width, width), nn.SiLU(), nn.Linear(width, width))
+        self.adaLN_modulation = nn.Sequential(nn.SiLU(), nn.Linear(width, 3 * width))
+
+    def forward(self, x: Float[Tensor, "n width"], condition: Float[Tensor, "n width"]) -> Float[Tensor, "n width"]:
+        shift, scale, gate = self.adaLN_modulation(condition).chunk(3, dim=-1)
+        return x + gate * self.mlp(self.in_ln(x) * (1 + scale) + shift)
+
+
+class FinalLayer(nn.Module):
+    """The modulated linear map from the network's width to a velocity."""
+
+    def __init__(self, width: int, hidden_size: int, eps: float) -> None:
+        super().__init__()
+        self.norm_final = nn.RMSNorm(width, eps=eps)
+        self.adaLN_modulation = nn.Sequential(nn.SiLU(), nn.Linear(width, 2 * width))
+        self.linear = nn.Linear(width, hidden_size)
+
+    def forward(self, x: Float[Tensor, "n width"], condition: Float[Tensor, "n width"]) -> Float[Tensor, "n hidden"]:
+        shift, scale = self.adaLN_modulation(condition).chunk(2, dim=-1)
+        return self.linear(self.norm_final(x) * (1 + scale) + shift)
+
+
+class FlowField(nn.Module):
+    """The velocity v(x_t, t, context, layer) of the flow over a policy's latents; float32, replicated on processes.
+
+    `config` must be filled in (`config_for_policy`, or `FlowField.for_policy`). Initial weights come from a generator
+    of their own, seeded with `seed`; torch's global random state is not touched. With `config.standardise` the field
+    lives in standardised latents and needs `set_statistics` before its first use.
+    """
+
+    latent_mean: Tensor
+    latent_std: Tensor
+
+    def __init__(self, config: FlowConfig, seed: int = 0) -> None:
+        super().__init__()
+        self.layer_indices = flow_layer_indices(config)
+        if config.hidden_size is None or config.num_policy_layers is None or config.rms_norm_eps is None:
+            raise ValueError("flow.hidden_size and flow.rms_norm_eps are not known: use config_for_policy")
+        self.config = config
+        self.layer_depths = [index / config.num_policy_layers for index in self.layer_indices]
+        hidden, eps = config.hidden_size, config.rms_norm_eps
+        width = config.width or hidden
+        with torch.device("meta"):  # no memory and no random numbers until reset_parameters
+            self.input_proj = nn.Linear(hidden, width)
+            self.cond_embed = nn.Linear(hidden, width)
+            self.time_embed = SinusoidalEmbedding(width)
+            self.layer_embed = SinusoidalEmbedding(width)
+            self.res_blocks = nn.ModuleList([ResidualBlock(width, eps) for _ in range(config.num_blocks)])
+            self.final_layer = FinalLayer(width, hidden, eps)
+            if config.standardise:
+                self.register_buffer("latent_mean", torch.empty(len(self.layer_indices), hidden))
+                self.register_buffer("latent_std", torch.empty(len(self.layer_indices), hidden))
+        self.to_empty(device="cpu")
+        self._reset_parameters(torch.Generator().manual_seed(seed))
+
+    @torch.no_grad()
+    def _reset_parameters(self, generator: torch.Generator) -> None:
+        """Xavier weights and zero biases; modulations and the last linear start at zero, so the first velocity is 0."""
+        for module in self.modules():
+            if isinstance(module, nn.Linear):
+                nn.init.xavier_uniform_(module.weight, generator=generator)
+                nn.init.zeros_(module.bias)
+            elif isinstance(module, nn.RMSNorm):
+                nn.init.ones_(module.weight)
+            elif isinstance(module, SinusoidalEmbedding):
+                module.freqs.copy_(torch.exp(-math.log(10000) * torch.arange(NUM_FREQUENCIES) / NUM_FREQUENCIES)[None])
+        for name, parameter in self.named_parameters():
+            if "adaLN_modulation" in name or "final_layer.linear" in name:
+                nn.init.zeros_(parameter)
+        if self.config.standardise:
+            self.latent_mean.fill_(math.nan)
+            self.latent_std.fill_(math.nan)
+
+    @property
+    def dtype(self) -> torch.dtype:
+        return self.input_proj.weight.dtype
+
+    def forward(
+        self,
+        x_t: Float[Tensor, "n hidden"],
+        t: Float[Tensor, "n"],
+        context: Float[Tensor, "n hidden"],
+        layer: Float[Tensor, "n"],
+    ) -> Float[Tensor, "n hidden"]:
+        """The velocity at `x_t`, time `t` in [0, 1], for latents of depth `layer` (layer index / number of layers).
+
+        With `config.standardise`, `x_t` and `context` are points in the standardised space (`standardised`).
+        """
+        condition = self.time_embed(t) + self.cond_embed(context) + self.layer_embed(layer)
+        x = self.input_proj(x_t)
+        for block in self.res_blocks:
+            x = block(x, condition)
+        return self.final_layer(x, condition)
+
+    def standardised(self, latents: Float[Tensor, "layer n hidden"]) -> Float[Tensor, "layer n hidden"]:
+        """Latents in the space where the field lives: as they are, or standardised per layer and channel."""
+        if not self.config.standardise:
+            return latents
+        return (latents - self.latent_mean[:, None]) / self.latent_std[:, None]
+
+    def set_statistics(self, statistics: LatentStatistics) -> None:
+        """Fix the mean and deviation used by `standardised`; they are saved with the weights."""
+        if not self.config.standardise:
+            raise ValueError("statistics are for a field with flow.standardise: true")
+        self.latent_mean.copy_(statistics.mean)
+        self.latent_std.copy_(statistics.std)
+
+    @classmethod
+    def for_policy(cls, config: FlowConfig, policy_config: Any, seed: int = 0) -> Self:
+        """A new field for the policy with this transformers config (text or vision-language)."""
+        return cls(config_for_policy(config, policy_config), seed)
+
+    def check_matches(self, policy_config: Any) -> None:
+        """ValueError in one line where the field was made for a policy of another width or depth."""
+        config_for_policy(self.config, policy_config)
+
+    def save_pretrained(self, folder: str | Path) -> None:
+        """Write flow.safetensors and flow_config.json; each appears whole or not at all, the configuration last."""
+        folder = Path(folder)
+        folder.mkdir(parents=True, exist_ok=True)
+        weights, config = folder / f"{WEIGHTS_NAME}.tmp", folder / f"{CONFIG_NAME}.tmp"
+        save_file({name: tensor.contiguous() for name, tensor in self.state_dict().items()}, weights)
+        config.write_text(json.dumps({"format_version": FORMAT_VERSION, **as_dict(self.config)}, indent=2) + "\n")
+        os.replace(weights, folder / WEIGHTS_NAME)
+        os.replace(config, folder / CONFIG_NAME)
+
+    @classmethod
+    def from_pretrained(cls, path: str | Path, config: FlowConfig | None = None) -> Self:
+        """A field from a folder of `save_pretrained`, or from a public `flow_model.bin` with a filled-in `config`.
+
+        The public file holds weights alone (read with `weights_only`), possibly under a leading `model.`. ValueError
+        in one line for wrong, missing or unexpected weights; nothing is ever left at its initial value.
+        """
+        path = Path(path)
+        if path.is_file():
+            if config is None:
+                raise ValueError(f"{path} holds weights only: its flow configuration must be given")
+            tensors = torch.load(path, map_location="cpu", weights_only=True)
+            weights = {name.removeprefix("model."): tensor for name, tensor in tensors.items()}
+        else:
+            if config is not None:
+                raise ValueError(f"the field in {path} carries its own configuration: give none")
+            for name in (CONFIG_NAME, WEIGHTS_NAME):
+                if not (path / name).is_file():
+                    raise ValueError(f"no flow field in {path}: {name} is missing; train_flow writes one")
+            values = json.loads((path / CONFIG_NAME).read_text())
+            version = values.pop("format_version", None)
+            if version != FORMAT_VERSION:
+                raise ValueError(f"{path / CONFIG_NAME} has format_version={version}, this code reads {FORMAT_VERSION}")
+            config = build(FlowConfig, values, "flow")
+            weights = load_file(path / WEIGHTS_NAME)
+        field = cls(config)
+        _check_weights(path, weights, field.state_dict())
+        field.load_state_dict(weights)
+        return field
+
+
+def _check_weights(path: Path, given: dict[str, Tensor], wanted: dict[str, Tensor]) -> None:
+    """ValueError in one line that names the missing, unexpected and misshapen weights."""
+    problems = {
+        "missing": sorted(wanted.keys() - given.keys()),
+        "unexpected": sorted(given.keys() - wanted.keys()),
+        "wrong shape": [
+            f"{name} {tuple(given[name].shape)} instead of {tuple(wanted[name].shape)}"
+            for name in sorted(given.keys() & wanted.keys())
+            if given[name].shape != wanted[name].shape
+        ],
+    }
+    found = [f"{kind}: {', '.join(names)}" for kind, names in problems.items() if names]
+    if found:
+        raise ValueError(f"the weights in {path} do not fit this flow field; " + "; ".join(found))
