@@ -81,7 +81,8 @@ class SampleRow(Record):
     gold: str | list[str]
     choices: list[str] | None = None
     meta: dict[str, Any] = Field({}, description="what else the scorer needs, such as the answer type")
-    doc: dict[str, Any] = Field({}, description="the record without its images: what aggregation and exports read")
+    categories: dict[str, list[str]] = Field({}, description="what scores are broken down by, such as the skill")
+    doc: dict[str, Any] = Field({}, description="the record without its images: what exports read")
     scorer: str
     scorer_version: str
     verdict: Verdict = Field(description="rule `strict`: never guesses; what results are made of")

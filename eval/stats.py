@@ -30,7 +30,7 @@ class PairedTest:
     seeds: int
 
 
-def score_interval(scores: ArrayLike, level: float = 0.95) -> Interval:
+def score_interval(scores: ArrayLike, clusters: Sequence[str] | None = None, level: float = 0.95) -> Interval:
     """Wilson interval of the mean score over problems, with the effective sample size m(1 - m) / se^2.
 
     For one sample per problem this is exactly Wilson's interval (1927). For means over several samples the standard
@@ -39,12 +39,15 @@ def score_interval(scores: ArrayLike, level: float = 0.95) -> Interval:
 
     Args:
         scores: (problems,) in [0, 1].
+        clusters: (problems,) labels; problems of one label (variants of one question) are not independent.
     """
     values = _problem_scores(scores)
     n = len(values)
+    _, members = np.unique(np.arange(n) if clusters is None else np.asarray(clusters), return_inverse=True)
     mean = values.mean()
-    variance = values.var() / n  # the divisor n, not n - 1: then the effective size of 0/1 scores is n itself
-    effective = mean * (1 - mean) / variance if variance > 0 else n
+    # No small-sample factor n / (n - 1): without it the effective size of 0/1 scores is n itself.
+    variance = (np.bincount(members, weights=values - mean) ** 2).sum() / n**2
+    effective = mean * (1 - mean) / variance if variance > 0 else members.max() + 1
     z2 = distributions.norm.ppf((1 + level) / 2) ** 2
     centre = (mean + z2 / (2 * effective)) / (1 + z2 / effective)
     half = np.sqrt(z2 * (mean * (1 - mean) / effective + z2 / (4 * effective**2))) / (1 + z2 / effective)

@@ -26,6 +26,13 @@ def test_repeating_every_sample_does_not_narrow_the_interval():
     assert stats.score_interval(repeated) == stats.score_interval(scores)
 
 
+def test_variants_of_one_question_count_as_one_question():
+    scores = np.array([0.0, 1.0, 1.0, 0.0, 1.0])
+    variants = scores.repeat(10)
+    one, ten = stats.score_interval(scores), stats.score_interval(variants, clusters=np.repeat(list("abcde"), 10))
+    assert (ten.low, ten.high) == pytest.approx((one.low, one.high))
+
+
 @pytest.mark.parametrize("samples", [1, 8])
 @pytest.mark.parametrize("n", [300, 1000])
 def test_intervals_cover_95_percent_averaged_over_p(n, samples):
