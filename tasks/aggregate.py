@@ -1,0 +1,134 @@
+"""From graded rows to numbers: accuracy by category, pass@k, maj@n, errors clustered by problem. Pure, numpy only.
+
+A row is one graded response. The same functions serve lmms-eval's aggregation and a second look at a finished run.
+"""
+
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Mapping, Sequence
+from typing import TypedDict
+
+import numpy as np
+
+Categories = Mapping[str, Sequence[str]]
+
+
+class Row(TypedDict):
+    """One graded response. `categories` lists the values of each field: `{"skill": ["algebra"], "grade": ["8"]}`."""
+
+    problem_id: str
+    sample_index: int
+    status: str  # of the verdict: correct, wrong, no_answer, timeout, error
+    score: float
+    extracted: str | None
+    categories: Categories
+
+
+def summarise(rows: Sequence[Row], breakdown: Iterable[str] = (), cluster: str | None = None) -> dict[str, float]:
+    """What every benchmark reports: mean score with its standard error, counts, means by category, pass@k and maj@n.
+
+    `accuracy` is a mean over problems, so that a problem with more samples weighs no more. A response that could not be
+    graded (`timeout`, `error`) scores 0 there, and `unscored` says how many there are. Problems that share a value of
+    the category `cluster` (variants of one seed question, say) are not independent: the standard errors know it.
+    With n >= 2 samples of every problem there are also `mean@n`, `maj@n` and `pass@1` ... `pass@n`.
+    """
+    if not rows:
+        raise ValueError("no rows to aggregate; a task needs at least one graded response")
+    by_problem = group_by_problem(rows)
+    means = {problem: float(np.mean([row["score"] for row in group])) for problem, group in by_problem.items()}
+    clusters = [cluster_of(group[0], cluster) for group in by_problem.values()]
+    statuses = Counter(row["status"] for row in rows)
+    numbers = {
+        "accuracy": float(np.mean(list(means.values()))),
+        "accuracy_stderr": clustered_stderr(list(means.values()), clusters),
+        "problems": float(len(by_problem)),
+        "responses": float(len(rows)),
+        "no_answer": float(statuses["no_answer"]),
+        "unscored": float(statuses["timeout"] + statuses["error"]),
+    }
+    for field in breakdown:
+        members = defaultdict(list)
+        for problem, group in by_problem.items():
+            for value in group[0]["categories"].get(field, ()):
+                members[value].append(means[problem])
+        numbers |= {f"{field}/{value}": float(np.mean(members[value])) for value in sorted(members)}
+    n = min(len(group) for group in by_problem.values())
+    if n > 1:
+        numbers |= sampled_metrics(list(by_problem.values()), n, clusters)
+    return numbers
+
+
+def sampled_metrics(groups: Sequence[Sequence[Row]], n: int, clusters: Sequence[str]) -> dict[str, float]:
+    """`mean@n`, `maj@n` and `pass@k` for k = 1 ... n with clustered standard errors, from the first n samples each."""
+    groups = [group[:n] for group in groups]
+    correct = [sum(row["status"] == "correct" for row in group) for group in groups]
+    per_problem = {
+        f"mean@{n}": [float(np.mean([row["score"] for row in group])) for group in groups],
+        f"maj@{n}": [
+            majority_score([row["extracted"] for row in group], [row["score"] for row in group]) for group in groups
+        ],
+        **{f"pass@{k}": [pass_at_k(n, c, k) for c in correct] for k in range(1, n + 1)},
+    }
+    numbers: dict[str, float] = {}
+    for name, values in per_problem.items():
+        numbers[name] = float(np.mean(values))
+        numbers[f"{name}_stderr"] = clustered_stderr(values, clusters)
+    return numbers
+
+
+def pass_at_k(n: int, correct: int, k: int) -> float:
+    """The unbiased estimate of P(at least one of k samples is right) from `correct` of n (arXiv 2107.03374, eq. 1)."""
+    if not 1 <= k <= n:
+        raise ValueError(f"k={k} must be between 1 and the number of samples, n={n}")
+    if not 0 <= correct <= n:
+        raise ValueError(f"correct={correct} must be between 0 and the number of samples, n={n}")
+    if n - correct < k:
+        return 1.0
+    return float(1.0 - np.prod(1.0 - k / np.arange(n - correct + 1, n + 1)))
+
+
+def majority_score(answers: Sequence[str | None], scores: Sequence[float]) -> float:
+    """The score of the most frequent answer (arXiv 2203.11171); ties give the mean over the tied answers.
+
+    Right answers are one answer, however they are written; wrong ones are told apart by their text. A response without
+    an answer has no vote; without any vote the score is 0.
+    """
+    votes: Counter[str] = Counter()
+    score_of: dict[str, float] = {}
+    for answer, score in zip(answers, scores, strict=True):
+        if answer is not None:
+            ballot = "right" if score == 1.0 else f"wrong: {' '.join(answer.split()).casefold()}"
+            votes[ballot] += 1
+            score_of[ballot] = score
+    if not votes:
+        return 0.0
+    most = max(votes.values())
+    return float(np.mean([score_of[ballot] for ballot, count in votes.items() if count == most]))
+
+
+def clustered_stderr(values: Sequence[float], clusters: Sequence[str]) -> float:
+    """The standard error of the mean when values of one cluster are correlated (arXiv 2411.00640, eq. 4).
+
+    With the small-sample factor G/(G-1) for G clusters: with one value a cluster it is the usual s/sqrt(n). NaN where
+    there is a single cluster, whose error cannot be known.
+    """
+    residuals: defaultdict[str, float] = defaultdict(float)
+    mean = float(np.mean(values))
+    for value, cluster in zip(values, clusters, strict=True):
+        residuals[cluster] += value - mean
+    if len(residuals) < 2:
+        return float("nan")
+    spread = sum(residual**2 for residual in residuals.values())
+    return float(np.sqrt(spread * len(residuals) / (len(residuals) - 1)) / len(values))
+
+
+def group_by_problem(rows: Iterable[Row]) -> dict[str, list[Row]]:
+    """The rows of each problem in the order of their samples, problems in order of appearance."""
+    groups: defaultdict[str, list[Row]] = defaultdict(list)
+    for row in rows:
+        groups[row["problem_id"]].append(row)
+    return {problem: sorted(group, key=lambda row: row["sample_index"]) for problem, group in groups.items()}
+
+
+def cluster_of(row: Row, cluster: str | None) -> str:
+    """What the row's problem shares with the problems it is not independent of; the problem itself by default."""
+    return row["problem_id"] if cluster is None else row["categories"][cluster][0]

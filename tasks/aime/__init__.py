@@ -1,0 +1,36 @@
+"""AIME 2024 and 2025: 30 problems each, answers are integers from 0 to 999."""
+
+from rlfr_mm.tasks.prompts import boxed
+from rlfr_mm.tasks.records import as_published, integer_answer, text_digest
+from rlfr_mm.tasks.spec import TaskSpec
+
+_aime24 = TaskSpec(
+    name="rlfr_aime24",
+    benchmark="AIME24",
+    dataset="HuggingFaceH4/aime_2024",
+    splits=("train",),
+    rows=30,
+    modality="text",
+    scorer="math",
+    problem_id=lambda doc: str(doc["id"]),
+    prompt=lambda doc: boxed(doc["problem"]),
+    gold=integer_answer,
+    paper_column="AIME24",
+)
+_aime25 = TaskSpec(
+    name="rlfr_aime25",
+    benchmark="AIME25",
+    dataset="math-ai/aime25",
+    splits=("test",),
+    rows=30,
+    modality="text",
+    scorer="math",
+    problem_id=lambda doc: text_digest(doc["problem"]),
+    prompt=lambda doc: boxed(doc["problem"]),
+    gold=integer_answer,
+    paper_column="AIME25",
+)
+
+TASKS = tuple(
+    task for spec in (_aime24, _aime25) for task in (spec, spec.pass32(), spec.official(as_published("problem")))
+)

@@ -1,0 +1,40 @@
+"""AMC 12: the 40 problems of 2023 that most papers use, and the 83 of 2022 and 2023 that the paper's suite uses."""
+
+from rlfr_mm.tasks.prompts import boxed
+from rlfr_mm.tasks.records import as_published, integer_answer, text_digest
+from rlfr_mm.tasks.spec import TaskSpec
+
+_amc23 = TaskSpec(
+    name="rlfr_amc23",
+    benchmark="AMC23",
+    dataset="math-ai/amc23",
+    splits=("test",),
+    rows=40,
+    modality="text",
+    scorer="math",
+    problem_id=lambda doc: text_digest(doc["question"]),
+    prompt=lambda doc: boxed(doc["question"]),
+    gold=integer_answer,
+)
+_amc83 = TaskSpec(
+    name="rlfr_amc83",
+    benchmark="AMC83",
+    dataset="AI-MO/aimo-validation-amc",
+    splits=("train",),
+    rows=83,
+    modality="text",
+    scorer="math",
+    problem_id=lambda doc: text_digest(doc["problem"]),
+    prompt=lambda doc: boxed(doc["problem"]),
+    gold=integer_answer,
+    paper_column="AMC23",  # its scores are multiples of 1/83
+)
+
+TASKS = (
+    _amc23,
+    _amc23.pass32(),
+    _amc23.official(as_published("question")),
+    _amc83,
+    _amc83.pass32(),
+    _amc83.official(as_published("problem")),
+)

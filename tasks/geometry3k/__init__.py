@@ -1,0 +1,35 @@
+"""Geometry3K: 601 test problems with a diagram; open answers (rlfr), or the choice of four as first published."""
+
+from rlfr_mm.tasks.prompts import think_answer, without_image_markers
+from rlfr_mm.tasks.spec import Doc, TaskSpec
+
+
+def official_prompt(doc: Doc) -> str:
+    """The question with its four choices; arXiv 2105.04165 scores the chosen letter."""
+    lines = "".join(f"({letter}) {text}\n" for letter, text in zip("ABCD", doc["choices"], strict=True))
+    return f"{without_image_markers(doc['problem'])}\nChoices:\n{lines}Answer with the letter of the right choice."
+
+
+_geometry3k = TaskSpec(
+    name="rlfr_geometry3k",
+    benchmark="Geometry3K",
+    dataset="hiyouga/geometry3k",
+    splits=("test",),
+    rows=601,
+    modality="image",
+    scorer="geometry3k",
+    problem_id=lambda doc: str(doc["id"]),
+    prompt=lambda doc: think_answer(without_image_markers(doc["problem"])),
+    gold=lambda doc: doc["answer"],
+    image="images",
+)
+
+TASKS = (
+    _geometry3k,
+    _geometry3k.official(
+        official_prompt,
+        scorer="choice",
+        gold=lambda doc: doc["ground_truth"],
+        choices=lambda doc: tuple(doc["choices"]),
+    ),
+)

@@ -1,0 +1,24 @@
+"""GSM8K: 1,319 grade-school word problems; the answer is the number after `####`.
+
+Its authors prompt with worked examples; the `official` protocol here is the bare problem.
+"""
+
+from rlfr_mm.tasks.prompts import boxed
+from rlfr_mm.tasks.records import as_published, text_digest
+from rlfr_mm.tasks.spec import TaskSpec
+
+_gsm8k = TaskSpec(
+    name="rlfr_gsm8k",
+    benchmark="GSM8K",
+    dataset="openai/gsm8k",
+    config="main",
+    splits=("test",),
+    rows=1319,
+    modality="text",
+    scorer="gsm8k",
+    problem_id=lambda doc: text_digest(doc["question"]),
+    prompt=lambda doc: boxed(doc["question"]),
+    gold=lambda doc: doc["answer"].split("####")[-1].strip().replace(",", ""),
+)
+
+TASKS = (_gsm8k, _gsm8k.pass32(), _gsm8k.official(as_published("question")))

@@ -1,0 +1,23 @@
+"""MATH500: 500 problems of the MATH test set."""
+
+from rlfr_mm.tasks.prompts import boxed
+from rlfr_mm.tasks.records import as_published
+from rlfr_mm.tasks.spec import TaskSpec
+
+_math500 = TaskSpec(
+    name="rlfr_math500",
+    benchmark="MATH500",
+    dataset="HuggingFaceH4/MATH-500",
+    splits=("test",),
+    rows=500,
+    modality="text",
+    scorer="math500",
+    problem_id=lambda doc: doc["unique_id"],
+    prompt=lambda doc: boxed(doc["problem"]),
+    gold=lambda doc: doc["answer"],
+    categories=lambda doc: {"subject": [doc["subject"]], "level": [str(doc["level"])]},
+    breakdown=("subject", "level"),
+    paper_column="MATH500",
+)
+
+TASKS = (_math500, _math500.pass32(), _math500.official(as_published("problem")))

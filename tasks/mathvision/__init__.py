@@ -1,0 +1,48 @@
+"""MATH-V: 3,040 competition problems with images, 16 subjects, 5 levels; testmini holds 304 of them."""
+
+from dataclasses import replace
+
+from rlfr_mm.tasks.prompts import think_answer, without_image_markers
+from rlfr_mm.tasks.spec import Doc, TaskSpec
+
+
+def options(doc: Doc) -> str:
+    """The options, a line each; empty where the picture shows them and the record only names the letters."""
+    texts = list(doc["options"])
+    if "".join(texts) in ("", "ABCDE"):
+        return ""
+    return "".join(f"({letter}) {text}\n" for letter, text in zip("ABCDE", texts, strict=True))
+
+
+def question(doc: Doc) -> str:
+    return f"{without_image_markers(doc['question'])}\n{options(doc)}".strip()
+
+
+def official_prompt(doc: Doc) -> str:
+    """mathllm/MATH-V, models/GPT4V.py."""
+    return (
+        'Please solve the problem and put your answer in one "\\boxed{}". If it is a multiple choice question, only '
+        f'one letter is allowed in the "\\boxed{{}}".\n{doc["question"]}\n{options(doc)}'
+    )
+
+
+_test = TaskSpec(
+    name="rlfr_mathvision_test",
+    benchmark="MathVision",
+    dataset="MathLLMs/MathVision",
+    splits=("test",),
+    rows=3040,
+    modality="image",
+    scorer="mathvision",
+    problem_id=lambda doc: doc["id"],
+    prompt=lambda doc: think_answer(question(doc)),
+    gold=lambda doc: doc["answer"],
+    choices=lambda doc: tuple(doc["options"]) or None,
+    image="decoded_image",
+    categories=lambda doc: {"subject": [doc["subject"]], "level": [str(doc["level"])]},
+    breakdown=("subject", "level"),
+)
+# The paper's scripts evaluate MathVision_MINI, and nearly all of its MathVision scores are multiples of 1/304.
+_testmini = replace(_test, name="rlfr_mathvision_testmini", splits=("testmini",), rows=304, paper_column="MathVision")
+
+TASKS = (_test, _test.official(official_prompt), _testmini, _testmini.official(official_prompt))

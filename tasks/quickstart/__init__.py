@@ -1,0 +1,46 @@
+"""The drawn world of the training quickstart as a task: 200 test problems, drawn where they are needed, without a hub.
+
+`world.json` beside this file says what to draw; for `datasets` it is the dataset.
+"""
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from rlfr_mm.quickstart import world
+from rlfr_mm.tasks.spec import TaskSpec
+
+if TYPE_CHECKING:
+    from datasets import Dataset
+
+
+def drawn(dataset: "Dataset", root: Path) -> "Dataset":
+    """The problems that the one record of world.json asks for."""
+    from datasets import Dataset, Image
+
+    wanted = dataset[0]
+    problems = world.problems(wanted["problems"], "test", list(wanted["levels"]), wanted["seed"])
+    records = [
+        {"id": p.problem_id, "level": p.level, "question": p.question, "solution": p.solution, "image": p.image}
+        for p in problems
+    ]
+    return Dataset.from_list(records).cast_column("image", Image())
+
+
+_quickstart = TaskSpec(
+    name="rlfr_quickstart",
+    benchmark="Quickstart",
+    dataset="json",
+    splits=("train",),
+    rows=200,
+    modality="image",
+    scorer="math",
+    problem_id=lambda doc: doc["id"],
+    prompt=lambda doc: doc["question"],  # the tiny policy knows no instructions
+    gold=lambda doc: doc["solution"],
+    image="image",
+    categories=lambda doc: {"level": [str(doc["level"])]},
+    breakdown=("level",),
+    prepare=drawn,
+)
+
+TASKS = (_quickstart, _quickstart.pass32())

@@ -1,0 +1,132 @@
+"""Every task by name, the groups, and their records: `task("rlfr_math500")`, `expand(["rlfr_language"])`, `load(spec)`.
+
+Loads no torch; `datasets` only inside the functions that read records.
+"""
+
+import difflib
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from rlfr_mm.tasks import (
+    aime,
+    amc,
+    dynamath,
+    geometry3k,
+    gsm8k,
+    logicvista,
+    math500,
+    mathverse,
+    mathvision,
+    mathvista,
+    minerva_math,
+    olympiadbench,
+    quickstart,
+    visulogic,
+    wemath,
+)
+from rlfr_mm.tasks.spec import Doc, Generation, TaskSpec
+
+if TYPE_CHECKING:
+    from datasets import Dataset
+
+__all__ = ["GROUPS", "TASKS", "Doc", "Generation", "Group", "TaskSpec", "averages", "expand", "load", "prepare", "task"]
+
+TASKS: dict[str, TaskSpec] = {
+    spec.name: spec
+    for benchmark in (
+        aime, amc, math500, minerva_math, olympiadbench, gsm8k, mathvista, mathvision, mathverse, wemath, logicvista,
+        visulogic, dynamath, geometry3k, quickstart,
+    )
+    for spec in benchmark.TASKS
+}  # fmt: skip
+
+TASK_COLUMN = "rlfr_task"  # lmms-eval's hooks get the record and nothing else, so the record names its task
+
+
+@dataclass(frozen=True)
+class Group:
+    """Tasks that are run together. `averages` are plain means of the members' headline numbers."""
+
+    members: tuple[str, ...]  # tasks or groups
+    averages: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+
+
+_MATH = ("rlfr_mathvista_testmini", "rlfr_mathvision_testmini", "rlfr_mathverse_testmini", "rlfr_wemath_testmini")
+_LOGIC = ("rlfr_logicvista", "rlfr_visulogic")
+_LANGUAGE = ("rlfr_aime25", "rlfr_aime24", "rlfr_amc83", "rlfr_math500", "rlfr_olympiadbench")
+
+GROUPS: dict[str, Group] = {
+    "rlfr_language": Group(_LANGUAGE),  # the columns of the paper's table
+    "rlfr_language_pass32": Group(tuple(f"{name}_pass32" for name in _LANGUAGE)),
+    "rlfr_multimodal_math": Group(_MATH, {"Math Avg": _MATH}),
+    "rlfr_multimodal_logic": Group(_LOGIC, {"Logic Avg": _LOGIC}),
+    "rlfr_multimodal": Group(
+        ("rlfr_multimodal_math", "rlfr_multimodal_logic"),
+        {"Math Avg": _MATH, "Logic Avg": _LOGIC, "Avg": _MATH + _LOGIC},
+    ),
+    # every benchmark once; MATH-V's testmini and AMC's 40 problems are parts of the others
+    "rlfr_all": Group(
+        (
+            "rlfr_language", "rlfr_minerva_math", "rlfr_gsm8k", "rlfr_amc23", "rlfr_multimodal", "rlfr_mathvision_test",
+            "rlfr_dynamath", "rlfr_geometry3k",
+        )
+    ),
+}  # fmt: skip
+
+
+def task(name: str) -> TaskSpec:
+    """The task of that name. Errors: ValueError with the nearest names."""
+    if name not in TASKS:
+        nearest = difflib.get_close_matches(name, [*TASKS, *GROUPS], n=3, cutoff=0.5)
+        hint = f"did you mean {', '.join(nearest)}?" if nearest else "python -m tasks.list prints all"
+        raise ValueError(f"unknown task {name!r}: {hint}")
+    return TASKS[name]
+
+
+def expand(names: Iterable[str]) -> list[TaskSpec]:
+    """The tasks behind names of tasks and groups, each once, in order. Errors: as `task`."""
+    specs: dict[str, TaskSpec] = {}
+    for name in names:
+        members = expand(GROUPS[name].members) if name in GROUPS else [task(name)]
+        specs |= {spec.name: spec for spec in members}
+    return list(specs.values())
+
+
+def averages(group: str, headlines: Mapping[str, float]) -> dict[str, float]:
+    """The group's averages from the headline number of each task; one with a task missing is left out."""
+    return {
+        name: sum(headlines[member] for member in members) / len(members)
+        for name, members in GROUPS[group].averages.items()
+        if all(member in headlines for member in members)
+    }
+
+
+def load(spec: TaskSpec, data_root: str | Path | None = None) -> "Dataset":
+    """The task's records, from the folder `data_root/<dataset>` of a local mirror, or else from the hub.
+
+    Errors: FileNotFoundError where a mirror lacks the dataset, and what `datasets` raises.
+    """
+    from datasets import load_dataset
+
+    if spec.benchmark == "Quickstart":
+        records = load_dataset("json", data_files=str(Path(quickstart.__file__).with_name("world.json")), split="train")
+        return prepare(spec, records)
+    path = spec.dataset
+    if data_root is not None:
+        folder = Path(data_root) / spec.dataset
+        if not folder.is_dir():
+            raise FileNotFoundError(
+                f"{spec.name}: no folder {folder}; drop data_root to read {spec.dataset} from the hub"
+            )
+        path = str(folder)
+    records = load_dataset(path, spec.config, split="+".join(spec.splits), revision=spec.revision)
+    return prepare(spec, records, Path(data_root or "."))
+
+
+def prepare(spec: TaskSpec, records: "Dataset", root: Path = Path()) -> "Dataset":
+    """The records as read, in the shape that the task's functions take, each naming its task."""
+    if spec.prepare is not None:
+        records = spec.prepare(records, root)
+    return records.add_column(TASK_COLUMN, [spec.name] * len(records))

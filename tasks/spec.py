@@ -1,0 +1,131 @@
+"""One task, typed: where its records are, how a record becomes a prompt and a graded row, how rows become numbers."""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal, TypeVar
+
+from rlfr_mm.grading import Item, Verdict
+from rlfr_mm.tasks.aggregate import Row, summarise
+
+if TYPE_CHECKING:
+    from datasets import Dataset
+    from PIL.Image import Image
+
+Doc = Mapping[str, Any]  # one record of a dataset
+T = TypeVar("T")
+
+
+@dataclass(frozen=True)
+class Generation:
+    """What lmms-eval calls generation_kwargs, all of it set: an unset one means something else in every back end."""
+
+    max_new_tokens: int = 4096
+    temperature: float = 0.0
+    top_p: float = 1.0
+    do_sample: bool = False
+    until: tuple[str, ...] = ()  # nothing cuts a response but the model's own end
+
+
+GREEDY = Generation()
+# The public pass@k studies' setting (arXiv 2504.13837); the paper prints none.
+SAMPLED = Generation(temperature=0.6, top_p=0.95, do_sample=True)
+
+
+@dataclass(frozen=True)
+class TaskSpec:
+    """A task `rlfr_*`. The functions take one record; fields they read and miss are named in the error."""
+
+    name: str
+    benchmark: str
+    dataset: str  # hub id, or the folder of that name in a local mirror
+    splits: tuple[str, ...]  # read one after the other as one
+    rows: int  # of the whole task; fewer is a slice
+    modality: Literal["text", "image"]
+    scorer: str  # a name in rlfr_mm.grading.SCORERS
+    problem_id: Callable[[Doc], str]
+    prompt: Callable[[Doc], str]
+    gold: Callable[[Doc], str]
+    protocol: Literal["rlfr", "official"] = "rlfr"
+    config: str | None = None
+    revision: str | None = None  # a commit of the dataset repository
+    choices: Callable[[Doc], tuple[str, ...] | None] = field(default=lambda doc: None)
+    meta: Callable[[Doc], dict[str, Any]] = field(default=lambda doc: {})
+    image: str | None = None  # the column with the image, or with a list of images
+    categories: Callable[[Doc], dict[str, list[str]]] = field(default=lambda doc: {})
+    breakdown: tuple[str, ...] = ()  # categories with a mean of their own
+    cluster: str | None = None  # the category whose problems are not independent
+    prepare: Callable[["Dataset", Path], "Dataset"] | None = None  # the records as the functions need them
+    generation: Generation = GREEDY
+    samples: int = 1
+    extra: Callable[[Sequence[Row]], dict[str, float]] = field(default=lambda rows: {})  # the benchmark's own numbers
+    headline: str = "accuracy"  # the number that stands for the task
+    paper_column: str | None = None  # of the tables in arXiv 2510.10201
+
+    def official(self, prompt: Callable[[Doc], str], **changes: Any) -> "TaskSpec":
+        """The same task with the benchmark's own prompt; the paper's tables say nothing about it."""
+        return replace(
+            self, name=f"{self.name}_official", protocol="official", prompt=prompt, paper_column=None, **changes
+        )
+
+    def pass32(self) -> "TaskSpec":
+        """The same task with 32 sampled responses to each problem."""
+        return replace(self, name=f"{self.name}_pass32", generation=SAMPLED, samples=32)
+
+    def text(self, doc: Doc) -> str:
+        """The prompt's text; the images of `images` stand before it. Errors: ValueError naming record and field."""
+        return self._read(self.prompt, doc)
+
+    def images(self, doc: Doc) -> list["Image"]:
+        """The record's images as RGB. Errors: ValueError naming a record without an image."""
+        if self.image is None:
+            return []
+        value = self._read(lambda record: record[self.image], doc)
+        images = [image for image in (value if isinstance(value, list) else [value]) if image is not None]
+        if not images:
+            raise ValueError(
+                f"{self.name}: record {self._label(doc)} has no image in its field {self.image!r}; "
+                "use a copy of the dataset that has its images"
+            )
+        return [image.convert("RGB") for image in images]
+
+    def messages(self, doc: Doc) -> list[dict[str, Any]]:
+        """`images` and `text` as one user turn in lmms-eval's chat format. Errors: as theirs."""
+        content: list[dict[str, Any]] = [{"type": "image", "url": image} for image in self.images(doc)]
+        content.append({"type": "text", "text": self.text(doc)})
+        return [{"role": "user", "content": content}]
+
+    def item(self, doc: Doc, response: str) -> Item:
+        """What the grader needs to judge a response to this record. Errors: ValueError naming record and field."""
+        return self._read(
+            lambda record: Item(response, self.gold(record), self.scorer, self.choices(record), self.meta(record)), doc
+        )
+
+    def row(self, doc: Doc, sample_index: int, verdict: Verdict) -> Row:
+        """The graded response as `aggregate` takes it. Errors: ValueError naming record and field."""
+        return {
+            "problem_id": self._read(self.problem_id, doc),
+            "sample_index": sample_index,
+            "status": verdict.status,
+            "score": verdict.score,
+            "extracted": verdict.extracted,
+            "categories": self._read(self.categories, doc),
+        }
+
+    def aggregate(self, rows: Sequence[Row]) -> dict[str, float]:
+        """All numbers of the task, fractions in 0..1. Errors: ValueError without rows."""
+        return summarise(rows, self.breakdown, self.cluster) | self.extra(rows)
+
+    def _read(self, reader: Callable[[Doc], T], doc: Doc) -> T:
+        try:
+            return reader(doc)
+        except KeyError as missing:
+            raise ValueError(
+                f"{self.name}: record {self._label(doc)} lacks the field {missing}; it has {', '.join(doc)}"
+            ) from None
+
+    def _label(self, doc: Doc) -> str:
+        try:
+            return self.problem_id(doc)
+        except KeyError:
+            return "without an id"

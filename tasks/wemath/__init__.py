@@ -1,0 +1,105 @@
+"""We-Math testmini: 525 problems of two or three steps, each beside its one-step problems, and four ways to fail.
+
+For one problem group: all steps right and the composite wrong is inadequate generalisation (IG); a step wrong and the
+composite wrong is insufficient knowledge (IK); the composite right is complete mastery (CM) or rote memorisation (RM),
+depending on the steps (`four_dimensions`). arXiv 2407.01284; We-Math/We-Math, evaluation/four_dimensional_metrics.py.
+"""
+
+import re
+from collections import Counter, defaultdict
+from collections.abc import Sequence
+
+from rlfr_mm.tasks.aggregate import Row
+from rlfr_mm.tasks.prompts import think_answer
+from rlfr_mm.tasks.spec import Doc, TaskSpec
+
+_OPTION = re.compile(r"(?:^|;)\s*([A-I])\.\s*")
+
+
+def choices(doc: Doc) -> tuple[str, ...]:
+    """The option texts of "A. 15π;B. 10π;C. 5π; D. No correct answer"."""
+    return tuple(text.strip() for text in _OPTION.split(doc["option"])[2::2])
+
+
+def official_prompt(doc: Doc) -> str:
+    """The prompt in We-Math/We-Math's README."""
+    return (
+        "Now, we require you to solve a multiple-choice math question. Please briefly describe your thought process "
+        "and provide the final answer(option).\n"
+        f"Question: {doc['question']}\n"
+        f"Option: {doc['option']}\n"
+        "Regarding the format, please answer following the template below, and be sure to include two <> symbols:\n"
+        "<Thought process>: <<your thought process>> <Answer>: <<your option>>"
+    )
+
+
+def four_dimensions(rows: Sequence[Row]) -> dict[str, float]:
+    """IK, IG, CM and RM as fractions of the groups, and the scores (groups - 0.5 IG - RM - IK) / groups.
+
+    A right composite is mastery, strictly, when all steps are right, and loosely when at least one is; otherwise it is
+    rote memorisation. Official scores divide by the constant 525; here any number of groups may be given, and groups
+    that lack a step or the composite are left out and counted as `incomplete_groups`. With several samples of a
+    problem, the i-th samples of a group's problems go together. NaN without a complete group.
+    """
+    groups: defaultdict[tuple[str, int], dict[str, bool]] = defaultdict(dict)
+    for row in rows:
+        group, step = row["categories"]["group"][0], row["categories"]["step"][0]
+        groups[group, row["sample_index"]][step] = row["status"] == "correct"
+    counts: Counter[str] = Counter()
+    for (group, _), right in groups.items():
+        steps = int(group[0])
+        one_step = [right.get(f"{steps}steps_{i}") for i in range(1, steps + 1)]
+        composite = right.get(f"{steps}steps_multi")
+        if None in (*one_step, composite):
+            counts["incomplete"] += 1
+        elif composite:
+            counts["CM strict" if all(one_step) else "RM strict"] += 1
+            counts["CM loose" if any(one_step) else "RM loose"] += 1
+        else:
+            counts["IG" if all(one_step) else "IK"] += 1
+    total = sum(groups_of for kind, groups_of in counts.items() if kind in ("CM strict", "RM strict", "IG", "IK"))
+
+    def share(*kinds: str) -> float:
+        return sum(counts[kind] for kind in kinds) / total if total else float("nan")
+
+    numbers = {"groups": float(total), "incomplete_groups": float(counts["incomplete"])}
+    numbers |= {"IK": share("IK"), "IG": share("IG")}
+    for rule in ("strict", "loose"):
+        numbers[f"CM {rule}"] = share(f"CM {rule}")
+        numbers[f"RM {rule}"] = share(f"RM {rule}")
+        numbers[rule] = 1.0 - 0.5 * numbers["IG"] - numbers[f"RM {rule}"] - numbers["IK"]
+    return numbers
+
+
+def _steps(doc: Doc) -> str:
+    return doc["key"][0] if doc["key"].endswith("multi") else "1"
+
+
+_testmini = TaskSpec(
+    name="rlfr_wemath_testmini",
+    benchmark="We-Math",
+    dataset="We-Math/We-Math",
+    splits=("testmini",),
+    rows=1740,
+    modality="image",
+    scorer="wemath",
+    problem_id=lambda doc: f"{doc['ID']}/{doc['key']}",
+    prompt=lambda doc: think_answer(f"{doc['question']}\nOptions: {doc['option']}"),
+    gold=lambda doc: doc["answer"],
+    choices=choices,
+    image="image_path",
+    categories=lambda doc: {
+        "group": [doc["ID"]],
+        "step": [doc["key"]],
+        "steps": [_steps(doc)],
+        "knowledge": [doc["knowledge concept"]],
+    },
+    breakdown=("steps", "knowledge"),
+    cluster="group",
+    extra=four_dimensions,
+    # The paper does not say which score it prints; its 53.4 for Qwen2.5-VL-7B fits the loose one, not the strict one.
+    headline="loose",
+    paper_column="WeMath",
+)
+
+TASKS = (_testmini, _testmini.official(official_prompt))
