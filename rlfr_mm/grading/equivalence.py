@@ -13,11 +13,12 @@ from latex2sympy2_extended import latex2sympy
 from math_verify import LatexExtractionConfig, parse, verify
 from sympy.parsing.latex import parse_latex
 
+from rlfr_mm.grading.official import olympiad_normalised
+
 Comparison = Callable[[str, str, tuple[float, ...]], bool]
 
-_LATEX_ONLY = (
-    LatexExtractionConfig(),
-)  # math-verify's other reader passes text to sympy's parse_expr, which evaluates it
+# math-verify's other reader passes text to sympy's parse_expr, which evaluates it as Python.
+_LATEX_ONLY = (LatexExtractionConfig(),)
 
 
 def symbolic_equal(gold: str, answer: str, tolerance: tuple[float, ...] = ()) -> bool:
@@ -27,7 +28,289 @@ def symbolic_equal(gold: str, answer: str, tolerance: tuple[float, ...] = ()) ->
     return bool(read_gold and read_answer) and verify(read_gold, read_answer, timeout_seconds=None)
 
 
-COMPARISONS: dict[str, Comparison] = {"symbolic": symbolic_equal}
+# --- MATH-V: is_equal of evaluation/utils.py -------------------------------------------------------------------------
+
+def mathvision_equal(gold: str, answer: str, tolerance: tuple[float, ...] = ()) -> bool:
+    """Equal as text without case, as tuples of values, or as values, each rounded to two places."""
+    gold, answer = gold.lower(), answer.lower()
+    if not gold.strip() or not answer.strip():
+        return False
+    if gold.strip() == answer.strip():
+        return True
+    gold, answer = _mathvision_tuple(gold), _mathvision_tuple(answer)
+    if gold == answer:
+        return True
+    try:
+        return _mathvision_value(gold) == _mathvision_value(answer)
+    except Exception:  # whatever the parser raises is "not equal" there
+        return False
+
+
+def _mathvision_tuple(text: str) -> str:
+    parts = text[1:-1].split(",")
+    if len(parts) < 2 or (text[0], text[-1]) not in (("(", ")"), ("[", "]")):
+        return text
+    try:
+        values = [
+            part if "infty" in part or part in ("a", "-a") else str(_mathvision_value(part)) for part in parts
+        ]
+    except Exception:
+        return text
+    return text[0] + ",".join(values) + text[-1]
+
+
+def _mathvision_value(text: str) -> float:
+    """The rounded number that the scorer's parser, followed by Python's eval among the names of `math`, arrives at."""
+    if "\\circ" in text or "\\!" in text or not text.isascii():
+        raise ValueError("latex2sympy2 1.9 cannot read this")
+    text = text.replace("$", " ").replace("\\displaystyle", " ")
+    read = latex2sympy(_balanced_beginning(text), normalization_config=None)
+    # It prints E, I and infinity as names that module math does not have.
+    if read.free_symbols or read.has(sympy.E, sympy.I, sympy.oo, sympy.zoo):
+        raise ValueError(f"{text} has no value")
+    value = read.evalf()
+    return int(read) if read.is_Integer else round(float(value), 2)
+
+
+def _balanced_beginning(text: str) -> str:
+    """The text up to the first closing bracket that none opened, where that parser stops without an error."""
+    depth = 0
+    for position, letter in enumerate(text):
+        depth += (letter in "{(") - (letter in "})")
+        if depth < 0:
+            return text[:position]
+    return text
+
+
+# --- MATH500 and GSM8K of rho-1: grader.py of ZubinGou/math-evaluation-harness ---------------------------------------
+
+
+def harness_equal(gold: str, answer: str, tolerance: tuple[float, ...] = ()) -> bool:
+    """The harness's `math_equal` on two normalised answers: percent tolerant and lenient, see `_read_as_far_as_possible`."""
+    if gold == answer:
+        return True
+    numbers = _harness_number(gold), _harness_number(answer)
+    if numbers[0] is not None and numbers[1] is not None:
+        return any(math.isclose(numbers[0] * factor, numbers[1], rel_tol=1e-4) for factor in (0.01, 1, 100))
+    if not answer:
+        return False
+    gold, answer = gold.strip(), answer.strip()
+    if "pmatrix" in answer and "pmatrix" not in gold:
+        rows = re.findall(r"\{.*,.*\}", gold)
+        gold = ", ".join(
+            "\\begin{pmatrix}" + row.strip("{}").replace(",", "\\") + "\\end{pmatrix}" for row in rows
+        )
+    if _bare(gold, answer) == _bare(answer, gold):
+        return True
+    in_brackets = re.compile(r"[(\[].+[)\]]")
+    if in_brackets.match(answer) and in_brackets.match(gold) and _all_equal(gold[1:-1], answer[1:-1], ","):
+        return True
+    if _is_matrix(gold) and _is_matrix(answer):
+        gold_rows, answer_rows = _rows(gold), _rows(answer)
+        if len(gold_rows) == len(answer_rows) and all(
+            _all_equal(*rows, "&") for rows in zip(gold_rows, answer_rows, strict=True)
+        ):
+            return True
+    if gold.count("=") == answer.count("=") == 1:
+        gold_difference, difference = ("{} - ({})".format(*map(str.strip, text.split("="))) for text in (gold, answer))
+        if _harness_symbolic(gold_difference, difference) or _harness_symbolic(gold_difference, f"-({difference})"):
+            return True
+    elif answer.count("=") == 1 and len(answer.split("=")[0].strip()) <= 2 and "=" not in gold:
+        if harness_equal(gold, answer.split("=")[1]):
+            return True
+    elif gold.count("=") == 1 and len(gold.split("=")[0].strip()) <= 2 and "=" not in answer:
+        if harness_equal(gold.split("=")[1], answer):
+            return True
+    return _harness_symbolic(gold, answer)
+
+
+def _harness_number(text: str) -> float | None:
+    text = text.replace(",", "")
+    for candidate, factor in ((text, 1.0), (text.removesuffix("%").removesuffix("\\"), 0.01)):
+        try:
+            return float(candidate) * factor
+        except ValueError:
+            if not text.endswith("%"):
+                return None
+    return None
+
+
+def _bare(text: str, other: str) -> str:
+    """The text without braces and round brackets, and without outer brackets unless those of the two differ in kind."""
+    if (text[:1] == "[" and text[-1:] == "]" and other[:1] != "(") or (
+        text[:1] == "(" and text[-1:] == ")" and other[:1] != "["
+    ):
+        text = text.strip("[]()")
+    return re.sub(r"[{}()]", "", text).lower()
+
+
+def _all_equal(gold: str, answer: str, separator: str) -> bool:
+    golds, answers = gold.split(separator), answer.split(separator)
+    return len(golds) == len(answers) and all(map(harness_equal, golds, answers))
+
+
+def _is_matrix(text: str) -> bool:
+    return text.startswith(("\\begin{pmatrix}", "\\begin{bmatrix}")) and text.endswith(
+        ("\\end{pmatrix}", "\\end{bmatrix}")
+    )
+
+
+def _rows(matrix: str) -> list[str]:
+    inside = matrix[len("\\begin{pmatrix}") : -len("\\end{pmatrix}")]
+    return [row.strip() for row in inside.split("\\\\") if row.strip()]
+
+
+def _harness_symbolic(gold: str, answer: str) -> bool:
+    """Equal as sympy reads them. Each step of the harness swallows its own errors."""
+    left, right = _read_as_far_as_possible(answer), _read_as_far_as_possible(gold)
+    for equal in (_same, _no_difference, _same_equation, _same_number):
+        try:
+            if equal(left, right):
+                return True
+        except Exception:
+            continue
+    return False
+
+
+def _read_as_far_as_possible(text: str) -> sympy.Basic | str:
+    """sympy's reading of the longest beginning that is LaTeX ("1,-2" is read as 1), latex2sympy's, else the text."""
+    for read in (parse_latex, latex2sympy):
+        for spelling in (text.replace("\\\\", "\\"), text):
+            try:
+                return read(spelling)
+            except Exception:
+                continue
+    return text
+
+
+def _same(left, right) -> bool:
+    return str(left) == str(right) or left == right
+
+
+def _no_difference(left, right) -> bool:
+    return left.equals(right) or sympy.simplify(left - right) == 0
+
+
+def _same_equation(left, right) -> bool:
+    return abs(left.lhs - left.rhs).equals(abs(right.lhs - right.rhs))
+
+
+def _same_number(left, right) -> bool:
+    return math.isclose(float(sympy.N(right)), float(sympy.N(left)), rel_tol=1e-4)
+
+
+# --- OlympiadBench: eval/auto_scoring_judge.py -----------------------------------------------------------------------
+
+
+def olympiad_equal(gold: str, answer: str, tolerance: tuple[float, ...] = ()) -> bool:
+    """The judge's verdict: comma-separated parts in any order, each within its tolerance (1e-8 where none is given)."""
+    try:
+        gold, answer = olympiad_normalised(gold), olympiad_normalised(answer)
+    except ValueError:
+        return False
+    if gold == answer:
+        return True
+    golds, answers = _olympiad_parts(gold), _olympiad_parts(answer)
+    tolerances = list(tolerance) if len(tolerance) > 1 else [tolerance[0] if tolerance else 1e-8] * len(golds)
+    if len(golds) != len(answers):
+        return False
+    for part, precision in zip(golds, tolerances, strict=False):
+        match = next((other for other in answers if _olympiad_part_equal(part, other, precision)), None)
+        if match is None:
+            return False
+        answers.remove(match)
+    return True
+
+
+def _olympiad_parts(text: str) -> list[str]:
+    parts, depth, start = [], 0, 0
+    text = re.sub(r"[\u4e00-\u9fff]+", "", text)
+    for position, letter in enumerate(text):
+        depth += (letter in "([") - (letter in ")]")
+        if letter == "," and depth == 0:
+            parts.append(text[start:position].strip())
+            start = position + 1
+    if start < len(text):
+        parts.append(text[start:].strip())
+    return [
+        part.replace("\\pm", sign) for part in parts for sign in (("+", "-") if "\\pm" in part else ("",))
+    ]
+
+
+def _olympiad_part_equal(gold: str, answer: str, precision: float) -> bool:
+    if gold == answer and gold:
+        return True
+    if all(text.startswith(("(", "[")) and text.endswith((")", "]")) for text in (gold, answer)):
+        try:
+            if _olympiad_interval_equal(gold, answer, precision):
+                return True
+        except Exception:
+            return False
+    for equal in (_olympiad_number_equal, _olympiad_expression_equal, _olympiad_equation_equal):
+        try:
+            if equal(gold, answer, precision) and not (
+                equal is _olympiad_expression_equal and "=" in gold and "=" in answer
+            ):
+                return True
+        except Exception:
+            continue
+    return False
+
+
+def _olympiad_number_equal(gold: str, answer: str, precision: float) -> bool:
+    return any(abs(float(gold) * factor - float(answer)) <= precision * 1.01 for factor in (0.01, 1, 100))
+
+
+def _olympiad_interval_equal(gold: str, answer: str, precision: float) -> bool:
+    golds, answers = gold.split("\\cup"), answer.split("\\cup")
+    return len(golds) == len(answers) and all(
+        one[0] == other[0]
+        and one[-1] == other[-1]
+        and all(
+            _olympiad_expression_equal(*ends, precision)
+            for ends in zip(one.strip("[]()").split(","), other.strip("[]()").split(","), strict=False)
+        )
+        for one, other in zip(golds, answers, strict=True)
+    )
+
+
+def _olympiad_expression_equal(gold: str, answer: str, precision: float) -> bool:
+    left, right = (parse_latex(text.split("=")[1 if "=" in text else 0].strip()) for text in (gold, answer))
+    if left == right:
+        return True
+    # The LaTeX reader takes \pi for a letter.
+    left, right = (side.subs(sympy.Symbol("pi"), math.pi) for side in (left, right))
+    if left.has(sympy.Symbol) != right.has(sympy.Symbol):
+        return False
+    if left.has(sympy.Symbol):
+        return bool(abs(sympy.simplify(left - right).evalf()) < 1e-3)
+    if not (_power_is_computable(left) and _power_is_computable(right)):
+        return False
+    return bool(abs(left.evalf() - right.evalf()) <= precision * 1.01)
+
+
+def _power_is_computable(value: sympy.Basic) -> bool:
+    if not isinstance(value, sympy.Pow):
+        return True
+    base, exponent = value.as_base_exp()
+    return bool(base.is_number and exponent.is_number and abs(exponent.evalf()) <= 1000)
+
+
+def _olympiad_equation_equal(gold: str, answer: str, precision: float) -> bool:
+    left, right = (
+        sympy.simplify(parse_latex(lhs) - parse_latex(rhs))
+        for lhs, rhs in (text.split("=") for text in (gold, answer))
+    )
+    ratios = sympy.simplify(left / right), sympy.simplify(right / left)
+    return any(ratio.is_Integer and ratio != 0 for ratio in ratios)
+
+
+COMPARISONS: dict[str, Comparison] = {
+    "symbolic": symbolic_equal,
+    "mathvision": mathvision_equal,
+    "harness": harness_equal,
+    "olympiad": olympiad_equal,
+}
 
 
 def self_test() -> None:
