@@ -15,7 +15,7 @@ from torch import Tensor
 
 from rlfr_mm.config import OfflineConfig, OnlineUpdateConfig
 from rlfr_mm.flow.field import FlowField
-from rlfr_mm.flow.loss import flow_matching_losses
+from rlfr_mm.flow.loss import flow_matching_chunks
 
 
 @dataclass(frozen=True)
@@ -78,7 +78,7 @@ class FieldUpdater:
         """
         self.optimizer.zero_grad()
         totals = torch.zeros(2, dtype=torch.float64, device=latents.device)
-        for part in flow_matching_losses(self.field, latents.detach(), mask, weights, seeds):
+        for part in flow_matching_chunks(self.field, latents.detach(), mask, weights, seeds):
             part.loss.backward()
             totals += torch.stack([part.loss.detach(), part.weight]).double()
         loss, weight = self.accelerator.reduce(totals, "sum").tolist()

@@ -1,0 +1,174 @@
+"""Rollouts: one generation batch in memory while TRL trains on it, and what a run keeps of it on disk."""
+
+import hashlib
+import re
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from pydantic import BaseModel, ConfigDict
+from torch import Tensor
+from transformers import PreTrainedTokenizerBase
+
+
+class RolloutRecord(BaseModel):
+    """One completion with its rewards. Lists have one entry per response token, `tokens` their text."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    step: int
+    problem_id: str
+    sample: int  # index within the group of completions of one prompt
+    prompt: str
+    image: str | None = None  # file under rollouts/images
+    solution: str
+    completion: str
+    rewards: dict[str, float | None]  # by reward function; None where it could not be graded
+    correct: bool | None
+    advantage: float  # GRPO's, before shaping
+    tokens: list[str]
+    advantages: list[float]
+    logprob: list[float]
+    entropy: list[float]
+    deviation: list[float] | None = None  # only where the flow is on
+    flow_reward: list[float] | None = None
+
+
+@dataclass
+class RolloutBatch:
+    """B rollouts of T tokens on this process, completed while TRL works through its micro-batches.
+
+    Rewards and totals are those of all processes, in the order of process and rollout; all else is local.
+    """
+
+    step: int
+    inputs: list[dict[str, Any]]  # dataset rows, one per rollout; the rollouts of a group are consecutive
+    completion_ids: Tensor  # (B, T)
+    mask: Tensor  # (B, T), True at response tokens
+    outcome: Tensor  # (B,), GRPO's advantage
+    rewards: Tensor  # (all rollouts, functions), NaN where a function could not grade
+    reward_names: list[str]
+    total: Tensor  # (all rollouts,), weighted sum of the rewards, NaN where none could grade
+    advantages: Tensor  # (B, T), as the loss uses them
+    seeds: list[int] = field(default_factory=list)
+    latents: Tensor | None = None  # (B, layer, 1 + T, hidden)
+    deviation: Tensor | None = None  # (B, T)
+    flow_reward: Tensor | None = None  # (B, T)
+    logps: Tensor | None = None  # (B, T), of the policy that sampled
+    entropies: Tensor | None = None  # (B, T)
+    observed: int = 0
+
+    @property
+    def complete(self) -> bool:
+        """Whether the loss has seen every rollout once."""
+        return self.observed == len(self.inputs)
+
+    def observe(self, index: Tensor, logps: Tensor, entropies: Tensor, advantages: Tensor) -> None:
+        """Keep what the loss of the rollouts `index` (b,) computed: (b, T) each."""
+        if self.logps is None or self.entropies is None:
+            self.logps = logps.new_zeros(self.mask.shape)
+            self.entropies = entropies.new_zeros(self.mask.shape)
+        self.logps[index], self.entropies[index] = logps, entropies
+        self.advantages[index] = (advantages if advantages.dim() == 2 else advantages[:, None]) * self.mask[index]
+        self.observed += len(index)
+
+    def scores(self) -> dict[str, Tensor]:
+        """What might tell correct rollouts from incorrect ones, larger for correct: means over tokens, (B,)."""
+        per_token = {"logprob": self.logps, "flow_reward": self.flow_reward}
+        if self.deviation is not None:
+            per_token["deviation"] = -self.deviation
+        tokens = self.mask.sum(1).clamp(min=1)
+        return {
+            name: values.masked_fill(~self.mask, 0).sum(1) / tokens
+            for name, values in per_token.items()
+            if values is not None
+        }
+
+    def records(
+        self, tokenizer: PreTrainedTokenizerBase, limit: int, accept_reward: float
+    ) -> tuple[list["RolloutRecord"], dict[str, Any]]:
+        """Records of the first `limit` rollouts of the main process, and their images by file name."""
+        records, images, seen = [], {}, {}
+        for i, row in enumerate(self.inputs[:limit]):
+            ids = self.completion_ids[i][self.mask[i]].tolist()
+            problem_id = str(row["problem_id"])
+            image = next(iter(row.get("images") or []), None)
+            image_name = f"{_file_name(problem_id)}.png" if image is not None else None
+            if image_name:
+                images[image_name] = image
+            seen[problem_id] = seen.get(problem_id, -1) + 1
+            total = self.total[i].item()
+            records.append(
+                RolloutRecord(
+                    step=self.step,
+                    problem_id=problem_id,
+                    sample=seen[problem_id],
+                    prompt=_text(row["prompt"]),
+                    image=image_name,
+                    solution=str(row["solution"]),
+                    completion=tokenizer.decode(ids, skip_special_tokens=True),
+                    rewards={
+                        name: None if value != value else value
+                        for name, value in zip(self.reward_names, self.rewards[i].tolist(), strict=True)
+                    },
+                    correct=None if total != total else total >= accept_reward,
+                    advantage=round(self.outcome[i].item(), 6),
+                    tokens=[tokenizer.decode([token]) for token in ids],
+                    advantages=self._row(self.advantages, i),
+                    logprob=self._row(self.logps, i),
+                    entropy=self._row(self.entropies, i),
+                    deviation=self._row(self.deviation, i) if self.deviation is not None else None,
+                    flow_reward=self._row(self.flow_reward, i) if self.flow_reward is not None else None,
+                )
+            )
+        return records, images
+
+    def _row(self, values: Tensor | None, i: int) -> list[float]:
+        return [] if values is None else [float(f"{value:.5g}") for value in values[i][self.mask[i]].tolist()]
+
+
+def _text(messages: Any) -> str:
+    """The text of a conversation, without its images."""
+    if isinstance(messages, str):
+        return messages
+    parts = [m["content"] if isinstance(m["content"], list) else [{"text": m["content"]}] for m in messages]
+    return "\n".join(part["text"] for content in parts for part in content if part.get("text"))
+
+
+def _file_name(problem_id: str) -> str:
+    """A file name for any id; ids that are no file names get a hash, so that no two share one."""
+    if re.fullmatch(r"[\w.-]{1,100}", problem_id):
+        return problem_id
+    return hashlib.sha256(problem_id.encode()).hexdigest()[:32]
+
+
+class RolloutWriter:
+    """Writes `RUN/rollouts/<step>.jsonl` and each problem's image once."""
+
+    def __init__(self, run_dir: str | Path):
+        self.folder = Path(run_dir) / "rollouts"
+
+    def write(self, records: Sequence[RolloutRecord], images: dict[str, Any]) -> None:
+        """Write the records of one step whole or not at all; `images` are PIL images by file name."""
+        (self.folder / "images").mkdir(parents=True, exist_ok=True)
+        for name, image in images.items():
+            if not (self.folder / "images" / name).exists():
+                image.save(self.folder / "images" / name)
+        target = self.folder / f"{records[0].step:06d}.jsonl"
+        partial = target.with_suffix(".partial")
+        partial.write_text("".join(record.model_dump_json(exclude_none=True) + "\n" for record in records))
+        partial.replace(target)
+
+    def cut_after(self, step: int) -> None:
+        """Remove the records of steps after `step`, which a resumed run makes again."""
+        for path in self.folder.glob("*.jsonl"):
+            if int(path.stem) > step:
+                path.unlink()
+
+
+def read_rollouts(run_dir: str | Path) -> Iterator[RolloutRecord]:
+    """All records of a run in the order of its steps."""
+    for path in sorted((Path(run_dir) / "rollouts").glob("*.jsonl")):
+        for line in path.read_text().splitlines():
+            yield RolloutRecord.model_validate_json(line)

@@ -1,0 +1,304 @@
+"""RLFRTrainer: TRL's GRPOTrainer with per-token advantages and an online flow field. The only place that knows TRL.
+
+One generation batch of B rollouts of T tokens, on every process:
+
+    _generate_and_score_completions   TRL: completions, rewards, advantages (B,)
+                                      ours: latents, once -> velocity deviation -> flow reward -> advantages (B, T)
+    _compute_loss, per micro-batch    TRL's loss; its log-probabilities and entropies are kept, they cost nothing
+    training_step, after the last     the field's step on the accepted rollouts, metrics, the rollout records
+
+TRL shuffles and splits the batch between the first line and the second, so each rollout carries its index with it.
+"""
+
+import shutil
+from contextlib import nullcontext
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+from transformers.trainer_utils import rotate_checkpoints
+from trl import GRPOTrainer
+from trl.models.utils import disable_gradient_checkpointing
+from trl.trainer.utils import split_pixel_values_by_grid, split_tensor_dict, unsplit_pixel_values_by_grid
+
+from rlfr_mm.config import FlowRewardConfig, OnlineUpdateConfig
+from rlfr_mm.flow.field import FlowField
+from rlfr_mm.flow.loss import scored_tokens, velocity_deviation
+from rlfr_mm.flow.update import FieldUpdater, acceptance_weights, sample_seeds
+from rlfr_mm.flow_reward import flow_advantages, flow_reward, within_group_auc
+from rlfr_mm.latents import record_latents, stop_after_layer
+from rlfr_mm.rollouts import RolloutBatch, RolloutWriter
+from rlfr_mm.shaping import entropy_advantage
+
+FIELD_FOLDER = "flow"  # the field, in a checkpoint and in RUN/final
+FIELD_STATE = "flow_state.pt"  # its optimiser and the state of its noise
+
+# What _generate_and_score_completions returns for the forward pass of a policy, besides token ids and masks.
+_FORWARD_INPUTS = (
+    "pixel_values", "image_grid_thw", "num_images", "pixel_attention_mask", "spatial_shapes", "num_tiles",
+    "image_sizes", "token_type_ids", "mm_token_type_ids", "image_position_ids",
+)  # fmt: skip
+
+
+class RLFRTrainer(GRPOTrainer):
+    """GRPO whose advantages are shaped token by token (arXiv 2510.10201).
+
+    `args` is an `RLFRConfig`. With `advantage_shaping: flow` a `field` made for this policy is needed; it is replicated
+    on every process in float32 and takes its own steps. All other arguments are GRPOTrainer's.
+    """
+
+    def __init__(
+        self,
+        *args: Any,
+        field: FlowField | None = None,
+        flow_reward_config: FlowRewardConfig | None = None,
+        update_config: OnlineUpdateConfig | None = None,
+        **kwargs: Any,
+    ):
+        super().__init__(*args, **kwargs)
+        self.flow_reward_config = flow_reward_config or FlowRewardConfig()
+        self.update_config = update_config or OnlineUpdateConfig()
+        self.field: FlowField | None = None
+        if self.args.advantage_shaping == "flow":
+            if field is None:
+                raise ValueError("advantage_shaping=flow needs a field; pass one, or use advantage_shaping=none")
+            field.check_matches(self.model.config)
+            self.field = field.to(self.accelerator.device)
+            self.updater = FieldUpdater(self.field, self.update_config, self.accelerator)
+        # The field's noise has a generator of its own: what the policy samples does not depend on the flow.
+        self.noise = torch.Generator().manual_seed(self.args.seed)
+        self.writer = RolloutWriter(self.args.output_dir)
+        self._batch: RolloutBatch | None = None  # the rollouts TRL is working on
+        self._loss_inputs: dict[str, Any] | None = None  # the micro-batch whose loss is being computed
+        self._record_next_scoring = False
+        self._saving_to: Path | None = None
+
+    # ---- 1. rollouts: rewards, latents, advantages -------------------------------------------------------------
+
+    def _generate_and_score_completions(self, inputs: list[dict[str, Any]]) -> dict[str, Any]:
+        if not self.model.training:
+            return super()._generate_and_score_completions(inputs)
+        self._latents: Tensor | None = None
+        self._record_next_scoring = self.field is not None and self._scores_old_logps()
+        output = super()._generate_and_score_completions(inputs)
+        completion_mask = output["completion_mask"]
+        if "tool_mask" in output:
+            completion_mask = completion_mask * output["tool_mask"]
+        size = len(inputs)
+        self._batch = batch = RolloutBatch(
+            step=self.state.global_step + 1,
+            inputs=inputs,
+            completion_ids=output["completion_ids"],
+            mask=completion_mask.bool(),
+            outcome=output["advantages"],
+            rewards=self._rewards,
+            reward_names=self.reward_func_names,
+            total=self._total_reward(self._rewards),
+            advantages=output["advantages"].unsqueeze(1) * completion_mask,
+        )
+        if self.field is not None:
+            batch.latents = self._latents if self._latents is not None else self._latents_of(output)
+            first = size * self.accelerator.process_index
+            batch.seeds = sample_seeds(self.noise, first, size)
+            batch.deviation = velocity_deviation(
+                self.field, batch.latents, batch.mask, self.flow_reward_config, batch.seeds
+            )
+            batch.flow_reward, shaped = self._flow_reward(batch)
+            batch.advantages = batch.advantages + shaped
+            output["advantages"] = batch.advantages
+        output["rollout_index"] = torch.arange(size, device=batch.mask.device)
+        return output
+
+    def _calculate_rewards(self, *args: Any, **kwargs: Any) -> Tensor:
+        self._rewards = super()._calculate_rewards(*args, **kwargs)  # (all rollouts, functions), NaN: not graded
+        return self._rewards
+
+    def _total_reward(self, rewards: Tensor) -> Tensor:
+        """The weighted sum of each rollout's rewards, NaN where no function could grade it."""
+        total = (rewards * self.reward_weights.to(rewards.device)).nansum(dim=1)
+        return total.masked_fill(rewards.isnan().all(dim=1), torch.nan)
+
+    def _flow_reward(self, batch: RolloutBatch) -> tuple[Tensor, Tensor]:
+        """Flow reward and shaped advantages of this process's rollouts, normalised over those of all processes."""
+        config = self.flow_reward_config
+        deviation, mask = self._gather_tokens(batch.deviation), self._gather_tokens(batch.mask)
+        scored = scored_tokens(mask, config.context_shifts or self.field.config.context_shifts)
+        reward = flow_reward(deviation, scored, config, self.num_generations)
+        shaped = flow_advantages(reward, mask, config, self.num_generations)
+        size, length = batch.mask.shape
+        mine = slice(size * self.accelerator.process_index, size * (self.accelerator.process_index + 1))
+        return reward[mine, :length], shaped[mine, :length]
+
+    def _gather_tokens(self, values: Tensor) -> Tensor:
+        """(B, T) values of all processes, padded to the longest T with zeros (False)."""
+        return self.accelerator.gather(self.accelerator.pad_across_processes(values, dim=1))
+
+    # ---- 2. latents --------------------------------------------------------------------------------------------
+
+    def _scores_old_logps(self) -> bool:
+        """Whether TRL runs the policy over the rollouts before it trains on them: latents are free then."""
+        generate_every = self.args.steps_per_generation * self.num_iterations
+        misaligned = self.args.gradient_accumulation_steps % generate_every != 0
+        return misaligned or (self.use_vllm and self.vllm_importance_sampling_correction)
+
+    def _latents_of(self, output: dict[str, Any]) -> Tensor:
+        """Latents of the rollouts from a pass of our own, which ends at the deepest flow layer where it can."""
+        model = self.accelerator.unwrap_model(self.model)
+        sharded = self.is_fsdp_enabled or self.is_deepspeed_enabled
+        tensors = {
+            "input_ids": torch.cat([output["prompt_ids"], output["completion_ids"]], dim=1),
+            "attention_mask": torch.cat([output["prompt_mask"], output["completion_mask"]], dim=1),
+            **{key: output[key] for key in _FORWARD_INPUTS if key in output},
+        }
+        length = output["completion_ids"].size(1)
+        indices = self.field.layer_indices
+        chunks = split_tensor_dict(split_pixel_values_by_grid(tensors), self.args.steps_per_generation)
+        scoring = disable_gradient_checkpointing(self.model, self.args.gradient_checkpointing_kwargs)
+        with torch.no_grad(), scoring, record_latents(model, indices, length + 1) as recorder:
+            for chunk in map(unsplit_pixel_values_by_grid, chunks):
+                with nullcontext() if sharded else stop_after_layer(model, max(indices)):
+                    super()._get_per_token_logps_and_entropies(self.model, logits_to_keep=length, **chunk)
+        return recorder.latents
+
+    def _get_per_token_logps_and_entropies(
+        self, model: Any, input_ids: Tensor, attention_mask: Tensor, logits_to_keep: int, *args: Any, **kwargs: Any
+    ) -> tuple[Tensor, Tensor | None, Tensor | None]:
+        """TRL's log-probabilities; latents are recorded in its scoring pass, entropies shape advantages in the loss."""
+        recording: Any = nullcontext()
+        if self._record_next_scoring:  # only the policy's own pass: the reference policy may be the same module
+            self._record_next_scoring = False
+            unwrapped = self.accelerator.unwrap_model(self.model)
+            recording = record_latents(unwrapped, self.field.layer_indices, logits_to_keep + 1)
+        with recording as recorder:
+            logps, entropies, aux_loss = super()._get_per_token_logps_and_entropies(
+                model, input_ids, attention_mask, logits_to_keep, *args, **kwargs
+            )
+        if recorder is not None:
+            self._latents = recorder.latents
+        if self._loss_inputs is not None and kwargs.get("compute_entropy"):
+            self._observe(self._loss_inputs, logps.detach(), entropies.detach())
+        return logps, entropies, aux_loss
+
+    # ---- 3. the loss -------------------------------------------------------------------------------------------
+
+    def _compute_loss(self, model: Any, inputs: dict[str, Any]) -> Tensor:
+        self._loss_inputs = dict(inputs) if self.model.training else None
+        try:
+            return super()._compute_loss(model, self._loss_inputs or inputs)
+        finally:
+            self._loss_inputs = None
+
+    def _observe(self, inputs: dict[str, Any], logps: Tensor, entropies: Tensor) -> None:
+        """Entropy shaping, which TRL reads after this call, and what the first pass over a rollout tells about it."""
+        if self.args.advantage_shaping == "entropy":
+            inputs["advantages"] = entropy_advantage(
+                inputs["advantages"].unsqueeze(1), entropies, self.args.entropy_alpha, self.args.entropy_kappa
+            )
+        if self._batch is not None:
+            self._batch.observe(
+                inputs["rollout_index"], inputs.get("old_per_token_logps", logps), entropies, inputs["advantages"]
+            )
+
+    # ---- 4. after the last micro-batch -------------------------------------------------------------------------
+
+    def training_step(self, *args: Any, **kwargs: Any) -> Tensor:
+        loss = super().training_step(*args, **kwargs)
+        if self._batch is not None and self._batch.complete:
+            self._finish(self._batch)
+            self._batch = None
+        return loss
+
+    def _finish(self, batch: RolloutBatch) -> None:
+        correct = batch.total >= self.update_config.accept_reward  # NaN is not correct, and left out of the AUCs
+        graded = ~batch.total.isnan()
+        self._metrics["train"]["accuracy"].append(correct[graded].float().mean().item())
+        if self.field is not None:
+            self._record_flow_metrics(batch)
+            if self.update_config.enabled:
+                self._update_field(batch, correct)
+        for name, score in batch.scores().items():
+            auc = within_group_auc(
+                self.accelerator.gather(score).masked_fill(~graded, torch.nan), correct, self.num_generations
+            )
+            self._metrics["train"][f"auc/{name}"].append(auc)
+        if self.accelerator.is_main_process and self.args.rollouts_per_step:
+            limit = self.args.rollouts_per_step
+            self.writer.write(*batch.records(self._tokenizer, limit, self.update_config.accept_reward))
+
+    def _record_flow_metrics(self, batch: RolloutBatch) -> None:
+        tokens = batch.mask.sum()
+        sums = torch.stack(
+            [
+                batch.deviation.sum(),
+                batch.flow_reward.sum(),
+                (batch.flow_reward != 0).sum().float(),
+                (batch.advantages - batch.outcome.unsqueeze(1))[batch.mask].abs().sum(),
+                tokens.float(),
+            ]
+        )
+        *totals, count = self.accelerator.reduce(sums, "sum").tolist()
+        names = ("deviation_mean", "reward_mean", "rewarded_share", "shaping_magnitude")
+        for name, total in zip(names, totals, strict=True):
+            self._metrics["train"][f"flow/{name}"].append(total / max(count, 1))
+
+    def _update_field(self, batch: RolloutBatch, correct: Tensor) -> None:
+        size = len(batch.inputs)
+        mine = slice(size * self.accelerator.process_index, size * (self.accelerator.process_index + 1))
+        threshold = None
+        if "entropy" in self.update_config.accept:
+            entropies, mask = self._gather_tokens(batch.entropies), self._gather_tokens(batch.mask)
+            threshold = torch.quantile(entropies[mask].float(), self.update_config.entropy_quantile)
+        weights = acceptance_weights(batch.mask, correct[mine], batch.entropies, threshold, self.update_config)
+        result = self.updater.step(batch.latents, batch.mask, weights, batch.seeds)
+        metrics = self._metrics["train"]
+        metrics["flow/accepted_weight"].append(result.weight)
+        if result.weight > 0:
+            metrics["flow/field_loss"].append(result.loss)
+            metrics["flow/field_grad_norm"].append(result.grad_norm)
+
+    # ---- 5. checkpoints ----------------------------------------------------------------------------------------
+
+    def _get_output_dir(self, trial: Any) -> str:
+        return str(self._saving_to or super()._get_output_dir(trial))
+
+    def _save_checkpoint(self, model: Any, trial: Any) -> None:
+        """Everything is written into a folder aside, which is renamed once it is whole: no kill leaves half of one."""
+        output_dir = Path(self.args.output_dir)
+        name = f"checkpoint-{self.state.global_step}"
+        self._saving_to = output_dir / ".saving"
+        if self.accelerator.is_main_process:
+            shutil.rmtree(self._saving_to, ignore_errors=True)
+            (self._saving_to / name).mkdir(parents=True)
+        self.accelerator.wait_for_everyone()
+        try:
+            super()._save_checkpoint(model, trial)
+            if self.accelerator.is_main_process and self.field is not None:
+                self.field.save_pretrained(self._saving_to / name / FIELD_FOLDER)
+                state = {"optimizer": self.updater.optimizer.state_dict(), "noise": self.noise.get_state()}
+                torch.save(state, self._saving_to / name / FIELD_STATE)
+            self.accelerator.wait_for_everyone()
+            if self.accelerator.is_main_process:
+                shutil.rmtree(output_dir / name, ignore_errors=True)
+                (self._saving_to / name).rename(output_dir / name)
+                rotate_checkpoints(str(output_dir), self.args.save_total_limit)
+                shutil.rmtree(self._saving_to)
+            self.accelerator.wait_for_everyone()
+        finally:
+            self._saving_to = None
+
+    def _load_optimizer_and_scheduler(self, checkpoint: str | None) -> None:
+        super()._load_optimizer_and_scheduler(checkpoint)
+        if checkpoint is None or self.field is None:
+            return
+        saved = FlowField.from_pretrained(Path(checkpoint) / FIELD_FOLDER)
+        self.field.load_state_dict(saved.state_dict())
+        state = torch.load(Path(checkpoint) / FIELD_STATE, weights_only=True)
+        self.updater.optimizer.load_state_dict(state["optimizer"])
+        self.noise.set_state(state["noise"])
+
+    def save_policy(self, folder: str | Path) -> None:
+        """The policy, its processor and, under `flow/`, the field, as one folder that loads with transformers."""
+        self.save_model(str(folder))
+        if self.accelerator.is_main_process and self.field is not None:
+            self.field.save_pretrained(Path(folder) / FIELD_FOLDER)
