@@ -8,6 +8,7 @@ from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
 from rlfr_mm.grading import grade_all
+from rlfr_mm.grading.scorers import RuleName
 from rlfr_mm.tasks.registry import TASK_COLUMN, TASKS, Doc, TaskSpec, prepare
 
 if TYPE_CHECKING:
@@ -43,7 +44,8 @@ def process_results(doc: Doc, responses: Sequence[str]) -> dict[str, Any]:
     spec = _task(doc)
     items = [spec.item(doc, response) for response in responses]
     metrics = {}
-    for metric, rule in (("score", "strict"), ("score_official_rule", "official")):
+    rules: tuple[tuple[str, RuleName], ...] = (("score", "strict"), ("score_official_rule", "official"))
+    for metric, rule in rules:
         rows = [spec.row(doc, i, verdict) for i, verdict in enumerate(grade_all(items, rule))]
         metrics[metric] = {"task": spec.name, "rows": rows}
         if spec.headline == "accuracy":  # what lmms-eval's standard errors and --baseline are about
@@ -53,13 +55,22 @@ def process_results(doc: Doc, responses: Sequence[str]) -> dict[str, Any]:
 
 
 def headline(items: Sequence[dict[str, Any]]) -> float:
-    """The number that stands for the task."""
-    return details(items)[TASKS[items[0]["task"]].headline]
+    """The number that stands for the task; NaN where the records leave it undefined, as an incomplete We-Math does."""
+    return details(items).get(TASKS[items[0]["task"]].headline, float("nan"))
 
 
-def details(items: Sequence[dict[str, Any]]) -> dict[str, float]:
+class Numbers(dict[str, float]):
+    """Many numbers: whole in lmms-eval's results file, but "N/A" in the table it prints, which they would burst."""
+
+    def __eq__(self, other: object) -> bool:
+        return other == "" or super().__eq__(other)  # what equals "" is not printed
+
+    __hash__ = None  # type: ignore[assignment]
+
+
+def details(items: Sequence[dict[str, Any]]) -> Numbers:
     """All numbers of the task."""
-    return TASKS[items[0]["task"]].aggregate([row for item in items for row in item["rows"]])
+    return Numbers(TASKS[items[0]["task"]].aggregate([row for item in items for row in item["rows"]]))
 
 
 def _task(doc: Doc) -> TaskSpec:

@@ -6,6 +6,8 @@ from collections.abc import Callable
 
 from rlfr_mm.tasks.spec import Doc
 
+_IMAGE_MARKER = re.compile(r"\s*<image\d*>\s*")
+
 
 def as_published(field: str) -> Callable[[Doc], str]:
     """The prompt that is a field of the record and nothing else."""
@@ -18,6 +20,11 @@ def integer_answer(doc: Doc) -> str:
     if number is None:
         raise ValueError(f"answer {doc['answer']!r} is no integer, as all answers of AIME and AMC are")
     return str(int(number[1]))
+
+
+def without_image_markers(text: str) -> str:
+    """The text without `<image>` and `<image1>`: the picture goes before the text, in every back end."""
+    return _IMAGE_MARKER.sub(" ", text).strip()
 
 
 def text_digest(text: str) -> str:

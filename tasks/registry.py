@@ -110,18 +110,17 @@ def load(spec: TaskSpec, data_root: str | Path | None = None) -> "Dataset":
     """
     from datasets import load_dataset
 
-    if spec.benchmark == "Quickstart":
-        records = load_dataset("json", data_files=str(Path(quickstart.__file__).with_name("world.json")), split="train")
-        return prepare(spec, records)
     path = spec.dataset
-    if data_root is not None:
+    if data_root is not None and path != "json":
         folder = Path(data_root) / spec.dataset
         if not folder.is_dir():
             raise FileNotFoundError(
                 f"{spec.name}: no folder {folder}; drop data_root to read {spec.dataset} from the hub"
             )
         path = str(folder)
-    records = load_dataset(path, spec.config, split="+".join(spec.splits), revision=spec.revision)
+    records = load_dataset(
+        path, spec.config, split="+".join(spec.splits), data_files=spec.data_files, revision=spec.revision
+    )
     return prepare(spec, records, Path(data_root or "."))
 
 

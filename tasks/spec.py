@@ -1,5 +1,6 @@
 """One task, typed: where its records are, how a record becomes a prompt and a graded row, how rows become numbers."""
 
+import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -38,7 +39,7 @@ class TaskSpec:
 
     name: str
     benchmark: str
-    dataset: str  # hub id, or the folder of that name in a local mirror
+    dataset: str  # hub id, or the folder of that name in a local mirror; "json" for a file of this package
     splits: tuple[str, ...]  # read one after the other as one
     rows: int  # of the whole task; fewer is a slice
     modality: Literal["text", "image"]
@@ -48,6 +49,7 @@ class TaskSpec:
     gold: Callable[[Doc], str]
     protocol: Literal["rlfr", "official"] = "rlfr"
     config: str | None = None
+    data_files: str | None = None  # where the repository holds other files too
     revision: str | None = None  # a commit of the dataset repository
     choices: Callable[[Doc], tuple[str, ...] | None] = field(default=lambda doc: None)
     meta: Callable[[Doc], dict[str, Any]] = field(default=lambda doc: {})
@@ -69,8 +71,8 @@ class TaskSpec:
         )
 
     def pass32(self) -> "TaskSpec":
-        """The same task with 32 sampled responses to each problem."""
-        return replace(self, name=f"{self.name}_pass32", generation=SAMPLED, samples=32)
+        """The same task with 32 sampled responses to each problem; pass@32 stands for it."""
+        return replace(self, name=f"{self.name}_pass32", generation=SAMPLED, samples=32, headline="pass@32")
 
     def text(self, doc: Doc) -> str:
         """The prompt's text; the images of `images` stand before it. Errors: ValueError naming record and field."""
@@ -80,7 +82,8 @@ class TaskSpec:
         """The record's images as RGB. Errors: ValueError naming a record without an image."""
         if self.image is None:
             return []
-        value = self._read(lambda record: record[self.image], doc)
+        column = self.image
+        value = self._read(lambda record: record[column], doc)
         images = [image for image in (value if isinstance(value, list) else [value]) if image is not None]
         if not images:
             raise ValueError(
@@ -113,8 +116,12 @@ class TaskSpec:
         }
 
     def aggregate(self, rows: Sequence[Row]) -> dict[str, float]:
-        """All numbers of the task, fractions in 0..1. Errors: ValueError without rows."""
-        return summarise(rows, self.breakdown, self.cluster) | self.extra(rows)
+        """All numbers of the task, as fractions of 1; one that these rows leave undefined is left out.
+
+        Errors: ValueError without rows.
+        """
+        numbers = summarise(rows, self.breakdown, self.cluster) | self.extra(rows)
+        return {name: number for name, number in numbers.items() if not math.isnan(number)}
 
     def _read(self, reader: Callable[[Doc], T], doc: Doc) -> T:
         try:

@@ -1,6 +1,6 @@
 """AIME 2024 and 2025: 30 problems each, answers are integers from 0 to 999."""
 
-from rlfr_mm.tasks.prompts import boxed
+from rlfr_mm.prompts import with_instruction
 from rlfr_mm.tasks.records import as_published, integer_answer, text_digest
 from rlfr_mm.tasks.spec import TaskSpec
 
@@ -13,7 +13,7 @@ _aime24 = TaskSpec(
     modality="text",
     scorer="math",
     problem_id=lambda doc: str(doc["id"]),
-    prompt=lambda doc: boxed(doc["problem"]),
+    prompt=lambda doc: with_instruction(doc["problem"], "boxed"),
     gold=integer_answer,
     paper_column="AIME24",
 )
@@ -26,7 +26,7 @@ _aime25 = TaskSpec(
     modality="text",
     scorer="math",
     problem_id=lambda doc: text_digest(doc["problem"]),
-    prompt=lambda doc: boxed(doc["problem"]),
+    prompt=lambda doc: with_instruction(doc["problem"], "boxed"),
     gold=integer_answer,
     paper_column="AIME25",
 )

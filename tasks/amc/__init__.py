@@ -1,6 +1,6 @@
 """AMC 12: the 40 problems of 2023 that most papers use, and the 83 of 2022 and 2023 that the paper's suite uses."""
 
-from rlfr_mm.tasks.prompts import boxed
+from rlfr_mm.prompts import with_instruction
 from rlfr_mm.tasks.records import as_published, integer_answer, text_digest
 from rlfr_mm.tasks.spec import TaskSpec
 
@@ -13,7 +13,7 @@ _amc23 = TaskSpec(
     modality="text",
     scorer="math",
     problem_id=lambda doc: text_digest(doc["question"]),
-    prompt=lambda doc: boxed(doc["question"]),
+    prompt=lambda doc: with_instruction(doc["question"], "boxed"),
     gold=integer_answer,
 )
 _amc83 = TaskSpec(
@@ -25,7 +25,7 @@ _amc83 = TaskSpec(
     modality="text",
     scorer="math",
     problem_id=lambda doc: text_digest(doc["problem"]),
-    prompt=lambda doc: boxed(doc["problem"]),
+    prompt=lambda doc: with_instruction(doc["problem"], "boxed"),
     gold=integer_answer,
     paper_column="AMC23",  # its scores are multiples of 1/83
 )

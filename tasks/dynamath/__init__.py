@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from rlfr_mm.prompts import with_instruction
 from rlfr_mm.tasks.aggregate import Row
-from rlfr_mm.tasks.prompts import think_answer
 from rlfr_mm.tasks.spec import Doc, TaskSpec
 
 if TYPE_CHECKING:
@@ -67,7 +67,7 @@ _dynamath = TaskSpec(
     modality="image",
     scorer="dynamath",
     problem_id=lambda doc: f"{doc['id']}/variant{doc['variant']}",
-    prompt=lambda doc: think_answer(doc["question"]),
+    prompt=lambda doc: with_instruction(doc["question"], "think_answer"),
     gold=lambda doc: doc["ground_truth"],
     meta=lambda doc: {"answer_type": doc["answer_type"]},
     image="decoded_image",

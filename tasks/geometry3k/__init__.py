@@ -1,6 +1,7 @@
 """Geometry3K: 601 test problems with a diagram; open answers (rlfr), or the choice of four as first published."""
 
-from rlfr_mm.tasks.prompts import think_answer, without_image_markers
+from rlfr_mm.prompts import with_instruction
+from rlfr_mm.tasks.records import without_image_markers
 from rlfr_mm.tasks.spec import Doc, TaskSpec
 
 
@@ -19,7 +20,7 @@ _geometry3k = TaskSpec(
     modality="image",
     scorer="geometry3k",
     problem_id=lambda doc: str(doc["id"]),
-    prompt=lambda doc: think_answer(without_image_markers(doc["problem"])),
+    prompt=lambda doc: with_instruction(without_image_markers(doc["problem"]), "think_answer"),
     gold=lambda doc: doc["answer"],
     image="images",
 )

@@ -3,7 +3,7 @@
 Its authors prompt with worked examples; the `official` protocol here is the bare problem.
 """
 
-from rlfr_mm.tasks.prompts import boxed
+from rlfr_mm.prompts import with_instruction
 from rlfr_mm.tasks.records import as_published, text_digest
 from rlfr_mm.tasks.spec import TaskSpec
 
@@ -17,7 +17,7 @@ _gsm8k = TaskSpec(
     modality="text",
     scorer="gsm8k",
     problem_id=lambda doc: text_digest(doc["question"]),
-    prompt=lambda doc: boxed(doc["question"]),
+    prompt=lambda doc: with_instruction(doc["question"], "boxed"),
     gold=lambda doc: doc["answer"].split("####")[-1].strip().replace(",", ""),
 )
 

@@ -3,7 +3,7 @@
 Its authors send the bare question, which is the `official` protocol. VLMEvalKit leaves out the item `v1_382`.
 """
 
-from rlfr_mm.tasks.prompts import think_answer
+from rlfr_mm.prompts import with_instruction
 from rlfr_mm.tasks.records import as_published
 from rlfr_mm.tasks.spec import TaskSpec
 
@@ -16,7 +16,7 @@ _logicvista = TaskSpec(
     modality="image",
     scorer="logicvista",
     problem_id=lambda doc: doc["id"],
-    prompt=lambda doc: think_answer(doc["question"]),
+    prompt=lambda doc: with_instruction(doc["question"], "think_answer"),
     gold=lambda doc: doc["answer"],
     image="image",
     categories=lambda doc: {"skill": list(doc["skill"]), "capability": list(doc["broad_capability"])},

@@ -1,6 +1,6 @@
 """MATH500: 500 problems of the MATH test set."""
 
-from rlfr_mm.tasks.prompts import boxed
+from rlfr_mm.prompts import with_instruction
 from rlfr_mm.tasks.records import as_published
 from rlfr_mm.tasks.spec import TaskSpec
 
@@ -13,7 +13,7 @@ _math500 = TaskSpec(
     modality="text",
     scorer="math500",
     problem_id=lambda doc: doc["unique_id"],
-    prompt=lambda doc: boxed(doc["problem"]),
+    prompt=lambda doc: with_instruction(doc["problem"], "boxed"),
     gold=lambda doc: doc["answer"],
     categories=lambda doc: {"subject": [doc["subject"]], "level": [str(doc["level"])]},
     breakdown=("subject", "level"),

@@ -6,7 +6,7 @@ The board's main score is the accuracy without chain-of-thought rating ("w/o"), 
 import re
 from dataclasses import replace
 
-from rlfr_mm.tasks.prompts import think_answer
+from rlfr_mm.prompts import with_instruction
 from rlfr_mm.tasks.spec import Doc, TaskSpec
 
 _CHOICE = re.compile(r"^\s*\(?([A-H])\)?\s*[:.)]\s*(.*)$", re.MULTILINE)
@@ -30,7 +30,7 @@ _testmini = TaskSpec(
     modality="image",
     scorer="mathverse",
     problem_id=lambda doc: doc["sample_index"],
-    prompt=lambda doc: think_answer(doc["query_cot"]),
+    prompt=lambda doc: with_instruction(doc["query_cot"], "think_answer"),
     gold=lambda doc: doc["answer"],
     choices=choices,
     meta=lambda doc: {"question_type": doc["question_type"], "question": doc["question_for_eval"]},

@@ -2,12 +2,13 @@
 
 from dataclasses import replace
 
-from rlfr_mm.tasks.prompts import think_answer, without_image_markers
+from rlfr_mm.prompts import with_instruction, with_options
+from rlfr_mm.tasks.records import without_image_markers
 from rlfr_mm.tasks.spec import Doc, TaskSpec
 
 
 def options(doc: Doc) -> str:
-    """The options, a line each; empty where the picture shows them and the record only names the letters."""
+    """The official option lines; empty where the picture shows the options and the record only names the letters."""
     texts = list(doc["options"])
     if "".join(texts) in ("", "ABCDE"):
         return ""
@@ -15,7 +16,7 @@ def options(doc: Doc) -> str:
 
 
 def question(doc: Doc) -> str:
-    return f"{without_image_markers(doc['question'])}\n{options(doc)}".strip()
+    return with_options(without_image_markers(doc["question"]), list(doc["options"]))
 
 
 def official_prompt(doc: Doc) -> str:
@@ -35,7 +36,7 @@ _test = TaskSpec(
     modality="image",
     scorer="mathvision",
     problem_id=lambda doc: doc["id"],
-    prompt=lambda doc: think_answer(question(doc)),
+    prompt=lambda doc: with_instruction(question(doc), "think_answer"),
     gold=lambda doc: doc["answer"],
     choices=lambda doc: tuple(doc["options"]) or None,
     image="decoded_image",

@@ -1,6 +1,6 @@
 """MathVista testmini: 1,000 problems over images, five tasks, seven skills; free answers and options."""
 
-from rlfr_mm.tasks.prompts import think_answer
+from rlfr_mm.prompts import with_instruction
 from rlfr_mm.tasks.spec import Doc, TaskSpec
 
 
@@ -25,7 +25,7 @@ _testmini = TaskSpec(
     scorer="mathvista",
     problem_id=lambda doc: doc["pid"],
     # `query` holds the question, its choices and a hint at the answer's form; VLMEvalKit, which the paper used, too
-    prompt=lambda doc: think_answer(doc["query"]),
+    prompt=lambda doc: with_instruction(doc["query"], "think_answer"),
     gold=lambda doc: doc["answer"],
     choices=lambda doc: tuple(doc["choices"]) if doc["choices"] else None,
     meta=lambda doc: {key: doc[key] for key in ("question_type", "answer_type", "precision", "unit")},

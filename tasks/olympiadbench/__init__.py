@@ -1,6 +1,6 @@
 """OlympiadBench, its English text-only competition maths with open answers (OE_TO_maths_en_COMP)."""
 
-from rlfr_mm.tasks.prompts import boxed
+from rlfr_mm.prompts import with_instruction
 from rlfr_mm.tasks.spec import Doc, TaskSpec
 
 _ANSWER_TYPES = {
@@ -46,7 +46,7 @@ _olympiadbench = TaskSpec(
     modality="text",
     scorer="olympiadbench",
     problem_id=lambda doc: str(doc["id"]),
-    prompt=lambda doc: boxed(_question(doc)),
+    prompt=lambda doc: with_instruction(_question(doc), "boxed"),
     gold=lambda doc: doc["final_answer"][0],
     meta=lambda doc: {
         "answer_type": doc["answer_type"],

@@ -30,6 +30,7 @@ _quickstart = TaskSpec(
     name="rlfr_quickstart",
     benchmark="Quickstart",
     dataset="json",
+    data_files=str(Path(__file__).with_name("world.json")),
     splits=("train",),
     rows=200,
     modality="image",

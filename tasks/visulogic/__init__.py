@@ -3,7 +3,8 @@
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from rlfr_mm.tasks.prompts import think_answer, without_image_markers
+from rlfr_mm.prompts import with_instruction
+from rlfr_mm.tasks.records import without_image_markers
 from rlfr_mm.tasks.spec import Doc, TaskSpec
 
 if TYPE_CHECKING:
@@ -36,12 +37,13 @@ _visulogic = TaskSpec(
     name="rlfr_visulogic",
     benchmark="VisuLogic",
     dataset=_DATASET,
+    data_files="data.jsonl",
     splits=("train",),
     rows=1000,
     modality="image",
     scorer="visulogic",
     problem_id=lambda doc: str(doc["id"]),
-    prompt=lambda doc: think_answer(question(doc)),
+    prompt=lambda doc: with_instruction(question(doc), "think_answer"),
     gold=lambda doc: doc["label"],
     image="image",
     categories=lambda doc: {"category": [doc["tag"]]},

@@ -9,8 +9,8 @@ import re
 from collections import Counter, defaultdict
 from collections.abc import Sequence
 
+from rlfr_mm.prompts import with_instruction
 from rlfr_mm.tasks.aggregate import Row
-from rlfr_mm.tasks.prompts import think_answer
 from rlfr_mm.tasks.spec import Doc, TaskSpec
 
 _OPTION = re.compile(r"(?:^|;)\s*([A-I])\.\s*")
@@ -84,7 +84,7 @@ _testmini = TaskSpec(
     modality="image",
     scorer="wemath",
     problem_id=lambda doc: f"{doc['ID']}/{doc['key']}",
-    prompt=lambda doc: think_answer(f"{doc['question']}\nOptions: {doc['option']}"),
+    prompt=lambda doc: with_instruction(f"{doc['question']}\nOptions: {doc['option']}", "think_answer"),
     gold=lambda doc: doc["answer"],
     choices=choices,
     image="image_path",
