@@ -11,7 +11,7 @@ import math
 import os
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Self
+from typing import Any
 
 import torch
 from jaxtyping import Bool, Float, Int
@@ -214,6 +214,8 @@ class FlowField(nn.Module):
         """Latents in the space where the field lives: as they are, or standardised per layer and channel."""
         if not self.config.standardise:
             return latents
+        if self.latent_std.isnan().any():
+            raise ValueError("a flow field with flow.standardise needs set_statistics before its first use")
         return (latents - self.latent_mean[:, None]) / self.latent_std[:, None]
 
     def set_statistics(self, statistics: LatentStatistics) -> None:
@@ -224,7 +226,7 @@ class FlowField(nn.Module):
         self.latent_std.copy_(statistics.std)
 
     @classmethod
-    def for_policy(cls, config: FlowConfig, policy_config: Any, seed: int = 0) -> Self:
+    def for_policy(cls, config: FlowConfig, policy_config: Any, seed: int = 0) -> "FlowField":
         """A new field for the policy with this transformers config (text or vision-language)."""
         return cls(config_for_policy(config, policy_config), seed)
 
@@ -243,7 +245,7 @@ class FlowField(nn.Module):
         os.replace(config, folder / CONFIG_NAME)
 
     @classmethod
-    def from_pretrained(cls, path: str | Path, config: FlowConfig | None = None) -> Self:
+    def from_pretrained(cls, path: str | Path, config: FlowConfig | None = None) -> "FlowField":
         """A field from a folder of `save_pretrained`, or from a public `flow_model.bin` with a filled-in `config`.
 
         The public file holds weights alone (read with `weights_only`), possibly under a leading `model.`. ValueError

@@ -159,8 +159,8 @@ def _queries(
         )
     per_sample = (
         queries
-        for sample in range(len(mask))
-        if wanted[sample].any()
+        for sample, needed in enumerate(wanted.any(1).tolist())
+        if needed
         for queries in _sample_queries(field, latents, mask, wanted, sample, seeds[sample], shifts, times)
     )
     return _repacked(per_sample, TOKENS_PER_FORWARD)
@@ -176,33 +176,32 @@ def _sample_queries(
     shifts: list[int],
     times: list[float | None],
 ) -> Iterator[_Queries]:
-    """One sample's queries, one (draw, context) at a time, in an order that fixes its random numbers."""
+    """One sample's queries, one (context, draw) at a time, in an order that fixes its random numbers."""
     generator = torch.Generator(latents.device).manual_seed(seed)
     num_layers = latents.shape[1]
     depths = torch.tensor(field.layer_depths, dtype=field.dtype, device=latents.device)
-    for time in times:
-        for shift in shifts:
-            tokens = has_context(mask[sample : sample + 1], shift)[0].nonzero()[:, 0]
-            target = field.standardised(latents[sample, :, 1 + tokens].detach().to(field.dtype))
-            context = field.standardised(latents[sample, :, 1 + tokens + shift].detach().to(field.dtype))
-            n = num_layers * len(tokens)
+    for shift in shifts:
+        tokens = has_context(mask[sample : sample + 1], shift)[0].nonzero()[:, 0]
+        target = field.standardised(latents[sample, :, 1 + tokens].detach().to(field.dtype)).flatten(0, 1)
+        context = field.standardised(latents[sample, :, 1 + tokens + shift].detach().to(field.dtype)).flatten(0, 1)
+        token = tokens.repeat(num_layers)
+        kept = wanted[sample, token]  # applied after the draws, which so do not depend on it
+        for time in times:
             if time is None:
-                t = sample_times(n, generator, field.config.time_mean, field.config.time_std).to(field.dtype)
+                t = sample_times(len(token), generator, field.config.time_mean, field.config.time_std).to(field.dtype)
             else:
-                t = torch.full((n,), time, dtype=field.dtype, device=latents.device)
-            noise = torch.randn((n, target.shape[-1]), generator=generator, device=latents.device)
-            point = linear_path(noise.to(field.dtype), target.flatten(0, 1), t)
-            token = tokens.repeat(num_layers)
-            queries = _Queries(
+                t = torch.full(token.shape, time, dtype=field.dtype, device=latents.device)
+            noise = torch.randn(target.shape, generator=generator, device=latents.device).to(field.dtype)
+            point = linear_path(noise, target, t)
+            yield _Queries(
                 x_t=point.x_t,
                 dx_t=point.dx_t,
                 t=t,
-                context=context.flatten(0, 1),
+                context=context,
                 layer=depths.repeat_interleave(len(tokens)),
                 sample=torch.full_like(token, sample),
                 token=token,
-            )
-            yield queries[wanted[sample, token]]  # drawn for all tokens first, so that draws do not depend on it
+            )[kept]
 
 
 def _repacked(parts: Iterable[_Queries], size: int) -> Iterator[_Queries]:
