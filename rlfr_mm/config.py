@@ -381,6 +381,9 @@ def __getattr__(name: str) -> Any:
     class RLFRConfig(RLFRArguments, GRPOConfig):
         """GRPOConfig plus `RLFRArguments`. `beta` stays TRL's KL weight; the flow reward's weight is `flow_coef`."""
 
+        max_completion_length: int | None = 1024  # tokens, as released
+        logging_steps: float = 1  # a row of metrics.jsonl each
+
         def __post_init__(self) -> None:
             RLFRArguments.__post_init__(self)
             GRPOConfig.__post_init__(self)

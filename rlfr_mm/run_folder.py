@@ -1,0 +1,108 @@
+"""The folder of one training run: what it holds, what is done, and how a killed run is taken up again."""
+
+import json
+import os
+import platform
+import shutil
+import subprocess
+import time
+from collections.abc import Callable
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from rlfr_mm.config import RunConfig, as_dict
+from rlfr_mm.rollouts import RolloutWriter
+
+LIBRARIES = ("rlfr_mm", "torch", "transformers", "trl", "accelerate", "datasets")
+
+
+class RunFolder:
+    """Paths of a run and the record of its stages, stages.json: seconds and result of each finished one."""
+
+    def __init__(self, path: str | Path, write: bool = True):
+        self.path = Path(path)
+        self.write = write  # one process writes
+        record = self.path / "stages.json"
+        self.stages: dict[str, dict[str, Any]] = json.loads(record.read_text()) if record.exists() else {}
+
+    def stage(self, name: str, work: Callable[[], Any]) -> Any:
+        """The JSON result of `work`, which is not done again where the record has it."""
+        if name not in self.stages:
+            if self.write:
+                print(f"== {self.path.name}: {name}", flush=True)
+            started = time.monotonic()
+            result = work()
+            self.stages[name] = {"seconds": round(time.monotonic() - started, 1), "result": result}
+            if self.write:
+                write_whole(self.path / "stages.json", json.dumps(self.stages, indent=2) + "\n")
+        return self.stages[name]["result"]
+
+    @property
+    def summary(self) -> dict[str, Any] | None:
+        """What summary.json holds; None while the run is not finished."""
+        path = self.path / "summary.json"
+        return json.loads(path.read_text()) if path.exists() else None
+
+    @property
+    def last_checkpoint(self) -> Path | None:
+        """The newest checkpoint; each appears under its name only when it is whole."""
+        found = sorted(self.path.glob("checkpoint-*"), key=lambda folder: int(folder.name.removeprefix("checkpoint-")))
+        return found[-1] if found else None
+
+    def cut_after(self, step: int) -> None:
+        """Drop the records of steps that a resumed run makes again."""
+        metrics = self.path / "metrics.jsonl"
+        if metrics.exists():
+            lines = [line for line in metrics.read_text().splitlines(keepends=True) if line.endswith("\n")]
+            write_whole(metrics, "".join(line for line in lines if json.loads(line)["step"] <= step))
+        RolloutWriter(self.path).cut_after(step)
+
+    def metrics(self) -> list[dict[str, Any]]:
+        """The rows of metrics.jsonl."""
+        path = self.path / "metrics.jsonl"
+        return [json.loads(line) for line in path.read_text().splitlines()] if path.exists() else []
+
+
+def open_run(config: RunConfig, overwrite: bool, resume: bool) -> None:
+    """Make, empty or take up the run's folder; ValueError where that would lose or mix something."""
+    path = Path(config.train["output_dir"])
+    saved = path / "config.yaml"
+    if path.exists() and any(path.iterdir()):
+        if not saved.exists():
+            raise ValueError(f"{path} is not empty and holds no run: name another train.output_dir")
+        if overwrite:
+            shutil.rmtree(path)
+        elif not resume:
+            state = "a finished run" if (path / "summary.json").exists() else "an unfinished run"
+            raise ValueError(f"{path} holds {state}: --resume goes on with it, --overwrite starts again")
+        else:
+            before, now = yaml.safe_load(saved.read_text()), as_dict(config)
+            changed = [key for key in now if now[key] != before.get(key)]
+            if changed:
+                raise ValueError(f"--resume with other settings than {saved} under {', '.join(changed)}")
+    path.mkdir(parents=True, exist_ok=True)
+    write_whole(saved, yaml.safe_dump(as_dict(config), sort_keys=False))
+
+
+def write_whole(path: Path, text: str) -> None:
+    """Write a file so that a kill leaves the old one or the new one."""
+    partial = path.with_name(path.name + ".partial")
+    partial.write_text(text)
+    partial.replace(path)
+
+
+def environment() -> dict[str, Any]:
+    """Where a figure was made: versions, hardware and the commit, `-dirty` where the code differs from it."""
+    import torch
+
+    command = ["git", "describe", "--always", "--abbrev=40", "--dirty", "--exclude=*"]
+    git = subprocess.run(command, cwd=Path(__file__).parent, capture_output=True, text=True)
+    gpu = torch.cuda.get_device_name() if torch.cuda.is_available() else None
+    return {
+        "versions": {"python": platform.python_version()} | {name: version(name) for name in LIBRARIES},
+        "hardware": {"cpu_cores": os.cpu_count(), "gpu": gpu},
+        "git_commit": git.stdout.strip() if git.returncode == 0 else None,
+    }

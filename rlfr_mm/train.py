@@ -1,0 +1,206 @@
+"""Train a policy with flow rewards: one command, one YAML file, one run folder.
+
+The run folder holds config.yaml, metrics.jsonl (one row a step), rollouts/, checkpoint-N, curve.png, summary.json and
+final/ (policy, processor and, in flow/, the field). A killed run goes on with --resume as if it had never been killed.
+"""
+
+import json
+import math
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from rlfr_mm.cli import one_line_errors, parser_for
+from rlfr_mm.config import QUICKSTART, EvaluationConfig, RunConfig, build, load_config
+
+if TYPE_CHECKING:
+    from accelerate import Accelerator
+    from datasets import Dataset
+
+    from rlfr_mm.config import RLFRConfig
+    from rlfr_mm.flow.field import FlowField
+
+QUICKSTART_CACHE = Path(".cache/quickstart")  # warmed-up embedded policies, by their settings
+
+
+def run(config: RunConfig, overwrite: bool = False, resume: bool = False) -> dict[str, Any]:
+    """All stages of a training run, what was done before left out; returns what summary.json holds."""
+    from accelerate import Accelerator, PartialState
+
+    from rlfr_mm.config import RLFRConfig
+    from rlfr_mm.curves import plot_run
+    from rlfr_mm.data import check_prompts, load_demonstrations, load_problems, load_processor
+    from rlfr_mm.policy import load_policy
+    from rlfr_mm.run_folder import RunFolder, environment, open_run, write_whole
+
+    with one_line_errors():
+        args: RLFRConfig = build(RLFRConfig, config.train, "train")
+        if args.advantage_shaping == "flow" and not (config.field or config.offline):
+            print("no `field` and no `offline` section: the flow field starts from random weights")
+        problems = load_problems(config.data)
+        held_out = load_problems(config.evaluation.data) if config.evaluation else None
+        demonstrations = load_demonstrations(config.offline.data) if config.offline else None
+        main = PartialState().is_main_process
+        if main:
+            open_run(config, overwrite, resume)
+        PartialState().wait_for_everyone()
+    folder = RunFolder(args.output_dir, write=main)
+    if folder.summary:
+        print(f"{folder.path} is finished; --overwrite starts again")
+        return folder.summary
+
+    accelerator = Accelerator(cpu=args.use_cpu)
+    model = config.model
+    if model.name_or_path == QUICKSTART:
+        from rlfr_mm.quickstart.warmup import prepare_policy
+
+        with accelerator.main_process_first():
+            warm = folder.stage(
+                "warm-up", lambda: str(prepare_policy(QUICKSTART_CACHE, levels=config.data.levels, seed=0))
+            )
+        model = replace(model, name_or_path=warm)
+    with one_line_errors():
+        processor = load_processor(model, config.data)
+        problems = check_prompts(problems, processor, config.data)
+        if config.evaluation and held_out:
+            held_out = check_prompts(held_out, processor, config.evaluation.data)
+        if config.offline and demonstrations:
+            demonstrations = check_prompts(demonstrations, processor, config.offline.data)
+        policy = load_policy(model).to(accelerator.device)
+        given = load_field(config, policy.config)
+
+    def held_out_accuracy(name: str) -> dict[str, Any]:
+        source = policy if name == "before" else load_policy(replace(model, name_or_path=final)).to(accelerator.device)
+        return accuracy(source, processor, held_out, config.evaluation, args.max_completion_length, accelerator, name)
+
+    final = str(folder.path / "final")
+    results = {"method": args.advantage_shaping, "seed": args.seed, "steps": None}
+    if config.evaluation:
+        results["accuracy_before"] = folder.stage("accuracy before", lambda: held_out_accuracy("before"))
+    if given is None and config.offline and args.advantage_shaping == "flow":
+        from rlfr_mm.flow.field import FlowField
+        from rlfr_mm.flow.offline import train_field
+
+        start = folder.path / "flow"
+        arguments = (policy, processor, demonstrations, config.flow, config.offline, start, accelerator)
+        folder.stage("flow field", lambda: train_field(*arguments) and str(start))
+        given = FlowField.from_pretrained(start)
+    results["steps"] = folder.stage("training", lambda: train(config, args, policy, processor, problems, given, folder))
+    if config.evaluation:
+        results["accuracy_after"] = folder.stage("accuracy after", lambda: held_out_accuracy("after"))
+    results["seconds"] = {name: stage["seconds"] for name, stage in folder.stages.items()}
+    results |= environment()
+    if main:
+        plot_run(folder.metrics(), results, folder.path / "curve.png")
+        write_whole(folder.path / "summary.json", json.dumps(results, indent=2) + "\n")
+    return results
+
+
+def load_field(config: RunConfig, policy_config: Any) -> "FlowField | None":
+    """The field that the configuration names, checked against the policy; None where none is named."""
+    from rlfr_mm.flow.field import FlowField, config_for_policy
+
+    if config.field is None:
+        return None
+    weights_only = Path(config.field).is_file()
+    flow = config_for_policy(config.flow, policy_config) if weights_only else None
+    field = FlowField.from_pretrained(config.field, flow)
+    field.check_matches(policy_config)
+    return field
+
+
+def accuracy(
+    policy: Any,
+    processor: Any,
+    problems: "Dataset",
+    evaluation: EvaluationConfig,
+    max_new_tokens: int,
+    accelerator: "Accelerator",
+    description: str,
+) -> dict[str, Any]:
+    """Accuracy over the problems that could be graded, by the training reward; each process answers its share."""
+    from accelerate.utils import gather_object
+
+    from rlfr_mm.policy import answer_problems
+    from rlfr_mm.rewards import accuracy_reward
+
+    share = problems.shard(accelerator.num_processes, accelerator.process_index, contiguous=True)
+    completions = answer_problems(
+        policy.eval(),
+        processor,
+        share,
+        batch_size=evaluation.batch_size,
+        max_new_tokens=max_new_tokens,
+        temperature=evaluation.temperature,
+        seed=evaluation.seed + accelerator.process_index,
+        description=f"accuracy {description}",
+    )
+    rewards = gather_object(
+        accuracy_reward(completions=completions, solution=share["solution"], choices=share["choices"])
+    )
+    graded = [reward for reward in rewards if reward is not None]
+    mean = sum(graded) / len(graded) if graded else math.nan
+    error = math.sqrt(mean * (1 - mean) / len(graded)) if graded else math.nan
+    unscored = len(rewards) - len(graded)
+    return {"accuracy": round(mean, 4), "standard_error": round(error, 4), "n": len(graded), "unscored": unscored}
+
+
+def train(
+    config: RunConfig,
+    args: "RLFRConfig",
+    policy: Any,
+    processor: Any,
+    problems: "Dataset",
+    field: "FlowField | None",
+    folder: Any,
+) -> int:
+    """The RL stage, from the last checkpoint where there is one; writes final/ and returns the number of steps."""
+    from peft import LoraConfig
+
+    from rlfr_mm.flow.field import FlowField
+    from rlfr_mm.rewards import accuracy_reward, format_reward
+    from rlfr_mm.trainer import MetricsWriter, RLFRTrainer
+
+    checkpoint = folder.last_checkpoint
+    if folder.write:
+        step = int(checkpoint.name.removeprefix("checkpoint-")) if checkpoint else 0
+        folder.cut_after(step)
+    if field is None and args.advantage_shaping == "flow":
+        field = FlowField.for_policy(config.flow, policy.config, seed=args.seed)
+    rewards = [accuracy_reward]
+    args.reward_weights = [1.0]
+    if args.format_reward_weight:
+        rewards.append(format_reward)
+        args.reward_weights.append(args.format_reward_weight)
+    trainer = RLFRTrainer(
+        model=policy,
+        reward_funcs=rewards,
+        args=args,
+        train_dataset=problems,
+        processing_class=processor,
+        peft_config=LoraConfig(**config.model.lora) if config.model.lora else None,
+        field=field,
+        flow_reward_config=config.flow_reward,
+        update_config=config.update,
+        callbacks=[MetricsWriter(folder.path)],
+    )
+    trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
+    trainer.save_policy(folder.path / "final")
+    return trainer.state.global_step
+
+
+def main(argv: list[str] | None = None) -> None:
+    parser = parser_for("rlfr_mm.train", __doc__, RunConfig)
+    choice = parser.add_mutually_exclusive_group()
+    choice.add_argument("--overwrite", action="store_true", help="empty the run folder and start again")
+    choice.add_argument("--resume", action="store_true", help="go on with the run in the run folder")
+    arguments = parser.parse_args(argv)
+    with one_line_errors():
+        config: RunConfig = load_config(RunConfig, arguments.config, arguments.overrides)
+    config.train.setdefault("output_dir", f"runs/{Path(arguments.config).stem}")
+    results = run(config, arguments.overwrite, arguments.resume)
+    print(json.dumps(results, indent=2))
+
+
+if __name__ == "__main__":
+    main()
