@@ -7,8 +7,9 @@ InstructionName = Literal["think_answer", "boxed", "none"]
 INSTRUCTIONS: dict[str, str] = {
     # The tags of the paper's multimodal runs (arXiv 2510.10201); the format reward asks for exactly this shape.
     "think_answer": (
-        "First reason step by step inside <think> </think> tags, then give only the final answer inside "
-        "<answer> </answer> tags, like this: <think> reasoning </think><answer> final answer </answer>"
+        "First think about the reasoning process, then give the answer. The reasoning process and the answer are "
+        "enclosed within <think> </think> and <answer> </answer> tags, respectively, i.e., <think> reasoning process "
+        "here </think><answer> answer here </answer>."
     ),
     "boxed": "Please reason step by step, and put your final answer within \\boxed{}.",  # the paper's text runs
     "none": "",

@@ -203,6 +203,8 @@ def _messages(problem: Any) -> tuple[list[Row], list[Any]]:
         problem = json.loads(problem)
     if isinstance(problem, str):
         problem = [{"role": "user", "content": problem}]
+    if not isinstance(problem, list):
+        raise ValueError(f"the problem is {problem!r:.80}; give text or a list of messages")
     messages: list[Row] = []
     images: list[Any] = []
     for message in problem:
