@@ -125,8 +125,16 @@ class RLFRTrainer(GRPOTrainer):
         return output
 
     def _calculate_rewards(self, *args: Any, **kwargs: Any) -> Tensor:
-        self._rewards = super()._calculate_rewards(*args, **kwargs)  # (all rollouts, functions), NaN: not graded
+        rewards = super()._calculate_rewards(*args, **kwargs)  # (all rollouts, functions), NaN: not graded
+        # TRL sums the functions that did grade: with the format reward alone, an ungraded answer would count as wrong.
+        self._rewards = rewards.masked_fill(rewards.isnan().any(dim=1, keepdim=True), torch.nan)
         return self._rewards
+
+    def _tokenize_prompts(self, prompts: list[Any]) -> tuple[Any, Any, Any]:
+        prompt_ids, images, multimodal_fields = super()._tokenize_prompts(prompts)
+        if images is not None:  # TRL says None for a prompt without images; processors want [] beside prompts with
+            images = [own or [] for own in images]
+        return prompt_ids, images, multimodal_fields
 
     def _total_reward(self, rewards: Tensor) -> Tensor:
         """The weighted sum of each rollout's rewards, NaN where no function could grade it."""

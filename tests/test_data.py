@@ -8,11 +8,13 @@ from typing import Any
 import datasets
 import pytest
 from PIL import Image
-from transformers import AutoTokenizer, ProcessorMixin, Qwen2Config
+from transformers import AutoModelForImageTextToText, AutoTokenizer, ProcessorMixin, Qwen2Config
 
-from rlfr_mm.config import DataArguments, ModelArguments
+from rlfr_mm.config import DataArguments, ModelArguments, RLFRConfig
 from rlfr_mm.data import check_prompts, load_demonstrations, load_problems, load_processor, prompt_length
 from rlfr_mm.quickstart.policy import CHAT_TEMPLATE, build_policy, build_tokenizer
+from rlfr_mm.rewards import accuracy_reward, format_reward
+from rlfr_mm.trainer import RLFRTrainer
 
 TEXT_ROW = {"id": "t", "problem": "1+1?", "images": [], "answer": "2"}
 IMAGE_ROW = {"id": "i", "problem": "<image>How many?", "images": ["red.png"], "answer": "3"}
@@ -244,6 +246,42 @@ def test_a_text_only_policy_refuses_images_and_takes_text(folder: Path, text_pol
     assert len(check_prompts(load_problems(arguments(texts)), tokenizer, arguments(texts))) == 1
     with pytest.raises(ValueError, match=r"record 0 \(id i\): the record has images"):
         check_prompts(load_problems(arguments(images)), tokenizer, arguments(images))
+
+
+def test_a_batch_may_mix_problems_with_and_without_images(folder: Path, policy: Path) -> None:
+    source = write(folder, [TEXT_ROW, IMAGE_ROW])
+    processor = load_processor(ModelArguments(str(policy)), DataArguments())
+    dataset = check_prompts(load_problems(arguments(source)), processor, arguments(source))
+    trainer = RLFRTrainer(
+        model=AutoModelForImageTextToText.from_pretrained(policy),
+        args=RLFRConfig(
+            output_dir=str(folder / "run"),
+            advantage_shaping="none",
+            num_generations=2,
+            per_device_train_batch_size=4,
+            max_completion_length=4,
+            max_steps=1,
+            use_cpu=True,
+            bf16=False,
+            gradient_checkpointing=False,
+            dataloader_pin_memory=False,
+            report_to="none",
+            save_strategy="no",
+        ),
+        train_dataset=dataset,
+        processing_class=processor,
+        reward_funcs=[accuracy_reward, format_reward],
+    )
+    trainer.train()
+    logged = next(entry for entry in trainer.state.log_history if "rewards/accuracy/mean" in entry)
+    assert logged["rewards/format/mean"] == 0.0
+
+    # An answer that cannot be graded counts nowhere, not even for its format.
+    tower = "<think>so</think><answer>" + "9^{" * 6 + "9" + "}" * 6 + "</answer>"
+    completions = [[{"role": "assistant", "content": text}] for text in (tower, tower.replace("9", ""))]
+    rows = [{**dataset[0], "solution": "2"}] * 2
+    rewards = trainer._calculate_rewards(rows, [row["prompt"] for row in rows], completions, [[1], [1]])
+    assert rewards.isnan().all(dim=1).tolist() == [True, False]
 
 
 # ---- real records ---------------------------------------------------------------------------------------------------
