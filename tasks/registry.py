@@ -125,7 +125,16 @@ def load(spec: TaskSpec, data_root: str | Path | None = None) -> "Dataset":
 
 
 def prepare(spec: TaskSpec, records: "Dataset", root: Path = Path()) -> "Dataset":
-    """The records as read, in the shape that the task's functions take, each naming its task."""
+    """The records as read, in the shape that the task's functions take, each naming its task.
+
+    Reads all but the images once, so that a bad record costs no generation. Errors: ValueError naming the record.
+    """
     if spec.prepare is not None:
         records = spec.prepare(records, root)
+    seen: set[str] = set()
+    for doc in records.remove_columns([spec.image] if spec.image else []):
+        problem = spec.check(doc)
+        if problem in seen:
+            raise ValueError(f"{spec.name}: two records have the id {problem}; the ids of a task must differ")
+        seen.add(problem)
     return records.add_column(TASK_COLUMN, [spec.name] * len(records))

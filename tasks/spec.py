@@ -51,6 +51,7 @@ class TaskSpec:
     config: str | None = None
     data_files: str | None = None  # where the repository holds other files too
     revision: str | None = None  # a commit of the dataset repository
+    data_hash: str | None = None  # of all records, as eval's manifest gives it, where the hub's are at hand whole
     choices: Callable[[Doc], tuple[str, ...] | None] = field(default=lambda doc: None)
     meta: Callable[[Doc], dict[str, Any]] = field(default=lambda doc: {})
     image: str | None = None  # the column with the image, or with a list of images
@@ -72,7 +73,8 @@ class TaskSpec:
 
     def pass32(self) -> "TaskSpec":
         """The same task with 32 sampled responses to each problem; pass@32 stands for it."""
-        return replace(self, name=f"{self.name}_pass32", generation=SAMPLED, samples=32, headline="pass@32")
+        sampled = replace(SAMPLED, max_new_tokens=self.generation.max_new_tokens)
+        return replace(self, name=f"{self.name}_pass32", generation=sampled, samples=32, headline="pass@32")
 
     def text(self, doc: Doc) -> str:
         """The prompt's text; the images of `images` stand before it. Errors: ValueError naming record and field."""
@@ -114,6 +116,13 @@ class TaskSpec:
             "extracted": verdict.extracted,
             "categories": self._read(self.categories, doc),
         }
+
+    def check(self, doc: Doc) -> str:
+        """The record's problem id, if all but its images can be read. Errors: ValueError naming record and field."""
+        self.text(doc)
+        self.item(doc, "")
+        self._read(self.categories, doc)
+        return self._read(self.problem_id, doc)
 
     def aggregate(self, rows: Sequence[Row]) -> dict[str, float]:
         """All numbers of the task, as fractions of 1; one that these rows leave undefined is left out.

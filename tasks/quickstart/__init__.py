@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from rlfr_mm.quickstart import world
-from rlfr_mm.tasks.spec import TaskSpec
+from rlfr_mm.tasks.spec import Generation, TaskSpec
 
 if TYPE_CHECKING:
     from datasets import Dataset
@@ -42,6 +42,7 @@ _quickstart = TaskSpec(
     categories=lambda doc: {"level": [str(doc["level"])]},
     breakdown=("level",),
     prepare=drawn,
+    generation=Generation(max_new_tokens=128),
 )
 
 TASKS = (_quickstart, _quickstart.pass32())
