@@ -1,7 +1,7 @@
-"""Scores printed in arXiv 2510.10201 ("RLFR: Extending Reinforcement Learning for LLMs with Flow Environment"), percent.
+"""Scores printed in arXiv 2510.10201 ("RLFR: Extending Reinforcement Learning for LLMs with Flow Environment").
 
-Published, not measured by us: shown beside measured scores, never mixed with them. The multimodal table gives accuracy,
-the language table pass@32 and greedy pass@1. Its AMC23 column has 83 problems.
+Percent; published, not measured by us: shown beside measured scores, never mixed with them. The multimodal table
+gives accuracy, the language table pass@32 and greedy pass@1. Its AMC23 column has 83 problems.
 """
 
 MULTIMODAL_COLUMNS = ("MathVista", "MathVision", "MathVerse", "WeMath", "LogicVista", "VisuLogic")

@@ -16,7 +16,7 @@ import json
 import os
 import sys
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
@@ -106,6 +106,7 @@ class TaskPlan(Record):
     data_hash: str = Field(description="hash over the hashes of all records")
     rows: int = Field(description="records in the data that was loaded")
     rows_expected: int = Field(description="records the registry expects; fewer or more make the results partial")
+    changed_data: bool = Field(description="the data differ from what the registry expects; --allow-changed-data")
     problems: int = Field(description="records asked for, after --limit")
     samples: int
     generation: dict[str, Any]
@@ -125,7 +126,7 @@ class Session(Record):
     """One start of the command on this run folder."""
 
     started: str = Field(description="UTC, ISO 8601")
-    command: list[str]
+    command: str
     git_commit: str | None
     libraries: dict[str, str]
     hardware: dict[str, Any]
@@ -179,9 +180,10 @@ class BenchmarkResult(Record):
     truncated: int | None = Field(description="responses cut at max_new_tokens; null where the back end cannot tell")
     headline: str = Field(description="the key in `metrics` that the benchmark is quoted by")
     metrics: dict[str, float]
-    standard_error: float | None = Field(description="of the mean score, clustered by problem")
-    interval: Interval | None = Field(description="of the mean score over problems")
-    partial: bool
+    standard_error: float | None = Field(description="of the headline, clustered by problem")
+    interval: Interval | None = Field(description="of the headline")
+    partial: bool = Field(description="a slice of the task, or responses are missing")
+    changed_data: bool = False
 
     @model_validator(mode="after")
     def _invariants(self) -> "BenchmarkResult":
@@ -212,31 +214,34 @@ def digest(value: Any) -> str:
     return hashlib.sha256(value).hexdigest()[:16]
 
 
+def plain_doc(doc: Mapping[str, Any]) -> dict[str, Any]:
+    """A dataset record as plain JSON without images, which are replaced by null."""
+    return {key: _plain(value, lambda image: None) for key, value in doc.items()}
+
+
+def doc_hash(doc: Mapping[str, Any]) -> str:
+    """Hash of a record, all fields and its images: encoded bytes where the record holds those, else the pixels."""
+    return digest({key: _plain(value, image_hash) for key, value in doc.items()})
+
+
 def image_hash(image: Any) -> str:
-    """Hash of a PIL image's mode, size and pixels: the same for every file format that decodes to the same pixels."""
+    """Hash of an image: encoded bytes where `datasets` has not decoded it, else a PIL image's mode, size and pixels."""
+    if isinstance(image, Mapping):
+        return digest(image["bytes"] or str(image["path"]))
     return digest(f"{image.mode}{image.size}".encode() + image.tobytes())
 
 
-def plain_doc(doc: Mapping[str, Any]) -> dict[str, Any]:
-    """A dataset record as plain JSON without images, which are replaced by null."""
-    return {key: _plain(value) for key, value in doc.items()}
-
-
-def _plain(value: Any) -> Any:
+def _plain(value: Any, of_image: Callable[[Any], str | None]) -> Any:
     if value is None or isinstance(value, bool | int | float | str):
         return value
-    if isinstance(value, Mapping):
-        return None if isinstance(value.get("bytes"), bytes) else {str(k): _plain(v) for k, v in value.items()}
-    if isinstance(value, list | tuple):
-        return [_plain(v) for v in value]
     if hasattr(value, "tobytes") and hasattr(value, "mode"):  # a PIL image, without importing PIL
-        return None
+        return of_image(value)
+    if isinstance(value, Mapping):
+        undecoded = set(value) == {"bytes", "path"}
+        return of_image(value) if undecoded else {str(k): _plain(v, of_image) for k, v in value.items()}
+    if isinstance(value, list | tuple):
+        return [_plain(v, of_image) for v in value]
     return str(value)
-
-
-def doc_hash(doc: Mapping[str, Any], images: Iterable[str]) -> str:
-    """Hash of a record: its plain fields and the hashes of its images."""
-    return digest([plain_doc(doc), list(images)])
 
 
 def clean_text(text: str) -> str:
@@ -392,7 +397,7 @@ def read_run(run: Path) -> dict[str, list[SampleRow]]:
         if path.exists():
             rows, bad = read_rows(path)
             for warning in describe_bad(path, bad):
-                _warn(warning)
+                warn(warning)
             found[task] = rows
     return found
 
@@ -403,7 +408,7 @@ def describe_bad(path: Path, bad: list[BadLine], moved: bool = False) -> list[st
     return [f"{path}, line {line.number} cannot be read ({line.reason}){aside}" for line in bad]
 
 
-def _warn(message: str) -> None:
+def warn(message: str) -> None:
     print(f"warning: {message}", file=sys.stderr)
 
 

@@ -5,14 +5,18 @@ otherwise (the estimators are in `rlfr_mm.tasks.aggregate`). Problems are the un
 problem are not independent, so errors are clustered by problem by taking one number per problem.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import TypeVar
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
-from rlfr_mm.eval.records import Interval
 from scipy import stats as distributions
 
+from rlfr_mm.eval.records import Interval
+from rlfr_mm.tasks.aggregate import clustered_stderr
+
+T = TypeVar("T")
 Floats = NDArray[np.float64]
 RESAMPLES = 10_000
 
@@ -30,28 +34,56 @@ class PairedTest:
     seeds: int
 
 
-def score_interval(scores: ArrayLike, clusters: Sequence[str] | None = None, level: float = 0.95) -> Interval:
-    """Wilson interval of the mean score over problems, with the effective sample size m(1 - m) / se^2.
+def wilson_interval(mean: float, standard_error: float, units: int, level: float = 0.95) -> Interval:
+    """Wilson interval of a score in [0, 1], with the effective sample size m(1 - m) / se^2 (Dean and Pagano 2015).
 
-    For one sample per problem this is exactly Wilson's interval (1927). For means over several samples the standard
-    error is the one clustered by problem, and the effective size lies between the problems and the samples (Dean and
-    Pagano 2015). It stays within [0, 1] and has a positive width when all problems are right.
+    For one sample of each of n problems this is exactly Wilson's interval (1927). With a standard error that is
+    clustered, the effective size lies between the clusters and the samples. The interval stays within [0, 1] and has a
+    positive width when all problems are right.
+
+    Args:
+        standard_error: of the mean, with the small-sample factor units / (units - 1).
+        units: the independent problems, or clusters of problems.
+    """
+    if not 0 <= mean <= 1:
+        raise ValueError(f"mean={mean} must lie in [0, 1]; bootstrap_interval takes any scores")
+    variance = standard_error**2 * (units - 1) / units  # without that factor: then 0/1 scores give back n itself
+    effective = mean * (1 - mean) / variance if variance > 0 else units
+    z2 = distributions.norm.ppf((1 + level) / 2) ** 2
+    centre = (mean + z2 / (2 * effective)) / (1 + z2 / effective)
+    half = np.sqrt(z2 * (mean * (1 - mean) / effective + z2 / (4 * effective**2))) / (1 + z2 / effective)
+    return Interval(low=max(0.0, centre - half), high=min(1.0, centre + half), level=level, method="wilson")
+
+
+def score_interval(scores: ArrayLike, clusters: Sequence[str] | None = None, level: float = 0.95) -> Interval:
+    """`wilson_interval` of the mean score.
 
     Args:
         scores: (problems,) in [0, 1].
         clusters: (problems,) labels; problems of one label (variants of one question) are not independent.
     """
-    values = _problem_scores(scores)
-    n = len(values)
-    _, members = np.unique(np.arange(n) if clusters is None else np.asarray(clusters), return_inverse=True)
-    mean = values.mean()
-    # No small-sample factor n / (n - 1): without it the effective size of 0/1 scores is n itself.
-    variance = (np.bincount(members, weights=values - mean) ** 2).sum() / n**2
-    effective = mean * (1 - mean) / variance if variance > 0 else members.max() + 1
-    z2 = distributions.norm.ppf((1 + level) / 2) ** 2
-    centre = (mean + z2 / (2 * effective)) / (1 + z2 / effective)
-    half = np.sqrt(z2 * (mean * (1 - mean) / effective + z2 / (4 * effective**2))) / (1 + z2 / effective)
-    return Interval(low=max(0.0, centre - half), high=min(1.0, centre + half), level=level, method="wilson")
+    values = np.asarray(scores, dtype=np.float64)
+    if values.ndim != 1 or len(values) == 0:
+        raise ValueError(f"scores have shape {values.shape}: need (problems,) with at least one problem")
+    labels = [str(i) for i in range(len(values))] if clusters is None else list(clusters)
+    return wilson_interval(values.mean(), clustered_stderr(values.tolist(), labels), len(set(labels)), level)
+
+
+def jackknife_stderr(statistic: Callable[[list[T]], float], groups: Sequence[Sequence[T]], blocks: int = 50) -> float:
+    """Standard error of any statistic of rows by the delete-a-group jackknife, for scores that are no plain mean.
+
+    Args:
+        groups: the rows of each independent problem or cluster; NaN for fewer than two.
+        blocks: how many times the statistic is computed, each time without every `blocks`-th group.
+    """
+    blocks = min(blocks, len(groups))
+    if blocks < 2:
+        return float("nan")
+    values = [
+        statistic([row for i, group in enumerate(groups) if i % blocks != block for row in group])
+        for block in range(blocks)
+    ]
+    return float(np.sqrt((blocks - 1) * np.var(values)))
 
 
 def bootstrap_interval(scores: ArrayLike, level: float = 0.95, seed: int = 0) -> Interval:
@@ -183,15 +215,6 @@ def _bootstrap_means(values: Floats, seed: int) -> Floats:
     block = max(1, min(RESAMPLES, 1_000_000 // len(values)))
     sizes = [min(block, RESAMPLES - start) for start in range(0, RESAMPLES, block)]
     return np.concatenate([values[generator.integers(len(values), size=(k, len(values)))].mean(axis=1) for k in sizes])
-
-
-def _problem_scores(scores: ArrayLike) -> Floats:
-    values = np.asarray(scores, dtype=np.float64)
-    if values.ndim != 1 or len(values) == 0:
-        raise ValueError(f"scores have shape {values.shape}: need (problems,) with at least one problem")
-    if values.min() < 0 or values.max() > 1:
-        raise ValueError(f"scores range over [{values.min()}, {values.max()}]: need [0, 1], or use bootstrap_interval")
-    return values
 
 
 def _same_shape(a: NDArray, b: NDArray) -> None:

@@ -1,6 +1,7 @@
 """The paper's tables as printed: their own averages agree with their rows."""
 
 import pytest
+
 from rlfr_mm.eval import published
 
 # Math Avg (first four), Logic Avg (last two) and Avg as printed in the paper.

@@ -5,9 +5,9 @@ import resource
 
 import pytest
 from PIL import Image
+
 from rlfr_mm.eval import records
 from rlfr_mm.eval.records import BenchmarkResult, Journal, RunError, SampleRow
-
 from rlfr_mm.grading.verdict import Verdict
 
 
@@ -169,14 +169,14 @@ def test_a_second_process_on_a_run_folder_is_refused_by_name(tmp_path):
         pass
 
 
-def test_the_hash_of_a_record_covers_fields_and_pixels():
+def test_the_hash_of_a_record_covers_fields_and_images():
     red, blue = Image.new("RGB", (4, 4), "red"), Image.new("RGB", (4, 4), "blue")
-    doc = {"question": "q", "answer": 1, "image": red, "nested": {"bytes": b"png", "path": None}}
-    base = records.doc_hash(doc, [records.image_hash(red)])
-    assert base == records.doc_hash(dict(reversed(doc.items())), [records.image_hash(red.copy())])
-    assert base != records.doc_hash(doc | {"answer": 2}, [records.image_hash(red)])
-    assert base != records.doc_hash(doc, [records.image_hash(blue)])
-    assert records.plain_doc(doc) == {"question": "q", "answer": 1, "image": None, "nested": None}
+    doc = {"question": "q", "answer": 1, "image": red, "views": [{"bytes": b"png", "path": None}]}
+    base = records.doc_hash(doc)
+    assert base == records.doc_hash(dict(reversed(doc.items())) | {"image": red.copy()})
+    changed = [{"answer": 2}, {"image": blue}, {"views": [{"bytes": b"gif", "path": None}]}, {"views": []}]
+    assert base not in [records.doc_hash(doc | change) for change in changed]
+    assert records.plain_doc(doc) == {"question": "q", "answer": 1, "image": None, "views": [None]}
 
 
 def test_a_folder_that_is_no_run_is_named(tmp_path):

@@ -4,12 +4,13 @@ import hypothesis.strategies as st
 import numpy as np
 import pytest
 from hypothesis import given, settings
-from rlfr_mm.eval import stats
 from scipy import stats as scipy_stats
 from statsmodels.stats.contingency_tables import mcnemar
 from statsmodels.stats.multitest import multipletests
 from statsmodels.stats.power import NormalIndPower
 from statsmodels.stats.proportion import proportion_confint
+
+from rlfr_mm.eval import stats
 
 
 @given(st.integers(1, 400), st.data())
@@ -31,6 +32,15 @@ def test_variants_of_one_question_count_as_one_question():
     variants = scores.repeat(10)
     one, ten = stats.score_interval(scores), stats.score_interval(variants, clusters=np.repeat(list("abcde"), 10))
     assert (ten.low, ten.high) == pytest.approx((one.low, one.high))
+
+
+def test_the_jackknife_of_a_mean_is_its_standard_error():
+    values = np.random.default_rng(0).random(40)
+    groups = values.reshape(-1, 1).tolist()
+    by_hand = values.std(ddof=1) / np.sqrt(40)
+    assert stats.jackknife_stderr(lambda rows: float(np.mean(rows)), groups) == pytest.approx(by_hand)
+    assert stats.jackknife_stderr(lambda rows: float(np.mean(rows)), groups, 20) == pytest.approx(by_hand, rel=0.4)
+    assert np.isnan(stats.jackknife_stderr(lambda rows: float(np.mean(rows)), groups[:1]))
 
 
 @pytest.mark.parametrize("samples", [1, 8])
@@ -143,7 +153,7 @@ def test_minimal_detectable_difference_is_found_with_the_stated_power():
     ("call", "named"),
     [
         (lambda: stats.score_interval([]), "at least one problem"),
-        (lambda: stats.score_interval([0.5, 1.5]), "1.5"),
+        (lambda: stats.score_interval([1.5, 1.5]), "1.5"),
         (lambda: stats.mcnemar_exact([1, 0], [1]), "same problems"),
         (lambda: stats.paired_seeds([[1.0]], [[0.0]]), "at least 2 problems"),
     ],

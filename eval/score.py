@@ -1,0 +1,202 @@
+"""Results from rows: `eval.score RUN` grades a run again, `eval.score --from FORMAT FILE` another harness's output.
+
+Neither needs the model. A run keeps its rows; only their verdicts, and results.json, are written anew.
+"""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from rlfr_mm.eval import records
+from rlfr_mm.eval.records import BenchmarkResult, SampleRow, TaskPlan
+from rlfr_mm.eval.stats import jackknife_stderr, wilson_interval
+from rlfr_mm.grading import SCORERS, Item, Verdict, grade_all
+from rlfr_mm.grading.scorers import RuleName
+from rlfr_mm.tasks import aggregate, registry
+from rlfr_mm.tasks.spec import TaskSpec
+
+
+def doc_fields(spec: TaskSpec, plan: TaskPlan, doc_id: int, doc: Mapping[str, Any], doc_hash: str) -> dict[str, Any]:
+    """The fields of a SampleRow that come from the record, whatever answered it.
+
+    Raises:
+        ValueError: the record lacks a field, which is named.
+    """
+    item = spec.item(doc, "")
+    row = spec.row(doc, 0, Verdict("no_answer", 0.0, None, ""))
+    return {
+        "task": spec.name,
+        "doc_id": doc_id,
+        "problem_id": row["problem_id"],
+        "doc_hash": doc_hash,
+        "dataset": plan.dataset,
+        "config": plan.config,
+        "split": "+".join(plan.splits),
+        "revision": plan.revision,
+        "gold": item.gold if isinstance(item.gold, str) else list(item.gold),
+        "choices": None if item.choices is None else list(item.choices),
+        "meta": records.plain_doc(item.meta),
+        "categories": {key: list(values) for key, values in row["categories"].items()},
+        "doc": records.plain_doc(doc),
+        "scorer": spec.scorer,
+        "scorer_version": plan.scorer_version,
+    }
+
+
+def graded_rows(rows: Sequence[Mapping[str, Any]]) -> list[SampleRow]:
+    """Rows from the fields of `doc_fields` and of a response, with their verdicts under both rules."""
+    items = [_item(**{key: row[key] for key in ("response", "gold", "scorer", "choices", "meta")}) for row in rows]
+    verdicts = zip(_grade(items, "strict"), _grade(items, "official"), strict=True)
+    return [
+        SampleRow(**row, verdict=strict, verdict_official=official)
+        for row, (strict, official) in zip(rows, verdicts, strict=True)
+    ]
+
+
+def regrade(rows: Sequence[SampleRow]) -> list[SampleRow]:
+    """The rows with verdicts by today's scorers."""
+    fields = [row.model_dump(exclude={"verdict", "verdict_official"}) for row in rows]
+    return graded_rows([row | {"scorer_version": SCORERS[row["scorer"]].version} for row in fields])
+
+
+def _item(response: str, gold: str | list[str], scorer: str, choices: list[str] | None, meta: Mapping) -> Item:
+    golds = gold if isinstance(gold, str) else tuple(gold)
+    return Item(response, golds, scorer, None if choices is None else tuple(choices), meta)
+
+
+def _grade(items: Sequence[Item], rule: RuleName) -> list[Verdict]:
+    try:
+        return grade_all(items, rule)
+    except Exception as error:  # a scorer's bug must cost the item it trips over, not a run that took hours
+        if len(items) == 1:
+            return [Verdict("error", 0.0, None, "none", f"{type(error).__name__}: {error}")]
+        return [verdict for item in items for verdict in _grade([item], rule)]
+
+
+def aggregate_rows(rows: Sequence[SampleRow], rule: RuleName = "strict") -> list[aggregate.Row]:
+    """The rows as the tasks' aggregations take them."""
+    return [
+        {
+            "problem_id": row.problem_id,
+            "sample_index": row.sample_index,
+            "status": row.judged(rule).status,
+            "score": row.judged(rule).score,
+            "extracted": row.judged(rule).extracted,
+            "categories": row.categories,
+        }
+        for row in rows
+    ]
+
+
+def problem_scores(rows: Sequence[SampleRow], rule: RuleName = "strict") -> dict[str, float]:
+    """The mean score over the samples of each problem, by problem_id in order of appearance."""
+    groups = aggregate.group_by_problem(aggregate_rows(rows, rule))
+    return {problem: sum(row["score"] for row in group) / len(group) for problem, group in groups.items()}
+
+
+def result(
+    spec: TaskSpec, plan: TaskPlan, model: str, rows: Sequence[SampleRow], rule: RuleName = "strict"
+) -> BenchmarkResult:
+    """The BenchmarkResult of one task's rows; without rows its metrics are empty.
+
+    Raises:
+        ValueError: the benchmark's own aggregation does not take these rows.
+    """
+    metrics = _metrics(spec, rows, rule)
+    # `pass@32` of fewer samples, or a benchmark's own score without a complete group, is not there.
+    headline = next((k for k in (spec.headline, f"pass@{plan.samples}") if k in metrics), "accuracy")
+    error = metrics.get(f"{headline}_stderr")
+    interval = None
+    if error is not None:
+        interval = wilson_interval(metrics[headline], error, len(_clusters(spec, aggregate_rows(rows, rule))))
+    known = [row.finish_reason for row in rows if row.finish_reason is not None]
+    missing = plan.problems * plan.samples - len(rows)
+    problems = len({row.problem_id for row in rows})
+    return BenchmarkResult(
+        task=spec.name,
+        benchmark=spec.benchmark,
+        protocol=spec.protocol,
+        model=model,
+        dataset=plan.dataset,
+        config=plan.config,
+        splits=plan.splits,
+        revision=plan.revision,
+        scorer=plan.scorer,
+        scorer_version=plan.scorer_version,
+        rule=rule,
+        problems_expected=plan.rows_expected,
+        problems=problems,
+        samples=plan.samples,
+        rows=len(rows),
+        missing=missing,
+        counts=records.count_statuses(row.judged(rule) for row in rows),
+        empty_responses=sum(not row.response.strip() for row in rows),
+        truncated=known.count("length") if known else None,
+        headline=headline,
+        metrics=metrics,
+        standard_error=error,
+        interval=interval,
+        partial=problems != plan.rows_expected or missing != 0,
+        changed_data=plan.changed_data,
+    )
+
+
+def _metrics(spec: TaskSpec, rows: Sequence[SampleRow], rule: RuleName) -> dict[str, float]:
+    """All numbers of the benchmark that these rows define, the headline's standard error always among them."""
+    if not rows:
+        return {}
+    graded = aggregate_rows(rows, rule)
+    metrics = spec.aggregate(graded)
+    error = f"{spec.headline}_stderr"
+    if spec.headline in metrics and error not in metrics:
+        metrics[error] = jackknife_stderr(lambda kept: spec.aggregate(kept)[spec.headline], _clusters(spec, graded))
+    return {key: value for key, value in metrics.items() if not math.isnan(value)}
+
+
+def _clusters(spec: TaskSpec, graded: Sequence[aggregate.Row]) -> list[list[aggregate.Row]]:
+    """The rows of each group of problems that are independent of all others."""
+    groups: defaultdict[str, list[aggregate.Row]] = defaultdict(list)
+    for row in graded:
+        groups[aggregate.cluster_of(row, spec.cluster)].append(row)
+    return list(groups.values())
+
+
+def score_run(run: Path, rule: RuleName = "strict") -> tuple[list[BenchmarkResult], list[str]]:
+    """Results of all tasks of a run from the rows on disk, written to results.json, and what stands in their way.
+
+    An aggregation that fails costs its own task's metrics and no other's.
+    """
+    manifest = records.read_manifest(run)
+    found = records.read_run(run)
+    results, complaints = [], []
+    for name, plan in manifest.tasks.items():
+        rows = found.get(name, [])
+        try:
+            results.append(result(registry.task(name), plan, manifest.model.name, rows, rule))
+        except Exception as error:
+            complaints.append(f"{name}: cannot be aggregated: {error}")
+            continue
+        if results[-1].missing:
+            wanted = plan.problems * plan.samples
+            complaints.append(f"{name}: {results[-1].missing} of {wanted} responses are missing")
+        if rows and results[-1].empty_responses == len(rows):
+            complaints.append(f"{name}: the model returned nothing, all {len(rows)} responses are empty")
+    records.write_results(run, results)
+    return results, complaints
+
+
+def result_table(results: Sequence[BenchmarkResult]) -> str:
+    """The results as text, one line per task: headline with interval, in percent, and what could not be scored."""
+    head = f"{'task':<34} {'metric':<12} {'score':>6}  {'95 % interval':<15} {'problems':>14} {'no answer':>9}"
+    lines = [f"{head} {'unscored':>8}"]
+    for one in results:
+        score = f"{100 * one.score:.1f}" if one.metrics else "-"
+        spread = f"{100 * one.interval.low:.1f} - {100 * one.interval.high:.1f}" if one.interval else ""
+        problems = f"{one.problems}/{one.problems_expected}" + (f" x {one.samples}" if one.samples > 1 else "")
+        unscored = one.counts["timeout"] + one.counts["error"]
+        marks = " partial" * one.partial + " changed data" * one.changed_data
+        lines.append(
+            f"{one.task:<34} {one.headline:<12} {score:>6}  {spread:<15} {problems:>14} {one.counts['no_answer']:>9} "
+            f"{unscored:>8}{marks}"
+        )
+    return "\n".join(lines)
