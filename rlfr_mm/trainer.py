@@ -214,8 +214,9 @@ class RLFRTrainer(GRPOTrainer):
     def _observe(self, inputs: dict[str, Any], logps: Tensor, entropies: Tensor) -> None:
         """Entropy shaping, which TRL reads after this call, and what the first pass over a rollout tells about it."""
         if self.args.advantage_shaping == "entropy":
+            outcome = inputs["advantages"].unsqueeze(1).expand_as(entropies)
             inputs["advantages"] = entropy_advantage(
-                inputs["advantages"].unsqueeze(1), entropies, self.args.entropy_alpha, self.args.entropy_kappa
+                outcome, entropies, self.args.entropy_alpha, self.args.entropy_kappa
             )
         if self._batch is not None:
             self._batch.observe(

@@ -15,3 +15,11 @@ def shared() -> Path:
     if not folder.is_dir():
         pytest.skip(f"no shared data at RLFR_SHARED={folder}")
     return folder
+
+
+@pytest.fixture(scope="session")
+def tiny_policy(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The embedded policy, untrained: a folder that loads with transformers."""
+    from rlfr_mm.quickstart.policy import build_policy
+
+    return build_policy(tmp_path_factory.mktemp("policy"))

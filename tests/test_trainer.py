@@ -1,0 +1,234 @@
+"""RLFRTrainer on a real tiny Qwen2.5-VL: what reaches the loss, and what reaches the field."""
+
+import math
+from pathlib import Path
+
+import pytest
+import torch
+
+from rlfr_mm.config import FlowConfig, FlowRewardConfig, OnlineUpdateConfig, RLFRConfig, build
+from rlfr_mm.flow.field import FlowField
+from rlfr_mm.flow.loss import scored_tokens, velocity_deviation
+from rlfr_mm.flow_reward import flow_advantages, flow_reward
+from rlfr_mm.rollouts import read_rollouts
+from tests.training import CPU, make_trainer, none_accepted
+
+NO_CHECKPOINTING = {"gradient_checkpointing": False}
+REENTRANT = {"gradient_checkpointing": True, "gradient_checkpointing_kwargs": {"use_reentrant": True}}
+NON_REENTRANT = {"gradient_checkpointing": True, "gradient_checkpointing_kwargs": {"use_reentrant": False}}
+
+
+def _weights(module: torch.nn.Module) -> dict[str, torch.Tensor]:
+    return {name: parameter.detach().clone() for name, parameter in module.named_parameters()}
+
+
+def _loss_inputs(trainer) -> list[dict]:
+    """Every micro-batch's inputs as TRL's loss sees them, caught on the way in."""
+    caught = []
+    observe = trainer._observe
+
+    def spy(inputs, logps, entropies):
+        observe(inputs, logps, entropies)
+        caught.append({**inputs, "entropies": entropies})
+
+    trainer._observe = spy
+    return caught
+
+
+def _finished_batches(trainer) -> list:
+    """The rollout batches of a run, as the loss left them."""
+    batches = []
+    finish = trainer._finish
+    trainer._finish = lambda batch: (batches.append(batch), finish(batch))
+    return batches
+
+
+@pytest.mark.parametrize("checkpointing", [NO_CHECKPOINTING, REENTRANT, NON_REENTRANT], ids=["none", "re", "non-re"])
+def test_online_update_changes_every_field_parameter(checkpointing: dict, tiny_policy: Path, tmp_path: Path):
+    trainer = make_trainer(tiny_policy, tmp_path, update_config=OnlineUpdateConfig(weight_decay=0.0), **checkpointing)
+    before = _weights(trainer.field)
+    trainer.train()
+    unchanged = [name for name, value in _weights(trainer.field).items() if torch.equal(value, before[name])]
+    assert unchanged == []
+
+
+def test_policy_learns_under_the_flow_reward_and_the_vision_tower_too(tiny_policy: Path, tmp_path: Path):
+    trainer = make_trainer(tiny_policy, tmp_path, max_steps=2)
+    before = _weights(trainer.model)
+    trainer.train()
+    unchanged = [name for name, value in _weights(trainer.model).items() if torch.equal(value, before[name])]
+    assert unchanged == []
+
+
+def test_the_loss_gets_outcome_plus_flow_advantages_of_the_same_rollout(tiny_policy: Path, tmp_path: Path):
+    """Through TRL's shuffle and split: recompute from each rollout's own tokens and compare."""
+    config = FlowRewardConfig(flow_coef=0.5, threshold=0.2, topk=4)
+    trainer = make_trainer(
+        tiny_policy,
+        tmp_path,
+        reward_config=config,
+        per_device_train_batch_size=2,
+        gradient_accumulation_steps=4,
+        num_iterations=2,
+        max_steps=2,
+        update_config=OnlineUpdateConfig(enabled=False),
+    )
+    caught = _loss_inputs(trainer)
+    batches = _finished_batches(trainer)
+    trainer.train()
+    (batch,) = batches
+    deviation = velocity_deviation(trainer.field, batch.latents, batch.mask, config, batch.seeds)
+    reward = flow_reward(deviation, scored_tokens(batch.mask, [1]), config, 4)
+    expected = batch.outcome[:, None] * batch.mask + flow_advantages(reward, batch.mask, config, 4)
+    assert (reward != 0).any() and reward.std() > 0
+    assert len(caught) == 8  # four micro-batches, two iterations
+    for inputs in caught:
+        index = inputs["rollout_index"]
+        assert torch.equal(inputs["completion_ids"], batch.completion_ids[index])
+        torch.testing.assert_close(inputs["advantages"], expected[index])
+
+
+def test_latents_from_the_scoring_pass_of_trl_equal_those_of_the_early_exit(tiny_policy: Path, tmp_path: Path):
+    trainer = make_trainer(
+        tiny_policy, tmp_path, per_device_train_batch_size=4, steps_per_generation=2, max_steps=2, beta=0.01
+    )
+    assert trainer._scores_old_logps()
+    outputs = []
+    score = trainer._generate_and_score_completions
+
+    def spy(inputs):
+        output = score(inputs)
+        outputs.append((trainer._batch.latents, trainer._latents_of(output)))
+        return output
+
+    trainer._generate_and_score_completions = spy
+    trainer.train()
+    free, early = outputs[0]
+    assert trainer._latents is not None  # they came from TRL's pass, not from ours
+    torch.testing.assert_close(free, early, rtol=0, atol=0)
+
+
+def test_turning_the_flow_on_does_not_change_what_the_policy_samples(tiny_policy: Path, tmp_path: Path):
+    samples = {}
+    for shaping in ("flow", "none"):
+        folder = tmp_path / shaping
+        zero = FlowRewardConfig(flow_coef=0.0)
+        trainer = make_trainer(tiny_policy, folder, advantage_shaping=shaping, reward_config=zero)
+        trainer.train()
+        samples[shaping] = [(record.completion, record.logprob) for record in read_rollouts(folder)]
+        assert len(samples[shaping]) == 24
+    assert samples["flow"] == samples["none"]
+
+
+def test_zero_flow_coef_gives_plain_grpo_advantages(tiny_policy: Path, tmp_path: Path):
+    trainer = make_trainer(tiny_policy, tmp_path, reward_config=FlowRewardConfig(flow_coef=0.0), max_steps=1)
+    trainer.train()
+    for record in read_rollouts(tmp_path):
+        assert record.advantages == pytest.approx([record.advantage] * len(record.tokens), rel=1e-4)
+
+
+def test_entropy_shaping_adds_the_clipped_entropy_of_each_token(tiny_policy: Path, tmp_path: Path):
+    trainer = make_trainer(tiny_policy, tmp_path, advantage_shaping="entropy", num_iterations=2, max_steps=2)
+    caught, batches = _loss_inputs(trainer), _finished_batches(trainer)
+    trainer.train()
+    assert len(caught) == 2
+    for inputs in caught:
+        outcome = batches[0].outcome[inputs["rollout_index"], None].expand_as(inputs["entropies"])
+        expected = outcome + torch.minimum(0.4 * inputs["entropies"], outcome.abs() / 2)
+        torch.testing.assert_close(inputs["advantages"], expected)
+        assert not torch.allclose(expected, outcome)
+
+
+def test_a_step_without_accepted_rollouts_leaves_the_field_alone(tiny_policy: Path, tmp_path: Path):
+    trainer = make_trainer(tiny_policy, tmp_path, reward=none_accepted, max_steps=2)
+    before = _weights(trainer.field)
+    trainer.train()
+    assert all(torch.equal(value, before[name]) for name, value in _weights(trainer.field).items())
+    assert trainer.state.log_history[0]["flow/accepted_weight"] == 0
+
+
+@pytest.mark.parametrize("accept", [["entropy"], ["correct", "entropy"]])
+def test_entropy_acceptance_weighs_fewer_tokens_than_all(accept: list, tiny_policy: Path, tmp_path: Path):
+    weights = {}
+    for name, update in {"all": ["correct"], "fewer": accept}.items():
+        config = OnlineUpdateConfig(accept=update, entropy_quantile=0.8)
+        trainer = make_trainer(tiny_policy, tmp_path / name, update_config=config, max_steps=1)
+        trainer.train()
+        weights[name] = trainer.state.log_history[0]["flow/accepted_weight"]
+    assert 0 < weights["fewer"] < weights["all"]
+
+
+def test_every_step_logs_the_metrics_of_the_method(tiny_policy: Path, tmp_path: Path):
+    trainer = make_trainer(tiny_policy, tmp_path, max_steps=2)
+    trainer.train()
+    rows = [row for row in trainer.state.log_history if "reward" in row]
+    assert [row["step"] for row in rows] == [1, 2]
+    for row in rows:
+        assert row["accuracy"] == pytest.approx(3 / 8)
+        assert row["flow/field_loss"] > 0 and row["flow/deviation_mean"] > 0
+        assert 0 < row["flow/rewarded_share"] < 1
+        for name in ("auc/deviation", "auc/flow_reward", "auc/logprob"):
+            assert 0 <= row[name] <= 1
+
+
+def test_rollout_records_hold_each_token_once(tiny_policy: Path, tmp_path: Path):
+    make_trainer(tiny_policy, tmp_path, max_steps=1, rollouts_per_step=5).train()
+    records = list(read_rollouts(tmp_path))
+    assert [record.sample for record in records] == [0, 1, 2, 3, 0]
+    for record in records:
+        lengths = {len(getattr(record, name)) for name in ("tokens", "advantages", "logprob", "entropy", "flow_reward")}
+        assert len(lengths) == 1 and 1 <= lengths.pop() <= 10
+        assert (tmp_path / "rollouts" / "images" / record.image).is_file()
+        assert record.prompt.startswith("Count the")
+
+
+def test_flow_shaping_without_a_field_is_refused(tiny_policy: Path, tmp_path: Path):
+    trainer = make_trainer(tiny_policy, tmp_path, advantage_shaping="none")
+    trainer.args.advantage_shaping = "flow"
+    with pytest.raises(ValueError, match="needs a field"):
+        type(trainer)(
+            model=trainer.model,
+            reward_funcs=trainer.reward_funcs,
+            args=trainer.args,
+            train_dataset=trainer.train_dataset,
+            processing_class=trainer.processing_class,
+        )
+
+
+def test_a_field_made_for_another_policy_is_refused(tiny_policy: Path, tmp_path: Path):
+    trainer = make_trainer(tiny_policy, tmp_path)
+    other = FlowField(FlowConfig(hidden_size=64, num_policy_layers=4, rms_norm_eps=1e-6))
+    with pytest.raises(ValueError, match="hidden_size=64"):
+        other.check_matches(trainer.model.config)
+
+
+@pytest.mark.parametrize(
+    "settings, message",
+    [
+        ({"loss_type": "cispo"}, "train.loss_type=cispo must be one of grpo, bnpo, dr_grpo, dapo"),
+        ({"loss_type": "vespo"}, "train.loss_type=vespo"),
+        ({"loss_type": "sapo"}, "train.loss_type=sapo"),
+        ({"importance_sampling_level": "sequence"}, "train.importance_sampling_level=sequence"),
+        ({"off_policy_mask_threshold": 0.5}, "train.off_policy_mask_threshold=0.5"),
+        (
+            {"save_strategy": "steps", "save_steps": 3, "num_iterations": 2},
+            "train.save_steps=3 must be a multiple of 2",
+        ),
+    ],
+)
+def test_settings_that_do_not_hold_with_token_advantages_are_refused(settings: dict, message: str, tmp_path: Path):
+    with pytest.raises(ValueError, match=message):
+        build(RLFRConfig, CPU | {"output_dir": str(tmp_path)} | settings, "train")
+    if "save_steps" not in settings:
+        build(RLFRConfig, CPU | {"output_dir": str(tmp_path), "advantage_shaping": "none"} | settings, "train")
+
+
+@pytest.mark.parametrize("loss_type", ["grpo", "bnpo", "dr_grpo", "dapo"])
+def test_token_advantages_change_the_loss_of_each_supported_type(loss_type: str, tiny_policy: Path, tmp_path: Path):
+    losses = []
+    for coef in (0.0, 0.5):
+        reward_config = FlowRewardConfig(flow_coef=coef)
+        trainer = make_trainer(tiny_policy, tmp_path, loss_type=loss_type, reward_config=reward_config, max_steps=1)
+        trainer.train()
+        losses.append(trainer.state.log_history[0]["loss"])
+    assert all(math.isfinite(loss) for loss in losses) and abs(losses[0] - losses[1]) > 1e-6

@@ -1,0 +1,73 @@
+"""A real RLFRTrainer on the drawn world, small enough for a test."""
+
+from pathlib import Path
+from typing import Any
+
+import torch
+from datasets import Dataset
+from transformers import AutoModelForImageTextToText, AutoProcessor
+
+from rlfr_mm.config import FlowConfig, FlowRewardConfig, OnlineUpdateConfig, RLFRConfig, build
+from rlfr_mm.flow.field import FlowField
+from rlfr_mm.quickstart import world
+from rlfr_mm.trainer import RLFRTrainer
+
+CPU = {
+    "use_cpu": True,
+    "bf16": False,
+    "gradient_checkpointing": False,
+    "dataloader_pin_memory": False,
+    "report_to": "none",
+    "disable_tqdm": True,
+    "save_strategy": "no",
+}
+
+
+def every_third(completions: list[Any], **kwargs: Any) -> list[float]:
+    """A reward that accepts some rollouts of every group, whatever an untrained policy says."""
+    return [float(index % 3 == 0) for index in range(len(completions))]
+
+
+def none_accepted(completions: list[Any], **kwargs: Any) -> list[float]:
+    return [0.1 * (index % 2) for index in range(len(completions))]
+
+
+def make_trainer(
+    policy_dir: Path,
+    output_dir: Path,
+    *,
+    reward: Any = every_third,
+    reward_config: FlowRewardConfig | None = None,
+    update_config: OnlineUpdateConfig | None = None,
+    flow_config: FlowConfig | None = None,
+    **settings: Any,
+) -> RLFRTrainer:
+    """Two groups of four rollouts a step; `settings` go on top of the RLFRConfig."""
+    torch.manual_seed(0)
+    model = AutoModelForImageTextToText.from_pretrained(policy_dir, dtype=torch.float32)
+    processor = AutoProcessor.from_pretrained(policy_dir, padding_side="left")
+    rows = [
+        {key: row[key] for key in ("prompt", "images", "solution", "problem_id")} for row in world.rows(8, "train", [2])
+    ]
+    defaults = {
+        "output_dir": str(output_dir),
+        "per_device_train_batch_size": 8,
+        "num_generations": 4,
+        "max_completion_length": 10,
+        "max_steps": 3,
+        "learning_rate": 1e-3,
+    }
+    args = build(RLFRConfig, CPU | defaults | settings)
+    field = None
+    if args.advantage_shaping == "flow":
+        field = FlowField.for_policy(flow_config or FlowConfig(num_blocks=2), model.config)
+    return RLFRTrainer(
+        model=model,
+        reward_funcs=reward,
+        args=args,
+        train_dataset=Dataset.from_list(rows),
+        processing_class=processor,
+        field=field,
+        flow_reward_config=reward_config,
+        update_config=update_config,
+    )
