@@ -46,22 +46,23 @@ class ModelArguments:
 class DataArguments:
     """Where rows come from, and how they become prompts."""
 
-    source: str = _option(QUICKSTART, help="file (json, jsonl, parquet), hub id, or 'quickstart'")
+    source: str = _option(QUICKSTART, help="file (json, jsonl, parquet), folder, hub id, or 'quickstart'")
     name: str | None = _option(None, help="configuration of a hub dataset")
     split: str = _option("train", help="split of a hub dataset; train or test of the quickstart world")
     revision: str | None = _option(None, help="hub revision to pin")
     format: Literal["auto", "trl", "mm_eureka", "openr1_math", "mmpr"] = _option(
-        "auto", help="columns of the rows: trl (images, problem, answer), mm_eureka, or expert data (openr1_math, mmpr)"
+        "auto", help="columns of the rows (docs/data.md): trl, mm_eureka, or expert data openr1_math, mmpr"
     )
     media_dir: str | None = _option(None, help="folder that relative image paths start from; default: the file's own")
     instruction: Literal["think_answer", "boxed", "none"] = _option(
-        "think_answer", help="what is appended to a problem: <think>/<answer> tags, a final \\boxed{}, or nothing"
+        "think_answer",
+        help="what follows a problem: <think>/<answer> tags, a final \\boxed{}, or nothing; quickstart needs nothing",
     )
     min_pixels: int | None = _option(None, help="smallest image area in pixels; None: the processor's")
     max_pixels: int | None = _option(None, help="largest image area in pixels; None: the processor's")
     max_prompt_tokens: int | None = _option(3000, help="longest prompt, image tokens included; None: no limit")
     overlong: Literal["error", "drop"] = _option("error", help="what to do with a prompt over max_prompt_tokens")
-    limit: int | None = _option(None, help="use the first N rows")
+    limit: int | None = _option(None, help="use the first N rows; the quickstart world draws 1024 by default")
     levels: list[int] = _option(make=lambda: [2], help="difficulty levels of the quickstart world")
     seed: int = _option(0, help="seed of the quickstart world")
 

@@ -15,15 +15,14 @@ from typing import Any
 import datasets
 from datasets import Dataset, Features, List, Value
 from tqdm.auto import tqdm
-from transformers import AutoProcessor, PreTrainedTokenizerBase, ProcessorMixin
+from transformers import AutoProcessor
 
 from rlfr_mm.config import QUICKSTART, DataArguments, ModelArguments
 from rlfr_mm.grading import Item, grade_all
 from rlfr_mm.images import open_image, store_image
+from rlfr_mm.policy import Processor, tokenizer_of
 from rlfr_mm.quickstart import world
 from rlfr_mm.readers import Row, check_columns, detect_format, read_row
-
-Processor = ProcessorMixin | PreTrainedTokenizerBase
 
 FEATURES = Features(
     {
@@ -82,18 +81,24 @@ def load_processor(model: ModelArguments, data: DataArguments) -> Processor:
             trust_remote_code=model.trust_remote_code,
             padding_side="left",
         )
-    except OSError as error:
+    except (OSError, ValueError) as error:
         raise ValueError(f"no processor for model {model.name_or_path}: {' '.join(str(error).split())}") from None
-    tokenizer = _tokenizer(processor)
+    tokenizer = tokenizer_of(processor)
     if processor.chat_template is None:
         raise ValueError(f"{model.name_or_path} has no chat template; use its instruct version, or save one with it")
     if tokenizer.pad_token is None:
         tokenizer.pad_token = tokenizer.eos_token
     if limits and tokenizer is not processor:
-        image_processor = processor.image_processor
-        if not {"shortest_edge", "longest_edge"} <= {edge for edge, size in dict(image_processor.size).items() if size}:
+        size = dict(processor.image_processor.size)
+        if not (size.get("shortest_edge") and size.get("longest_edge")):
             raise ValueError(f"{model.name_or_path} has no pixel limits; leave data.min_pixels and data.max_pixels out")
-        image_processor.size = type(image_processor.size)(**{**dict(image_processor.size), **limits})
+        size |= limits
+        if size["shortest_edge"] > size["longest_edge"]:
+            raise ValueError(
+                f"images between {size['shortest_edge']} and {size['longest_edge']} pixels: "
+                "set data.min_pixels and data.max_pixels together"
+            )
+        processor.image_processor.size = type(processor.image_processor.size)(**size)
     return processor
 
 
@@ -138,7 +143,7 @@ def check_prompts(dataset: Dataset, processor: Processor, args: DataArguments) -
 
 def prompt_length(messages: list[Row], image_sizes: list[tuple[int, int]], processor: Processor) -> int:
     """Tokens of a prompt with its generation prompt; `image_sizes` are (height, width) in pixels."""
-    tokenizer = _tokenizer(processor)
+    tokenizer = tokenizer_of(processor)
     if image_sizes and tokenizer is processor:
         raise ValueError(
             f"the record has images, and {processor.name_or_path} reads none; use a vision-language policy"
@@ -210,11 +215,10 @@ def _rows(args: DataArguments) -> tuple[list[Row] | Dataset, Path]:
     if path.suffix in (".json", ".jsonl", ".parquet") and not path.is_file():
         raise ValueError(f"no data file {path}; data.source is a file (json, jsonl, parquet), a folder, or a hub id")
     if path.suffix == ".jsonl":
-        lines = path.read_text(encoding="utf-8").split("\n")  # splitlines would also split inside JSON strings
+        lines = _text(path).split("\n")  # splitlines would also split inside JSON strings
         return [_parse(line, f"{path} line {n}") for n, line in enumerate(lines, start=1) if line.strip()], path.parent
     if path.suffix == ".json":
-        rows = _parse(path.read_text(encoding="utf-8"), str(path), kind=list)
-        return rows, path.parent
+        return _parse(_text(path), str(path), kind=list), path.parent
     try:
         if path.suffix == ".parquet":
             dataset = Dataset.from_parquet(str(path))
@@ -232,6 +236,13 @@ def _rows(args: DataArguments) -> tuple[list[Row] | Dataset, Path]:
         elif isinstance(feature, List) and isinstance(feature.feature, datasets.Image):
             dataset = dataset.cast_column(column, List(datasets.Image(decode=False)))
     return dataset, path.parent if path.suffix == ".parquet" else path
+
+
+def _text(path: Path) -> str:
+    try:
+        return path.read_text(encoding="utf-8")
+    except UnicodeDecodeError as error:
+        raise ValueError(f"{path} is not UTF-8 text: {error}") from None
 
 
 def _parse(text: str, where: str, kind: type = dict) -> Any:
@@ -305,7 +316,3 @@ def _measured(raw: Dataset, source: str, index: int) -> tuple[Row, list[tuple[in
 
 def _record(row: Row, index: int, source: str) -> str:
     return f"{source}: record {index} (id {row['problem_id']})"
-
-
-def _tokenizer(processor: Processor) -> PreTrainedTokenizerBase:
-    return processor if isinstance(processor, PreTrainedTokenizerBase) else processor.tokenizer

@@ -5,6 +5,7 @@ A format says under which columns a dataset keeps these; the rules for reading t
 
 import hashlib
 import json
+import re
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,6 +20,8 @@ Row = dict[str, Any]
 ID_COLUMNS = ("problem_id", "id", "pid", "uuid", "unique_id", "question_id", "ID")
 OPTION_COLUMNS = ("options", "choices")
 PLACEHOLDER = "<image>"  # numbered ones, as <image1> of MATH-V, name parts of one picture and stay in the text
+
+_MESSAGES_AS_TEXT = re.compile(r'\s*\[\s*\{\s*"(?:role|content)"\s*:')  # as some MM-EUREKA files keep them
 
 
 @dataclass(frozen=True)
@@ -199,7 +202,7 @@ def _text(content: Any) -> str:
 
 def _messages(problem: Any) -> tuple[list[Row], list[Any]]:
     """Messages with content parts, and the images that stand inside them; text is split at its placeholders."""
-    if isinstance(problem, str) and problem.lstrip().startswith('[{"role"'):  # MM-EUREKA keeps messages as JSON text
+    if isinstance(problem, str) and _MESSAGES_AS_TEXT.match(problem):
         problem = json.loads(problem)
     if isinstance(problem, str):
         problem = [{"role": "user", "content": problem}]

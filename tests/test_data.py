@@ -168,6 +168,9 @@ def test_a_source_that_is_not_there_is_named(tmp_path: Path) -> None:
     (tmp_path / "rows.json").write_text('{"problem": "?"}')
     with pytest.raises(ValueError, match=r"rows\.json must hold a list of records"):
         load_problems(arguments(tmp_path / "rows.json"))
+    (tmp_path / "zip.jsonl").write_bytes(b"PK\x03\x04\xff")
+    with pytest.raises(ValueError, match=r"zip\.jsonl is not UTF-8 text"):
+        load_problems(arguments(tmp_path / "zip.jsonl"))
     (tmp_path / "empty").mkdir()
     with pytest.raises(ValueError, match=r"cannot load .*empty, split train"):
         load_problems(arguments(tmp_path / "empty"))
@@ -192,6 +195,8 @@ def test_pixel_limits_reach_the_images(policy: Path) -> None:
     for limits, edge in (({"max_pixels": 112**2}, 8), ({"min_pixels": 336**2, "max_pixels": 336**2}, 24)):
         processor = load_processor(ModelArguments(str(policy)), DataArguments(**limits))
         assert processor.image_processor(images=[image])["image_grid_thw"].tolist() == [[1, edge, edge]]
+    with pytest.raises(ValueError, match=r"images between 7056 and 784 pixels: set data\.min_pixels and"):
+        load_processor(ModelArguments(str(policy)), DataArguments(max_pixels=28**2))
 
 
 def test_a_policy_without_chat_template_or_without_files_is_refused(text_policy: Path, tmp_path: Path) -> None:
@@ -252,6 +257,10 @@ def test_a_batch_may_mix_problems_with_and_without_images(folder: Path, policy: 
     source = write(folder, [TEXT_ROW, IMAGE_ROW])
     processor = load_processor(ModelArguments(str(policy)), DataArguments())
     dataset = check_prompts(load_problems(arguments(source)), processor, arguments(source))
+
+    def every_second_one(completions: list[Any], **kwargs: Any) -> list[float | None]:
+        return [None if i % 2 == 0 else 1.0 for i in range(len(completions))]
+
     trainer = RLFRTrainer(
         model=AutoModelForImageTextToText.from_pretrained(policy),
         args=RLFRConfig(
@@ -270,18 +279,12 @@ def test_a_batch_may_mix_problems_with_and_without_images(folder: Path, policy: 
         ),
         train_dataset=dataset,
         processing_class=processor,
-        reward_funcs=[accuracy_reward, format_reward],
+        reward_funcs=[accuracy_reward, format_reward, every_second_one],
     )
     trainer.train()
-    logged = next(entry for entry in trainer.state.log_history if "rewards/accuracy/mean" in entry)
-    assert logged["rewards/format/mean"] == 0.0
-
-    # An answer that cannot be graded counts nowhere, not even for its format.
-    tower = "<think>so</think><answer>" + "9^{" * 6 + "9" + "}" * 6 + "</answer>"
-    completions = [[{"role": "assistant", "content": text}] for text in (tower, tower.replace("9", ""))]
-    rows = [{**dataset[0], "solution": "2"}] * 2
-    rewards = trainer._calculate_rewards(rows, [row["prompt"] for row in rows], completions, [[1], [1]])
-    assert rewards.isnan().all(dim=1).tolist() == [True, False]
+    # An answer that one function could not grade counts nowhere, not even for its format.
+    assert trainer._rewards.isnan().all(dim=1).tolist() == [True, False] * 2
+    assert trainer._rewards[1::2, 1:].tolist() == [[0.0, 1.0]] * 2
 
 
 # ---- real records ---------------------------------------------------------------------------------------------------
