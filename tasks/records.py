@@ -16,7 +16,7 @@ def as_published(field: str) -> Callable[[Doc], str]:
 
 def integer_answer(doc: Doc) -> str:
     """The answer "142.0", "025" or "336^\\circ" of a competition whose answers are integers, as "142", "25", "336"."""
-    number = re.fullmatch(r"(\d+)(?:\.0+)?(?:\^\\circ)?", str(doc["answer"]).strip())
+    number = re.fullmatch(r"(-?\d+)(?:\.0+)?(?:\^\\circ)?", str(doc["answer"]).strip())
     if number is None:
         raise ValueError(f"answer {doc['answer']!r} is no integer, as all answers of AIME and AMC are")
     return str(int(number[1]))

@@ -11,6 +11,7 @@ _gsm8k = TaskSpec(
     name="rlfr_gsm8k",
     benchmark="GSM8K",
     dataset="openai/gsm8k",
+    revision="740312add88f781978c0658806c59bc2815b9866",
     config="main",
     splits=("test",),
     rows=1319,

@@ -8,6 +8,7 @@ _math500 = TaskSpec(
     name="rlfr_math500",
     benchmark="MATH500",
     dataset="HuggingFaceH4/MATH-500",
+    revision="6e4ed1a2a79af7d8630a6b768ec859cb5af4d3be",
     splits=("test",),
     rows=500,
     modality="text",

@@ -19,6 +19,7 @@ _testmini = TaskSpec(
     name="rlfr_mathvista_testmini",
     benchmark="MathVista",
     dataset="AI4Math/MathVista",
+    revision="2b6ad69445fbb5695c9b165475e8decdbeb97747",
     splits=("testmini",),
     rows=1000,
     modality="image",

@@ -11,6 +11,7 @@ _minerva_math = TaskSpec(
     name="rlfr_minerva_math",
     benchmark="Minerva Math",
     dataset="math-ai/minervamath",
+    revision="ee46ddc498933b1977577953250ca5c66be64f96",
     splits=("test",),
     rows=272,
     modality="text",

@@ -21,7 +21,7 @@ def mirror(shared: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def draw_visulogic(folder: Path, records: int = 6) -> None:
-    """data.jsonl and images.zip as on the hub; the i-th picture is 56 + i pixels wide and its right option is "ABCD"[i % 4]."""
+    """data.jsonl and images.zip as on the hub; picture i is 56 + i pixels wide, its right option "ABCD"[i % 4]."""
     folder.mkdir(parents=True)
     categories = ("Quantitative Reasoning", "Spatial Reasoning")
     lines = []
