@@ -18,6 +18,7 @@ from typing import Any, Literal, Protocol
 import numpy as np
 import torch
 import transformers
+from transformers.models.auto.modeling_auto import MODEL_FOR_IMAGE_TEXT_TO_TEXT_MAPPING_NAMES
 
 from rlfr_mm.eval.records import ModelInfo, RunError
 
@@ -107,10 +108,11 @@ def load_policy(checkpoint: str, batch_size: int, device: str | None = None, dty
         raise RunError(f"--model rlfr={checkpoint}: no policy there (no config.json); give a folder such as RUN/final")
     base = json.loads(adapter.read_text())["base_model_name_or_path"] if adapter.exists() else folder
     config = transformers.AutoConfig.from_pretrained(base)
-    sees_images = type(config) in transformers.AutoModelForImageTextToText._model_mapping
+    sees_images = config.model_type in MODEL_FOR_IMAGE_TEXT_TO_TEXT_MAPPING_NAMES
     auto = transformers.AutoModelForImageTextToText if sees_images else transformers.AutoModelForCausalLM
     device = device or ("cuda" if torch.cuda.is_available() else "cpu")
-    policy = auto.from_pretrained(folder, dtype=dtype).to(device).eval()
+    policy: Any = auto.from_pretrained(folder, dtype=dtype)
+    policy.to(device).eval()
     processor = transformers.AutoProcessor.from_pretrained(folder, padding_side="left")
     info = ModelInfo(
         backend="rlfr",
@@ -245,7 +247,7 @@ class HarnessBackend:
     def render(self, messages: Sequence[Mapping[str, Any]]) -> str:
         from lmms_eval.protocol import ChatMessages
 
-        processor = getattr(self.lm, "processor", None)
+        processor: Any = getattr(self.lm, "processor", None)
         if self.generation_config is not None and getattr(processor, "chat_template", None):
             turns = ChatMessages(messages=messages).to_hf_messages()
             return processor.apply_chat_template(turns, tokenize=False, add_generation_prompt=True)
@@ -269,6 +271,7 @@ class HarnessBackend:
         settings = {**generation, "until": list(generation["until"])}
         if self.seeding == "request":
             settings["seed"] = request.seed
+        arguments: tuple
         if self.lm.is_simple:
             arguments = (request.text, settings, lambda found: found.images, request.doc_id, task, "rlfr")
         else:

@@ -25,7 +25,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 
 from rlfr_mm.grading.verdict import Status, Verdict
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION: Literal[1] = 1
 SAMPLES, BAD_SAMPLES, MANIFEST, RESULTS, LOCK = (
     "samples.jsonl",
     "samples.bad.jsonl",

@@ -3,17 +3,27 @@
 Neither needs the model. A run keeps its rows; only their verdicts, and results.json, are written anew.
 """
 
+import argparse
+import math
+import sys
+from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any, get_args
 
 from rlfr_mm.eval import records
-from rlfr_mm.eval.records import BenchmarkResult, SampleRow, TaskPlan
+from rlfr_mm.eval.plan import load_docs, one_line
+from rlfr_mm.eval.records import BenchmarkResult, Manifest, ModelInfo, RunError, SampleRow, TaskPlan
 from rlfr_mm.eval.stats import jackknife_stderr, wilson_interval
 from rlfr_mm.grading import SCORERS, Item, Verdict, grade_all
 from rlfr_mm.grading.scorers import RuleName
 from rlfr_mm.tasks import aggregate, registry
 from rlfr_mm.tasks.spec import TaskSpec
+
+if TYPE_CHECKING:
+    from rlfr_mm.eval.formats.base import Response
+
+RULES: tuple[RuleName, ...] = get_args(RuleName)
 
 
 def doc_fields(spec: TaskSpec, plan: TaskPlan, doc_id: int, doc: Mapping[str, Any], doc_hash: str) -> dict[str, Any]:
@@ -200,3 +210,148 @@ def result_table(results: Sequence[BenchmarkResult]) -> str:
             f"{unscored:>8}{marks}"
         )
     return "\n".join(lines)
+
+
+def rescore(run: Path) -> list[str]:
+    """Grades all rows of a run again and writes them; returns what changed, one line per verdict.
+
+    Raises:
+        RunError: another process holds the run, or it cannot be written.
+    """
+    changes = []
+    with records.locked(run):
+        for task in records.read_manifest(run).tasks:
+            path = run / task / records.SAMPLES
+            rows, bad = records.repair_rows(path)
+            for line in records.describe_bad(path, bad, moved=True):
+                records.warn(line)
+            judged = regrade(rows)
+            if judged != rows:
+                records.write_rows(path, judged)
+            for old, new in zip(rows, judged, strict=True):
+                for rule in RULES:
+                    before, after = old.judged(rule).status, new.judged(rule).status
+                    if before != after:
+                        changes.append(f"{task} {old.problem_id}#{old.sample_index} {rule}: {before} -> {after}")
+    return changes
+
+
+def import_responses(
+    responses: Sequence["Response"], spec: TaskSpec, source: str, model: str, run: Path, data_root: str | None
+) -> None:
+    """Makes a run folder of another harness's responses, graded by our rules.
+
+    The problems come from the dataset under `data_root`, or, without one, from the records that the file carries.
+
+    Raises:
+        RunError: the folder holds a run already, or a response fits no problem of the task or one twice.
+    """
+    if (run / records.MANIFEST).exists():
+        raise RunError(f"{run} holds a run already; give another --output_dir")
+    docs = None if data_root is None else load_docs(spec, data_root)
+    by_id = {} if docs is None else {spec.problem_id(doc): i for i, doc in enumerate(docs)}
+    generation = {"imported": source}
+    samples = 1 + max((response.sample_index for response in responses), default=0)
+    plan = TaskPlan(
+        dataset=spec.dataset,
+        config=spec.config,
+        splits=list(spec.splits),
+        revision=spec.revision,
+        data_hash="",
+        rows=spec.rows if docs is None else len(docs),
+        rows_expected=spec.rows,
+        changed_data=False,
+        problems=0,
+        samples=samples,
+        generation=generation,
+        scorer=spec.scorer,
+        scorer_version=SCORERS[spec.scorer].version,
+    )
+    fields = []
+    for number, response in enumerate(responses):
+        try:
+            if docs is None:
+                doc_id, doc = response.doc_id if response.doc_id is not None else number, response.fields
+            else:
+                doc_id = response.doc_id if response.doc_id is not None else by_id[spec.problem_id(response.fields)]
+                doc = docs[doc_id]
+            known = doc_fields(spec, plan, doc_id, doc, records.doc_hash(doc))
+        except (KeyError, IndexError, ValueError) as error:
+            hint = "" if docs is not None else "; --data_root DIR takes the problems from the dataset"
+            raise RunError(f"response {number + 1} fits no problem of {spec.name} ({one_line(error)}){hint}") from None
+        known |= {"sample_index": response.sample_index, "response": records.clean_text(response.text)}
+        fields.append(known | {"generation": generation, "generation_hash": records.digest(generation)})
+    rows = graded_rows(fields)
+    keys = Counter(row.key for row in rows)
+    twice = next((row for row in rows if keys[row.key] > 1), None)
+    if twice:
+        raise RunError(f"problem {twice.problem_id} is answered twice with sample_index {twice.sample_index}")
+    hashes = {row.doc_id: row.doc_hash for row in rows}
+    plan = plan.model_copy(update={"problems": len(hashes), "data_hash": records.digest(sorted(hashes.values()))})
+    info = ModelInfo(backend="import", name=model)
+    with records.locked(run):
+        records.write_rows(run / spec.name / records.SAMPLES, rows)
+        records.write_manifest(run, Manifest(source=f"import:{source}", model=info, tasks={spec.name: plan}))
+
+
+def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(prog="python -m eval.score", description=__doc__)
+    parser.add_argument("run", nargs="?", type=Path, help="run folder to grade again")
+    parser.add_argument(
+        "--rule", choices=RULES, default="strict", help="what results.json is made of (default: strict)"
+    )
+    parser.add_argument("--from", nargs=2, metavar=("FORMAT", "FILE"), dest="source", help="another harness's output")
+    parser.add_argument("--task", help="with --from: the task that was answered")
+    parser.add_argument("--output_dir", type=Path, help="with --from: run folder to make")
+    parser.add_argument("--data_root", help="with --from: local mirror with the task's problems")
+    parser.add_argument("--model", help="with --from: name of the model (default: the file's name)")
+    args = parser.parse_args(argv)
+    if (args.run is None) == (args.source is None):
+        parser.error("give a run folder, or --from FORMAT FILE")
+    if args.source and not (args.task and args.output_dir):
+        parser.error("--from needs --task and --output_dir")
+    return args
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Exit status 0: all results are there; 1: responses are missing; 2: the input cannot be used."""
+    args = parse_args(argv)
+    try:
+        if args.source:
+            run = args.output_dir
+            _import(args)
+        else:
+            run = args.run
+            changes = rescore(run)
+            print(f"{len(changes)} verdicts changed")
+            for change in changes:
+                print(f"  {change}")
+        results, complaints = score_run(run, args.rule)
+    except RunError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    print(result_table(results))
+    for complaint in complaints:
+        print(f"missing: {complaint}", file=sys.stderr)
+    return 1 if complaints else 0
+
+
+def _import(args: argparse.Namespace) -> None:
+    from rlfr_mm.eval.formats import FORMATS
+
+    name, path = args.source[0], Path(args.source[1])
+    readers = {name: one.read for name, one in FORMATS.items() if one.read is not None}
+    if name not in readers:
+        raise RunError(f"--from {name}: no such format to read; there are {', '.join(sorted(readers))}")
+    try:
+        spec = registry.task(args.task)
+        responses = readers[name](path, spec)
+    except (ValueError, OSError) as error:
+        raise RunError(one_line(error)) from error
+    if not responses:
+        raise RunError(f"{path} holds no responses")
+    import_responses(responses, spec, name, args.model or path.stem, args.output_dir, args.data_root)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
