@@ -1,0 +1,71 @@
+"""What each process of tests/test_distributed.py runs: given field updates, then two steps of RLFR."""
+
+import sys
+from pathlib import Path
+
+import torch
+from accelerate import Accelerator
+
+from rlfr_mm.config import FlowConfig, FlowRewardConfig, OnlineUpdateConfig
+from rlfr_mm.flow.field import FlowField
+from rlfr_mm.flow.update import FieldUpdater, sample_seeds
+from tests.training import make_trainer
+
+ROLLOUTS, TOKENS = 8, 5
+
+
+def update(out: Path) -> None:
+    """Three field updates on given rollouts; in the second, only the first half of them is accepted."""
+    accelerator = Accelerator(cpu=True)
+    generator = torch.Generator().manual_seed(0)
+    latents = torch.randn(ROLLOUTS, 2, TOKENS + 1, 16, generator=generator)
+    mask = torch.arange(TOKENS) < torch.tensor([5, 4, 3, 2, 1, 5, 4, 3])[:, None]
+    field = FlowField(
+        FlowConfig(flow_layers=[0.25, 0.5], num_blocks=2, hidden_size=16, num_policy_layers=4, rms_norm_eps=1e-6)
+    )
+    updater = FieldUpdater(field, OnlineUpdateConfig(learning_rate=1e-2), accelerator)
+    share = ROLLOUTS // accelerator.num_processes
+    mine = slice(share * accelerator.process_index, share * (accelerator.process_index + 1))
+    losses = []
+    for step in range(3):
+        weights = mask.float()
+        if step == 1:
+            weights[ROLLOUTS // 2 :] = 0  # the second process has no accepted rollout
+        seeds = sample_seeds(generator, share * accelerator.process_index, share)
+        losses.append(updater.step(latents[mine], mask[mine], weights[mine], seeds).loss)
+    torch.save(
+        {"field": field.state_dict(), "losses": losses},
+        out / f"update-{accelerator.num_processes}-{accelerator.process_index}.pt",
+    )
+
+
+def train(policy: Path, out: Path) -> None:
+    """Two steps of RLFR, with a group that is spread over both processes and normalised as one."""
+    trainer = make_trainer(
+        policy,
+        out / "run",
+        per_device_train_batch_size=2,
+        reward_config=FlowRewardConfig(normalisation="group", flow_coef=0.5),
+        max_steps=2,
+        save_strategy="steps",
+        save_steps=1,
+    )
+    batches = []
+    finish = trainer._finish
+    trainer._finish = lambda batch: (batches.append(batch), finish(batch))
+    trainer.train()
+    torch.save(
+        {
+            "field": trainer.field.state_dict(),
+            "deviation": batches[0].deviation,
+            "mask": batches[0].mask,
+            "flow_reward": batches[0].flow_reward,
+        },
+        out / f"train-{trainer.accelerator.process_index}.pt",
+    )
+
+
+if __name__ == "__main__":
+    torch.set_num_threads(1)
+    update(Path(sys.argv[2]))
+    train(Path(sys.argv[1]), Path(sys.argv[2]))
