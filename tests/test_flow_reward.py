@@ -173,7 +173,7 @@ def test_values_outside_the_mask_never_matter(batch, changes, garbage):
 
 
 @settings(max_examples=100, deadline=None)
-@given(batches(), SETTINGS, st.floats(0.1, 10), st.floats(0, 100))
+@given(batches(), SETTINGS, st.floats(0.1, 10), st.floats(-100, 100))
 def test_units_of_the_deviation_do_not_matter_once_normalised(batch, changes, factor, offset):
     deviation, mask = batch
     changes = {**changes, "threshold": None, "topk": None}
@@ -219,7 +219,12 @@ def test_reward_to_go_by_hand():
     reward = torch.tensor([[1.0, 2.0, 4.0], [1.0, 2.0, 4.0]])
     assert reward_to_go(reward, MASK, 1.0).tolist() == [[7, 6, 4], [3, 2, 0]]
     assert reward_to_go(reward, MASK, 0.5).tolist() == [[3, 4, 4], [2, 2, 0]]
-    assert reward_to_go(reward, MASK, 0.0).tolist() == [[1, 2, 0 + 4], [1, 2, 0]]
+    assert reward_to_go(reward, MASK, 0.0).tolist() == [[1, 2, 4], [1, 2, 0]]
+
+
+def test_reward_to_go_passes_over_masked_tokens_within_a_rollout():
+    mask = torch.tensor([[True, False, True]])
+    assert reward_to_go(torch.tensor([[1.0, 2.0, 4.0]]), mask, 1.0).tolist() == [[5, 0, 4]]
 
 
 @settings(max_examples=50, deadline=None)

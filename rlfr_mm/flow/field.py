@@ -11,10 +11,12 @@ import math
 import os
 from dataclasses import dataclass
 from pathlib import Path
+from pickle import UnpicklingError
 from typing import Any
 
 import torch
 from jaxtyping import Bool, Float, Int
+from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
@@ -255,24 +257,33 @@ class FlowField(nn.Module):
         if path.is_file():
             if config is None:
                 raise ValueError(f"{path} holds weights only: its flow configuration must be given")
-            tensors = torch.load(path, map_location="cpu", weights_only=True)
-            weights = {name.removeprefix("model."): tensor for name, tensor in tensors.items()}
+            weights = {name.removeprefix("model."): tensor for name, tensor in _read_weights(path).items()}
         else:
             if config is not None:
                 raise ValueError(f"the field in {path} carries its own configuration: give none")
             for name in (CONFIG_NAME, WEIGHTS_NAME):
                 if not (path / name).is_file():
-                    raise ValueError(f"no flow field in {path}: {name} is missing; train_flow writes one")
+                    raise ValueError(f"no flow field in {path}: {name} is missing; give a folder of train_flow")
             values = json.loads((path / CONFIG_NAME).read_text())
             version = values.pop("format_version", None)
             if version != FORMAT_VERSION:
                 raise ValueError(f"{path / CONFIG_NAME} has format_version={version}, this code reads {FORMAT_VERSION}")
             config = build(FlowConfig, values, "flow")
-            weights = load_file(path / WEIGHTS_NAME)
+            weights = _read_weights(path / WEIGHTS_NAME)
         field = cls(config)
         _check_weights(path, weights, field.state_dict())
         field.load_state_dict(weights)
         return field
+
+
+def _read_weights(path: Path) -> dict[str, Tensor]:
+    """The tensors of a safetensors file, or of a torch file read with `weights_only`; ValueError for anything else."""
+    try:
+        if path.suffix == ".safetensors":
+            return load_file(path)
+        return dict(torch.load(path, map_location="cpu", weights_only=True))
+    except (SafetensorError, UnpicklingError, RuntimeError, EOFError, TypeError, ValueError) as error:
+        raise ValueError(f"{path} is not a readable file of weights ({type(error).__name__})") from error
 
 
 def _check_weights(path: Path, given: dict[str, Tensor], wanted: dict[str, Tensor]) -> None:

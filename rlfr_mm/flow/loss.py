@@ -22,7 +22,7 @@ from rlfr_mm.config import FlowRewardConfig
 from rlfr_mm.flow.field import FlowField
 from rlfr_mm.flow.path import likelihood_weight, linear_path, sample_times
 
-TOKENS_PER_FORWARD = 4096  # rows of one forward of the field; about 3.5 GB with gradients at width 3584 and 6 blocks
+TOKENS_PER_FORWARD = 4096  # rows of one forward of the field; about 5 GB with gradients at width 3584 and 6 blocks
 
 
 @dataclass(frozen=True)

@@ -1,5 +1,6 @@
 import json
 import math
+from pathlib import Path
 
 import pytest
 import torch
@@ -137,6 +138,23 @@ def test_saved_field_comes_back_with_its_configuration_statistics_and_velocities
     assert torch.equal(loaded(*query), field(*query))
     assert torch.equal(loaded.standardised(latents[0]), field.standardised(latents[0]))
     assert sorted(path.name for path in (tmp_path / "flow").iterdir()) == ["flow.safetensors", "flow_config.json"]
+
+
+@pytest.mark.parametrize("content", [b"", b"no weights", b"PK" + bytes(200)], ids=["empty", "text", "cut"])
+def test_files_that_are_no_weights_are_named_in_one_line(tmp_path, make_field, content):
+    (tmp_path / "flow_model.bin").write_bytes(content)
+    with pytest.raises(ValueError, match=r"flow_model.bin is not a readable file of weights \(\w+\)$"):
+        FlowField.from_pretrained(tmp_path / "flow_model.bin", FlowConfig(**SMALL))
+    make_field().save_pretrained(tmp_path)
+    (tmp_path / "flow.safetensors").write_bytes(content)
+    with pytest.raises(ValueError, match=r"flow.safetensors is not a readable file of weights \(\w+\)$"):
+        FlowField.from_pretrained(tmp_path)
+
+
+def test_public_weights_are_read_without_running_code(tmp_path):
+    torch.save({"input_proj.weight": Path}, tmp_path / "flow_model.bin")
+    with pytest.raises(ValueError, match=r"UnpicklingError"):
+        FlowField.from_pretrained(tmp_path / "flow_model.bin", FlowConfig(**SMALL))
 
 
 def test_saving_again_replaces_the_earlier_field(tmp_path, make_field):
