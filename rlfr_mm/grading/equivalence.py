@@ -9,9 +9,10 @@ import re
 from collections.abc import Callable
 
 import sympy
+from antlr4 import CommonTokenStream, InputStream
 from latex2sympy2_extended import latex2sympy
 from math_verify import LatexExtractionConfig, parse, verify
-from sympy.parsing.latex import parse_latex
+from sympy.parsing.latex import _parse_latex_antlr as sympy_latex
 
 from rlfr_mm.grading.official import olympiad_normalised
 
@@ -28,7 +29,24 @@ def symbolic_equal(gold: str, answer: str, tolerance: tuple[float, ...] = ()) ->
     return bool(read_gold and read_answer) and verify(read_gold, read_answer, timeout_seconds=None)
 
 
+def parse_latex(text: str) -> sympy.Basic:
+    """sympy's `parse_latex`: it reads the longest beginning of the text that is LaTeX, "1,-2" as 1.
+
+    The same grammar and conversion, less the check that antlr's runtime is 4.11. math-verify needs 4.13 to read percent
+    signs, and the grammar's compiled form has not changed between the two.
+    """
+    text = text.strip()
+    errors = sympy_latex.MathErrorListener(text)
+    lexer = sympy_latex.LaTeXLexer(InputStream(text))
+    parser = sympy_latex.LaTeXParser(CommonTokenStream(lexer))
+    for recognizer in (lexer, parser):
+        recognizer.removeErrorListeners()
+        recognizer.addErrorListener(errors)
+    return sympy_latex.convert_relation(parser.math().relation())
+
+
 # --- MATH-V: is_equal of evaluation/utils.py -------------------------------------------------------------------------
+
 
 def mathvision_equal(gold: str, answer: str, tolerance: tuple[float, ...] = ()) -> bool:
     """Equal as text without case, as tuples of values, or as values, each rounded to two places."""
@@ -51,9 +69,7 @@ def _mathvision_tuple(text: str) -> str:
     if len(parts) < 2 or (text[0], text[-1]) not in (("(", ")"), ("[", "]")):
         return text
     try:
-        values = [
-            part if "infty" in part or part in ("a", "-a") else str(_mathvision_value(part)) for part in parts
-        ]
+        values = [part if "infty" in part or part in ("a", "-a") else str(_mathvision_value(part)) for part in parts]
     except Exception:
         return text
     return text[0] + ",".join(values) + text[-1]
@@ -86,7 +102,7 @@ def _balanced_beginning(text: str) -> str:
 
 
 def harness_equal(gold: str, answer: str, tolerance: tuple[float, ...] = ()) -> bool:
-    """The harness's `math_equal` on two normalised answers: percent tolerant and lenient, see `_read_as_far_as_possible`."""
+    """The harness's `math_equal` on two normalised answers: percent tolerant, and lenient in how it reads LaTeX."""
     if gold == answer:
         return True
     numbers = _harness_number(gold), _harness_number(answer)
@@ -97,9 +113,7 @@ def harness_equal(gold: str, answer: str, tolerance: tuple[float, ...] = ()) -> 
     gold, answer = gold.strip(), answer.strip()
     if "pmatrix" in answer and "pmatrix" not in gold:
         rows = re.findall(r"\{.*,.*\}", gold)
-        gold = ", ".join(
-            "\\begin{pmatrix}" + row.strip("{}").replace(",", "\\") + "\\end{pmatrix}" for row in rows
-        )
+        gold = ", ".join("\\begin{pmatrix}" + row.strip("{}").replace(",", "\\") + "\\end{pmatrix}" for row in rows)
     if _bare(gold, answer) == _bare(answer, gold):
         return True
     in_brackets = re.compile(r"[(\[].+[)\]]")
@@ -115,13 +129,18 @@ def harness_equal(gold: str, answer: str, tolerance: tuple[float, ...] = ()) -> 
         gold_difference, difference = ("{} - ({})".format(*map(str.strip, text.split("="))) for text in (gold, answer))
         if _harness_symbolic(gold_difference, difference) or _harness_symbolic(gold_difference, f"-({difference})"):
             return True
-    elif answer.count("=") == 1 and len(answer.split("=")[0].strip()) <= 2 and "=" not in gold:
-        if harness_equal(gold, answer.split("=")[1]):
+    elif (named := _value_of_short_name(answer)) is not None and "=" not in gold:
+        if harness_equal(gold, named):
             return True
-    elif gold.count("=") == 1 and len(gold.split("=")[0].strip()) <= 2 and "=" not in answer:
-        if harness_equal(gold.split("=")[1], answer):
-            return True
+    elif (named := _value_of_short_name(gold)) is not None and "=" not in answer and harness_equal(named, answer):
+        return True
     return _harness_symbolic(gold, answer)
+
+
+def _value_of_short_name(text: str) -> str | None:
+    """The 5 of "x=5" and "k = 5"."""
+    name, equals, value = text.partition("=")
+    return value if equals and "=" not in value and len(name.strip()) <= 2 else None
 
 
 def _harness_number(text: str) -> float | None:
@@ -173,7 +192,7 @@ def _harness_symbolic(gold: str, answer: str) -> bool:
 
 
 def _read_as_far_as_possible(text: str) -> sympy.Basic | str:
-    """sympy's reading of the longest beginning that is LaTeX ("1,-2" is read as 1), latex2sympy's, else the text."""
+    """sympy's reading, else that of latex2sympy, else the text itself."""
     for read in (parse_latex, latex2sympy):
         for spelling in (text.replace("\\\\", "\\"), text):
             try:
@@ -232,9 +251,7 @@ def _olympiad_parts(text: str) -> list[str]:
             start = position + 1
     if start < len(text):
         parts.append(text[start:].strip())
-    return [
-        part.replace("\\pm", sign) for part in parts for sign in (("+", "-") if "\\pm" in part else ("",))
-    ]
+    return [part.replace("\\pm", sign) for part in parts for sign in (("+", "-") if "\\pm" in part else ("",))]
 
 
 def _olympiad_part_equal(gold: str, answer: str, precision: float) -> bool:
@@ -298,8 +315,7 @@ def _power_is_computable(value: sympy.Basic) -> bool:
 
 def _olympiad_equation_equal(gold: str, answer: str, precision: float) -> bool:
     left, right = (
-        sympy.simplify(parse_latex(lhs) - parse_latex(rhs))
-        for lhs, rhs in (text.split("=") for text in (gold, answer))
+        sympy.simplify(parse_latex(lhs) - parse_latex(rhs)) for lhs, rhs in (text.split("=") for text in (gold, answer))
     )
     ratios = sympy.simplify(left / right), sympy.simplify(right / left)
     return any(ratio.is_Integer and ratio != 0 for ratio in ratios)
@@ -314,7 +330,7 @@ COMPARISONS: dict[str, Comparison] = {
 
 
 def self_test() -> None:
-    """Raise RuntimeError with the reason when a LaTeX parser is broken, as with a foreign version of antlr's runtime."""
+    """Raise RuntimeError with the reason when a LaTeX parser is broken, as with another version of antlr's runtime."""
     try:
         half, reading = sympy.Rational(1, 2), "\\frac{1}{2}"
         if not (parse_latex(reading).equals(half) and latex2sympy(reading).equals(half)):
@@ -323,4 +339,4 @@ def self_test() -> None:
             raise RuntimeError("math-verify does not compare \\frac{1}{2} with 0.5 and 0.6 rightly")
     except Exception as problem:
         reason = " ".join(str(problem).split())[:200]
-        raise RuntimeError(f"{reason} (math-verify[antlr4_11_0] brings the parsers that work together)") from problem
+        raise RuntimeError(f"{reason} (math-verify[antlr4_13_2] brings the parsers that work together)") from problem

@@ -31,16 +31,11 @@ def last_answer_tag(text: str) -> str | None:
     return text[start + len("<answer>") : end].strip() if start >= 0 else None
 
 
-_NUMBER_WORDS = {
-    word: value
-    for value, word in enumerate(
-        "zero one two three four five six seven eight nine ten eleven twelve thirteen fourteen fifteen sixteen seventeen "
-        "eighteen nineteen".split()
-    )
-} | {
-    word: 10 * value
-    for value, word in enumerate("twenty thirty forty fifty sixty seventy eighty ninety".split(), start=2)
-}
+_UNITS = """zero one two three four five six seven eight nine ten eleven twelve thirteen fourteen fifteen sixteen
+seventeen eighteen nineteen"""
+_TENS = "twenty thirty forty fifty sixty seventy eighty ninety"
+_NUMBER_WORDS = {word: value for value, word in enumerate(_UNITS.split())}
+_NUMBER_WORDS |= {word: 10 * value for value, word in enumerate(_TENS.split(), start=2)}
 _SCALE_WORDS = {"hundred": 100, "thousand": 1000, "million": 10**6, "billion": 10**9}
 
 
@@ -64,3 +59,145 @@ def words_to_number(text: str, among_others: bool = False) -> int | None:
         else:
             total, current = total + max(current, 1) * _SCALE_WORDS[word], 0
     return total + current
+
+
+def last_conclusion(text: str) -> str | None:
+    """The contents of the last ``<CONCLUSION>...</CONCLUSION>``, the answer section of LLaVA-CoT's format."""
+    end = text.rfind("</CONCLUSION>")
+    start = text.rfind("<CONCLUSION>", 0, end) if end >= 0 else -1
+    return text[start + len("<CONCLUSION>") : end].strip() if start >= 0 else None
+
+
+_WRAPPERS = re.compile(
+    r"\\(?:text|textbf|textit|mathrm|mathbf|mathit|rm|bf|mbox)\s*\{([^{}]*)\}|\\(?:left|right|displaystyle)\b"
+)
+
+
+def plain_text(text: str) -> str:
+    """The text without Markdown emphasis, dollar signs, LaTeX's text commands and surrounding white space."""
+    text = _WRAPPERS.sub(lambda match: match.group(1) or "", text)
+    return re.sub(r"\*\*|__|\\[(\[\])!,]|[$`]", "", text).strip()
+
+
+_STATEMENT = re.compile(
+    r"(?:\b(?:answer|option|choice|conclusion|solution|result)s?(?: letter)?\*{0,2}"
+    r"(?: (?:to|for|of) [^.\n:]{1,80}?)?(?: (?:is|are|would be|should be|will be|must be|becomes)\b:?|:|=)"
+    r"|答案(?:是|为|：|:)|####)[\s*:]*",
+    re.IGNORECASE,
+)
+
+
+def statements(text: str) -> list[str]:
+    """What follows each "the answer is", up to the end of its sentence, in the order of the text."""
+    return [_to_sentence_end(text, match.end()) for match in _STATEMENT.finditer(text)]
+
+
+_SENTENCE_END = re.compile(r"\n|[.!?](?=\s+[A-Z\"(*]|\s*$)|。")
+
+
+def _to_sentence_end(text: str, start: int) -> str:
+    text = text[start : start + 400]
+    end = _SENTENCE_END.search(text)
+    return (text[: end.start()] if end else text).strip()
+
+
+def sentences(text: str) -> list[str]:
+    """The sentences and lines of a text that hold a letter or digit."""
+    return [part.strip() for part in _SENTENCE_END.split(text) if re.search(r"\w", part)]
+
+
+def last_sentence(text: str) -> str:
+    """The last of the `sentences`, empty for none."""
+    return (sentences(text[-2000:]) or [""])[-1]
+
+
+_NUMBER = re.compile(r"(?<![\w.])[-−]?(?:\d{1,3}(?:,\d{3})+|\d+)?(?:\.\d+)?(?<=\d)(?:[eE][-+]?\d+)?(?![\d,]*\d)")
+
+
+def _numeral(text: str) -> str:
+    """Without thousands separators and decimals that are all zero."""
+    return re.sub(r"\.0*$", "", text.replace(",", "").replace("−", "-"))
+
+
+def numbers_in(text: str) -> list[str]:
+    """The numerals of a text in order, without thousands separators; "five" as "5" where there is no numeral at all."""
+    found = [_numeral(match.group()) for match in _NUMBER.finditer(text)]
+    if not found:
+        spelled = (words_to_number(word) for word in re.findall(r"[a-z]+(?:-[a-z]+)?", text.lower()))
+        found = [str(value) for value in spelled if value is not None]
+    return found
+
+
+def stated_number(response: str, alone: bool = False) -> tuple[str, str] | None:
+    """The number that the response states as its answer, and where: answer tag, box, what follows "the answer is".
+
+    The first number there, behind the last equals sign if there is one; with `alone` it must be the only one.
+    """
+    for method, text in (
+        ("answer tag", last_answer_tag(response)),
+        ("boxed", last_boxed(response)),
+        *(("statement", statement) for statement in reversed(statements(response))),
+    ):
+        if text is not None:
+            numbers = numbers_in(plain_text(text).rpartition("=")[2]) or numbers_in(plain_text(text))
+            if numbers and not (alone and len(numbers) > 1):
+                return numbers[0], method
+            if alone:
+                return None
+    return None
+
+
+_PURE_NUMBER = re.compile(r"[-+]?(?:\d{1,3}(?:,\d{3})+|\d+)?(?:\.\d*)?(?:[eE][-+]?\d{1,3})?")
+
+
+def number(text: str) -> float | None:
+    """The value of a text that is one decimal number, with a currency or degree sign at most; else None."""
+    text = re.sub(r"\^?\{?\\circ\}?|°|\\?[$£€]|\\[,!; ]|[{}\s]", "", text).replace("−", "-")
+    if not _PURE_NUMBER.fullmatch(text) or not re.search(r"\d", text):
+        return None
+    value = float(text.replace(",", ""))
+    return value if abs(value) < 1e300 else None
+
+
+def bare_answer(response: str) -> str | None:
+    """A response of one short line that is nothing but an answer: a letter, a number with its unit, a formula."""
+    text = response.strip()
+    words = re.findall(r"[A-Za-z]{2,}", re.sub(r"\\[A-Za-z]+", "", text))
+    return text if text and "\n" not in text and len(text) <= 80 and len(words) <= 2 else None
+
+
+_CONCLUDES = re.compile(
+    r"\W*(?:therefore|thus|so|hence|in conclusion|in total|finally|overall|因此|所以)\b", re.IGNORECASE
+)
+_ASSERTED = re.compile(
+    r"(?:\b(?:is|are|was|were|be|has|have|had|equals?|contains?|of|at|to|by|about|approximately|only)|[=≈:])\s*[*$\\(]*"
+    r"([-−]?\d[\d,]*(?:\.\d+)?)",
+    re.IGNORECASE,
+)
+
+
+def guessed_number(response: str, question: str = "") -> tuple[str, str] | None:
+    """The likeliest answer among the numbers of the response, and where it stands.
+
+    What fills the question's blank; in a calculation, of the last sentence; else of a concluding sentence, else of the
+    sentence that shares most words with the question, the last of equals. Numbers of the question itself come last.
+    """
+    for after in re.findall(r"\(?_+\)? ((?:\w+ ?){1,4})", question):
+        filled = re.search(rf"(\d+) {re.escape(after)}", response)
+        if filled:
+            return filled.group(1), "blank"
+    parts = [plain_text(part) for part in reversed(sentences(response))]
+    asked, given = set(re.findall(r"[a-z]+", question.lower())), set(numbers_in(question))
+    candidates = [("last sentence", part) for part in parts[:1] if "=" in response]
+    candidates += [("conclusion", part) for part in parts if _CONCLUDES.match(part)]
+    candidates += [("bold", part) for part in reversed(re.findall(r"\*\*([^*]+)\*\*", response))]
+    parts.sort(key=lambda part: -len(asked & set(re.findall(r"[a-z]+", part.lower()))))
+    for method, part in (*candidates, *(("sentence", part) for part in parts)):
+        asserted = [_numeral(match) for match in _ASSERTED.findall(part)]
+        numbers = [*reversed(asserted), *reversed(numbers_in(part))]
+        if re.search(r"\byear\b", question):
+            numbers.sort(key=lambda number: not re.fullmatch(r"(?:1[5-9]|20)\d\d", number))
+        new = [number for number in numbers if number not in given]
+        if numbers:
+            return (new or numbers)[0], method
+    return None

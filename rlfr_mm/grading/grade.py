@@ -2,9 +2,10 @@
 
 from collections.abc import Sequence
 
+from rlfr_mm.grading.item import Comparison, Found, Item, Rule, RuleName
 from rlfr_mm.grading.pool import Job, JobTimeout, decide, decide_all
-from rlfr_mm.grading.scorers import SCORERS, Comparison, Found, Item, Rule, RuleName
-from rlfr_mm.grading.verdict import Verdict
+from rlfr_mm.grading.scorers import SCORERS
+from rlfr_mm.grading.verdict import Status, Verdict
 
 DEADLINE_S = 5.0
 
@@ -60,7 +61,7 @@ def _rule(item: Item, rule: RuleName) -> Rule:
 def _verdicts(
     answers: Sequence[tuple[Item, Found | None]], rule: RuleName, deadline_s: float, workers: int | None
 ) -> list[Verdict]:
-    compared = [None if found is None else _rule(item, rule).compare(item, found.answer) for item, found in answers]
+    compared = [None if found is None else _rule(item, rule).compare(item, found) for item, found in answers]
     jobs = [job for comparison in compared if comparison is not None for job in comparison.jobs]
     decisions = decide_all(jobs, deadline_s, workers) if jobs else {}
     return [
@@ -79,5 +80,5 @@ def _verdict(found: Found, comparison: Comparison, decisions: dict[Job, bool | E
     failures = [outcome for outcome in outcomes if isinstance(outcome, Exception)]
     if not failures:
         return Verdict("wrong", 0.0, found.answer, method)
-    status = "timeout" if isinstance(failures[0], JobTimeout) else "error"
+    status: Status = "timeout" if isinstance(failures[0], JobTimeout) else "error"
     return Verdict(status, 0.0, found.answer, method, detail=str(failures[0]))

@@ -4,10 +4,11 @@ Each section names its source. The parts that evaluate LaTeX are in `equivalence
 is in `scorers`. Extraction by a judge model cannot be copied and is replaced in `scorers` by rules over `extract`.
 """
 
+import math
 import re
 from collections.abc import Sequence
 
-from rlfr_mm.grading.extract import words_to_number
+from rlfr_mm.grading.extract import last_boxed, words_to_number
 
 # --- MathVista: evaluation/calculate_score.py of lupantech/MathVista -------------------------------------------------
 
@@ -147,9 +148,7 @@ def _brace_fractions(text: str) -> str:
 def _slash_to_fraction(text: str, roots: bool = False) -> str:
     r"""``3/4`` to ``\frac{3}{4}`` where both sides are whole numbers, or hold a root if `roots`."""
     sides = text.split("/")
-    if len(sides) != 2 or not all(
-        re.fullmatch(r"0|-?[1-9]\d*", side) or (roots and "sqrt" in side) for side in sides
-    ):
+    if len(sides) != 2 or not all(re.fullmatch(r"0|-?[1-9]\d*", side) or (roots and "sqrt" in side) for side in sides):
         return text
     return f"\\frac{{{sides[0]}}}{{{sides[1]}}}"
 
@@ -158,15 +157,15 @@ def _slash_to_fraction(text: str, roots: bool = False) -> str:
 
 # As they stand in the harness, where each is a regular expression: "a ." is an a, a space and any character.
 _HARNESS_UNITS = (
-    "east|degree|mph|kmph|ft|m sqaure| m east|sq m|deg|mile|q .|monkey|prime|ratio|profit of rs|rd|o|gm|p . m|lb|tile|per|"
-    "dm|lt|gain|ab|way|west|a .|b .|c .|d .|e .|f .|g .|h .|t|a|h|no change|men|soldier|pie|bc|excess|st|inches|noon|"
-    "percent|by|gal|kmh|c|acre|rise|a . m|th|π r 2|sq|mark|l|toy|coin|sq . m|gallon|° f|profit|minw|yr|women|feet|am|pm|"
-    "hr|cu cm|square|v â € ™|are|rupee|rounds|cubic|cc|mtr|s|ohm|number|kmph|day|hour|minute|min|second|man|woman|sec|"
-    "cube|mt|sq inch|mp|∏ cm ³|hectare|more|sec|unit|cu . m|cm 2|rs .|rs|kg|g|month|km|m|cm|mm|apple|liter|loss|yard|"
-    "pure|year|increase|decrease|d|less|Surface|litre|pi sq m|s .|metre|meter|inch"
-).split("|")
+    "east|degree|mph|kmph|ft|m sqaure| m east|sq m|deg|mile|q .|monkey|prime|ratio|profit of rs|rd|o|gm|p . m|lb|tile|"
+    "per|dm|lt|gain|ab|way|west|a .|b .|c .|d .|e .|f .|g .|h .|t|a|h|no change|men|soldier|pie|bc|excess|st|inches|"
+    "noon|percent|by|gal|kmh|c|acre|rise|a . m|th|π r 2|sq|mark|l|toy|coin|sq . m|gallon|° f|profit|minw|yr|women|feet|"
+    "am|pm|hr|cu cm|square|v â € ™|are|rupee|rounds|cubic|cc|mtr|s|ohm|number|kmph|day|hour|minute|min|second|man|"
+    "woman|sec|cube|mt|sq inch|mp|∏ cm ³|hectare|more|sec|unit|cu . m|cm 2|rs .|rs|kg|g|month|km|m|cm|mm|apple|liter|"
+    "loss|yard|pure|year|increase|decrease|d|less|Surface|litre|pi sq m|s .|metre|meter|inch"
+)
 _HARNESS_UNIT_PATTERNS = [
-    re.compile(rf"(^|\W){unit}($|\W)") for unit in (*_HARNESS_UNITS, *(unit + "s" for unit in _HARNESS_UNITS))
+    re.compile(rf"(^|\W){unit}{plural}($|\W)") for plural in ("", "s") for unit in _HARNESS_UNITS.split("|")
 ]
 
 
@@ -241,7 +240,7 @@ def harness_normalised(text: str) -> str:
     return _slash_to_fraction(_brace_fractions(text), roots=True)
 
 
-def openai_gsm8k_answer(response: str) -> str | None:
+def gsm8k_answer(response: str) -> str | None:
     """What follows the last "A:" or "####" at the start of a line (openai/grade-school-math); None without one."""
     lines = re.findall(r"^(?:A:|####)[ \t]*(.*)$", response, re.MULTILINE)
     return lines[-1].strip() if lines else None
@@ -251,7 +250,7 @@ def openai_gsm8k_answer(response: str) -> str | None:
 
 
 def olympiad_answer(response: str) -> str:
-    """The end of the last line with the benchmark's closing phrase, else the whole response; the judge takes its boxes."""
+    """What follows the benchmark's closing phrase, the last time, else the response; the judge reads its boxes."""
     closings = re.findall("So the final answer is (.*)", response)
     return closings[-1].strip() if closings else response
 
@@ -275,5 +274,49 @@ def olympiad_normalised(text: str) -> str:
         ("\\sim", "="), ("^\\prime", "'"), ("^{\\prime}", "'"), ("^\\circ", ""), ("%", ""),
     ):  # fmt: skip
         text = text.replace(old, new)
-    text = text.strip("\n$,.:;^_=+`!@#$%^&*~，。")
+    text = re.sub(r"^[\n$,.:;^_=+`!@#%&*~，。]+|[\n$,.:;^_=+`!@#%&*~，。]+$", "", text)
     return re.sub(r"\\(?:mathrm|mathbf)\{~?([^}]*)\}", r"\1", text)
+
+
+# --- VisuLogic: evaluation/eval_model.py of VisuLogic-Benchmark/VisuLogic-Eval ---------------------------------------
+
+_VISULOGIC_PHRASES = (
+    "answer:", "the final answer is:", "the answer is option:", "the answer is:", "the correct answer is option:",
+    "the correct answer is:", "the answer should be:", "the final answer is", "the answer is option", "the answer is",
+    "the correct answer is option", "the correct answer is", "the answer should be",
+)  # fmt: skip
+
+
+def visulogic_letter(response: str) -> str | None:
+    """The option letter that the benchmark's own rules find; None where it asks a judge model."""
+    boxed = last_boxed(response)
+    if boxed is not None:
+        for command in ("\\text{", "\\rm{", "\\mathbf{", "$", "}"):
+            boxed = boxed.replace(command, "")
+        if boxed.strip() in ("A", "B", "C", "D") and len(boxed) <= 2:
+            return boxed.strip()
+    text = response.replace("<|endoftext|>", "")
+    for letter in "ABCD":
+        ends = (f" {letter}.", f" ({letter}).")
+        starts = (f"{letter}\n", f"({letter})\n", f"({letter}) {letter}\n")
+        if text.endswith(ends) or text.startswith(starts):
+            return letter
+    text = text.lower()
+    for phrase in _VISULOGIC_PHRASES:
+        if phrase in text:
+            text = text.split(phrase)[-1].strip().split("\n")[0].split(".")[0]
+            if text.upper() in ("A", "B", "C", "D"):
+                return text.upper()
+    return response if response in ("A", "B", "C", "D") else None
+
+
+# --- DynaMath: evaluation/opensource_json_eval.py of DynaMath/DynaMath -----------------------------------------------
+
+
+def dynamath_number(answer: str) -> float | None:
+    """The number at the start of an answer, a multiple of pi where "π" follows it."""
+    first, pi, _ = (answer if answer.isdigit() else answer.split(" ")[0]).partition("π")
+    try:
+        return float(first) * (math.pi if pi else 1.0)
+    except ValueError:
+        return None

@@ -133,7 +133,7 @@ atexit.register(lambda: _pool.stop())
 
 @lru_cache(maxsize=4096)
 def decide(job: Job, deadline_s: float) -> bool:
-    """True where the answer equals the gold. Raises `JobTimeout`, `JobError`; RuntimeError where the parsers are broken.
+    """True where the answer equals the gold. Raises JobTimeout, JobError; RuntimeError where the parsers are broken.
 
     Answers repeat within a group of rollouts and between the two rules, so decisions are remembered; failures are not.
     """

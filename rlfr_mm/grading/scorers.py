@@ -1,93 +1,370 @@
-"""The benchmarks' scorers by name: how each finds an answer and what it takes for equal, under two rules."""
+"""The benchmarks' scorers by name: how each finds an answer and what it takes for equal, under two rules.
 
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
-from typing import Any, Literal
+`strict` reads an answer only where the response states one: answer tag, box, "the answer is", or nothing but an answer.
+`official` follows the benchmark's scorer; where that asks a judge model, rules over the response stand in for it. A
+closed answer tag, which no official prompt asks for, goes before the official extraction.
+"""
 
-from rlfr_mm.grading.extract import last_answer_tag, last_boxed
+import json
+import math
+import re
+
+from rlfr_mm.grading import official
+from rlfr_mm.grading.choices import LETTERS, Choice, find_choice, guess_choice, listed_options, refuses, stated_text
+from rlfr_mm.grading.extract import (
+    bare_answer,
+    guessed_number,
+    last_answer_tag,
+    last_boxed,
+    number,
+    plain_text,
+    stated_number,
+    statements,
+)
+from rlfr_mm.grading.item import Comparison, Found, Item, Rule, RuleName, Scorer
 from rlfr_mm.grading.pool import Job
 
-RuleName = Literal["strict", "official"]
+__all__ = ["SCORERS", "Item", "RuleName", "Scorer"]
+
+_LONGEST_ANSWER = 2000  # characters; nothing longer is an answer, and no parser gets it
 
 
-@dataclass(frozen=True)
-class Item:
-    """One response with what is needed to grade it.
-
-    `gold` may be several answers of which any is right. `choices` are the option texts in order. `meta` holds what a
-    scorer needs beyond that, under the benchmark's own names: question_type, answer_type, precision, unit.
-    """
-
-    response: str
-    gold: str | tuple[str, ...]
-    scorer: str = "math"
-    choices: tuple[str, ...] | None = None
-    meta: Mapping[str, Any] = field(default_factory=dict)
-
-    @property
-    def golds(self) -> tuple[str, ...]:
-        return (self.gold,) if isinstance(self.gold, str) else self.gold
+# --- formulas, numbers and options: the strict rule of most benchmarks -----------------------------------------------
 
 
-@dataclass(frozen=True)
-class Found:
-    """An answer in a response and the way it was found."""
-
-    answer: str
-    method: str
-
-
-@dataclass(frozen=True)
-class Comparison:
-    """Whether an answer equals the gold: known at once, or where `equal` is None, if a worker says so of any job."""
-
-    equal: bool | None
-    method: str
-    jobs: tuple[Job, ...] = ()
-
-
-@dataclass(frozen=True)
-class Rule:
-    """How to find the answer in an item's response, and how to compare an answer with the item's gold."""
-
-    find: Callable[[Item], Found | None]
-    compare: Callable[[Item, str], Comparison]
-
-
-@dataclass(frozen=True)
-class Scorer:
-    """A benchmark's grader. `strict` never guesses; `official` is compatible with the benchmark's scorer, bugs included."""
-
-    name: str
-    version: str
-    strict: Rule
-    official: Rule
-
-    def rule(self, name: RuleName) -> Rule:
-        return self.strict if name == "strict" else self.official
-
-
-def find_final_answer(item: Item) -> Found | None:
-    """The last `<answer>`, in it or else anywhere the last box. Nothing else is taken for an answer."""
-    tagged = last_answer_tag(item.response)
-    boxed = last_boxed(item.response if tagged is None else tagged)
+def _find_answer(item: Item) -> Found | None:
+    """The option of an item with choices; else the answer tag, the last box, the last "answer is", a bare answer."""
+    response = item.response
+    option = _find_option(item) if item.choices else None
+    if option is not None:
+        return option
+    tagged = last_answer_tag(response)
+    boxed = last_boxed(response if tagged is None else tagged)
     if boxed is not None:
         return Found(boxed, "boxed" if tagged is None else "answer tag+boxed")
-    return None if tagged is None else Found(tagged, "answer tag")
+    if tagged is not None:
+        return Found(tagged, "answer tag")
+    said = [statement for statement in statements(response) if statement]
+    if said:
+        return Found(said[-1], "statement")
+    bare = bare_answer(response)
+    return None if bare is None else Found(bare, "response")
 
 
-def compare_maths(item: Item, answer: str) -> Comparison:
-    """Equal text at once, everything else by math-verify."""
-    if answer in item.golds:
+def _compare_answer(item: Item, found: Found) -> Comparison:
+    """By option letter where the gold is an option, as text, as decimals rounded to 6 places, else by math-verify.
+
+    The item's `precision`, an absolute tolerance or several with commas, makes numbers equal that differ by no more.
+    """
+    golds = [_tidy(gold) for gold in item.golds]
+    if item.choices or all(re.fullmatch(f"[{LETTERS}]", gold) for gold in golds):
+        chosen = find_choice(found.answer, _options(item))
+        if chosen is not None:
+            return Comparison(chosen.letters == _gold_letters(item), "option")
+    if item.choices and golds[0] in LETTERS[: len(item.choices)]:
+        golds = [_tidy(item.choices[LETTERS.index(golds[0])])]
+    answer = _tidy(found.answer)
+    if not answer or len(answer) > _LONGEST_ANSWER:
+        return Comparison(False, "too long" if answer else "empty")
+    if answer.lower() in (gold.lower() for gold in golds):
         return Comparison(True, "exact")
-    return Comparison(None, "symbolic", tuple(Job("symbolic", gold, answer) for gold in item.golds))
+    value, values = number(answer), [number(gold) for gold in golds]
+    tolerances = _tolerances(item)
+    if value is not None and None not in values:
+        return Comparison(any(_close(value, gold, tolerances) for gold in values if gold is not None), "numeric")
+    return Comparison(None, "symbolic", tuple(Job("symbolic", gold, answer, tolerances) for gold in golds))
 
 
-_math = Rule(find_final_answer, compare_maths)
-SCORERS: dict[str, Scorer] = {
-    name: Scorer(name, "1", _math, _math)
-    for name in (
-        "math", "math500", "gsm8k", "olympiadbench", "minerva_math", "mathvista", "mathvision", "mathverse", "wemath",
-        "logicvista", "visulogic", "dynamath", "geometry3k", "choice",
+def _tidy(text: str) -> str:
+    return plain_text(text).rstrip(". ").strip()
+
+
+def _tolerances(item: Item) -> tuple[float, ...]:
+    precision = item.meta.get("precision")
+    if precision in (None, ""):
+        return ()
+    parts = precision if isinstance(precision, list | tuple) else str(precision).split(",")
+    return tuple(float(part or 1e-8) for part in parts)  # an empty one among several is OlympiadBench's default
+
+
+def _close(value: float, gold: float, tolerances: tuple[float, ...]) -> bool:
+    if tolerances:
+        return abs(value - gold) <= tolerances[0] * 1.01
+    return round(value, 6) == round(gold, 6)
+
+
+# --- options ---------------------------------------------------------------------------------------------------------
+
+
+def _options(item: Item) -> tuple[str, ...]:
+    return item.choices or listed_options(str(item.meta.get("question", "")))
+
+
+def _gold_letters(item: Item) -> str:
+    """The letters of the gold answer, which is given as letters ("A, C") or as the text of an option."""
+    gold, options = item.golds[0].strip(), _options(item)
+    if gold in options and gold not in tuple(LETTERS[: len(options)]):
+        return LETTERS[options.index(gold)]
+    return "".join(sorted(re.findall(r"[A-Z0-9]", gold.upper())))
+
+
+def _found(choice: Choice | None) -> Found | None:
+    return None if choice is None else Found(choice.letters, choice.method)
+
+
+def _find_option(item: Item) -> Found | None:
+    return _found(find_choice(item.response, _options(item)))
+
+
+def _find_options(item: Item) -> Found | None:
+    return _found(find_choice(item.response, _options(item), several=True))
+
+
+def _find_or_guess_option(item: Item) -> Found | None:
+    return _find_option(item) or _found(guess_choice(item.response, _options(item)))
+
+
+def _find_or_guess_options(item: Item) -> Found | None:
+    return _find_options(item) or _found(guess_choice(item.response, _options(item), several=True))
+
+
+def _compare_option(item: Item, found: Found) -> Comparison:
+    chosen = find_choice(found.answer, _options(item))
+    return Comparison(chosen is not None and chosen.letters == _gold_letters(item), "option")
+
+
+def _compare_letters(item: Item, found: Found) -> Comparison:
+    """The same letters, in whatever order."""
+    letters = "".join(sorted(re.findall(r"[A-Z0-9]", found.answer.upper())))
+    return Comparison(bool(letters) and letters == _gold_letters(item), "letters")
+
+
+def _untagged(item: Item) -> str:
+    tagged = last_answer_tag(item.response)
+    return item.response if tagged is None else tagged
+
+
+# --- MATH500, Minerva Math, GSM8K, OlympiadBench ---------------------------------------------------------------------
+
+
+def _harness_find(item: Item) -> Found | None:
+    answer = official.harness_answer(_untagged(item))
+    return Found(answer, "harness") if answer else None
+
+
+def _harness_compare(item: Item, found: Found) -> Comparison:
+    if len(found.answer) > _LONGEST_ANSWER:
+        return Comparison(False, "too long")
+    golds = map(official.harness_normalised, item.golds)
+    return Comparison(None, "harness", tuple(Job("harness", gold, found.answer) for gold in golds))
+
+
+def _gsm8k_find(item: Item) -> Found | None:
+    answer = official.gsm8k_answer(item.response)
+    return None if answer is None else Found(answer, "A: or ####")
+
+
+def _gsm8k_compare(item: Item, found: Found) -> Comparison:
+    """OpenAI's own format is compared as OpenAI does, plainly as numbers; everything else as the harness does."""
+    if found.method != "A: or ####":
+        return _harness_compare(item, found)
+    value = number(found.answer)
+    return Comparison(value is not None and value in map(number, item.golds), "numeric")
+
+
+def _olympiad_find(item: Item) -> Found | None:
+    answer = official.olympiad_answer(_untagged(item))
+    return Found(answer, "closing phrase or whole response") if answer.strip() else None
+
+
+def _olympiad_compare(item: Item, found: Found) -> Comparison:
+    if len(found.answer) > 10 * _LONGEST_ANSWER:
+        return Comparison(False, "too long")
+    return Comparison(
+        None, "olympiad", tuple(Job("olympiad", gold, found.answer, _tolerances(item)) for gold in item.golds)
     )
-}  # fmt: skip
+
+
+# --- MathVista -------------------------------------------------------------------------------------------------------
+
+
+def _mathvista_find(item: Item) -> Found | None:
+    if item.choices:
+        return _find_option(item)
+    stated = stated_number(item.response, alone=True)
+    return _find_answer(item) if stated is None else Found(*stated)
+
+
+def _mathvista_compare(item: Item, found: Found) -> Comparison:
+    """Options by letter or text; numbers by value, rounded to the item's precision; lists by their numbers."""
+    if item.choices:
+        return _compare_option(item, found)
+    value, gold = number(_tidy(found.answer)), number(item.golds[0])
+    if value is None or gold is None:
+        listed = _numbers(found.answer)
+        return Comparison(listed is not None and listed == _numbers(item.golds[0]), "list")
+    if item.meta.get("answer_type") == "float":
+        value = round(value, int(item.meta.get("precision") or 0))
+    return Comparison(value == gold, "numeric")
+
+
+def _numbers(text: str) -> list[float] | None:
+    parts = [number(part) for part in text.strip().strip("[]()").split(",")]
+    return None if None in parts else [part for part in parts if part is not None]
+
+
+def _mathvista_judge(item: Item) -> Found:
+    """What the benchmark's judge model would most likely extract; "N/A" where it would find nothing."""
+    response, question = item.response, str(item.meta.get("question", ""))
+    if not item.choices:
+        return Found(*(stated_number(response) or guessed_number(response, question) or ("N/A", "no number")))
+    choice = find_choice(response, item.choices)
+    if choice is None:
+        stated = stated_text(response)
+        if stated is not None:
+            return Found(*stated)
+        choice = guess_choice(response, item.choices, question=question)
+        numeric = all(re.search(r"\d", text) for text in item.choices) and not refuses(response)
+        if numeric and (choice is None or choice.method == "mentioned in response"):
+            guessed = guessed_number(response, question)
+            if guessed is not None:
+                return Found(*guessed)
+    if choice is not None:
+        return Found(f"({choice.letters})", choice.method)
+    return Found(response if len(response) < 100 else "N/A", "no option")
+
+
+def _mathvista_official(item: Item, found: Found) -> Comparison:
+    """`whole_numbers_only` in the item's meta asks for the older of the benchmark's two rules for integers."""
+    prediction = official.mathvista_prediction(
+        found.answer,
+        item.choices or (),
+        str(item.meta.get("answer_type")),
+        int(item.meta.get("precision") or 0),
+        bool(item.meta.get("whole_numbers_only")),
+    )
+    return Comparison(prediction in item.golds, "nearest choice" if item.choices else "normalised text")
+
+
+# --- MATH-V, We-Math, VisuLogic, DynaMath ----------------------------------------------------------------------------
+
+
+def _mathvision_find(item: Item) -> Found | None:
+    answer = official.mathvision_answer(_untagged(item))
+    return Found(answer, "evaluate.py") if answer else None
+
+
+def _mathvision_compare(item: Item, found: Found) -> Comparison:
+    """Equal to the gold letter or to the text of its option."""
+    if len(found.answer) > _LONGEST_ANSWER:
+        return Comparison(False, "too long")
+    golds = [*item.golds]
+    if item.choices and golds[0] in tuple(LETTERS[: len(item.choices)]):
+        golds.append(item.choices[LETTERS.index(golds[0])])
+    return Comparison(None, "rounded value", tuple(Job("mathvision", gold, found.answer) for gold in golds))
+
+
+def _wemath_find(item: Item) -> Found | None:
+    """evaluation/four_dimensional_metrics.py of We-Math: the first letter behind the last "Answer"."""
+    tail = re.sub(r"[<>:.]", "", _untagged(item).split("Answer")[-1].strip()).strip()
+    return Found(tail[0], "behind Answer") if tail and tail[0] in "ABCDEFGH" else None
+
+
+def _visulogic_find(item: Item) -> Found | None:
+    letter = official.visulogic_letter(_untagged(item))
+    if letter is not None:
+        return Found(letter, "eval_model.py")
+    return _found(guess_choice(item.response, _options(item)))  # there a judge model looks for one clear option
+
+
+def _short_answer(response: str) -> str | None:
+    """The field "short answer" of the JSON object that DynaMath's prompt asks for."""
+    start, end = response.find("{"), response.rfind("}")
+    try:
+        fields = json.loads(response[start : end + 1].replace("\\", ""), strict=False)
+    except (ValueError, RecursionError):
+        return None
+    answer = fields.get("short answer") if isinstance(fields, dict) else None
+    return None if answer is None else str(answer)
+
+
+def _dynamath_find(item: Item) -> Found | None:
+    short = _short_answer(item.response)
+    if short is not None:
+        return Found(short, "short answer")
+    return _find_option(item) if item.meta.get("answer_type") == "multiple choice" else _find_answer(item)
+
+
+def _dynamath_compare(item: Item, found: Found) -> Comparison:
+    """Numbers within 0.001, options by letter, everything else as in most benchmarks."""
+    value, gold = number(_tidy(found.answer)), number(item.golds[0])
+    if item.meta.get("answer_type") == "float" and value is not None and gold is not None:
+        return Comparison(math.isclose(value, gold, rel_tol=0, abs_tol=0.001), "within 0.001")
+    return _compare_answer(item, found)
+
+
+def _dynamath_official_find(item: Item) -> Found | None:
+    """The short answer; where the JSON cannot be read, the last line less its last character."""
+    tagged = last_answer_tag(item.response)
+    short = _short_answer(item.response) if tagged is None else tagged
+    if short is None:
+        short = item.response.split("\n")[-1][:-1]
+    return Found(short, "short answer") if short else None
+
+
+def _dynamath_official(item: Item, found: Found) -> Comparison:
+    gold, answer, kind = item.golds[0], found.answer, item.meta.get("answer_type")
+    if kind == "float":
+        value, right = official.dynamath_number(answer), number(gold)
+        return Comparison(value is not None and right is not None and abs(value - right) <= 0.001, "within 0.001")
+    if kind == "multiple choice":
+        return Comparison(answer == gold if len(answer) == 1 else gold in answer[:3], "letter")
+    return Comparison(gold in answer, "contained")
+
+
+_STRICT = Rule(_find_answer, _compare_answer)
+_OPTION = Rule(_find_option, _compare_option)
+_HARNESS = Rule(_harness_find, _harness_compare)
+_GUESSED_OPTION = Rule(_find_or_guess_option, _compare_option)
+
+SCORERS: dict[str, Scorer] = {
+    scorer.name: scorer
+    for scorer in (
+        # AIME, AMC, training data: no scorer of their own, and math-verify is what the field uses
+        Scorer("math", "1", strict=_STRICT, official=_STRICT),
+        Scorer("choice", "1", strict=_OPTION, official=_GUESSED_OPTION),
+        Scorer("math500", "1", strict=_STRICT, official=_HARNESS),
+        Scorer("minerva_math", "1", strict=_STRICT, official=_HARNESS),
+        Scorer(
+            "gsm8k",
+            "1",
+            strict=Rule(lambda item: _gsm8k_find(item) or _find_answer(item), _compare_answer),
+            official=Rule(lambda item: _gsm8k_find(item) or _harness_find(item), _gsm8k_compare),
+        ),
+        Scorer("olympiadbench", "1", strict=_STRICT, official=Rule(_olympiad_find, _olympiad_compare)),
+        Scorer(
+            "mathvista",
+            "1",
+            strict=Rule(_mathvista_find, _mathvista_compare),
+            official=Rule(_mathvista_judge, _mathvista_official),
+        ),
+        Scorer("mathvision", "1", strict=_STRICT, official=Rule(_mathvision_find, _mathvision_compare)),
+        # the scorers of these two are judge models
+        Scorer("mathverse", "1", strict=_STRICT, official=_STRICT),
+        Scorer("geometry3k", "1", strict=_STRICT, official=_STRICT),
+        Scorer("wemath", "1", strict=_OPTION, official=Rule(_wemath_find, _compare_letters)),
+        Scorer(
+            "logicvista",
+            "1",
+            strict=Rule(_find_options, _compare_letters),
+            official=Rule(_find_or_guess_options, _compare_letters),
+        ),
+        Scorer("visulogic", "1", strict=_OPTION, official=Rule(_visulogic_find, _compare_letters)),
+        Scorer(
+            "dynamath",
+            "1",
+            strict=Rule(_dynamath_find, _dynamath_compare),
+            official=Rule(_dynamath_official_find, _dynamath_official),
+        ),
+    )
+}

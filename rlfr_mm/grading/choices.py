@@ -1,0 +1,198 @@
+"""Which option does a response choose? Explicit statements first; weaker signs only for a rule that may guess."""
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from rlfr_mm.grading.extract import (
+    last_answer_tag,
+    last_boxed,
+    last_conclusion,
+    last_sentence,
+    plain_text,
+    sentences,
+    statements,
+)
+
+LETTERS = "ABCDEFGHI"
+_NOUN = r"(?:[Oo]ption|[Cc]hoice|[Aa]nswer|[Ff]igure|[Dd]iagram|[Ii]mage|[Ss]et|[Bb]ox|[Ss]hape)"
+_DECLARED = re.compile(rf"\b{_NOUN} \(?([{LETTERS}])\)? is (?:the )?(?:correct|right|only|best|answer)")
+_REFUSAL = re.compile(
+    r"\b(?:none of the|cannot|can't|sorry)\b|\bnot? (?:be )?(?:possible|provided?|given|determined?|enough|match)",
+    re.IGNORECASE,
+)
+
+
+_NEGATION = re.compile(r"\b(?:not|no|incorrect|wrong|neither)\b|n't\b", re.IGNORECASE)
+_LESS = re.compile(r"\b(?:less|fewer|smaller|lower|shorter|below|lowest|least|smallest|minimum)\b", re.IGNORECASE)
+_MORE = re.compile(
+    r"\b(?:more|greater|larger|higher|bigger|longer|above|highest|most|largest|maximum)\b", re.IGNORECASE
+)
+
+
+@dataclass(frozen=True)
+class Choice:
+    """The chosen letters, sorted and without repeats ("BD"), and the sign they were read from."""
+
+    letters: str
+    method: str
+
+
+def listed_options(question: str) -> tuple[str, ...]:
+    """The option texts of a question that ends in "(A) first (B) second ..."; empty where it lists none in order."""
+    parts = re.split(r"\(([A-Z])\)", question)
+    letters, texts = parts[1::2], parts[2::2]
+    if len(letters) < 2 or letters != [chr(ord("A") + i) for i in range(len(letters))]:
+        return ()
+    return tuple(text.strip(" \t\n,;") for text in texts)
+
+
+def find_choice(response: str, choices: Sequence[str] = (), several: bool = False) -> Choice | None:
+    """The option that the response states as its answer, by letter or by its whole text; None where it states none.
+
+    Read, in this order: the answer tag, the conclusion, the box, the response itself where it is no more than an
+    option, the last line, "option B is correct", what follows "the answer is" (the last one first), a first word "yes"
+    or "no". `several` lets an answer consist of more than one letter. A letter may lie beyond the choices.
+    """
+    for method, text in _final_texts(response):
+        letters = _named(plain_text(text), choices, several)
+        if letters:
+            return Choice(letters, method)
+    first = re.match(r"\W*(yes|no)\b", response, re.IGNORECASE)
+    keys = [_key(choice) for choice in choices]
+    if first and first.group(1).lower() in keys:
+        return Choice(LETTERS[keys.index(first.group(1).lower())], "first word")
+    return None
+
+
+def guess_choice(
+    response: str, choices: Sequence[str] = (), several: bool = False, question: str = ""
+) -> Choice | None:
+    """The option that is mentioned last in the conclusion, the last sentence or the whole response.
+
+    Between "yes" and "no" a first sentence that denies, or that says less where the question says more, is a "no".
+    None where the response says that no option fits or that it cannot tell.
+    """
+    if refuses(response):
+        return None
+    keys = [_key(choice) for choice in choices]
+    if sorted(keys) == ["no", "yes"]:
+        said = (sentences(response) or [""])[0]
+        less, more = bool(_LESS.search(said)), bool(_MORE.search(said))
+        asked_less, asked_more = bool(_LESS.search(question)), bool(_MORE.search(question))
+        opposed = less != more and asked_less != asked_more and less != asked_less
+        asks_back = bool(re.match(r"[^.!?\n]*\?", response))
+        answer = "no" if asks_back or bool(_NEGATION.search(said)) != opposed else "yes"
+        return Choice(LETTERS[keys.index(answer)], "polarity of first sentence")
+    for method, text in (
+        ("conclusion", last_conclusion(response)),
+        ("last sentence", last_sentence(response)),
+        ("response", response),
+    ):
+        letters = None if text is None else _mentioned(plain_text(text), choices, several)
+        if letters:
+            return Choice(letters, f"mentioned in {method}")
+    return None
+
+
+def stated_text(response: str) -> tuple[str, str] | None:
+    """What the answer tag, the conclusion, the box or the last sentence's "the answer is" holds, and which of them."""
+    said = statements(last_sentence(response))
+    for method, text in (
+        ("answer tag", last_answer_tag(response)),
+        ("conclusion", last_conclusion(response)),
+        ("boxed", last_boxed(response)),
+        ("statement", said[-1] if said else None),
+    ):
+        if text:
+            return plain_text(text), method
+    return None
+
+
+def refuses(response: str) -> bool:
+    """Does the end of the response say that no option fits or that there is no telling?"""
+    return bool(_REFUSAL.search(response[-300:]))
+
+
+def _final_texts(response: str) -> list[tuple[str, str]]:
+    tagged = last_answer_tag(response)
+    if tagged is not None:  # the response says itself what its answer is, and nothing else is
+        return [("answer tag", tagged), *(("answer tag+boxed", box) for box in [last_boxed(tagged)] if box)]
+    declared = _DECLARED.findall(response)
+    texts = [
+        ("conclusion", last_conclusion(response)),
+        ("boxed", last_boxed(response)),
+        ("response", response if len(response) < 400 else None),
+        ("last line", _answering_last_line(response)),
+        ("declared", declared[-1] if declared else None),
+        *(("statement", statement) for statement in reversed(statements(response))),
+    ]
+    return [(method, text) for method, text in texts if text]
+
+
+def _answering_last_line(response: str) -> str | None:
+    """The last line, unless it rules an option out or goes on with a list of the options."""
+    lines = [line for line in response[-2000:].splitlines() if line.strip()][-2:]
+    if not lines or re.search(r"\bincorrect\b|\bnot correct\b|\bwrong\b", lines[-1]):
+        return None
+    marker = re.compile(rf"[\W_]*([{LETTERS}])[).:]")
+    before, last = marker.match(lines[0]), marker.match(lines[-1])
+    return None if len(lines) == 2 and before and last and before.group(1) < last.group(1) else lines[-1]
+
+
+def _key(text: str) -> str:
+    """An option text as it is compared: plain, without case, spaces, degree signs and a closing full stop."""
+    text = re.sub(r"\^?\{?\\circ\}?|°|\bdegrees?\b", "", plain_text(text))
+    return re.sub(r"\s+", "", re.sub(r"(\d)\.0+(?!\d)", r"\1", text)).lower().rstrip(".")
+
+
+def _named(text: str, choices: Sequence[str], several: bool) -> str | None:
+    """The letters that a statement of the answer begins with or consists of, else the option that it spells out."""
+    key, keys = _key(text), [_key(choice) for choice in choices]
+    if keys.count(key) == 1:
+        return LETTERS[keys.index(key)]
+    text = re.sub(rf"^(?:[Tt]he )?(?:correct |final |best )?{_NOUN}s?\b[ :]*", "", text)
+    if several:
+        group = re.match(rf"\(?[{LETTERS}]\)?(?:(?:\s*(?:,|and|&|;)\s*)+\(?[{LETTERS}]\)?)+(?![A-Za-z])", text)
+        if group:
+            return "".join(sorted(set(re.findall(rf"\b[{LETTERS}]\b", group.group()))))
+        run = re.fullmatch(rf"\(?([{LETTERS}]{{2,}})\)?\.?", text)
+        if run and len(set(run.group(1))) == len(run.group(1)):
+            return "".join(sorted(run.group(1)))
+    # "(B) ...", "B. ...", "B) ...", "B: ...", "B" and no more; a bare "A dog" is no option letter.
+    letter = re.match(rf"\(([{LETTERS}])\)|([{LETTERS}])(?=\s*[).:,;=]|\s*$|\s+[(\"])", text)
+    if letter:
+        return letter.group(1) or letter.group(2)
+    lower = re.fullmatch(rf"\(?([{LETTERS.lower()}])[.)]*", text)
+    if lower:
+        return lower.group(1).upper()
+    begins = [index for index, option in enumerate(keys) if len(option) > 1 and _begins_with(key, option)]
+    return LETTERS[max(begins, key=lambda index: len(keys[index]))] if begins else None
+
+
+def _begins_with(key: str, option: str) -> bool:
+    """A number is no beginning of a longer number."""
+    return key.startswith(option) and not (option[-1].isdigit() and re.match(r"[\d.]*\d", key[len(option) :]))
+
+
+def _mentioned(text: str, choices: Sequence[str], several: bool) -> str | None:
+    """The last letter in brackets or behind a noun, else option text, else bare letter; with `several` every letter."""
+    text = re.sub(r"(\d)\.0+(?!\d)", r"\1", text)
+    bracketed = rf"\(([{LETTERS}])\)|\b(?:{_NOUN}|labeled) \"?([{LETTERS}])\b(?! [a-z])"
+    bare = rf"\b([{LETTERS[1:8]}])\b"
+    spelled = [
+        (match.end(), len(match.group()), LETTERS[index])
+        for index, choice in enumerate(choices)
+        for match in re.finditer(rf"(?<![\w.]){re.escape(plain_text(choice).lower())}(?![\w])(?!\.\d)", text.lower())
+        if match.group()
+    ]
+    long_spelled = [where for where in spelled if where[1] > 3]
+    if long_spelled:
+        return max(long_spelled)[2]
+    for pattern in (bracketed, bare):
+        if pattern is bare and spelled:
+            return max(spelled)[2]
+        found = ["".join(match.groups("")) for match in re.finditer(pattern, text)]
+        if found:
+            return "".join(sorted(set(found))) if several else found[-1]
+    return None
