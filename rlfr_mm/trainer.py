@@ -18,7 +18,7 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from transformers import TrainerCallback
+from transformers import PreTrainedModel, TrainerCallback
 from transformers.trainer_utils import rotate_checkpoints
 from trl import GRPOTrainer
 from trl.models.utils import disable_gradient_checkpointing
@@ -309,6 +309,23 @@ class RLFRTrainer(GRPOTrainer):
             self.accelerator.wait_for_everyone()
         finally:
             self._saving_to = None
+
+    def _load_from_checkpoint(self, resume_from_checkpoint: str, model: Any = None) -> None:
+        """Load the policy's weights by their names in the file, which save_pretrained may have written differently.
+
+        transformers 5.23 hands the file's names to `load_state_dict` and ignores those that do not fit: for
+        Qwen2.5-VL not one fits, and the run would go on from the weights it started with.
+        """
+        sharded = self.is_fsdp_enabled or self.is_deepspeed_enabled
+        if sharded or not isinstance(self.model, PreTrainedModel):  # their files hold the names as they are
+            super()._load_from_checkpoint(resume_from_checkpoint, model)
+            return
+        saved, loading = type(self.model).from_pretrained(
+            resume_from_checkpoint, dtype=self.model.dtype, output_loading_info=True
+        )
+        if loading["missing_keys"]:
+            raise ValueError(f"{resume_from_checkpoint} lacks weights: {', '.join(sorted(loading['missing_keys']))}")
+        self.model.load_state_dict(saved.state_dict())
 
     def _load_optimizer_and_scheduler(self, checkpoint: str | None) -> None:
         super()._load_optimizer_and_scheduler(checkpoint)

@@ -1,0 +1,217 @@
+"""`python -m rlfr_mm.train` from configuration to summary, killed and resumed, and with bad input."""
+
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+import torch
+import yaml
+from PIL import Image
+from safetensors.torch import load_file
+
+from rlfr_mm import train
+from rlfr_mm.flow.field import FlowField
+from rlfr_mm.rollouts import read_rollouts
+from rlfr_mm.run_folder import RunFolder
+from tests.conftest import ROOT
+from tests.training import CPU
+
+TIMINGS = ("step_time",)
+
+
+@pytest.fixture
+def config(tiny_policy: Path, tmp_path: Path) -> Path:
+    """A run of six steps from the untrained embedded policy; every rollout is accepted, so that the field moves."""
+    quickstart = {"source": "quickstart", "instruction": "none"}
+    values = {
+        "model": {"name_or_path": str(tiny_policy), "dtype": "float32", "freeze_vision": False},
+        "data": quickstart | {"limit": 16},
+        "flow": {"num_blocks": 2, "standardise": True},
+        "offline": {"data": quickstart | {"limit": 24}, "batch_size": 8, "max_steps": 5, "save_steps": 2},
+        "evaluation": {"data": quickstart | {"split": "test", "limit": 8}},
+        "update": {"accept_reward": 0.0},
+        "train": CPU
+        | {
+            "output_dir": str(tmp_path / "run"),
+            "max_steps": 6,
+            "per_device_train_batch_size": 8,
+            "num_generations": 4,
+            "max_completion_length": 8,
+            "learning_rate": 1e-3,
+            "save_strategy": "steps",
+            "save_steps": 2,
+            "save_total_limit": 1,
+        },
+    }
+    path = tmp_path / "config.yaml"
+    path.write_text(yaml.safe_dump(values))
+    return path
+
+
+def _start(*arguments: str | Path) -> subprocess.Popen:
+    command = [sys.executable, "-m", "rlfr_mm.train", *map(str, arguments)]
+    environment = os.environ | {"OMP_NUM_THREADS": "1"}
+    return subprocess.Popen(command, cwd=ROOT, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
+
+
+def _kill_when(process: subprocess.Popen, reached) -> None:
+    deadline = time.monotonic() + 300
+    while not reached():
+        assert process.poll() is None and time.monotonic() < deadline, process.communicate()[0].decode()[-3000:]
+        time.sleep(0.005)
+    process.send_signal(signal.SIGKILL)
+    process.wait()
+
+
+def _error(capsys: pytest.CaptureFixture, *arguments: str | Path) -> str:
+    """The one line that a command with bad input leaves on stderr."""
+    with pytest.raises(SystemExit) as stopped:
+        train.main([str(argument) for argument in arguments])
+    assert stopped.value.code == 2
+    errors = [line for line in capsys.readouterr().err.splitlines() if line.startswith("error: ")]
+    assert len(errors) == 1
+    return errors[0]
+
+
+def test_a_killed_run_resumes_to_the_same_metrics_and_weights(config: Path, tmp_path: Path):
+    train.main(["--config", str(config)])
+    whole, killed = RunFolder(tmp_path / "run"), RunFolder(tmp_path / "killed")
+    summary = whole.summary
+    assert summary["method"] == "flow" and summary["steps"] == 6
+    assert summary["accuracy_before"].keys() >= {"accuracy", "standard_error", "n"}
+    assert summary["accuracy_after"]["n"] == 8
+    assert set(summary["seconds"]) == {"accuracy before", "flow field", "training", "accuracy after"}
+    assert (whole.path / "curve.png").stat().st_size > 10_000
+    assert (whole.path / "checkpoint-6").is_dir() and not (whole.path / "checkpoint-4").exists()
+
+    # Killed between two checkpoints: the records are ahead of the last one.
+    arguments = ["--config", config, f"train.output_dir={killed.path}"]
+    _kill_when(_start(*arguments), lambda: len(killed.metrics()) == 3)
+    assert killed.last_checkpoint is not None and killed.last_checkpoint.name == "checkpoint-2"
+    half_written = killed.path / ".saving" / "checkpoint-4"  # as a kill during a save leaves it
+    half_written.mkdir(parents=True)
+    (half_written / "model.safetensors").write_bytes(b"half")
+    train.main([*map(str, arguments), "--resume"])
+
+    rows = [
+        [{key: value for key, value in row.items() if key not in TIMINGS} for row in run.metrics()]
+        for run in (whole, killed)
+    ]
+    assert [row["step"] for row in rows[0]] == [1, 2, 3, 4, 5, 6]
+    assert rows[0] == rows[1]
+    for name in ("model.safetensors", "flow/flow.safetensors"):
+        expected, found = (load_file(run.path / "final" / name) for run in (whole, killed))
+        assert expected.keys() == found.keys()
+        assert all(torch.equal(value, found[key]) for key, value in expected.items())
+    assert list(read_rollouts(whole.path)) == list(read_rollouts(killed.path))
+    start, end = (FlowField.from_pretrained(killed.path / folder) for folder in ("flow", "final/flow"))
+    assert not torch.equal(start.final_layer.linear.weight, end.final_layer.linear.weight)
+
+
+def test_a_killed_offline_start_goes_on_to_the_same_field(config: Path, tmp_path: Path):
+    from rlfr_mm import train_flow
+
+    values = yaml.safe_load(config.read_text())
+    values = {key: values[key] for key in ("model", "flow", "offline")}
+    config.write_text(yaml.safe_dump(values))
+    outputs = [tmp_path / "whole", tmp_path / "killed"]
+    arguments = [["--config", str(config), f"offline.output_dir={output}"] for output in outputs]
+    train_flow.main(arguments[0])
+    command = [sys.executable, "-m", "rlfr_mm.train_flow", *arguments[1]]
+    process = subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
+    log = outputs[1] / "log.jsonl"
+    _kill_when(process, lambda: log.exists() and len(log.read_text().splitlines()) == 3)
+    train_flow.main(arguments[1])
+    expected, found = (load_file(output / "flow.safetensors") for output in outputs)
+    assert all(torch.equal(value, found[key]) for key, value in expected.items())
+    assert (outputs[0] / "log.jsonl").read_text() == log.read_text()
+    assert len(log.read_text().splitlines()) == 5
+    assert not list(outputs[1].glob("checkpoint-*"))
+
+
+def test_a_run_folder_is_never_lost_by_accident(config: Path, tmp_path: Path, capsys: pytest.CaptureFixture):
+    run = tmp_path / "run"
+    run.mkdir()
+    (run / "thesis.txt").write_text("precious")
+    assert "is not empty and holds no run" in _error(capsys, "--config", config, "--overwrite")
+    assert (run / "thesis.txt").read_text() == "precious"
+    (run / "config.yaml").write_text("train: {}")
+    assert "holds an unfinished run: --resume goes on with it" in _error(capsys, "--config", config)
+    assert "other settings" in _error(capsys, "--config", config, "--resume")
+    (run / "summary.json").write_text("{}")
+    assert "holds a finished run" in _error(capsys, "--config", config)
+    assert (run / "thesis.txt").read_text() == "precious"
+
+
+@pytest.mark.parametrize(
+    "override, message",
+    [
+        ("flow_reward.treshold=0.5", "unknown key flow_reward.treshold; did you mean flow_reward.threshold?"),
+        ("flow_reward.topk=0", "flow_reward.topk=0 must be >= 1, or null to keep every token"),
+        ("flow_reward.topk=many", "flow_reward.topk='many': input should be a valid integer"),
+        ("train.learning_rate=yes", "train.learning_rate=True must be a number"),
+        ("train.lerning_rate=1", "unknown key train.lerning_rate; did you mean train.learning_rate?"),
+        ("train.loss_type=cispo", "train.loss_type=cispo must be one of grpo, bnpo, dr_grpo, dapo"),
+        ("train.per_device_train_batch_size=6", "divisible"),
+        ("rewards=1", "unknown key rewards"),
+        ("model.name_or_path=no/such/model", "no processor for model no/such/model"),
+        ("data.source=missing.jsonl", "missing.jsonl"),
+        ("data.levels=[9]", "level"),
+        ("field=nowhere", "no flow field in nowhere"),
+        ("nonsense", "overrides look like flow_reward.topk=10"),
+    ],
+)
+def test_a_bad_setting_is_one_line_before_any_step(
+    override: str, message: str, config: Path, tmp_path: Path, capsys: pytest.CaptureFixture, monkeypatch
+):
+    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+    overrides = [override] + (["offline=null"] if override.startswith("field") else [])
+    assert message in _error(capsys, "--config", config, *overrides)
+    assert not (tmp_path / "run" / "metrics.jsonl").exists()
+
+
+def test_records_that_cannot_be_used_are_named_before_any_step(
+    config: Path, tmp_path: Path, capsys: pytest.CaptureFixture
+):
+    Image.new("RGB", (84, 84), "red").save(tmp_path / "good.png")
+    (tmp_path / "broken.png").write_bytes(b"not an image")
+    good = {"id": "a", "problem": "<image>How many?", "answer": "3", "images": ["good.png"]}
+    data = tmp_path / "data.jsonl"
+    cases = {
+        "missing.png": good | {"id": "b", "images": ["missing.png"]},
+        "broken.png": good | {"id": "c", "images": ["broken.png"]},
+        "record 1 (id d): answer or solution is empty or missing": {"id": "d", "problem": "How many?"},
+        "max_prompt_tokens": good | {"id": "e", "problem": "<image>" + "How many? " * 400},
+    }
+    for name, bad in cases.items():
+        data.write_text(json.dumps(good) + "\n" + json.dumps(bad) + "\n")
+        overrides = [f"data={{source: {data}, instruction: none, max_prompt_tokens: 300}}"]
+        assert name in _error(capsys, "--config", config, *overrides, "--overwrite")
+        shutil.rmtree(tmp_path / "run", ignore_errors=True)
+
+
+def test_a_field_for_another_policy_is_refused(config: Path, tmp_path: Path, capsys: pytest.CaptureFixture):
+    from rlfr_mm.config import FlowConfig
+
+    FlowField(FlowConfig(hidden_size=64, num_policy_layers=4, rms_norm_eps=1e-6)).save_pretrained(tmp_path / "field")
+    error = _error(capsys, "--config", config, "offline=null", f"field={tmp_path / 'field'}")
+    assert "made for a policy with hidden_size=64, this one has 128" in error
+
+
+def test_help_lists_every_setting_and_loads_no_torch():
+    script = (
+        "import sys\nfrom rlfr_mm.{module} import main\n"
+        "try: main(['--help'])\nexcept SystemExit: pass\n"
+        "assert not {{'torch', 'transformers'}} & set(sys.modules), 'heavy'"
+    )
+    for module, setting in (("train", "flow_reward.threshold (0.6)"), ("train_flow", "offline.learning_rate (0.0001)")):
+        command = [sys.executable, "-c", script.format(module=module)]
+        result = subprocess.run(command, capture_output=True, text=True)
+        assert result.returncode == 0, result.stderr
+        assert setting in result.stdout
