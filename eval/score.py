@@ -9,9 +9,11 @@ import sys
 from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, get_args
+from typing import Any, get_args
 
 from rlfr_mm.eval import records
+from rlfr_mm.eval.formats.base import Response
+from rlfr_mm.eval.formats.matching import matched
 from rlfr_mm.eval.plan import load_docs, one_line
 from rlfr_mm.eval.records import BenchmarkResult, Manifest, ModelInfo, RunError, SampleRow, TaskPlan
 from rlfr_mm.eval.stats import jackknife_stderr, wilson_interval
@@ -19,9 +21,6 @@ from rlfr_mm.grading import SCORERS, Item, Verdict, grade_all
 from rlfr_mm.grading.scorers import RuleName
 from rlfr_mm.tasks import aggregate, registry
 from rlfr_mm.tasks.spec import TaskSpec
-
-if TYPE_CHECKING:
-    from rlfr_mm.eval.formats.base import Response
 
 RULES: tuple[RuleName, ...] = get_args(RuleName)
 
@@ -189,8 +188,6 @@ def score_run(run: Path, rule: RuleName = "strict") -> tuple[list[BenchmarkResul
         if results[-1].missing:
             wanted = plan.problems * plan.samples
             complaints.append(f"{name}: {results[-1].missing} of {wanted} responses are missing")
-        if rows and results[-1].empty_responses == len(rows):
-            complaints.append(f"{name}: the model returned nothing, all {len(rows)} responses are empty")
     records.write_results(run, results)
     return results, complaints
 
@@ -209,6 +206,11 @@ def result_table(results: Sequence[BenchmarkResult]) -> str:
             f"{one.task:<34} {one.headline:<12} {score:>6}  {spread:<15} {problems:>14} {one.counts['no_answer']:>9} "
             f"{unscored:>8}{marks}"
         )
+    lines += [
+        f"note: {one.task}: the model returned nothing: all {one.rows} responses are empty"
+        for one in results
+        if one.rows and one.empty_responses == one.rows
+    ]
     return "\n".join(lines)
 
 
@@ -237,7 +239,7 @@ def rescore(run: Path) -> list[str]:
 
 
 def import_responses(
-    responses: Sequence["Response"], spec: TaskSpec, source: str, model: str, run: Path, data_root: str | None
+    responses: Sequence[Response], spec: TaskSpec, source: str, model: str, run: Path, data_root: str | None
 ) -> None:
     """Makes a run folder of another harness's responses, graded by our rules.
 
@@ -249,7 +251,13 @@ def import_responses(
     if (run / records.MANIFEST).exists():
         raise RunError(f"{run} holds a run already; give another --output_dir")
     docs = None if data_root is None else load_docs(spec, data_root)
-    by_id = {} if docs is None else {spec.problem_id(doc): i for i, doc in enumerate(docs)}
+    positions: list[int] = []
+    if docs is not None:
+        texts = docs.remove_columns([spec.image] if spec.image in docs.column_names else [])
+        try:
+            positions = matched(responses, texts, spec)
+        except ValueError as error:
+            raise RunError(one_line(error)) from None
     generation = {"imported": source}
     samples = 1 + max((response.sample_index for response in responses), default=0)
     plan = TaskPlan(
@@ -273,10 +281,9 @@ def import_responses(
             if docs is None:
                 doc_id, doc = response.doc_id if response.doc_id is not None else number, response.fields
             else:
-                doc_id = response.doc_id if response.doc_id is not None else by_id[spec.problem_id(response.fields)]
-                doc = docs[doc_id]
+                doc_id, doc = positions[number], docs[positions[number]]
             known = doc_fields(spec, plan, doc_id, doc, records.doc_hash(doc))
-        except (KeyError, IndexError, ValueError) as error:
+        except (KeyError, ValueError) as error:
             hint = "" if docs is not None else "; --data_root DIR takes the problems from the dataset"
             raise RunError(f"response {number + 1} fits no problem of {spec.name} ({one_line(error)}){hint}") from None
         known |= {"sample_index": response.sample_index, "response": records.clean_text(response.text)}

@@ -1,0 +1,15 @@
+"""Other harnesses' and leaderboards' file formats by name: how a run is written as one, and how it is read back."""
+
+from rlfr_mm.eval.formats import boards, every_eval_ever, huggingface, lmms_eval, tables, vlmevalkit
+from rlfr_mm.eval.formats.base import EvaluatedRun, EvaluatedTask, Format, Response
+
+__all__ = ["FORMATS", "EvaluatedRun", "EvaluatedTask", "Format", "Response"]
+
+FORMATS: dict[str, Format] = {
+    **huggingface.FORMATS,
+    **every_eval_ever.FORMATS,
+    **lmms_eval.FORMATS,
+    **vlmevalkit.FORMATS,
+    **boards.FORMATS,
+    **tables.FORMATS,
+}

@@ -1,0 +1,303 @@
+"""The benchmarks' own result files: MathVista, MATH-V, MathVerse, We-Math, LogicVista, VisuLogic; and plain JSON Lines.
+
+The sources are the benchmarks' published evaluation scripts and results; a record keeps the dataset's fields and names.
+"""
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from rlfr_mm.eval.formats.base import (
+    EvaluatedRun,
+    EvaluatedTask,
+    Format,
+    Response,
+    accuracy,
+    of_benchmark,
+    percent,
+    read_json,
+    read_jsonl,
+    record,
+    text_of,
+    write_csv,
+    write_json,
+    write_jsonl,
+    write_text,
+)
+from rlfr_mm.eval.records import SampleRow
+from rlfr_mm.tasks.spec import TaskSpec
+
+
+def each(run: EvaluatedRun, out: Path) -> Iterator[tuple[EvaluatedTask, Path]]:
+    """The tasks and the folder of each: two protocols of one benchmark must not overwrite each other."""
+    return ((task, out / task.spec.name) for task in run.tasks)
+
+
+def chosen(task: EvaluatedTask, row: SampleRow) -> str | None:
+    """The answer as the benchmark writes its gold: the gold itself where right, the option's text for its letter."""
+    verdict = task.verdict(row)
+    if verdict.correct:
+        return row.gold if isinstance(row.gold, str) else row.gold[0]
+    answer = verdict.extracted
+    if answer is not None and row.choices and len(letter := answer.strip("() .")) == 1:
+        position = ord(letter.upper()) - ord("A")
+        answer = row.choices[position] if 0 <= position < len(row.choices) else answer
+    return None if answer == row.gold else answer  # graded as not right although equal: the grader failed
+
+
+# -------------------------------------------------- MathVista: lupantech/MathVista, evaluation/calculate_score.py
+
+# The board's name of a breakdown: ours.
+_MATHVISTA_SCORES = {
+    "question_type": "question_type", "answer_type": "answer_type", "language": "language", "source": "source",
+    "category": "category", "task": "task", "context": "context", "grade": "grade", "skills": "skill",
+}  # fmt: skip
+
+
+def write_mathvista(run: EvaluatedRun, out: Path) -> list[Path]:
+    """The output file by pid, and the scores file of the board."""
+    written = []
+    for task, folder in each(run, out):
+        output = {}
+        for row in task.rows:
+            doc = record(row)
+            precision = doc.get("precision")
+            output[row.problem_id] = {
+                **doc,
+                # round(x, 2.0) is an error: the board's script needs an int
+                "precision": None if precision is None else int(precision),
+                "response": row.response,
+                "extraction": task.verdict(row).extracted or "",
+                "prediction": chosen(task, row),
+                "true_false": task.verdict(row).correct,
+                **task.marks,
+            }
+        correct, total = task.counts()[()]
+        scores: dict[str, Any] = {"average": _share(correct, total)}
+        for name, field in _MATHVISTA_SCORES.items():
+            found = [(values[0], _share(*counts)) for values, counts in task.counts(field).items()]
+            scores[name] = dict(sorted(found, key=lambda item: item[1]["accuracy"], reverse=True))
+        written += [
+            write_json(folder / f"output_{run.file_model}.json", output),
+            write_json(folder / f"scores_{run.file_model}.json", scores | task.marks),
+        ]
+    return written
+
+
+def _share(correct: int, total: int) -> dict[str, float]:
+    return {"accuracy": correct / total, "correct": correct, "total": total}
+
+
+def read_mathvista(path: Path, spec: TaskSpec) -> list[Response]:
+    """The records of an output file by pid."""
+    entries = read_json(path)
+    if not isinstance(entries, dict) or not all(isinstance(entry, dict) for entry in entries.values()):
+        raise ValueError(f"{path} is no MathVista output: expected an object of records by pid")
+    return [
+        Response(text_of(entry, ("response",), f"{path}, pid {pid}"), {"pid": pid, **entry})
+        for pid, entry in entries.items()
+    ]
+
+
+# -------------------------------------------------- MATH-V: mathllm/MATH-V, evaluation/evaluate.py
+
+
+def write_mathv(run: EvaluatedRun, out: Path) -> list[Path]:
+    """The answers line by line, and the scores by level, by subject and by both, in both orders."""
+    written = []
+    for task, folder in each(run, out):
+        lines = [
+            {
+                "id": row.problem_id,
+                "model": run.model,
+                "response": row.response,
+                "model_answer": task.verdict(row).extracted or "",
+                "correct": task.verdict(row).correct,
+                **task.marks,
+            }
+            for row in task.rows
+        ]
+        results = {"-all": _fraction(*task.counts()[()])}
+        results |= {f"-level{level}": _fraction(*found) for (level,), found in task.counts("level").items()}
+        results |= {subject: _fraction(*found) for (subject,), found in task.counts("subject").items()}
+        for (level, subject), found in task.counts("level", "subject").items():
+            results |= {
+                f"-level{level}_{subject}": _fraction(*found),
+                f"{subject}_level{level}": _fraction(*found),
+            }
+        results = dict(sorted(results.items())) | task.marks
+        written += [
+            write_jsonl(folder / f"{run.file_model}.jsonl", lines),
+            write_json(folder / f"{run.file_model}_result.json", results),
+        ]
+    return written
+
+
+def _fraction(correct: int, total: int) -> str:
+    return f"{correct}/{total}={accuracy(correct, total)}%"
+
+
+# -------------------------------------------------- MathVerse: ZrrSkywalker/MathVerse, evaluation/score_answer_s2.py
+
+
+def write_mathverse(run: EvaluatedRun, out: Path) -> list[Path]:
+    """The records with the model's answer; the second step of the benchmark's script can start from `extraction`."""
+    return [
+        write_json(
+            folder / f"{run.file_model}.json",
+            [
+                {
+                    **record(row),
+                    "category": row.doc["metadata"],  # the name that the script reads
+                    "model_answer": row.response,
+                    "extraction": task.verdict(row).extracted or "",
+                    "judgement": int(task.verdict(row).correct),
+                    **task.marks,
+                }
+                for row in task.rows
+            ],
+        )
+        for task, folder in each(run, out)
+    ]
+
+
+# -------------------------------------------------- We-Math: We-Math/We-Math, evaluation/four_dimensional_metrics.py
+
+_DIMENSIONS = {
+    "InsufficientKnowledge": ("IK", "IK"),
+    "InadequateGeneralization": ("IG", "IG"),
+    "CompleteMastery": ("CM strict", "CM loose"),
+    "RoteMemorization": ("RM strict", "RM loose"),
+}
+
+
+def wemath_scores(task: EvaluatedTask) -> dict[str, str]:
+    """The line of the benchmark's score table.
+
+    As there, rote memorisation is a share of the composites that were solved, all else a share of the groups.
+    Errors: ValueError where no group of problems is complete.
+    """
+    metrics, found = task.result.metrics, {}
+    if not {"strict", "loose"} <= metrics.keys():
+        raise ValueError(f"{task.spec.name}: no problem group is complete, so We-Math's scores are not defined")
+    for position, rule in enumerate(("strict", "loose")):
+        found[f"Score ({rule.title()})"] = f"{100 * metrics[rule]:.2f}%"
+        for name, keys in _DIMENSIONS.items():
+            share = metrics[keys[position]]
+            solved = metrics[f"CM {rule}"] + metrics[f"RM {rule}"]
+            shown = share if name != "RoteMemorization" else share / solved if solved else 0.0
+            found[f"{name} ({rule.title()})"] = f"{100 * shown:.2f}% ({round(share * metrics['groups'])})"
+    return found
+
+
+def write_wemath(run: EvaluatedRun, out: Path) -> list[Path]:
+    """The records with responses, and the score table."""
+    written = []
+    for task, folder in each(run, out):
+        entries = [record(row) | {"response": row.response} | task.marks for row in task.rows]
+        written += [
+            write_json(folder / f"{run.file_model}.json", entries),
+            write_csv(
+                folder / "four_dimensional_metrics.csv", [{"Model": run.model, **wemath_scores(task), **task.marks}]
+            ),
+        ]
+    return written
+
+
+# -------------------------------------------------- LogicVista: Yijia-Xiao/LogicVista, eval/answers
+
+
+def write_logicvista(run: EvaluatedRun, out: Path) -> list[Path]:
+    """The responses by id. The published files say "none" for the reasoning: it is part of the answer."""
+    return [
+        write_json(
+            folder / f"{run.file_model}-answers.json",
+            {row.problem_id: {"answer": row.response, "reasoning": "none", **task.marks} for row in task.rows},
+        )
+        for task, folder in each(run, out)
+    ]
+
+
+def read_logicvista(path: Path, spec: TaskSpec) -> list[Response]:
+    """The answers by id."""
+    entries = read_json(path)
+    if not isinstance(entries, dict) or not all(isinstance(entry, dict) for entry in entries.values()):
+        raise ValueError(f"{path} is no LogicVista answers file: expected an object of answers by id")
+    # Its `answer` is the response, not the record's field of that name.
+    return [
+        Response(text_of(entry, ("answer",), f"{path}, {problem}"), {}, problem_id=problem)
+        for problem, entry in entries.items()
+    ]
+
+
+# -------------------------------------------------- VisuLogic: VisuLogic-Benchmark/VisuLogic-Eval, evaluation
+
+VISULOGIC_TAGS = (
+    "Quantitative Reasoning", "Spatial Reasoning", "Positional Reasoning", "Attribute Reasoning",
+    "Stylistic Reasoning", "Other",
+)  # fmt: skip
+
+
+def write_visulogic(run: EvaluatedRun, out: Path) -> list[Path]:
+    """The records with responses line by line, and the row of the paper's table."""
+    written = []
+    for task, folder in each(run, out):
+        lines = [
+            {
+                **record(row),
+                "answer": row.gold,  # the name that the script reads
+                "model_response": row.response,
+                "extracted_answer": task.verdict(row).extracted or "N",
+                "extractor": task.verdict(row).method,
+                **task.marks,
+            }
+            for row in task.rows
+        ]
+        found = task.counts("category")
+        cells = [percent(task.result.metrics["accuracy"])]
+        cells += [accuracy(*found[tag,]) if (tag,) in found else 0.0 for tag in VISULOGIC_TAGS]
+        comment = f"% {task.note}\n" if task.note else ""
+        line = " & ".join([run.model.replace("_", "\\_"), *(f"{cell:.1f}" for cell in cells)])
+        written += [
+            write_jsonl(folder / f"{run.file_model}.jsonl", lines),
+            write_text(folder / f"{run.file_model}.tex", f"{comment}{line} \\\\\n"),
+        ]
+    return written
+
+
+# -------------------------------------------------- readers of records with a response among their fields
+
+_RESPONSE_FIELDS = ("response", "model_answer", "model_response", "prediction", "output", "completion")
+
+
+def read_records(path: Path, spec: TaskSpec) -> list[Response]:
+    """JSON Lines, or a JSON list, of a record's fields (or `problem_id`, or `doc_id`) and the response to it."""
+    entries = read_jsonl(path) if path.suffix == ".jsonl" else read_json(path)
+    if not isinstance(entries, list):
+        raise ValueError(f"{path} holds no list of records")
+    names = ("model_answer",) if spec.benchmark == "MathVerse" else _RESPONSE_FIELDS
+    found = []
+    for number, entry in enumerate(entries, start=1):
+        where = f"{path}, record {number}"
+        if not isinstance(entry, dict):
+            raise ValueError(f"{where} is no object")
+        text = text_of(entry, tuple(dict.fromkeys((*names, *_RESPONSE_FIELDS))), where)
+        found.append(Response(text, entry, entry.get("doc_id"), entry.get("sample_index", 0), entry.get("problem_id")))
+    return found
+
+
+def _board(benchmark: str, write, read) -> Format:
+    return Format(
+        write, read, leaderboard=True, fits=of_benchmark(benchmark), scope=f"{benchmark} tasks", one_sample=True
+    )
+
+
+FORMATS = {
+    "mathvista": _board("MathVista", write_mathvista, read_mathvista),
+    "math-v": _board("MathVision", write_mathv, read_records),
+    "mathverse": _board("MathVerse", write_mathverse, read_records),
+    "we-math": _board("We-Math", write_wemath, read_records),
+    "logicvista": _board("LogicVista", write_logicvista, read_logicvista),
+    "visulogic": _board("VisuLogic", write_visulogic, read_records),
+    "jsonl": Format(None, read_records),
+}

@@ -1,0 +1,208 @@
+"""Every Eval Ever 0.3.0 (evaleval.github.io): one aggregate record a task, and its samples line by line."""
+
+import hashlib
+import time
+import uuid
+from pathlib import Path
+from typing import Any
+
+from rlfr_mm import __version__
+from rlfr_mm.eval.formats.base import (
+    EvaluatedRun,
+    EvaluatedTask,
+    Format,
+    Response,
+    file_name,
+    read_jsonl,
+    scores,
+    write_json,
+    write_jsonl,
+)
+from rlfr_mm.eval.records import SampleRow
+from rlfr_mm.tasks.spec import TaskSpec
+
+SCHEMA_VERSION = "0.3.0"
+
+
+def write(run: EvaluatedRun, out: Path) -> list[Path]:
+    """`data/<collection>/<developer>/<model>/<uuid4>.json` and `<uuid4>_samples.jsonl` for each task.
+
+    The name is a digest of the rows, so that the same rows exported again replace their files.
+    """
+    written = []
+    developer, _, model = run.model.strip("/").rpartition("/")
+    folder = Path(file_name(developer or "unknown"), file_name(model))
+    for task in run.tasks:
+        rows_digest = hashlib.sha256("".join(row.model_dump_json() for row in task.rows).encode()).digest()
+        name = str(uuid.UUID(bytes=rows_digest[:16], version=4))
+        place = out / "data" / file_name(task.spec.benchmark.lower()) / folder
+        stamp = str(int(time.time()))
+        evaluation = f"{task.spec.name}/{run.model}/{stamp}"
+        samples = write_jsonl(
+            place / f"{name}_samples.jsonl", [_sample(run, task, row, evaluation) for row in task.rows]
+        )
+        record = _aggregate(run, task, evaluation, stamp)
+        record["detailed_evaluation_results"] = {
+            "format": "jsonl",
+            "file_path": samples.name,
+            "hash_algorithm": "sha256",
+            "checksum": hashlib.sha256(samples.read_bytes()).hexdigest(),
+            "total_rows": len(task.rows),
+        }
+        written += [write_json(place / f"{name}.json", record), samples]
+    return written
+
+
+def _aggregate(run: EvaluatedRun, task: EvaluatedTask, evaluation: str, stamp: str) -> dict[str, Any]:
+    info = run.manifest.model
+    details = {"backend": info.backend, "deployment_type": "unknown", "model_availability": "unknown"}
+    details |= {
+        key: value for key, value in (("revision", info.revision), ("weights_sha256", info.weights_sha256)) if value
+    }
+    when = {"evaluation_timestamp": run.started} if run.started else {}
+    return {
+        "schema_version": SCHEMA_VERSION,
+        "evaluation_id": evaluation,
+        **when,
+        "retrieved_timestamp": stamp,
+        # Who ran it is not in the rows; fill these two in before submitting.
+        "source_metadata": {
+            "source_type": "evaluation_run",
+            "source_organization_name": "unknown",
+            "evaluator_relationship": "other",
+        },
+        "eval_library": {"name": "rlfr_mm", "version": __version__},
+        "model_info": {"name": run.model, "id": run.model, "additional_details": details},
+        "evaluation_results": [_result(task, metric, value) for metric, value in scores(task.result).items()],
+    }
+
+
+def _result(task: EvaluatedTask, metric: str, value: float) -> dict[str, Any]:
+    result = task.result
+    uncertainty: dict[str, Any] = {"num_samples": result.problems}
+    error = result.metrics.get(f"{metric}_stderr")
+    if error is not None:
+        uncertainty["standard_error"] = {"value": error, "method": "clustered by problem"}
+    if metric == result.headline and result.interval:
+        uncertainty["confidence_interval"] = {
+            "lower": result.interval.low,
+            "upper": result.interval.high,
+            "confidence_level": result.interval.level,
+            "method": result.interval.method,
+        }
+    counts = {"rows": result.rows, **result.counts, "rows_expected": result.problems_expected}
+    return {
+        "evaluation_name": task.spec.name,
+        "source_data": _source(task),
+        "metric_config": {
+            "evaluation_description": f"{metric} on {result.benchmark}, {result.protocol} prompt",
+            "metric_id": metric,
+            "lower_is_better": False,
+            "score_type": "continuous",
+            "min_score": 0,
+            "max_score": 1,
+            "additional_details": {
+                "scorer": result.scorer,
+                "scorer_version": result.scorer_version,
+                "rule": result.rule,
+                "headline": str(metric == result.headline).lower(),
+            },
+        },
+        "score_details": {
+            "score": value,
+            "uncertainty": uncertainty,
+            "details": {key: str(count) for key, count in counts.items()} | task.marks,
+        },
+        "generation_config": _generation(task),
+    }
+
+
+def _source(task: EvaluatedTask) -> dict[str, Any]:
+    result = task.result
+    details = {"config": result.config, "revision": result.revision, "splits": "+".join(result.splits)}
+    common = {
+        "dataset_name": result.benchmark,
+        "additional_details": {key: value for key, value in details.items() if value},
+    }
+    if "/" not in result.dataset:  # drawn, not a dataset of the hub
+        return common | {"source_type": "other"}
+    return common | {
+        "source_type": "hf_dataset",
+        "hf_repo": result.dataset,
+        "hf_split": result.splits[0],
+        "samples_number": result.problems,
+    }
+
+
+# Names of the generation settings in lmms-eval and in the schema.
+_GENERATION_ARGS = {"temperature": "temperature", "top_p": "top_p", "top_k": "top_k", "max_new_tokens": "max_tokens"}
+
+
+def _generation(task: EvaluatedTask) -> dict[str, Any]:
+    known = {
+        theirs: task.plan.generation[ours]
+        for ours, theirs in _GENERATION_ARGS.items()
+        if task.plan.generation.get(ours) is not None
+    }
+    rest = {
+        key: str(value)
+        for key, value in task.plan.generation.items()
+        if value is not None and key not in _GENERATION_ARGS
+    }
+    return {"generation_args": known, "additional_details": rest | {"samples": str(task.plan.samples)}}
+
+
+def _sample(run: EvaluatedRun, task: EvaluatedTask, row: SampleRow, evaluation: str) -> dict[str, Any]:
+    verdict = task.verdict(row)
+    golds = [row.gold] if isinstance(row.gold, str) else row.gold
+    prompt = row.prompt or task.spec.text(row.doc)
+    found: dict[str, Any] = {
+        "schema_version": SCHEMA_VERSION,
+        "evaluation_id": evaluation,
+        "model_id": run.model,
+        "evaluation_name": task.spec.name,
+        "sample_id": row.problem_id,
+        "sample_hash": hashlib.sha256((prompt + "".join(golds)).encode()).hexdigest(),
+        "interaction_type": "single_turn",
+        "input": {"raw": prompt, "reference": golds, "choices": row.choices},
+        "output": {"raw": [row.response]},
+        "answer_attribution": [],
+        "evaluation": {"score": verdict.score, "is_correct": verdict.correct},
+        "error": f"{verdict.status}: {verdict.detail}" if verdict.unscored else None,
+        "metadata": {"sample_index": str(row.sample_index), "status": verdict.status, **task.marks},
+    }
+    if verdict.extracted is not None:
+        found["answer_attribution"] = [
+            {
+                "turn_idx": 0,
+                "source": "output.raw",
+                "extracted_value": verdict.extracted,
+                "extraction_method": verdict.method,
+                "is_terminal": True,
+            }
+        ]
+    if row.prompt_tokens is not None and row.completion_tokens is not None:
+        found["token_usage"] = {
+            "input_tokens": row.prompt_tokens,
+            "output_tokens": row.completion_tokens,
+            "total_tokens": row.prompt_tokens + row.completion_tokens,
+        }
+    return found
+
+
+def read(path: Path, spec: TaskSpec) -> list[Response]:
+    """The responses of a samples file, ours or another library's whose sample ids are the benchmark's."""
+    found = []
+    for number, entry in enumerate(read_jsonl(path), start=1):
+        try:
+            first = int((entry.get("metadata") or {}).get("sample_index", 0))
+            problem, texts = entry["sample_id"], entry["output"]["raw"]
+        except (KeyError, TypeError, ValueError):
+            raise ValueError(f"{path}, line {number} is no single-turn sample with sample_id and output.raw") from None
+        found += [
+            Response(text, {}, sample_index=first + offset, problem_id=problem) for offset, text in enumerate(texts)
+        ]
+    return found
+
+
+FORMATS = {"every-eval-ever": Format(write, read, leaderboard=True)}

@@ -1,0 +1,105 @@
+"""lmms-eval 0.7.3's log files: `<model>/<date>_results.json` and `<model>/<date>_samples_<task>.jsonl`."""
+
+from pathlib import Path
+from typing import Any
+
+from rlfr_mm.eval.formats.base import (
+    EvaluatedRun,
+    EvaluatedTask,
+    Format,
+    Response,
+    file_name,
+    read_jsonl,
+    scores,
+    write_json,
+    write_jsonl,
+)
+from rlfr_mm.eval.records import SampleRow
+from rlfr_mm.tasks.spec import TaskSpec
+
+
+def write(run: EvaluatedRun, out: Path) -> list[Path]:
+    """The two kinds of files in the harness's folder. Its filter is "none"; `score` is what its --baseline reads."""
+    folder = out / file_name(run.model.replace("/", "__"))
+    date = (run.started or "imported")[:19].replace("-", "").replace(":", "").replace("T", "_")
+    results = {
+        "results": {task.spec.name: _metrics(task) for task in run.tasks},
+        "group_subtasks": {task.spec.name: [] for task in run.tasks},
+        "configs": {task.spec.name: _config(task) for task in run.tasks},
+        "versions": {task.spec.name: task.result.scorer_version for task in run.tasks},
+        "n-shot": {task.spec.name: 0 for task in run.tasks},
+        "higher_is_better": {task.spec.name: dict.fromkeys(scores(task.result), True) for task in run.tasks},
+        "n-samples": {
+            task.spec.name: {"original": task.result.problems_expected, "effective": task.result.problems}
+            for task in run.tasks
+        },
+        "config": {"model": run.manifest.model.backend, "model_args": run.manifest.model.args},
+        "date": date,
+        "model_name": run.model,
+        "model_name_sanitized": folder.name,
+    }
+    written = [write_json(folder / f"{date}_results.json", results)]
+    for task in run.tasks:
+        written.append(write_jsonl(folder / f"{date}_samples_{task.spec.name}.jsonl", _samples(task)))
+    return written
+
+
+def _metrics(task: EvaluatedTask) -> dict[str, Any]:
+    found: dict[str, Any] = {"alias": task.spec.name}
+    for name, value in task.result.metrics.items():
+        base, is_error = name.removesuffix("_stderr"), name.endswith("_stderr")
+        found[f"{base}_stderr,none" if is_error else f"{base},none"] = value
+    return found | task.marks
+
+
+def _config(task: EvaluatedTask) -> dict[str, Any]:
+    return {
+        "task": task.spec.name,
+        "dataset_path": task.plan.dataset,
+        "dataset_name": task.plan.config,
+        "test_split": "+".join(task.plan.splits),
+        "output_type": "generate_until",
+        "generation_kwargs": task.plan.generation,
+        "repeats": task.plan.samples,
+    }
+
+
+def _samples(task: EvaluatedTask) -> list[dict[str, Any]]:
+    groups: dict[str, list[SampleRow]] = {}
+    for row in task.rows:
+        groups.setdefault(row.problem_id, []).append(row)
+    found = []
+    for group in groups.values():
+        rows = sorted(group, key=lambda row: row.sample_index)
+        first, texts = rows[0], [row.response for row in rows]
+        found.append(
+            {
+                "doc_id": first.doc_id,
+                "target": str(first.gold),
+                # As there: the response itself where there is one, a list of them otherwise.
+                "filtered_resps": texts[0] if task.plan.samples == 1 else texts,
+                "token_counts": [{"output_tokens": row.completion_tokens} for row in rows],
+                "doc_hash": first.doc_hash,
+                "score": sum(task.verdict(row).score for row in rows) / len(rows),
+                "input": first.prompt or task.spec.text(first.doc),
+                **task.marks,
+            }
+        )
+    return found
+
+
+def read(path: Path, spec: TaskSpec) -> list[Response]:
+    """The responses of a samples file of the same dataset and split: it names problems by their position in it."""
+    found = []
+    for number, entry in enumerate(read_jsonl(path), start=1):
+        texts: Any = entry.get("resps", entry.get("filtered_resps"))
+        while isinstance(texts, list) and len(texts) == 1 and isinstance(texts[0], list):
+            texts = texts[0]
+        texts = [texts] if isinstance(texts, str) else texts
+        if not isinstance(entry.get("doc_id"), int) or not isinstance(texts, list):
+            raise ValueError(f"{path}, line {number} has no doc_id or no resps: not a samples file of lmms-eval")
+        found += [Response(str(text), {}, entry["doc_id"], index) for index, text in enumerate(texts)]
+    return found
+
+
+FORMATS = {"lmms-eval": Format(write, read)}

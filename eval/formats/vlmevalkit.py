@@ -1,0 +1,317 @@
+"""VLMEvalKit: predictions as its .xlsx, its score tables, and the OpenVLM leaderboard's JSON.
+
+Columns and tables follow the kit's `vlmeval/dataset/utils/<benchmark>.py`. Its judge's part of a file name says
+`rlfr-<rule>` here, as the verdicts are ours. A sheet holds text only, the response being the column `prediction`.
+"""
+
+import csv
+import json
+import math
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from itertools import zip_longest
+from pathlib import Path
+from typing import Any
+
+from rlfr_mm.eval.formats.base import (
+    EvaluatedRun,
+    EvaluatedTask,
+    Format,
+    Response,
+    accuracy,
+    of_benchmark,
+    percent,
+    read_json,
+    record,
+    text_of,
+    write_csv,
+    write_json,
+)
+from rlfr_mm.eval.formats.boards import VISULOGIC_TAGS, wemath_scores
+from rlfr_mm.eval.records import SampleRow
+from rlfr_mm.tasks.spec import TaskSpec
+
+CELL_LIMIT = 32_767  # characters that a cell of an .xlsx holds
+
+Line = dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Kit:
+    """How the kit names a benchmark's dataset and columns, and what its score table says."""
+
+    dataset: Callable[[TaskSpec], str]
+    table: Callable[[EvaluatedTask], list[Line]]
+    columns: Callable[[SampleRow], Line] = lambda row: {}  # those that differ from the record's fields
+    fields: Mapping[str, str] = field(default_factory=dict)  # column: the record's name of it, for reading
+    score_suffix: str = "_score"
+
+
+def _hits(task: EvaluatedTask, head: str, *categories: str) -> list[Line]:
+    """Overall and the categories: total, hits, accuracy in percent."""
+    groups = [("Overall", task.counts()[()])]
+    for category in categories:
+        groups += [(values[0], found) for values, found in task.counts(category).items()]
+    return [
+        {head: name, "tot": total, "hit": correct, "acc": accuracy(correct, total)} for name, (correct, total) in groups
+    ]
+
+
+def _prefetched(lines: list[Line], head: str) -> list[Line]:
+    """With the columns for answers that needed no judge model: none did."""
+    return [
+        {
+            head: line[head],
+            "tot": line["tot"],
+            "prefetch": line["tot"],
+            "hit": line["hit"],
+            "prefetch_rate": 100.0,
+            "acc": line["acc"],
+        }
+        for line in lines
+    ]
+
+
+def _mathvista(row: SampleRow) -> Line:
+    metadata = row.doc["metadata"]
+    option = ""
+    if row.choices and row.gold in row.choices:
+        option = chr(ord("A") + row.choices.index(str(row.gold)))
+    return {
+        "question": row.doc["query"],
+        "choices": str(list(row.choices or [])),
+        "answer_option": option,
+        "skills": str(metadata["skills"]),
+        **{key: metadata[key] for key in ("task", "category", "context", "grade", "language", "source")},
+    }
+
+
+def _mathverse_table(task: EvaluatedTask) -> list[Line]:
+    versions = task.counts("version")
+    overall, subjects, subfields = task.counts()[()], task.counts("subject"), task.counts("subfield")
+    lines = [_mathverse_line("Overall", overall, subjects, subfields, ())]
+    by_subject, by_subfield = task.counts("version", "subject"), task.counts("version", "subfield")
+    for key, found in versions.items():
+        lines.append(_mathverse_line(key[0], found, by_subject, by_subfield, key))
+    return lines
+
+
+def _mathverse_line(name: str, overall: tuple[int, int], subjects: Any, subfields: Any, version: tuple) -> Line:
+    line: Line = {"split": name, "Overall": accuracy(*overall)}
+    for groups in (subjects, subfields):
+        line |= {key[-1]: accuracy(*found) for key, found in groups.items() if key[:-1] == version}
+    return line
+
+
+def _dynamath_table(task: EvaluatedTask) -> list[Line]:
+    """Average and worst case as fractions; a seed counts in the worst case if all its variants are right."""
+    average: dict[str, list[bool]] = {}
+    worst: dict[str, list[bool]] = {}
+    seeds: dict[str, list[SampleRow]] = {}
+    for row in task.rows:
+        seeds.setdefault(row.categories["seed"][0], []).append(row)
+    for rows in seeds.values():
+        right = [task.verdict(row).correct for row in rows]
+        names = ("Overall", f"Subject-{rows[0].categories['subject'][0]}", f"Level-{rows[0].categories['level'][0]}")
+        for name in names:
+            average.setdefault(name, []).extend(right)
+            worst.setdefault(name, []).append(all(right))
+    return [
+        {"Setting": setting} | {name: sum(found) / len(found) for name, found in groups.items()}
+        for setting, groups in (("Average", average), ("Worst Case", worst))
+    ]
+
+
+def _visulogic_table(task: EvaluatedTask) -> list[Line]:
+    lines = {line["category"]: line for line in _hits(task, "category", "category")}
+    return [lines[name] for name in ("Overall", *VISULOGIC_TAGS) if name in lines]
+
+
+def _mathverse_dataset(spec: TaskSpec) -> str:
+    version = spec.name.removesuffix("_official").removeprefix("rlfr_mathverse_testmini").strip("_")
+    return "_".join(["MathVerse_MINI", *(part.title() for part in version.split("_") if part)])
+
+
+KITS: dict[str, Kit] = {
+    "MathVista": Kit(
+        lambda spec: "MathVista_MINI",
+        lambda task: _prefetched(_hits(task, "Task&Skill", "task", "skill"), "Task&Skill"),
+        _mathvista,
+    ),
+    "MathVision": Kit(
+        lambda spec: "MathVision_MINI" if spec.splits == ("testmini",) else "MathVision",
+        lambda task: _prefetched(_hits(task, "Subject", "subject"), "Subject"),
+        lambda row: {"category": row.doc["subject"], "choices": str(list(row.doc["options"]))},
+    ),
+    "MathVerse": Kit(_mathverse_dataset, _mathverse_table, lambda row: {"metadata": json.dumps(row.doc["metadata"])}),
+    "We-Math": Kit(lambda spec: "WeMath", lambda task: [wemath_scores(task)]),
+    "LogicVista": Kit(
+        lambda spec: "LogicVista",
+        lambda task: _hits(task, "Task&Skill", "skill"),
+        lambda row: {"skill": ", ".join(row.doc["skill"])},
+    ),
+    "VisuLogic": Kit(
+        lambda spec: "VisuLogic",
+        _visulogic_table,
+        lambda row: {"category": row.doc["tag"], "answer": row.doc["label"]},
+        score_suffix="_acc",
+    ),
+    "DynaMath": Kit(
+        lambda spec: "DynaMath",
+        _dynamath_table,
+        lambda row: {"qid": row.doc["id"], "varid": row.doc["variant"], "answer": row.doc["ground_truth"]},
+        fields={"qid": "id", "varid": "variant"},
+    ),
+}
+
+
+def write(run: EvaluatedRun, out: Path) -> list[Path]:
+    """`<model>/T<date>_G<commit>/<model>_<dataset>.xlsx`, the same with verdicts, and the score table, a task each."""
+    folder = out / run.file_model
+    if run.started:
+        commit = (run.manifest.sessions[-1].git_commit or "unknown")[:8]
+        folder /= f"T{run.started[:10].replace('-', '')}_G{commit}"
+    written = []
+    for dataset, task in datasets(run).items():
+        kit, stem = KITS[task.spec.benchmark], f"{run.file_model}_{dataset}"
+        judge = f"_rlfr-{task.result.rule}"
+        lines = [
+            {"index": index, **record(row), **kit.columns(row), "prediction": row.response, **task.marks}
+            for index, row in enumerate(task.rows)
+        ]
+        judged = [
+            line
+            | {
+                "res": task.verdict(row).extracted or "",
+                "log": f"{task.verdict(row).status}: {task.verdict(row).method}",
+                "hit": int(task.verdict(row).correct),
+            }
+            for line, row in zip(lines, task.rows, strict=True)
+        ]
+        table = [line | task.marks for line in kit.table(task)]
+        written += [
+            write_sheet(folder / f"{stem}.xlsx", lines),
+            write_sheet(folder / f"{stem}{judge}.xlsx", judged),
+            write_csv(folder / f"{stem}{judge}{kit.score_suffix}.csv", table, csv.QUOTE_ALL),
+        ]
+    return written
+
+
+def datasets(run: EvaluatedRun) -> dict[str, EvaluatedTask]:
+    """The tasks by the kit's name of their dataset. Errors: ValueError where two tasks have the same."""
+    found: dict[str, EvaluatedTask] = {}
+    for task in run.tasks:
+        name = KITS[task.spec.benchmark].dataset(task.spec)
+        if name in found:
+            both = f"{found[name].spec.name} and {task.spec.name}"
+            raise ValueError(f"{both} are both {name} in VLMEvalKit: choose one with --tasks")
+        found[name] = task
+    return found
+
+
+def write_sheet(path: Path, lines: list[Line]) -> Path:
+    """An .xlsx; or a .tsv of that name, which the kit reads as well, where a text is no valid cell of an .xlsx."""
+    from openpyxl import Workbook
+    from openpyxl.cell import WriteOnlyCell
+    from openpyxl.cell.cell import ILLEGAL_CHARACTERS_RE
+
+    columns = list(dict.fromkeys(key for line in lines for key in line))
+    cells = [[_cell(line.get(column)) for column in columns] for line in lines]
+    path.parent.mkdir(parents=True, exist_ok=True)
+    texts = [cell for line in cells for cell in line if isinstance(cell, str)]
+    if any(len(text) > CELL_LIMIT or ILLEGAL_CHARACTERS_RE.search(text) or "\r" in text for text in texts):
+        path = path.with_suffix(".tsv")
+        with path.open("w", encoding="utf-8", newline="") as file:
+            csv.writer(file, delimiter="\t", lineterminator="\n").writerows([columns, *cells])
+        return path
+    book = Workbook(write_only=True)
+    sheet = book.create_sheet("Sheet1")
+    sheet.append(columns)
+    for line in cells:
+        row = []
+        for value in line:
+            cell = WriteOnlyCell(sheet, value)
+            if isinstance(value, str):
+                cell.data_type = "s"  # a response that begins with "=" is no formula
+            row.append(cell)
+        sheet.append(row)
+    book.save(path)
+    return path
+
+
+def _cell(value: Any) -> str | int | float | None:
+    """Numbers as they are, everything else as text."""
+    if value is None or (isinstance(value, int | float) and not isinstance(value, bool)):
+        return value if not isinstance(value, float) or math.isfinite(value) else str(value)
+    return value if isinstance(value, str) else str(value)
+
+
+def read(path: Path, spec: TaskSpec) -> list[Response]:
+    """The predictions of a file of the kit, .xlsx, .tsv or .json, in its order."""
+    renamed = KITS[spec.benchmark].fields if spec.benchmark in KITS else {}
+    found = []
+    for number, line in enumerate(_lines(path), start=1):
+        fields = {renamed.get(name, name): value for name, value in line.items() if value is not None}
+        if "variant" in fields:
+            fields["variant"] = int(fields["variant"])
+        found.append(Response(text_of(line, ("prediction",), f"{path}, row {number}"), fields))
+    return found
+
+
+def _lines(path: Path) -> list[Line]:
+    if path.suffix == ".xlsx":
+        lines = _xlsx_lines(path)
+    elif path.suffix == ".tsv":
+        csv.field_size_limit(2**31 - 1)
+        with path.open(encoding="utf-8", newline="") as file:
+            lines = list(csv.DictReader(file, delimiter="\t"))
+    elif path.suffix == ".json":
+        lines = read_json(path)
+        if isinstance(lines, dict):  # as pandas writes it: column, position, value
+            columns = [column.values() for column in lines.values()]
+            lines = [dict(zip(lines, values, strict=True)) for values in zip(*columns, strict=True)]
+    else:
+        raise ValueError(f"{path} is no file of VLMEvalKit: it must end in .xlsx, .tsv or .json")
+    if not lines or "index" not in lines[0]:
+        raise ValueError(f"{path} has no column `index`")
+    return lines
+
+
+def _xlsx_lines(path: Path) -> list[Line]:
+    import zipfile
+
+    from openpyxl import load_workbook
+
+    try:
+        sheet = load_workbook(path, read_only=True).worksheets[0]
+    except (zipfile.BadZipFile, KeyError) as error:
+        raise ValueError(f"{path} is no .xlsx file: {error}") from None
+    rows = sheet.iter_rows(values_only=True)
+    columns = [str(name) for name in next(rows, ())]
+    # Cells that are empty at the end of a row may be left out.
+    return [dict(zip_longest(columns, values)) for values in rows]
+
+
+def write_openvlm(run: EvaluatedRun, out: Path) -> list[Path]:
+    """OpenVLM.json with this model: the leaderboard's structure, percent, only what the run knows in META."""
+    info: Line = {"Method": [run.model, ""], "Verified": "No"}
+    if run.started:
+        info["Time"] = run.started[:10].replace("-", "/")
+    entry: Line = {"META": info}
+    for dataset, task in datasets(run).items():
+        board = dataset.removesuffix("_MINI")
+        table = KITS[task.spec.benchmark].table(task)
+        scores: Line = {"Overall": percent(task.result.score)}
+        if "acc" in table[0]:
+            scores |= {next(iter(line.values())): line["acc"] for line in table[1:]}
+        entry[board] = scores | task.marks
+    return [write_json(out / "OpenVLM.json", {"time": run.started, "results": {run.model: entry}})]
+
+
+_FITS = of_benchmark(*KITS)
+_SCOPE = f"{', '.join(KITS)} tasks"
+
+FORMATS = {
+    "vlmevalkit": Format(write, read, leaderboard=True, fits=_FITS, scope=_SCOPE, one_sample=True),
+    "openvlm": Format(write_openvlm, leaderboard=True, fits=_FITS, scope=_SCOPE, one_sample=True),
+}
