@@ -147,13 +147,13 @@ def stated_number(response: str, alone: bool = False) -> tuple[str, str] | None:
     return None
 
 
-_PURE_NUMBER = re.compile(r"[-+]?(?:\d{1,3}(?:,\d{3})+|\d+)?(?:\.\d*)?(?:[eE][-+]?\d{1,3})?")
+_PURE_NUMBER = re.compile(r"[-+]?(?:\d{1,3}(?:,\d{3})+|\d+|(?=\.\d))(?:\.\d*)?(?:[eE][-+]?\d{1,3})?", re.ASCII)
 
 
 def number(text: str) -> float | None:
     """The value of a text that is one decimal number, with a currency or degree sign at most; else None."""
     text = re.sub(r"\^?\{?\\circ\}?|°|\\?[$£€]|\\[,!; ]|[{}\s]", "", text).replace("−", "-")
-    if not _PURE_NUMBER.fullmatch(text) or not re.search(r"\d", text):
+    if not _PURE_NUMBER.fullmatch(text):
         return None
     value = float(text.replace(",", ""))
     return value if abs(value) < 1e300 else None

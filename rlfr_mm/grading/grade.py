@@ -22,7 +22,7 @@ def grade_all(
     items: Sequence[Item], rule: RuleName = "strict", deadline_s: float = DEADLINE_S, workers: int | None = None
 ) -> list[Verdict]:
     """The verdicts on many responses, in their order, with up to `workers` (default: one a core) comparing at once."""
-    return _verdicts([(item, _rule(item, rule).find(item)) for item in items], rule, deadline_s, workers)
+    return _verdicts([_read(item, rule) for item in items], deadline_s, workers)
 
 
 def grade_extracted(
@@ -41,7 +41,8 @@ def grade_all_extracted(
 ) -> list[Verdict]:
     """`grade_extracted` for many items, in their order."""
     given = [None if extraction is None else Found(extraction, "given") for extraction in extractions]
-    return _verdicts(list(zip(items, given, strict=True)), rule, deadline_s, workers)
+    compared = [_compared(item, rule, found) for item, found in zip(items, given, strict=True)]
+    return _verdicts(compared, deadline_s, workers)
 
 
 def self_test() -> None:
@@ -58,18 +59,31 @@ def _rule(item: Item, rule: RuleName) -> Rule:
     return SCORERS[item.scorer].rule(rule)
 
 
+def _read(item: Item, rule: RuleName) -> Verdict | tuple[Found, Comparison]:
+    find = _rule(item, rule).find
+    try:
+        found = find(item)
+    except Exception as problem:  # a text that a rule did not foresee costs its item, not the run
+        return Verdict("error", 0.0, None, "not found", f"{type(problem).__name__}: {problem}"[:200])
+    return _compared(item, rule, found)
+
+
+def _compared(item: Item, rule: RuleName, found: Found | None) -> Verdict | tuple[Found, Comparison]:
+    compare = _rule(item, rule).compare
+    if found is None:
+        return Verdict("no_answer", 0.0, None, "nothing found")
+    try:
+        return found, compare(item, found)
+    except Exception as problem:
+        return Verdict("error", 0.0, found.answer, found.method, f"{type(problem).__name__}: {problem}"[:200])
+
+
 def _verdicts(
-    answers: Sequence[tuple[Item, Found | None]], rule: RuleName, deadline_s: float, workers: int | None
+    read: Sequence[Verdict | tuple[Found, Comparison]], deadline_s: float, workers: int | None
 ) -> list[Verdict]:
-    compared = [None if found is None else _rule(item, rule).compare(item, found) for item, found in answers]
-    jobs = [job for comparison in compared if comparison is not None for job in comparison.jobs]
+    jobs = [job for result in read if not isinstance(result, Verdict) for job in result[1].jobs]
     decisions = decide_all(jobs, deadline_s, workers) if jobs else {}
-    return [
-        Verdict("no_answer", 0.0, None, "nothing found")
-        if found is None or comparison is None
-        else _verdict(found, comparison, decisions)
-        for (_, found), comparison in zip(answers, compared, strict=True)
-    ]
+    return [result if isinstance(result, Verdict) else _verdict(*result, decisions) for result in read]
 
 
 def _verdict(found: Found, comparison: Comparison, decisions: dict[Job, bool | Exception]) -> Verdict:
