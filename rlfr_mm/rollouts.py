@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import torch
 from pydantic import BaseModel, ConfigDict
 from torch import Tensor
 from transformers import PreTrainedTokenizerBase
@@ -58,11 +59,18 @@ class RolloutBatch:
     logps: Tensor | None = None  # (B, T), of the policy that sampled
     entropies: Tensor | None = None  # (B, T)
     observed: int = 0
+    fresh: list[Tensor] = field(default_factory=list)  # indices that the field has not been offered yet
 
     @property
     def complete(self) -> bool:
         """Whether the loss has seen every rollout once."""
         return self.observed == len(self.inputs)
+
+    def take_fresh(self) -> Tensor:
+        """Indices of the rollouts that the loss has seen since the last call."""
+        index = torch.cat(self.fresh)
+        self.fresh.clear()
+        return index
 
     def observe(self, index: Tensor, logps: Tensor, entropies: Tensor, advantages: Tensor) -> None:
         """Keep what the loss of the rollouts `index` (b,) computed: (b, T) each."""
@@ -72,6 +80,7 @@ class RolloutBatch:
         self.logps[index], self.entropies[index] = logps, entropies
         self.advantages[index] = (advantages if advantages.dim() == 2 else advantages[:, None]) * self.mask[index]
         self.observed += len(index)
+        self.fresh.append(index)
 
     def scores(self) -> dict[str, Tensor]:
         """What might tell correct rollouts from incorrect ones, larger for correct: means over tokens, (B,)."""

@@ -5,9 +5,10 @@ One generation batch of B rollouts of T tokens, on every process:
     _generate_and_score_completions   TRL: completions, rewards, advantages (B,)
                                       ours: latents, once -> velocity deviation -> flow reward -> advantages (B, T)
     _compute_loss, per micro-batch    TRL's loss; its log-probabilities and entropies are kept, they cost nothing
-    training_step, after the last     the field's step on the accepted rollouts, metrics, the rollout records
+    training_step                     with each step of the policy the field's, on the accepted of its rollouts;
+                                      after the last micro-batch the metrics and the rollout records
 
-TRL shuffles and splits the batch between the first line and the second, so each rollout carries its index with it.
+TRL shuffles and splits the batch before the loss, so each rollout carries its index with it.
 """
 
 import json
@@ -223,13 +224,17 @@ class RLFRTrainer(GRPOTrainer):
                 inputs["rollout_index"], inputs.get("old_per_token_logps", logps), entropies, inputs["advantages"]
             )
 
-    # ---- 4. after the last micro-batch -------------------------------------------------------------------------
+    # ---- 4. the field's step, metrics, records ------------------------------------------------------------------
 
     def training_step(self, *args: Any, **kwargs: Any) -> Tensor:
         loss = super().training_step(*args, **kwargs)
-        if self._batch is not None and self._batch.complete:
-            self._finish(self._batch)
-            self._batch = None
+        batch = self._batch
+        if batch is not None and (self.accelerator.sync_gradients or batch.complete):
+            if self.field is not None and self.update_config.enabled:
+                self._update_field(batch)
+            if batch.complete:
+                self._finish(batch)
+                self._batch = None
         return loss
 
     def _finish(self, batch: RolloutBatch) -> None:
@@ -238,8 +243,6 @@ class RLFRTrainer(GRPOTrainer):
         self._metrics["train"]["accuracy"].append(correct[graded].float().mean().item())
         if self.field is not None:
             self._record_flow_metrics(batch)
-            if self.update_config.enabled:
-                self._update_field(batch, correct)
         for name, score in batch.scores().items():
             auc = within_group_auc(
                 self.accelerator.gather(score).masked_fill(~graded, torch.nan), correct, self.num_generations
@@ -265,15 +268,19 @@ class RLFRTrainer(GRPOTrainer):
         for name, total in zip(names, totals, strict=True):
             self._metrics["train"][f"flow/{name}"].append(total / max(count, 1))
 
-    def _update_field(self, batch: RolloutBatch, correct: Tensor) -> None:
+    def _update_field(self, batch: RolloutBatch) -> None:
+        """The field's step that goes with a step of the policy, on the rollouts which that step saw first."""
+        index = batch.take_fresh()
+        mask, entropies = batch.mask[index], batch.entropies[index]
         size = len(batch.inputs)
-        mine = slice(size * self.accelerator.process_index, size * (self.accelerator.process_index + 1))
+        total = batch.total[size * self.accelerator.process_index :][index]
         threshold = None
         if "entropy" in self.update_config.accept:
-            entropies, mask = self._gather_tokens(batch.entropies), self._gather_tokens(batch.mask)
-            threshold = torch.quantile(entropies[mask].float(), self.update_config.entropy_quantile)
-        weights = acceptance_weights(batch.mask, correct[mine], batch.entropies, threshold, self.update_config)
-        result = self.updater.step(batch.latents, batch.mask, weights, batch.seeds)
+            tokens = self._gather_tokens(entropies)[self._gather_tokens(mask)]
+            threshold = torch.quantile(tokens.float(), self.update_config.entropy_quantile)
+        correct = total >= self.update_config.accept_reward
+        weights = acceptance_weights(mask, correct, entropies, threshold, self.update_config)
+        result = self.updater.step(batch.latents[index], mask, weights, [batch.seeds[i] for i in index.tolist()])
         metrics = self._metrics["train"]
         metrics["flow/accepted_weight"].append(result.weight)
         if result.weight > 0:

@@ -147,6 +147,24 @@ def test_a_step_without_accepted_rollouts_leaves_the_field_alone(tiny_policy: Pa
     assert trainer.state.log_history[0]["flow/accepted_weight"] == 0
 
 
+def test_the_field_steps_with_every_step_of_the_policy_on_the_rollouts_of_that_step(tiny_policy: Path, tmp_path: Path):
+    """Four policy steps per batch of rollouts, as in the paper's runs (1024 rollouts, 128 a step)."""
+    trainer = make_trainer(
+        tiny_policy, tmp_path, per_device_train_batch_size=2, steps_per_generation=4, max_steps=8,
+        update_config=OnlineUpdateConfig(accept_reward=0.0),
+    )  # fmt: skip
+    offered = []
+    step = trainer.updater.step
+    trainer.updater.step = lambda latents, mask, weights, seeds: (
+        offered.append((trainer.state.global_step, seeds)), step(latents, mask, weights, seeds)
+    )[1]  # fmt: skip
+    batches = _finished_batches(trainer)
+    trainer.train()
+    assert [at for at, _ in offered] == list(range(8))
+    for batch, updates in zip(batches, (offered[:4], offered[4:]), strict=True):
+        assert sorted(seed for _, seeds in updates for seed in seeds) == sorted(batch.seeds)
+
+
 @pytest.mark.parametrize("accept", [["entropy"], ["correct", "entropy"]])
 def test_entropy_acceptance_weighs_fewer_tokens_than_all(accept: list, tiny_policy: Path, tmp_path: Path):
     weights = {}
@@ -179,7 +197,7 @@ def test_rollout_records_hold_each_token_once(tiny_policy: Path, tmp_path: Path)
         lengths = {len(getattr(record, name)) for name in ("tokens", "advantages", "logprob", "entropy", "flow_reward")}
         assert len(lengths) == 1 and 1 <= lengths.pop() <= 10
         assert (tmp_path / "rollouts" / "images" / record.image).is_file()
-        assert record.prompt.startswith("Count the")
+        assert record.prompt.startswith("Count ")
 
 
 def test_flow_shaping_without_a_field_is_refused(tiny_policy: Path, tmp_path: Path):
