@@ -51,7 +51,8 @@ def flow_advantages(
 
     With `config.centre` the mean over the real tokens of the group is subtracted from the reward-to-go itself, not
     from the rewards: then the group's tokens together are pushed neither up nor down, and no token is favoured for
-    its position, as it would be by the reward-to-go of a constant.
+    its position, as it would be by the reward-to-go of a constant. That is exact where the loss weighs tokens equally
+    (dapo, bnpo, dr_grpo); loss type grpo weighs each rollout equally, and a long one's tokens less.
     """
     advantages = reward_to_go(reward, mask, config.gamma)
     if config.centre:

@@ -82,10 +82,9 @@ def flow_matching_chunks(
     chunk. Divide the gradients by the sum of the `weight`s, over all chunks and processes, before the step.
     Draws do not depend on `weights`, and tokens of weight 0 cost nothing.
     """
-    weights = torch.where(mask, weights, 0).to(field.dtype)
     draws: list[float | None] = [None] * field.config.batch_multiplier
     for queries in _queries(field, latents, mask, weights != 0, seeds, field.config.context_shifts, draws):
-        weight = weights[queries.sample, queries.token]
+        weight = weights[queries.sample, queries.token].to(field.dtype)
         yield LossSum((weight * _squared_error(field, queries)).sum(), weight.sum())
 
 
