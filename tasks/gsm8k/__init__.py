@@ -15,6 +15,7 @@ _gsm8k = TaskSpec(
     config="main",
     splits=("test",),
     rows=1319,
+    data_hash="e502d1eed118002d",
     modality="text",
     scorer="gsm8k",
     problem_id=lambda doc: text_digest(doc["question"]),

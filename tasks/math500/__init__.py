@@ -11,6 +11,7 @@ _math500 = TaskSpec(
     revision="6e4ed1a2a79af7d8630a6b768ec859cb5af4d3be",
     splits=("test",),
     rows=500,
+    data_hash="376c9464aa811c21",
     modality="text",
     scorer="math500",
     problem_id=lambda doc: doc["unique_id"],
