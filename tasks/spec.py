@@ -120,7 +120,8 @@ class TaskSpec:
     def check(self, doc: Doc) -> str:
         """The record's problem id, if all but its images can be read. Errors: ValueError naming record and field."""
         self.text(doc)
-        self.item(doc, "")
+        if not isinstance(self.item(doc, "").gold, str):
+            raise ValueError(f"{self.name}: record {self._label(doc)} has no answer to grade against")
         self._read(self.categories, doc)
         return self._read(self.problem_id, doc)
 

@@ -8,6 +8,7 @@ closed answer tag, which no official prompt asks for, goes before the official e
 import json
 import math
 import re
+from dataclasses import replace
 
 from rlfr_mm.grading import official
 from rlfr_mm.grading.choices import LETTERS, Choice, find_choice, guess_choice, listed_options, refuses, stated_text
@@ -264,6 +265,12 @@ def _mathvision_compare(item: Item, found: Found) -> Comparison:
     return Comparison(None, "rounded value", tuple(Job("mathvision", gold, found.answer) for gold in golds))
 
 
+def _wemath_strict_find(item: Item) -> Found | None:
+    """The last filled "<Answer>: <<C>>" of the benchmark's template, or else what any problem with options states."""
+    filled = re.findall(r"<Answer>:\s*<*([^<>]+)", item.response)
+    return _find_option(replace(item, response=f"<answer>{filled[-1]}</answer>") if filled else item)
+
+
 def _wemath_find(item: Item) -> Found | None:
     """evaluation/four_dimensional_metrics.py of We-Math: the first letter behind the last "Answer"."""
     tail = re.sub(r"[<>:.]", "", _untagged(item).split("Answer")[-1].strip()).strip()
@@ -352,7 +359,12 @@ SCORERS: dict[str, Scorer] = {
         # the scorers of these two are judge models
         Scorer("mathverse", "1", strict=_STRICT, official=_STRICT),
         Scorer("geometry3k", "1", strict=_STRICT, official=_STRICT),
-        Scorer("wemath", "1", strict=_OPTION, official=Rule(_wemath_find, _compare_letters)),
+        Scorer(
+            "wemath",
+            "1",
+            strict=Rule(_wemath_strict_find, _compare_option),
+            official=Rule(_wemath_find, _compare_letters),
+        ),
         Scorer(
             "logicvista",
             "1",

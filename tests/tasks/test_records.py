@@ -1,12 +1,12 @@
 """Records of the mirror through every task: prompts, images, ids, what the grader gets."""
 
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import pytest
 from datasets import Dataset, Image, load_dataset
 
-from rlfr_mm.grading import grade
+from rlfr_mm.grading import grade_all
 from rlfr_mm.tasks import hooks
 from rlfr_mm.tasks.registry import TASKS, TaskSpec, load, prepare, task
 
@@ -72,6 +72,7 @@ def test_image_prompts_ask_for_the_tags(mirror: Path) -> None:
             assert "<think>" in text and "</answer>" in text, spec.name
 
 
+@pytest.mark.parametrize("rule", ["strict", "official"])
 @pytest.mark.parametrize(
     ("name", "response"),
     [
@@ -81,16 +82,19 @@ def test_image_prompts_ask_for_the_tags(mirror: Path) -> None:
         ("rlfr_mathvision_testmini_official", "So \\boxed{{{}}}."),
         ("rlfr_dynamath_official", '{{"solution": "hm", "short answer": "{}"}}'),
         ("rlfr_geometry3k_official", "<answer>{}</answer>"),
+        ("rlfr_mathvista_testmini", "<think>hm</think><answer>{}</answer>"),
         ("rlfr_olympiadbench_official", "So the final answer is \\boxed{{{}}}."),
         ("rlfr_gsm8k", "We get \\boxed{{{}}}."),
     ],
 )
-def test_an_answer_in_the_prompts_format_is_found_and_right(name: str, response: str, mirror: Path) -> None:
+def test_an_answer_in_the_prompts_format_is_found_and_right(
+    name: str, response: str, rule: Literal["strict", "official"], mirror: Path
+) -> None:
     spec = task(name)
     docs = load(spec, mirror)
     docs = docs.remove_columns(spec.image) if spec.image else docs
-    for doc in docs.select(range(min(20, len(docs)))):
-        assert grade(spec.item(doc, response.format(spec.gold(doc))), "official").correct, doc
+    items = [spec.item(doc, response.format(spec.gold(doc))) for doc in docs.select(range(min(20, len(docs))))]
+    assert [v.status for v in grade_all(items, rule)] == ["correct"] * len(items)
 
 
 def test_records_without_an_image_are_named(mirror: Path) -> None:
@@ -103,6 +107,12 @@ def test_records_without_a_field_are_named_when_they_are_read() -> None:
     records = Dataset.from_list([{"unique_id": "test/1", "problem": "1 + 1?", "subject": "a", "level": 1}])
     with pytest.raises(ValueError, match=r"^rlfr_math500: record test/1 lacks the field 'answer'; it has unique_id"):
         prepare(task("rlfr_math500"), records)
+
+
+def test_records_without_an_answer_are_named_when_they_are_read() -> None:
+    record = {"unique_id": "test/1", "problem": "1 + 1?", "answer": None, "subject": "a", "level": 1}
+    with pytest.raises(ValueError, match="rlfr_math500: record test/1 has no answer to grade against"):
+        prepare(task("rlfr_math500"), Dataset.from_list([record]))
 
 
 def test_two_records_of_one_id_are_refused() -> None:
