@@ -129,13 +129,14 @@ def percent(fraction: float, digits: int = 2) -> float:
     return round(100 * fraction, digits)
 
 
-def accuracy(correct: int, total: int) -> float:
-    return percent(correct / total)
+def split_name(result: BenchmarkResult) -> str:
+    """The dataset's split, or the first and the last of several."""
+    return result.splits[0] if len(result.splits) == 1 else f"{result.splits[0]}..{result.splits[-1]}"
 
 
 def settings(task: EvaluatedTask) -> str:
     """How the score came about, in one line: prompt, decoding, grader."""
-    generation = ", ".join(f"{key} {value}" for key, value in task.plan.generation.items())
+    generation = ", ".join(f"{key} {value}" for key, value in task.plan.generation.items() if value not in (None, []))
     samples = f"{task.plan.samples} samples, " if task.plan.samples > 1 else ""
     result = task.result
     return (

@@ -12,7 +12,6 @@ from rlfr_mm.eval.formats.base import (
     EvaluatedTask,
     Format,
     Response,
-    accuracy,
     of_benchmark,
     percent,
     read_json,
@@ -24,6 +23,7 @@ from rlfr_mm.eval.formats.base import (
     write_jsonl,
     write_text,
 )
+from rlfr_mm.eval.formats.tables import escaped_latex
 from rlfr_mm.eval.records import SampleRow
 from rlfr_mm.tasks.spec import TaskSpec
 
@@ -134,7 +134,7 @@ def write_mathv(run: EvaluatedRun, out: Path) -> list[Path]:
 
 
 def _fraction(correct: int, total: int) -> str:
-    return f"{correct}/{total}={accuracy(correct, total)}%"
+    return f"{correct}/{total}={percent(correct / total)}%"
 
 
 # -------------------------------------------------- MathVerse: ZrrSkywalker/MathVerse, evaluation/score_answer_s2.py
@@ -254,10 +254,10 @@ def write_visulogic(run: EvaluatedRun, out: Path) -> list[Path]:
             for row in task.rows
         ]
         found = task.counts("category")
-        cells = [percent(task.result.metrics["accuracy"])]
-        cells += [accuracy(*found[tag,]) if (tag,) in found else 0.0 for tag in VISULOGIC_TAGS]
+        shares = [task.counts()[()], *(found.get((tag,), (0, 0)) for tag in VISULOGIC_TAGS)]
+        cells = [f"{100 * correct / total:.1f}" if total else "0.0" for correct, total in shares]
         comment = f"% {task.note}\n" if task.note else ""
-        line = " & ".join([run.model.replace("_", "\\_"), *(f"{cell:.1f}" for cell in cells)])
+        line = " & ".join([escaped_latex(run.model), *cells])
         written += [
             write_jsonl(folder / f"{run.file_model}.jsonl", lines),
             write_text(folder / f"{run.file_model}.tex", f"{comment}{line} \\\\\n"),
@@ -275,14 +275,18 @@ def read_records(path: Path, spec: TaskSpec) -> list[Response]:
     entries = read_jsonl(path) if path.suffix == ".jsonl" else read_json(path)
     if not isinstance(entries, list):
         raise ValueError(f"{path} holds no list of records")
-    names = ("model_answer",) if spec.benchmark == "MathVerse" else _RESPONSE_FIELDS
+    # MathVerse calls the response model_answer, as MATH-V calls the extracted answer; and its ids sample_index.
+    mathverse = spec.benchmark == "MathVerse"
+    names = sorted(_RESPONSE_FIELDS, key=lambda name: name != "model_answer") if mathverse else _RESPONSE_FIELDS
     found = []
     for number, entry in enumerate(entries, start=1):
         where = f"{path}, record {number}"
         if not isinstance(entry, dict):
             raise ValueError(f"{where} is no object")
-        text = text_of(entry, tuple(dict.fromkeys((*names, *_RESPONSE_FIELDS))), where)
-        found.append(Response(text, entry, entry.get("doc_id"), entry.get("sample_index", 0), entry.get("problem_id")))
+        sample_index = 0 if mathverse else entry.get("sample_index", 0)
+        found.append(
+            Response(text_of(entry, names, where), entry, entry.get("doc_id"), sample_index, entry.get("problem_id"))
+        )
     return found
 
 

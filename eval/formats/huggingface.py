@@ -4,7 +4,7 @@ import re
 from pathlib import Path
 
 from rlfr_mm import __version__
-from rlfr_mm.eval.formats.base import EvaluatedRun, EvaluatedTask, Format, percent, settings, write_text
+from rlfr_mm.eval.formats.base import EvaluatedRun, EvaluatedTask, Format, percent, settings, split_name, write_text
 from rlfr_mm.eval.formats.tables import markdown_table
 from rlfr_mm.tasks.spec import TaskSpec
 
@@ -42,7 +42,7 @@ def described(task: EvaluatedTask) -> str:
     interval = ""
     if result.interval:
         interval = f", 95 % interval {percent(result.interval.low)} to {percent(result.interval.high)}"
-    return f"{result.headline} in percent over {result.problems} problems of {'+'.join(result.splits)}{interval}"
+    return f"{result.headline} in percent over {result.problems} problems of {split_name(result)}{interval}"
 
 
 def write_model_card(run: EvaluatedRun, out: Path) -> list[Path]:
@@ -55,7 +55,7 @@ def write_model_card(run: EvaluatedRun, out: Path) -> list[Path]:
             dataset_type=task.result.dataset,
             dataset_name=task.result.benchmark,
             dataset_config=task.result.config,
-            dataset_split="+".join(task.result.splits),
+            dataset_split=split_name(task.result),
             dataset_revision=task.result.revision,
             metric_type="accuracy",
             metric_name=", ".join(filter(None, (f"{task.result.headline} ({task.result.protocol} prompt)", task.note))),
@@ -77,6 +77,7 @@ def write_model_card(run: EvaluatedRun, out: Path) -> list[Path]:
         data,
         template_str=CARD_TEMPLATE.read_text(encoding="utf-8"),
         version=__version__,
+        model=run.model,  # the header's model_name has become part of its model-index
         manifest=run.manifest,
         session=session,
         command=_without_secrets(session.command) if session else None,

@@ -56,9 +56,9 @@ def markdown_table(run: EvaluatedRun) -> str:
 
 def write_latex(run: EvaluatedRun, out: Path) -> list[Path]:
     """A booktabs table."""
-    rows = [" & ".join(map(_escaped_latex, line)) + r" \\" for line in (_COLUMNS, *_lines(run))]
+    rows = [" & ".join(map(escaped_latex, line)) + r" \\" for line in (_COLUMNS, *_lines(run))]
     table = [
-        f"% {_escaped_latex(run.model)}",
+        f"% {escaped_latex(run.model)}",
         r"\begin{tabular}{llrlrrrl}",
         r"\toprule",
         rows[0],
@@ -105,7 +105,8 @@ _LATEX = {"\\": r"\textbackslash{}", "~": r"\textasciitilde{}", "^": r"\textasci
 }
 
 
-def _escaped_latex(text: str) -> str:
+def escaped_latex(text: str) -> str:
+    """The text on one line, its signs that LaTeX takes for commands escaped."""
     return "".join(_LATEX.get(letter, letter) for letter in text.replace("\n", " "))
 
 

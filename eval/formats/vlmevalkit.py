@@ -18,7 +18,6 @@ from rlfr_mm.eval.formats.base import (
     EvaluatedTask,
     Format,
     Response,
-    accuracy,
     of_benchmark,
     percent,
     read_json,
@@ -45,6 +44,7 @@ class Kit:
     columns: Callable[[SampleRow], Line] = lambda row: {}  # those that differ from the record's fields
     fields: Mapping[str, str] = field(default_factory=dict)  # column: the record's name of it, for reading
     score_suffix: str = "_score"
+    metric: str = "accuracy"  # what the kit's leaderboard shows
 
 
 def _hits(task: EvaluatedTask, head: str, *categories: str) -> list[Line]:
@@ -53,7 +53,7 @@ def _hits(task: EvaluatedTask, head: str, *categories: str) -> list[Line]:
     for category in categories:
         groups += [(values[0], found) for values, found in task.counts(category).items()]
     return [
-        {head: name, "tot": total, "hit": correct, "acc": accuracy(correct, total)} for name, (correct, total) in groups
+        {head: name, "tot": total, "hit": correct, "acc": 100 * correct / total} for name, (correct, total) in groups
     ]
 
 
@@ -87,20 +87,15 @@ def _mathvista(row: SampleRow) -> Line:
 
 
 def _mathverse_table(task: EvaluatedTask) -> list[Line]:
-    versions = task.counts("version")
-    overall, subjects, subfields = task.counts()[()], task.counts("subject"), task.counts("subfield")
-    lines = [_mathverse_line("Overall", overall, subjects, subfields, ())]
-    by_subject, by_subfield = task.counts("version", "subject"), task.counts("version", "subfield")
-    for key, found in versions.items():
-        lines.append(_mathverse_line(key[0], found, by_subject, by_subfield, key))
-    return lines
-
-
-def _mathverse_line(name: str, overall: tuple[int, int], subjects: Any, subfields: Any, version: tuple) -> Line:
-    line: Line = {"split": name, "Overall": accuracy(*overall)}
-    for groups in (subjects, subfields):
-        line |= {key[-1]: accuracy(*found) for key, found in groups.items() if key[:-1] == version}
-    return line
+    """Overall and each problem version: accuracy, and that of the subjects and subfields, in percent."""
+    table = []
+    for version, (correct, total) in (task.counts() | task.counts("version")).items():
+        line: Line = {"split": version[0] if version else "Overall", "Overall": 100 * correct / total}
+        for category in ("subject", "subfield"):
+            found = task.counts(*(["version"] if version else []), category)
+            line |= {key[-1]: 100 * hit / tot for key, (hit, tot) in found.items() if key[:-1] == version}
+        table.append(line)
+    return table
 
 
 def _dynamath_table(task: EvaluatedTask) -> list[Line]:
@@ -144,7 +139,7 @@ KITS: dict[str, Kit] = {
         lambda row: {"category": row.doc["subject"], "choices": str(list(row.doc["options"]))},
     ),
     "MathVerse": Kit(_mathverse_dataset, _mathverse_table, lambda row: {"metadata": json.dumps(row.doc["metadata"])}),
-    "We-Math": Kit(lambda spec: "WeMath", lambda task: [wemath_scores(task)]),
+    "We-Math": Kit(lambda spec: "WeMath", lambda task: [wemath_scores(task)], metric="strict"),
     "LogicVista": Kit(
         lambda spec: "LogicVista",
         lambda task: _hits(task, "Task&Skill", "skill"),
@@ -299,12 +294,12 @@ def write_openvlm(run: EvaluatedRun, out: Path) -> list[Path]:
         info["Time"] = run.started[:10].replace("-", "/")
     entry: Line = {"META": info}
     for dataset, task in datasets(run).items():
-        board = dataset.removesuffix("_MINI")
-        table = KITS[task.spec.benchmark].table(task)
-        scores: Line = {"Overall": percent(task.result.score)}
-        if "acc" in table[0]:
-            scores |= {next(iter(line.values())): line["acc"] for line in table[1:]}
-        entry[board] = scores | task.marks
+        kit = KITS[task.spec.benchmark]
+        lines = kit.table(task)
+        scores: Line = {"Overall": percent(task.result.metrics[kit.metric])}
+        if "acc" in lines[0]:
+            scores |= {next(iter(line.values())): round(line["acc"], 2) for line in lines[1:]}
+        entry[dataset.removesuffix("_MINI")] = scores | task.marks
     return [write_json(out / "OpenVLM.json", {"time": run.started, "results": {run.model: entry}})]
 
 
