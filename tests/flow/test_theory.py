@@ -117,14 +117,14 @@ def test_training_finds_the_optimal_velocity():
     schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, 150)
     generator = torch.Generator().manual_seed(0)
     spread = torch.tensor([0.3, 1.0])[:, None, None]
-    mask = torch.ones(8, 32, dtype=torch.bool)
+    mask = torch.ones(1, 256, dtype=torch.bool)
     for step in range(150):
         # position k holds the context of token k - 1 (shift +1): even positions are contexts, odd ones targets
-        latents = torch.randn(8, 2, 33, 2, generator=generator)
+        latents = torch.randn(1, 2, 257, 2, generator=generator)
         latents[:, :, 1:-1:2] = latents[:, :, 2::2] + spread * latents[:, :, 1:-1:2]
-        weights = torch.zeros(8, 32)
+        weights = torch.zeros(1, 256)
         weights[:, 0::2] = 1
-        loss = flow_matching_loss(field, latents, mask, weights, seeds=list(range(8 * step, 8 * step + 8)))
+        loss = flow_matching_loss(field, latents, mask, weights, seeds=[step])
         optimizer.zero_grad()
         (loss.loss / loss.weight).backward()
         optimizer.step()
