@@ -61,7 +61,7 @@ def plan_task(spec: TaskSpec, backend: "Backend", settings: RunSettings) -> Plan
         RunError: the data cannot be read, or have another size or hash than the registry expects.
     """
     docs = load_docs(spec, settings.data_root)
-    hashes = [records.doc_hash(doc) for doc in _undecoded(docs)]
+    hashes = [records.doc_hash(doc) for doc in undecoded(docs)]
     data_hash = records.digest(hashes)
     changed = changed_data(spec, len(docs), data_hash)
     if changed and not settings.allow_changed_data:
@@ -148,7 +148,7 @@ def one_line(error: BaseException) -> str:
     return next(iter(str(error).strip().splitlines()), type(error).__name__)
 
 
-def _undecoded(docs: "Dataset") -> Iterable[Mapping[str, Any]]:
+def undecoded(docs: "Dataset") -> Iterable[Mapping[str, Any]]:
     """The records with encoded images: hashing does not need the pixels."""
     from datasets import Image
 

@@ -14,7 +14,7 @@ from typing import Any, get_args
 from rlfr_mm.eval import records
 from rlfr_mm.eval.formats.base import Response
 from rlfr_mm.eval.formats.matching import matched
-from rlfr_mm.eval.plan import load_docs, one_line
+from rlfr_mm.eval.plan import load_docs, one_line, undecoded
 from rlfr_mm.eval.records import BenchmarkResult, Manifest, ModelInfo, RunError, SampleRow, TaskPlan
 from rlfr_mm.eval.stats import jackknife_stderr, wilson_interval
 from rlfr_mm.grading import SCORERS, Item, Verdict, grade_all
@@ -243,21 +243,15 @@ def import_responses(
 ) -> None:
     """Makes a run folder of another harness's responses, graded by our rules.
 
-    The problems come from the dataset under `data_root`, or, without one, from the records that the file carries.
+    The problems come from the dataset under `data_root`; without one from the file, where it carries whole records
+    (rows are then numbered as in the file), and else from the hub.
 
     Raises:
         RunError: the folder holds a run already, or a response fits no problem of the task or one twice.
     """
     if (run / records.MANIFEST).exists():
         raise RunError(f"{run} holds a run already; give another --output_dir")
-    docs = None if data_root is None else load_docs(spec, data_root)
-    positions: list[int] = []
-    if docs is not None:
-        texts = docs.remove_columns([spec.image] if spec.image in docs.column_names else [])
-        try:
-            positions = matched(responses, texts, spec)
-        except ValueError as error:
-            raise RunError(one_line(error)) from None
+    docs, positions = _answered_docs(responses, spec, data_root)
     generation = {"imported": source}
     samples = 1 + max((response.sample_index for response in responses), default=0)
     plan = TaskPlan(
@@ -266,7 +260,7 @@ def import_responses(
         splits=list(spec.splits),
         revision=spec.revision,
         data_hash="",
-        rows=spec.rows if docs is None else len(docs),
+        rows=len(docs),
         rows_expected=spec.rows,
         changed_data=False,
         problems=0,
@@ -276,16 +270,12 @@ def import_responses(
         scorer_version=SCORERS[spec.scorer].version,
     )
     fields = []
-    for number, response in enumerate(responses):
+    for response, position in zip(responses, positions, strict=True):
+        doc = docs[position]
         try:
-            if docs is None:
-                doc_id, doc = response.doc_id if response.doc_id is not None else number, response.fields
-            else:
-                doc_id, doc = positions[number], docs[positions[number]]
-            known = doc_fields(spec, plan, doc_id, doc, records.doc_hash(doc))
-        except (KeyError, ValueError) as error:
-            hint = "" if docs is not None else "; --data_root DIR takes the problems from the dataset"
-            raise RunError(f"response {number + 1} fits no problem of {spec.name} ({one_line(error)}){hint}") from None
+            known = doc_fields(spec, plan, position, doc, records.doc_hash(doc))
+        except ValueError as error:
+            raise RunError(f"{one_line(error)}; --data_root DIR takes the problems from the dataset") from None
         known |= {"sample_index": response.sample_index, "response": records.clean_text(response.text)}
         fields.append(known | {"generation": generation, "generation_hash": records.digest(generation)})
     rows = graded_rows(fields)
@@ -299,6 +289,28 @@ def import_responses(
     with records.locked(run):
         records.write_rows(run / spec.name / records.SAMPLES, rows)
         records.write_manifest(run, Manifest(source=f"import:{source}", model=info, tasks={spec.name: plan}))
+
+
+def _answered_docs(
+    responses: Sequence[Response], spec: TaskSpec, data_root: str | None
+) -> tuple[Sequence[Mapping[str, Any]], list[int]]:
+    """The task's records, and for each response the position of the one it answers."""
+    if data_root is None and _is_whole(responses[0].fields, spec):
+        return [response.fields for response in responses], list(range(len(responses)))
+    docs = list(undecoded(load_docs(spec, data_root)))
+    try:
+        return docs, matched(responses, docs, spec)
+    except ValueError as error:
+        raise RunError(one_line(error)) from None
+
+
+def _is_whole(fields: Mapping[str, Any], spec: TaskSpec) -> bool:
+    try:
+        spec.item(fields, "")
+        spec.row(fields, 0, Verdict("no_answer", 0.0, None, ""))
+    except ValueError:
+        return False
+    return True
 
 
 def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
