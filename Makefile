@@ -18,6 +18,7 @@ check: $(TEST_READY)
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy -p rlfr_mm
+	$(BIN)/mypy tasks eval
 
 format: $(TEST_READY)
 	$(BIN)/ruff check --fix .

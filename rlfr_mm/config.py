@@ -35,7 +35,9 @@ class ModelArguments:
 
     name_or_path: str = _option(QUICKSTART, help="hub id, checkpoint folder, or 'quickstart' for the embedded policy")
     revision: str | None = _option(None, help="hub revision to pin")
-    dtype: Literal["float32", "bfloat16", "float16"] = _option("bfloat16", help="dtype of the policy's weights")
+    dtype: Literal["float32", "bfloat16", "float16"] = _option(
+        "float32", help="of the weights; train.bf16 computes in bfloat16, but weights in it would lose small updates"
+    )
     attn_implementation: str | None = _option(None, help="attention kernel, e.g. sdpa or flash_attention_2")
     freeze_vision: bool = _option(True, help="keep the vision tower as it is")
     lora: dict[str, Any] | None = _option(None, help="arguments of peft.LoraConfig; None trains all weights")
@@ -337,7 +339,8 @@ def describe(cls: type, section: str = "") -> list[str]:
     lines: list[str] = []
     for entry in fields(cls):
         name = f"{section}.{entry.name}" if section else entry.name
-        default = entry.default if entry.default is not MISSING else entry.default_factory()  # type: ignore[misc]
+        make: Any = entry.default_factory
+        default = make() if entry.default is MISSING else entry.default
         hint = typing.get_type_hints(cls)[entry.name]
         nested = [kind for kind in (hint, *typing.get_args(hint)) if is_dataclass(kind)]
         if nested:

@@ -8,6 +8,7 @@ position 1 + k is response token k. The public code scores every position of pro
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from typing import Any
 
 import torch
 from jaxtyping import Float
@@ -34,7 +35,7 @@ class LatentRecorder:
         return torch.stack([torch.cat(layer) for layer in self.chunks], dim=1)
 
 
-def decoder_layers(model: nn.Module) -> nn.ModuleList:
+def decoder_layers(model: Any) -> nn.ModuleList:
     """The decoder layers of a text, vision-language or PEFT policy; TypeError for a model that has none."""
     layers = getattr(model.get_decoder(), "layers", None) if hasattr(model, "get_decoder") else None
     if not isinstance(layers, nn.ModuleList):

@@ -1,17 +1,19 @@
 """The policy outside of TRL: loading it, turning prompts into its inputs, and answering problems with it."""
 
 from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import torch
 from datasets import Dataset
+from peft import PeftConfig, PeftModel
 from torch import Tensor
 from tqdm import tqdm
 from transformers import (
     AutoConfig,
     AutoModelForCausalLM,
     AutoModelForImageTextToText,
-    PreTrainedModel,
     PreTrainedTokenizerBase,
     ProcessorMixin,
 )
@@ -22,8 +24,12 @@ from rlfr_mm.config import ModelArguments
 Processor = ProcessorMixin | PreTrainedTokenizerBase
 
 
-def load_policy(args: ModelArguments) -> PreTrainedModel:
+def load_policy(args: ModelArguments) -> Any:
     """A text or vision-language policy; ValueError in one line where there is none under that name."""
+    if (Path(args.name_or_path) / "adapter_config.json").exists():  # a LoRA policy, as a run with model.lora leaves it
+        base = PeftConfig.from_pretrained(args.name_or_path).base_model_name_or_path
+        policy = load_policy(replace(args, name_or_path=base))
+        return PeftModel.from_pretrained(policy, args.name_or_path, is_trainable=True)
     source = {"revision": args.revision, "trust_remote_code": args.trust_remote_code}
     try:
         config = AutoConfig.from_pretrained(args.name_or_path, **source)
@@ -60,7 +66,7 @@ def encode_prompts(rows: Sequence[dict[str, Any]], processor: Processor) -> dict
 
 @torch.no_grad()
 def answer_problems(
-    model: PreTrainedModel,
+    model: Any,
     processor: Processor,
     problems: Dataset,
     *,

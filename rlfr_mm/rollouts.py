@@ -37,6 +37,16 @@ class RolloutRecord(BaseModel):
 
 
 @dataclass
+class FlowRecord:
+    """What the flow says about the rollouts of a batch."""
+
+    latents: Tensor  # (B, layer, 1 + T, hidden)
+    seeds: list[int]  # of each rollout's times and noise
+    deviation: Tensor  # (B, T)
+    reward: Tensor  # (B, T)
+
+
+@dataclass
 class RolloutBatch:
     """B rollouts of T tokens on this process, completed while TRL works through its micro-batches.
 
@@ -52,14 +62,15 @@ class RolloutBatch:
     reward_names: list[str]
     total: Tensor  # (all rollouts,), weighted sum of the rewards, NaN where none could grade
     advantages: Tensor  # (B, T), as the loss uses them
-    seeds: list[int] = field(default_factory=list)
-    latents: Tensor | None = None  # (B, layer, 1 + T, hidden)
-    deviation: Tensor | None = None  # (B, T)
-    flow_reward: Tensor | None = None  # (B, T)
-    logps: Tensor | None = None  # (B, T), of the policy that sampled
-    entropies: Tensor | None = None  # (B, T)
+    flow: FlowRecord | None = None
+    logps: Tensor = field(init=False)  # (B, T), of the policy that sampled
+    entropies: Tensor = field(init=False)  # (B, T)
     observed: int = 0
     fresh: list[Tensor] = field(default_factory=list)  # indices that the field has not been offered yet
+
+    def __post_init__(self) -> None:
+        self.logps = torch.zeros(self.mask.shape, device=self.mask.device)
+        self.entropies = torch.zeros_like(self.logps)
 
     @property
     def complete(self) -> bool:
@@ -74,31 +85,26 @@ class RolloutBatch:
 
     def observe(self, index: Tensor, logps: Tensor, entropies: Tensor, advantages: Tensor) -> None:
         """Keep what the loss of the rollouts `index` (b,) computed: (b, T) each."""
-        if self.logps is None or self.entropies is None:
-            self.logps = logps.new_zeros(self.mask.shape)
-            self.entropies = entropies.new_zeros(self.mask.shape)
-        self.logps[index], self.entropies[index] = logps, entropies
+        self.logps[index], self.entropies[index] = logps.float(), entropies.float()
         self.advantages[index] = (advantages if advantages.dim() == 2 else advantages[:, None]) * self.mask[index]
         self.observed += len(index)
         self.fresh.append(index)
 
     def scores(self) -> dict[str, Tensor]:
         """What might tell correct rollouts from incorrect ones, larger for correct: means over tokens, (B,)."""
-        per_token = {"logprob": self.logps, "flow_reward": self.flow_reward}
-        if self.deviation is not None:
-            per_token["deviation"] = -self.deviation
+        per_token = {"logprob": self.logps}
+        if self.flow is not None:
+            per_token |= {"flow_reward": self.flow.reward, "deviation": -self.flow.deviation}
         tokens = self.mask.sum(1).clamp(min=1)
-        return {
-            name: values.masked_fill(~self.mask, 0).sum(1) / tokens
-            for name, values in per_token.items()
-            if values is not None
-        }
+        return {name: values.masked_fill(~self.mask, 0).sum(1) / tokens for name, values in per_token.items()}
 
     def records(
         self, tokenizer: PreTrainedTokenizerBase, limit: int, accept_reward: float
     ) -> tuple[list["RolloutRecord"], dict[str, Any]]:
         """Records of the first `limit` rollouts of the main process, and their images by file name."""
-        records, images, seen = [], {}, {}
+        records: list[RolloutRecord] = []
+        images: dict[str, Any] = {}
+        seen: dict[str, int] = {}
         for i, row in enumerate(self.inputs[:limit]):
             ids = self.completion_ids[i][self.mask[i]].tolist()
             problem_id = str(row["problem_id"])
@@ -116,25 +122,25 @@ class RolloutBatch:
                     prompt=_text(row["prompt"]),
                     image=image_name,
                     solution=str(row["solution"]),
-                    completion=tokenizer.decode(ids, skip_special_tokens=True),
+                    completion=str(tokenizer.decode(ids, skip_special_tokens=True)),
                     rewards={
                         name: None if value != value else value
                         for name, value in zip(self.reward_names, self.rewards[i].tolist(), strict=True)
                     },
                     correct=None if total != total else total >= accept_reward,
                     advantage=round(self.outcome[i].item(), 6),
-                    tokens=[tokenizer.decode([token]) for token in ids],
+                    tokens=[str(tokenizer.decode([token])) for token in ids],
                     advantages=self._row(self.advantages, i),
                     logprob=self._row(self.logps, i),
                     entropy=self._row(self.entropies, i),
-                    deviation=self._row(self.deviation, i) if self.deviation is not None else None,
-                    flow_reward=self._row(self.flow_reward, i) if self.flow_reward is not None else None,
+                    deviation=self._row(self.flow.deviation, i) if self.flow else None,
+                    flow_reward=self._row(self.flow.reward, i) if self.flow else None,
                 )
             )
         return records, images
 
-    def _row(self, values: Tensor | None, i: int) -> list[float]:
-        return [] if values is None else [float(f"{value:.5g}") for value in values[i][self.mask[i]].tolist()]
+    def _row(self, values: Tensor, i: int) -> list[float]:
+        return [float(f"{value:.5g}") for value in values[i][self.mask[i]].tolist()]
 
 
 def _text(messages: Any) -> str:

@@ -6,6 +6,7 @@ final/ (policy, processor and, in flow/, the field). A killed run goes on with -
 
 import json
 import math
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -69,14 +70,13 @@ def run(config: RunConfig, overwrite: bool = False, resume: bool = False) -> dic
         policy = load_policy(model).to(accelerator.device)
         given = load_field(config, policy.config)
 
-    def held_out_accuracy(name: str) -> dict[str, Any]:
-        source = policy if name == "before" else load_policy(replace(model, name_or_path=final)).to(accelerator.device)
-        return accuracy(source, processor, held_out, config.evaluation, args.max_completion_length, accelerator, name)
+    def held_out_accuracy(source: Any, name: str) -> dict[str, Any]:
+        evaluation = config.evaluation or EvaluationConfig()
+        return accuracy(source, processor, held_out, evaluation, args.max_completion_length, accelerator, name)
 
-    final = str(folder.path / "final")
     results = {"method": args.advantage_shaping, "seed": args.seed, "steps": None}
     if config.evaluation:
-        results["accuracy_before"] = folder.stage("accuracy before", lambda: held_out_accuracy("before"))
+        results["accuracy_before"] = folder.stage("accuracy before", lambda: held_out_accuracy(policy, "before"))
     if given is None and config.offline and args.advantage_shaping == "flow":
         from rlfr_mm.flow.field import FlowField
         from rlfr_mm.flow.offline import train_field
@@ -87,7 +87,8 @@ def run(config: RunConfig, overwrite: bool = False, resume: bool = False) -> dic
         given = FlowField.from_pretrained(start)
     results["steps"] = folder.stage("training", lambda: train(config, args, policy, processor, problems, given, folder))
     if config.evaluation:
-        results["accuracy_after"] = folder.stage("accuracy after", lambda: held_out_accuracy("after"))
+        trained = load_policy(replace(model, name_or_path=str(folder.path / "final"))).to(accelerator.device)
+        results["accuracy_after"] = folder.stage("accuracy after", lambda: held_out_accuracy(trained, "after"))
     results["seconds"] = {name: stage["seconds"] for name, stage in folder.stages.items()}
     results |= environment()
     if main:
@@ -167,7 +168,7 @@ def train(
         folder.cut_after(step)
     if field is None and args.advantage_shaping == "flow":
         field = FlowField.for_policy(config.flow, policy.config, seed=args.seed)
-    rewards = [accuracy_reward]
+    rewards: list[Callable[..., Any]] = [accuracy_reward]
     args.reward_weights = [1.0]
     if args.format_reward_weight:
         rewards.append(format_reward)

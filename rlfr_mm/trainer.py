@@ -12,6 +12,7 @@ TRL shuffles and splits the batch before the loss, so each rollout carries its i
 """
 
 import json
+import math
 import shutil
 from contextlib import nullcontext
 from pathlib import Path
@@ -31,7 +32,7 @@ from rlfr_mm.flow.loss import scored_tokens, velocity_deviation
 from rlfr_mm.flow.update import FieldUpdater, acceptance_weights, sample_seeds
 from rlfr_mm.flow_reward import flow_advantages, flow_reward, within_group_auc
 from rlfr_mm.latents import record_latents, stop_after_layer
-from rlfr_mm.rollouts import RolloutBatch, RolloutWriter
+from rlfr_mm.rollouts import FlowRecord, RolloutBatch, RolloutWriter
 from rlfr_mm.shaping import entropy_advantage
 
 FIELD_FOLDER = "flow"  # the field, in a checkpoint and in RUN/final
@@ -63,6 +64,10 @@ class RLFRTrainer(GRPOTrainer):
     on every process in float32 and takes its own steps. All other arguments are GRPOTrainer's.
     """
 
+    args: Any  # an RLFRConfig
+    model: Any
+    num_generations: int
+
     def __init__(
         self,
         *args: Any,
@@ -71,10 +76,10 @@ class RLFRTrainer(GRPOTrainer):
         update_config: OnlineUpdateConfig | None = None,
         **kwargs: Any,
     ):
+        self.field: FlowField | None = None
         super().__init__(*args, **kwargs)
         self.flow_reward_config = flow_reward_config or FlowRewardConfig()
         self.update_config = update_config or OnlineUpdateConfig()
-        self.field: FlowField | None = None
         if self.args.advantage_shaping == "flow":
             if field is None:
                 raise ValueError("advantage_shaping=flow needs a field; pass one, or use advantage_shaping=none")
@@ -113,14 +118,9 @@ class RLFRTrainer(GRPOTrainer):
             advantages=output["advantages"].unsqueeze(1) * completion_mask,
         )
         if self.field is not None:
-            batch.latents = self._latents if self._latents is not None else self._latents_of(output)
-            first = size * self.accelerator.process_index
-            batch.seeds = sample_seeds(self.noise, first, size)
-            batch.deviation = velocity_deviation(
-                self.field, batch.latents, batch.mask, self.flow_reward_config, batch.seeds
-            )
-            batch.flow_reward, shaped = self._flow_reward(batch)
-            batch.advantages = batch.advantages + shaped
+            latents = self._latents if self._latents is not None else self._latents_of(self.field, output)
+            batch.flow = self._score(self.field, latents, batch.mask)
+            batch.advantages = batch.advantages + self._flow_advantages(batch.flow.reward, batch.mask)
             output["advantages"] = batch.advantages
         output["rollout_index"] = torch.arange(size, device=batch.mask.device)
         return output
@@ -142,16 +142,25 @@ class RLFRTrainer(GRPOTrainer):
         total = (rewards * self.reward_weights.to(rewards.device)).nansum(dim=1)
         return total.masked_fill(rewards.isnan().all(dim=1), torch.nan)
 
-    def _flow_reward(self, batch: RolloutBatch) -> tuple[Tensor, Tensor]:
-        """Flow reward and shaped advantages of this process's rollouts, normalised over those of all processes."""
+    def _score(self, field: FlowField, latents: Tensor, mask: Tensor) -> FlowRecord:
+        """Deviation and flow reward of this process's rollouts, normalised over those of all processes."""
         config = self.flow_reward_config
-        deviation, mask = self._gather_tokens(batch.deviation), self._gather_tokens(batch.mask)
-        scored = scored_tokens(mask, config.context_shifts or self.field.config.context_shifts)
-        reward = flow_reward(deviation, scored, config, self.num_generations)
-        shaped = flow_advantages(reward, mask, config, self.num_generations)
-        size, length = batch.mask.shape
-        mine = slice(size * self.accelerator.process_index, size * (self.accelerator.process_index + 1))
-        return reward[mine, :length], shaped[mine, :length]
+        seeds = sample_seeds(self.noise, self._mine(len(mask)).start, len(mask))
+        deviation = velocity_deviation(field, latents, mask, config, seeds)
+        scored = scored_tokens(mask, config.context_shifts or field.config.context_shifts)
+        reward = flow_reward(self._gather_tokens(deviation), self._gather_tokens(scored), config, self.num_generations)
+        return FlowRecord(latents, seeds, deviation, reward[self._mine(len(mask)), : mask.shape[1]])
+
+    def _flow_advantages(self, reward: Tensor, mask: Tensor) -> Tensor:
+        """What the flow reward of this process's rollouts adds to their advantages."""
+        advantages = flow_advantages(
+            self._gather_tokens(reward), self._gather_tokens(mask), self.flow_reward_config, self.num_generations
+        )
+        return advantages[self._mine(len(mask)), : mask.shape[1]]
+
+    def _mine(self, size: int) -> slice:
+        """Where the `size` rollouts of this process are among those of all."""
+        return slice(size * self.accelerator.process_index, size * (self.accelerator.process_index + 1))
 
     def _gather_tokens(self, values: Tensor) -> Tensor:
         """(B, T) values of all processes, padded to the longest T with zeros (False)."""
@@ -165,18 +174,19 @@ class RLFRTrainer(GRPOTrainer):
         misaligned = self.args.gradient_accumulation_steps % generate_every != 0
         return misaligned or (self.use_vllm and self.vllm_importance_sampling_correction)
 
-    def _latents_of(self, output: dict[str, Any]) -> Tensor:
+    def _latents_of(self, field: FlowField, output: dict[str, Any]) -> Tensor:
         """Latents of the rollouts from a pass of our own, which ends at the deepest flow layer where it can."""
         model = self.accelerator.unwrap_model(self.model)
         sharded = self.is_fsdp_enabled or self.is_deepspeed_enabled
-        tensors = {
+        tensors: dict[str, Any] = {
             "input_ids": torch.cat([output["prompt_ids"], output["completion_ids"]], dim=1),
             "attention_mask": torch.cat([output["prompt_mask"], output["completion_mask"]], dim=1),
             **{key: output[key] for key in _FORWARD_INPUTS if key in output},
         }
         length = output["completion_ids"].size(1)
-        indices = self.field.layer_indices
-        chunks = split_tensor_dict(split_pixel_values_by_grid(tensors), self.args.steps_per_generation)
+        indices = field.layer_indices
+        by_sample: dict[str, Any] = split_pixel_values_by_grid(tensors)
+        chunks: Any = split_tensor_dict(by_sample, self.args.steps_per_generation)
         scoring = disable_gradient_checkpointing(self.model, self.args.gradient_checkpointing_kwargs)
         with torch.no_grad(), scoring, record_latents(model, indices, length + 1) as recorder:
             for chunk in map(unsplit_pixel_values_by_grid, chunks):
@@ -189,7 +199,9 @@ class RLFRTrainer(GRPOTrainer):
     ) -> tuple[Tensor, Tensor | None, Tensor | None]:
         """TRL's log-probabilities; latents are recorded in its scoring pass, entropies shape advantages in the loss."""
         recording: Any = nullcontext()
-        if self._record_next_scoring:  # only the policy's own pass: the reference policy may be the same module
+        if (
+            self.field is not None and self._record_next_scoring
+        ):  # only the policy's own pass: the reference policy may be the same module
             self._record_next_scoring = False
             unwrapped = self.accelerator.unwrap_model(self.model)
             recording = record_latents(unwrapped, self.field.layer_indices, logits_to_keep + 1)
@@ -230,8 +242,8 @@ class RLFRTrainer(GRPOTrainer):
         loss = super().training_step(*args, **kwargs)
         batch = self._batch
         if batch is not None and (self.accelerator.sync_gradients or batch.complete):
-            if self.field is not None and self.update_config.enabled:
-                self._update_field(batch)
+            if batch.flow is not None and self.update_config.enabled:
+                self._update_field(batch, batch.flow)
             if batch.complete:
                 self._finish(batch)
                 self._batch = None
@@ -241,8 +253,8 @@ class RLFRTrainer(GRPOTrainer):
         correct = batch.total >= self.update_config.accept_reward  # NaN is not correct, and left out of the AUCs
         graded = ~batch.total.isnan()
         self._metrics["train"]["accuracy"].append(correct[graded].float().mean().item())
-        if self.field is not None:
-            self._record_flow_metrics(batch)
+        if batch.flow is not None:
+            self._record_flow_metrics(batch, batch.flow)
         for name, score in batch.scores().items():
             auc = within_group_auc(
                 self.accelerator.gather(score).masked_fill(~graded, torch.nan), correct, self.num_generations
@@ -252,13 +264,13 @@ class RLFRTrainer(GRPOTrainer):
             limit = self.args.rollouts_per_step
             self.writer.write(*batch.records(self._tokenizer, limit, self.update_config.accept_reward))
 
-    def _record_flow_metrics(self, batch: RolloutBatch) -> None:
+    def _record_flow_metrics(self, batch: RolloutBatch, flow: FlowRecord) -> None:
         tokens = batch.mask.sum()
         sums = torch.stack(
             [
-                batch.deviation.sum(),
-                batch.flow_reward.sum(),
-                (batch.flow_reward != 0).sum().float(),
+                flow.deviation.sum(),
+                flow.reward.sum(),
+                (flow.reward != 0).sum().float(),
                 (batch.advantages - batch.outcome.unsqueeze(1))[batch.mask].abs().sum(),
                 tokens.float(),
             ]
@@ -268,19 +280,17 @@ class RLFRTrainer(GRPOTrainer):
         for name, total in zip(names, totals, strict=True):
             self._metrics["train"][f"flow/{name}"].append(total / max(count, 1))
 
-    def _update_field(self, batch: RolloutBatch) -> None:
+    def _update_field(self, batch: RolloutBatch, flow: FlowRecord) -> None:
         """The field's step that goes with a step of the policy, on the rollouts which that step saw first."""
         index = batch.take_fresh()
         mask, entropies = batch.mask[index], batch.entropies[index]
-        size = len(batch.inputs)
-        total = batch.total[size * self.accelerator.process_index :][index]
-        threshold = None
+        threshold = -math.inf
         if "entropy" in self.update_config.accept:
             tokens = self._gather_tokens(entropies)[self._gather_tokens(mask)]
-            threshold = torch.quantile(tokens.float(), self.update_config.entropy_quantile)
-        correct = total >= self.update_config.accept_reward
+            threshold = torch.quantile(tokens, self.update_config.entropy_quantile).item()
+        correct = batch.total[self._mine(len(batch.inputs))][index] >= self.update_config.accept_reward
         weights = acceptance_weights(mask, correct, entropies, threshold, self.update_config)
-        result = self.updater.step(batch.latents[index], mask, weights, [batch.seeds[i] for i in index.tolist()])
+        result = self.updater.step(flow.latents[index], mask, weights, [flow.seeds[i] for i in index.tolist()])
         metrics = self._metrics["train"]
         metrics["flow/accepted_weight"].append(result.weight)
         if result.weight > 0:
@@ -327,9 +337,8 @@ class RLFRTrainer(GRPOTrainer):
         if sharded or not isinstance(self.model, PreTrainedModel):  # their files hold the names as they are
             super()._load_from_checkpoint(resume_from_checkpoint, model)
             return
-        saved, loading = type(self.model).from_pretrained(
-            resume_from_checkpoint, dtype=self.model.dtype, output_loading_info=True
-        )
+        load: Any = type(self.model).from_pretrained
+        saved, loading = load(resume_from_checkpoint, dtype=self.model.dtype, output_loading_info=True)
         if loading["missing_keys"]:
             raise ValueError(f"{resume_from_checkpoint} lacks weights: {', '.join(sorted(loading['missing_keys']))}")
         self.model.load_state_dict(saved.state_dict())

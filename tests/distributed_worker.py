@@ -57,9 +57,9 @@ def train(policy: Path, out: Path) -> None:
     torch.save(
         {
             "field": trainer.field.state_dict(),
-            "deviation": batches[0].deviation,
+            "deviation": batches[0].flow.deviation,
             "mask": batches[0].mask,
-            "flow_reward": batches[0].flow_reward,
+            "flow_reward": batches[0].flow.reward,
         },
         out / f"train-{trainer.accelerator.process_index}.pt",
     )

@@ -52,3 +52,11 @@ def test_released_setting_differs_from_the_papers_only_in_reward_context_and_upd
     assert not released.update.enabled
     assert (paper.model, paper.data, paper.field) == (released.model, released.data, released.field)
     assert {**paper.train, "output_dir": None} == {**released.train, "output_dir": None}
+
+
+@pytest.mark.parametrize("path", sorted((CONFIGS / "accelerate").glob("*.yaml")), ids=lambda path: path.stem)
+def test_accelerate_reads_its_yaml(path):
+    from accelerate.commands.config.config_args import load_config_from_file
+
+    assert load_config_from_file(str(path)).num_processes > 1
+    assert path.read_text().startswith("# ")

@@ -135,6 +135,25 @@ def test_a_killed_offline_start_goes_on_to_the_same_field(config: Path, tmp_path
     assert not list(outputs[1].glob("checkpoint-*"))
 
 
+@pytest.mark.parametrize("shaping", ["entropy", "none"])
+def test_other_shapings_need_no_field(shaping: str, config: Path, tmp_path: Path):
+    overrides = [f"train.advantage_shaping={shaping}", "train.max_steps=2", "train.save_strategy='no'"]
+    train.main(["--config", str(config), *overrides])
+    run = RunFolder(tmp_path / "run")
+    assert run.summary["method"] == shaping and len(run.metrics()) == 2
+    assert not (run.path / "flow").exists() and not (run.path / "final" / "flow").exists()
+
+
+def test_a_lora_policy_trains_and_its_final_folder_loads_again(config: Path, tmp_path: Path):
+    lora = "model.lora={r: 2, target_modules: [q_proj, v_proj]}"
+    train.main(["--config", str(config), lora, "train.max_steps=2", "train.save_strategy='no'"])
+    run = RunFolder(tmp_path / "run")
+    assert (run.path / "final" / "adapter_model.safetensors").is_file()
+    assert run.summary["accuracy_after"]["n"] == 8
+    adapter = load_file(run.path / "final" / "adapter_model.safetensors")
+    assert any(value.abs().sum() > 0 for name, value in adapter.items() if "lora_B" in name)
+
+
 def test_a_run_folder_is_never_lost_by_accident(config: Path, tmp_path: Path, capsys: pytest.CaptureFixture):
     run = tmp_path / "run"
     run.mkdir()

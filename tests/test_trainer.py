@@ -77,7 +77,7 @@ def test_the_loss_gets_outcome_plus_flow_advantages_of_the_same_rollout(tiny_pol
     batches = _finished_batches(trainer)
     trainer.train()
     (batch,) = batches
-    deviation = velocity_deviation(trainer.field, batch.latents, batch.mask, config, batch.seeds)
+    deviation = velocity_deviation(trainer.field, batch.flow.latents, batch.mask, config, batch.flow.seeds)
     reward = flow_reward(deviation, scored_tokens(batch.mask, [1]), config, 4)
     expected = batch.outcome[:, None] * batch.mask + flow_advantages(reward, batch.mask, config, 4)
     assert (reward != 0).any() and reward.std() > 0
@@ -98,7 +98,7 @@ def test_latents_from_the_scoring_pass_of_trl_equal_those_of_the_early_exit(tiny
 
     def spy(inputs):
         output = score(inputs)
-        outputs.append((trainer._batch.latents, trainer._latents_of(output)))
+        outputs.append((trainer._batch.flow.latents, trainer._latents_of(trainer.field, output)))
         return output
 
     trainer._generate_and_score_completions = spy
@@ -162,7 +162,7 @@ def test_the_field_steps_with_every_step_of_the_policy_on_the_rollouts_of_that_s
     trainer.train()
     assert [at for at, _ in offered] == list(range(8))
     for batch, updates in zip(batches, (offered[:4], offered[4:]), strict=True):
-        assert sorted(seed for _, seeds in updates for seed in seeds) == sorted(batch.seeds)
+        assert sorted(seed for _, seeds in updates for seed in seeds) == sorted(batch.flow.seeds)
 
 
 @pytest.mark.parametrize("accept", [["entropy"], ["correct", "entropy"]])

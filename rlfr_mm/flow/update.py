@@ -36,8 +36,8 @@ def sample_seeds(generator: torch.Generator, first: int, size: int) -> list[int]
 def acceptance_weights(
     mask: Bool[Tensor, "batch token"],
     correct: Bool[Tensor, " batch"],
-    entropies: Float[Tensor, "batch token"] | None,
-    entropy_threshold: Float[Tensor, ""] | None,
+    entropies: Float[Tensor, "batch token"],
+    entropy_threshold: float,
     config: OnlineUpdateConfig,
 ) -> Float[Tensor, "batch token"]:
     """Weights of the response tokens: 1 where accepted, `rejected_weight` where not, 0 at padding.
