@@ -42,6 +42,10 @@ class EvaluatedTask:
         """The note as a field of every record that a file holds."""
         return {"partial": self.note} if self.note else {}
 
+    def record(self, row: SampleRow) -> dict[str, Any]:
+        """The dataset's record without its image, which rows do not hold."""
+        return {key: value for key, value in row.doc.items() if key != self.spec.image}
+
     def counts(self, *fields: str) -> dict[tuple[str, ...], tuple[int, int]]:
         """(correct, total) of the rows for each combination of values of the category fields; `()` is all rows."""
         found: dict[tuple[str, ...], tuple[int, int]] = {}
@@ -151,11 +155,6 @@ def settings(task: EvaluatedTask) -> str:
 def file_name(text: str) -> str:
     """The text with everything but letters, digits, `.`, `-` and `_` replaced, usable as a file name."""
     return re.sub(r"[^\w.-]+", "_", text).strip("_.") or "model"
-
-
-def record(row: SampleRow) -> dict[str, Any]:
-    """The dataset's record without the fields that held images."""
-    return {key: value for key, value in row.doc.items() if value is not None or key not in ("image", "decoded_image")}
 
 
 def write_text(path: Path, text: str) -> Path:

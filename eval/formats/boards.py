@@ -16,7 +16,6 @@ from rlfr_mm.eval.formats.base import (
     percent,
     read_json,
     read_jsonl,
-    record,
     text_of,
     write_csv,
     write_json,
@@ -60,7 +59,7 @@ def write_mathvista(run: EvaluatedRun, out: Path) -> list[Path]:
     for task, folder in each(run, out):
         output = {}
         for row in task.rows:
-            doc = record(row)
+            doc = task.record(row)
             precision = doc.get("precision")
             output[row.problem_id] = {
                 **doc,
@@ -147,7 +146,7 @@ def write_mathverse(run: EvaluatedRun, out: Path) -> list[Path]:
             folder / f"{run.file_model}.json",
             [
                 {
-                    **record(row),
+                    **task.record(row),
                     "category": row.doc["metadata"],  # the name that the script reads
                     "model_answer": row.response,
                     "extraction": task.verdict(row).extracted or "",
@@ -194,7 +193,7 @@ def write_wemath(run: EvaluatedRun, out: Path) -> list[Path]:
     """The records with responses, and the score table."""
     written = []
     for task, folder in each(run, out):
-        entries = [record(row) | {"response": row.response} | task.marks for row in task.rows]
+        entries = [task.record(row) | {"response": row.response} | task.marks for row in task.rows]
         written += [
             write_json(folder / f"{run.file_model}.json", entries),
             write_csv(
@@ -244,7 +243,7 @@ def write_visulogic(run: EvaluatedRun, out: Path) -> list[Path]:
     for task, folder in each(run, out):
         lines = [
             {
-                **record(row),
+                **task.record(row),
                 "answer": row.gold,  # the name that the script reads
                 "model_response": row.response,
                 "extracted_answer": task.verdict(row).extracted or "N",

@@ -88,7 +88,7 @@ def write_model_card(run: EvaluatedRun, out: Path) -> list[Path]:
 
 
 def _without_secrets(command: str) -> str:
-    return re.sub(r"(?i)((?:key|token|secret|password)\w*[= ])[^\s,]+", r"\1***", command)
+    return re.sub(r"(?i)((?:key|token|secret|password)[= ])[^\s,]+", r"\1***", command)
 
 
 def _on_hub(spec: TaskSpec) -> bool:

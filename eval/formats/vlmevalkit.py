@@ -7,8 +7,8 @@ Columns and tables follow the kit's `vlmeval/dataset/utils/<benchmark>.py`. Its 
 import csv
 import json
 import math
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Callable
+from dataclasses import dataclass
 from itertools import zip_longest
 from pathlib import Path
 from typing import Any
@@ -21,7 +21,6 @@ from rlfr_mm.eval.formats.base import (
     of_benchmark,
     percent,
     read_json,
-    record,
     text_of,
     write_csv,
     write_json,
@@ -31,6 +30,10 @@ from rlfr_mm.eval.records import SampleRow
 from rlfr_mm.tasks.spec import TaskSpec
 
 CELL_LIMIT = 32_767  # characters that a cell of an .xlsx holds
+
+# Columns that say which problem it is, and the record's names of them. The others are text where records have lists.
+IDENTIFYING = {name: name for name in ("question", "answer", "pid", "id", "ID", "key", "sample_index")}
+IDENTIFYING |= {"qid": "id", "varid": "variant"}
 
 Line = dict[str, Any]
 
@@ -42,7 +45,6 @@ class Kit:
     dataset: Callable[[TaskSpec], str]
     table: Callable[[EvaluatedTask], list[Line]]
     columns: Callable[[SampleRow], Line] = lambda row: {}  # those that differ from the record's fields
-    fields: Mapping[str, str] = field(default_factory=dict)  # column: the record's name of it, for reading
     score_suffix: str = "_score"
     metric: str = "accuracy"  # what the kit's leaderboard shows
 
@@ -155,7 +157,6 @@ KITS: dict[str, Kit] = {
         lambda spec: "DynaMath",
         _dynamath_table,
         lambda row: {"qid": row.doc["id"], "varid": row.doc["variant"], "answer": row.doc["ground_truth"]},
-        fields={"qid": "id", "varid": "variant"},
     ),
 }
 
@@ -171,7 +172,7 @@ def write(run: EvaluatedRun, out: Path) -> list[Path]:
         kit, stem = KITS[task.spec.benchmark], f"{run.file_model}_{dataset}"
         judge = f"_rlfr-{task.result.rule}"
         lines = [
-            {"index": index, **record(row), **kit.columns(row), "prediction": row.response, **task.marks}
+            {"index": index, **task.record(row), **kit.columns(row), "prediction": row.response, **task.marks}
             for index, row in enumerate(task.rows)
         ]
         judged = [
@@ -242,11 +243,10 @@ def _cell(value: Any) -> str | int | float | None:
 
 
 def read(path: Path, spec: TaskSpec) -> list[Response]:
-    """The predictions of a file of the kit, .xlsx, .tsv or .json, in its order."""
-    renamed = KITS[spec.benchmark].fields if spec.benchmark in KITS else {}
+    """The predictions of a file of the kit, .xlsx, .tsv or .json, in its order, with what identifies the problems."""
     found = []
     for number, line in enumerate(_lines(path), start=1):
-        fields = {renamed.get(name, name): value for name, value in line.items() if value is not None}
+        fields = {name: line[column] for column, name in IDENTIFYING.items() if line.get(column) is not None}
         if "variant" in fields:
             fields["variant"] = int(fields["variant"])
         found.append(Response(text_of(line, ("prediction",), f"{path}, row {number}"), fields))

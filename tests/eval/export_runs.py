@@ -54,7 +54,7 @@ def make_run(run: Path, answers: dict[str, Answers], rows_expected: int | None =
         plans[name] = plan
     session = Session(
         started="2026-03-04T05:06:07+00:00",
-        command="python -m eval.run --model vllm,pretrained=acme/tiny-vl-3b,api_key=abc123 --tasks x --output_dir run",
+        command="python -m eval.run --model vllm,pretrained=acme/tiny,api_key=abc123 --gen_kwargs max_new_tokens=64",
         git_commit="fedcba9876543210",
         libraries={"torch": "2.15.0"},
         hardware={"cpu": "16 cores"},
@@ -262,5 +262,14 @@ TEXT: dict[str, Answers] = {
 SAMPLED: dict[str, Answers] = {
     "rlfr_math500_pass32": [
         (doc, [f"\\boxed{{{n + 1}}}", "\\boxed{0}", "none", "\\boxed{1}"]) for n, doc in enumerate(math500(3))
+    ]
+}
+DRAWN: dict[str, Answers] = {
+    "rlfr_quickstart": [
+        (
+            {"id": f"q{n}", "level": 1, "question": f"{n} + 1 =", "solution": str(n + 1), "image": None},
+            [f"\\boxed{{{n + 1}}}"],
+        )
+        for n in range(2)
     ]
 }

@@ -1,4 +1,4 @@
-"""Every Eval Ever 0.3.0: its schema as JSON Schema draft-07, written from its field list; other root keys are errors."""
+"""Every Eval Ever 0.3.0: its schema in draft-07, written from its field list; other root keys are errors."""
 
 import hashlib
 import json
@@ -9,7 +9,7 @@ import pytest
 
 from rlfr_mm.eval.export import export
 
-from .export_runs import BOARDS, SAMPLED, TEXT, make_run
+from .export_runs import BOARDS, DRAWN, SAMPLED, TEXT, make_run
 
 STRING = {"type": "string"}
 NUMBER = {"type": "number"}
@@ -169,7 +169,7 @@ SAMPLE = table(
 ) | {"$schema": "http://json-schema.org/draft-07/schema#"}
 
 
-@pytest.mark.parametrize("answers", [BOARDS, TEXT, SAMPLED], ids=["boards", "text", "sampled"])
+@pytest.mark.parametrize("answers", [BOARDS, TEXT, SAMPLED, DRAWN], ids=["boards", "text", "sampled", "drawn"])
 def test_records_and_samples_keep_to_the_schema(tmp_path, answers):
     export(make_run(tmp_path / "run", answers), "every-eval-ever", tmp_path / "out")
     paths = sorted((tmp_path / "out" / "data").glob("*/acme/tiny-vl-3b/*.json"))
