@@ -6,6 +6,7 @@ final/ (policy, processor and, in flow/, the field). A killed run goes on with -
 
 import json
 import math
+import shlex
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -24,7 +25,7 @@ if TYPE_CHECKING:
 QUICKSTART_CACHE = Path(".cache/quickstart")  # warmed-up embedded policies, by their settings
 
 
-def run(config: RunConfig, overwrite: bool = False, resume: bool = False) -> dict[str, Any]:
+def run(config: RunConfig, overwrite: bool = False, resume: bool = False, command: str | None = None) -> dict[str, Any]:
     """All stages of a training run, what was done before left out; returns what summary.json holds."""
     from accelerate import Accelerator, PartialState
 
@@ -90,7 +91,7 @@ def run(config: RunConfig, overwrite: bool = False, resume: bool = False) -> dic
         trained = load_policy(replace(model, name_or_path=str(folder.path / "final"))).to(accelerator.device)
         results["accuracy_after"] = folder.stage("accuracy after", lambda: held_out_accuracy(trained, "after"))
     results["seconds"] = {name: stage["seconds"] for name, stage in folder.stages.items()}
-    results |= environment()
+    results |= environment() | {"command": command}
     if main:
         plot_run(folder.metrics(), results, folder.path / "curve.png")
         write_whole(folder.path / "summary.json", json.dumps(results, indent=2) + "\n")
@@ -199,7 +200,8 @@ def main(argv: list[str] | None = None) -> None:
     with one_line_errors():
         config: RunConfig = load_config(RunConfig, arguments.config, arguments.overrides)
     config.train.setdefault("output_dir", f"runs/{Path(arguments.config).stem}")
-    results = run(config, arguments.overwrite, arguments.resume)
+    command = shlex.join(["python", "-m", "rlfr_mm.train", "--config", arguments.config, *arguments.overrides])
+    results = run(config, arguments.overwrite, arguments.resume, command)
     print(json.dumps(results, indent=2))
 
 
