@@ -24,8 +24,14 @@ format: $(TEST_READY)
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
+# The wheel is tried in an environment of its own, which borrows the dependencies but not the checkout.
 wheel: $(TEST_READY)
-	rm -rf dist && $(BIN)/python -m build --wheel --outdir dist .
+	rm -rf build dist && $(BIN)/python -m build --wheel --outdir dist .
+	$(BIN)/python -m venv dist/venv
+	$(BIN)/python -c "import sysconfig; print(sysconfig.get_path('purelib'))" \
+		> $$(dist/venv/bin/python -c "import sysconfig; print(sysconfig.get_path('purelib'))")/dependencies.pth
+	dist/venv/bin/python -m pip install --quiet --no-deps dist/*.whl
+	cd dist && venv/bin/python ../.ci/try_wheel.py
 
 clean:
 	rm -rf build dist *.egg-info .pytest_cache .ruff_cache .mypy_cache
