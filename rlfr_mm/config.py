@@ -41,6 +41,9 @@ class ModelArguments:
     attn_implementation: str | None = _option(None, help="attention kernel, e.g. sdpa or flash_attention_2")
     freeze_vision: bool = _option(True, help="keep the vision tower as it is")
     lora: dict[str, Any] | None = _option(None, help="arguments of peft.LoraConfig; None trains all weights")
+    chat_template: str | None = _option(
+        None, help="file with a Jinja chat template, for a model that comes without one"
+    )
     trust_remote_code: bool = _option(False, help="run code from the model's repository")
 
 

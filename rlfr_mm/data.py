@@ -84,8 +84,16 @@ def load_processor(model: ModelArguments, data: DataArguments) -> Processor:
     except (OSError, ValueError) as error:
         raise ValueError(f"no processor for model {model.name_or_path}: {' '.join(str(error).split())}") from None
     tokenizer = tokenizer_of(processor)
+    if model.chat_template is not None:
+        if not Path(model.chat_template).is_file():
+            raise ValueError(
+                f"no file model.chat_template={model.chat_template}; configs/plain_chat.jinja is an example"
+            )
+        processor.chat_template = Path(model.chat_template).read_text()
     if processor.chat_template is None:
-        raise ValueError(f"{model.name_or_path} has no chat template; use its instruct version, or save one with it")
+        raise ValueError(
+            f"{model.name_or_path} has no chat template: use its instruct version, or name a file as model.chat_template"
+        )
     if tokenizer.pad_token is None:
         tokenizer.pad_token = tokenizer.eos_token
     if limits and tokenizer is not processor:

@@ -15,6 +15,7 @@ from rlfr_mm.data import check_prompts, load_demonstrations, load_problems, load
 from rlfr_mm.quickstart.policy import CHAT_TEMPLATE, build_policy, build_tokenizer
 from rlfr_mm.rewards import accuracy_reward, format_reward
 from rlfr_mm.trainer import RLFRTrainer
+from tests.conftest import ROOT
 
 TEXT_ROW = {"id": "t", "problem": "1+1?", "images": [], "answer": "2"}
 IMAGE_ROW = {"id": "i", "problem": "<image>How many?", "images": ["red.png"], "answer": "3"}
@@ -205,11 +206,24 @@ def test_a_policy_without_chat_template_or_without_files_is_refused(text_policy:
     tokenizer.chat_template = None
     tokenizer.save_pretrained(tmp_path)
     Qwen2Config().save_pretrained(tmp_path)
-    with pytest.raises(ValueError, match="has no chat template; use"):
+    with pytest.raises(ValueError, match="has no chat template: use"):
         load_processor(ModelArguments(str(tmp_path)), DataArguments())
     with pytest.raises(ValueError, match=r"no processor for model .*gone") as error:
         load_processor(ModelArguments(str(tmp_path / "gone")), DataArguments())
     assert "\n" not in str(error.value)
+
+
+def test_a_base_model_takes_the_chat_template_of_a_file(text_policy: Path, tmp_path: Path) -> None:
+    tokenizer = AutoTokenizer.from_pretrained(text_policy)
+    tokenizer.chat_template = None
+    tokenizer.save_pretrained(tmp_path)
+    Qwen2Config().save_pretrained(tmp_path)
+    model = ModelArguments(str(tmp_path), chat_template=str(ROOT / "configs" / "plain_chat.jinja"))
+    processor = load_processor(model, DataArguments())
+    prompt = [{"role": "user", "content": "How many?"}]
+    assert processor.apply_chat_template(prompt, add_generation_prompt=True, tokenize=False) == "How many?\n"
+    with pytest.raises(ValueError, match=r"no file model\.chat_template=nowhere"):
+        load_processor(ModelArguments(str(tmp_path), chat_template="nowhere"), DataArguments())
 
 
 def test_prompts_over_the_limit_are_an_error_or_dropped(

@@ -1,0 +1,93 @@
+"""What the flow costs, as ratios measured side by side on this machine: `python benchmarks/flow_cost.py --json OUT`.
+
+- early_exit: a whole no-grad pass of a policy over the pass for latents, which ends at the deepest flow layer
+- step: a training step with the flow over one without, on the embedded policy (a field as large as a tiny policy)
+- size: parameters of the field over those of the policy, for the published shapes (counted, nothing is allocated)
+"""
+
+import argparse
+import json
+import statistics
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import torch
+from transformers import AutoConfig, AutoModelForCausalLM
+
+from rlfr_mm import train
+from rlfr_mm.config import FlowConfig
+from rlfr_mm.flow.field import FlowField
+from rlfr_mm.latents import record_latents, stop_after_layer
+from rlfr_mm.quickstart.policy import build_policy
+from rlfr_mm.run_folder import RunFolder, environment
+
+ROOT = Path(__file__).resolve().parent.parent
+# (hidden size, decoder layers, parameters in 1e9, blocks of the field)
+PUBLISHED = {"Qwen2.5-VL-3B": (2048, 36, 3.75, 4), "Qwen2.5-VL-7B": (3584, 28, 8.29, 6)}
+
+
+def seconds(work: Callable[[], object]) -> float:
+    started = time.perf_counter()
+    work()
+    return time.perf_counter() - started
+
+
+def early_exit(rounds: int) -> dict[str, float]:
+    """A decoder of 12 layers with a vocabulary of 32,000, 8 sequences of 256 tokens; layers at 0.25, 0.5, 0.75."""
+    shape = {"hidden_size": 512, "intermediate_size": 1536, "num_hidden_layers": 12, "num_attention_heads": 8}
+    model = AutoModelForCausalLM.from_config(AutoConfig.for_model("qwen2", vocab_size=32_000, **shape)).eval()
+    ids = torch.randint(0, 32_000, (8, 256))
+
+    def whole() -> None:
+        with torch.no_grad():
+            model(input_ids=ids, use_cache=False)
+
+    def ended() -> None:
+        with torch.no_grad(), record_latents(model, [3, 6, 9], 128), stop_after_layer(model, 9):
+            model(input_ids=ids, use_cache=False)
+
+    whole(), ended()
+    pairs = [(seconds(whole), seconds(ended)) for _ in range(rounds)]
+    return {"ratio": statistics.median(a / b for a, b in pairs), "rounds": rounds}
+
+
+def step(rounds: int) -> dict[str, float]:
+    """Median seconds of steps 2 to 5 with the flow over those without, runs in turn."""
+    times: dict[str, list[float]] = {"flow": [], "none": []}
+    with tempfile.TemporaryDirectory() as scratch:
+        policy = build_policy(Path(scratch) / "policy")
+        for index in range(rounds):
+            for shaping, seen in times.items():
+                run = f"{scratch}/{shaping}-{index}"
+                settings = [f"model.name_or_path={policy}", f"train.output_dir={run}", "train.max_steps=5"]
+                settings += [f"train.advantage_shaping={shaping}", "offline=null", "evaluation=null", "data.limit=64"]
+                settings += ["train.save_strategy='no'", "update.accept_reward=0"]
+                train.main(["--config", str(ROOT / "configs/rl/quickstart.yaml"), *settings])
+                seen.append(statistics.median(row["step_time"] for row in RunFolder(run).metrics()[1:]))
+    return {"ratio": statistics.median(a / b for a, b in zip(*times.values(), strict=True)), "rounds": rounds}
+
+
+def size() -> dict[str, float]:
+    ratios = {}
+    for name, (hidden, layers, billions, blocks) in PUBLISHED.items():
+        config = FlowConfig(hidden_size=hidden, num_policy_layers=layers, rms_norm_eps=1e-6, num_blocks=blocks)
+        ratios[name] = sum(parameter.numel() for parameter in FlowField(config).parameters()) / (billions * 1e9)
+    return ratios
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--rounds", type=int, default=5, help="how often each pair is measured")
+    parser.add_argument("--json", type=Path, help="where the figures go; default: standard output only")
+    arguments = parser.parse_args()
+    figures = {"early_exit": early_exit(arguments.rounds), "step": step(arguments.rounds), "size": size()}
+    text = json.dumps(figures | environment(), indent=2) + "\n"
+    print(text)
+    if arguments.json:
+        arguments.json.write_text(text)
+
+
+if __name__ == "__main__":
+    main()
