@@ -351,7 +351,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         return 2
     print(result_table(results))
     for complaint in complaints:
-        print(f"missing: {complaint}", file=sys.stderr)
+        print(f"incomplete: {complaint}", file=sys.stderr)
     return 1 if complaints else 0
 
 

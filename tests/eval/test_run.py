@@ -66,7 +66,7 @@ def test_results_mark_a_slice_and_hold_every_pass_at_k(finished):
 
 def test_a_finished_run_generates_nothing_more(finished, arguments, tmp_path):
     folder, rows = finished
-    copy = shutil.copytree(finished[0], tmp_path / "copy")
+    copy = shutil.copytree(folder, tmp_path / "copy")
     before = {task: (copy / task / records.SAMPLES).read_bytes() for task in rows}
     assert run.main(arguments(copy)) == 0
     assert before == {task: (copy / task / records.SAMPLES).read_bytes() for task in rows}
@@ -87,7 +87,7 @@ def test_a_journal_cut_at_any_byte_resumes_to_the_same_rows(finished, arguments,
 
 
 def test_a_killed_process_resumes_to_the_same_rows(finished, arguments, tmp_path):
-    folder, rows = finished
+    _, rows = finished
     killed = tmp_path / "killed"
     journal = killed / SAMPLED / records.SAMPLES
     for seen in (1, 30_000):  # killed after the first rows, then later

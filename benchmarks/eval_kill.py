@@ -1,0 +1,97 @@
+"""Kills an evaluation run with SIGKILL at random moments, resumes it, and counts how often the rows are the same.
+
+python benchmarks/eval_kill.py [--kills 20] [--json OUT]
+
+The run answers a greedy and a sampled task with a tiny real policy. A moment is drawn uniformly between the start of
+the first task and the end of a run that is not killed. Runs are forked from this process, which has the libraries
+loaded but has never used them: starting Python 41 times would take most of the time and show nothing.
+"""
+
+import argparse
+import json
+import os
+import random
+import shutil
+import signal
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+from rlfr_mm.eval import backends, records, run, score  # noqa: F401 - loaded once, for all forks
+from rlfr_mm.quickstart.policy import build_policy
+
+TASKS = ("rlfr_quickstart", "rlfr_quickstart_pass32")
+
+
+def start(policy: Path, folder: Path) -> int:
+    """The process id of a run, once it has begun to answer."""
+    options = f"--model rlfr={policy},device=cpu --tasks {','.join(TASKS)} --limit 4 --batch_size 8"
+    process = os.fork()
+    if process == 0:
+        with open(os.devnull, "w") as nowhere:
+            os.dup2(nowhere.fileno(), 1)
+            os.dup2(nowhere.fileno(), 2)
+        os._exit(run.main([*options.split(), "--gen_kwargs", "max_new_tokens=12", "--output_dir", str(folder)]))
+    while not (folder / records.MANIFEST).exists() and alive(process):
+        time.sleep(0.005)
+    return process
+
+
+def alive(process: int) -> bool:
+    return os.waitid(os.P_PID, process, os.WEXITED | os.WNOHANG | os.WNOWAIT) is None
+
+
+def finish(process: int) -> int:
+    return os.waitstatus_to_exitcode(os.waitpid(process, 0)[1])
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--kills", type=int, default=20)
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--json", type=Path)
+    args = parser.parse_args()
+    generator = random.Random(args.seed)
+    with tempfile.TemporaryDirectory() as folder:
+        root = Path(folder)
+        policy = root / "policy" / "final"
+        builder = os.fork()  # a process that has run the model must not be forked
+        if builder == 0:
+            build_policy(policy)
+            os._exit(0)
+        finish(builder)
+        process = start(policy, root / "reference")
+        began = time.monotonic()
+        if finish(process) != 0:
+            raise SystemExit("error: the run that is not killed fails")
+        duration = time.monotonic() - began
+        reference = records.read_run(root / "reference")
+        total = sum(map(len, reference.values()))
+        kills: list[dict] = []
+        while len(kills) < args.kills:
+            killed = root / f"run{len(kills)}"
+            process = start(policy, killed)
+            time.sleep(generator.uniform(0, duration))
+            done = not alive(process)  # faster than the reference: there is nothing left to kill
+            os.kill(process, signal.SIGKILL)
+            finish(process)
+            if done:
+                shutil.rmtree(killed)
+                continue
+            journals = [killed / task / records.SAMPLES for task in TASKS]
+            found = [records.read_rows(path) for path in journals if path.exists()]
+            same = finish(start(policy, killed)) == 0 and records.read_run(killed) == reference
+            left = sum(len(rows) for rows, _ in found)
+            kills.append({"rows_left": left, "torn_lines": sum(len(bad) for _, bad in found), "same_rows": same})
+            print(f"kill {len(kills)}: {left} of {total} rows left, same after resuming: {same}", flush=True)
+    equal = sum(kill["same_rows"] for kill in kills)
+    print(f"{equal} of {len(kills)} runs have the rows of the run that was never killed")
+    if args.json:
+        summary = {"rows": total, "kills": len(kills), "same_rows": equal, "each": kills}
+        args.json.write_text(json.dumps(summary, indent=1) + "\n")
+    return 0 if equal == len(kills) else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())

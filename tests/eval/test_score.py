@@ -1,0 +1,134 @@
+"""Results follow from the rows alone: grading again, aggregating, and taking in another harness's responses."""
+
+import shutil
+
+import pytest
+
+from rlfr_mm.eval import records, score
+from rlfr_mm.eval.formats import Response
+from rlfr_mm.eval.plan import changed_data
+from rlfr_mm.eval.records import RunError
+from rlfr_mm.grading.verdict import Verdict
+from rlfr_mm.tasks import registry
+from rlfr_mm.tasks.aggregate import pass_at_k
+
+GSM8K = registry.task("rlfr_gsm8k")
+
+
+def imported(tmp_path, answers, spec=GSM8K, name="run"):
+    """A run folder of responses to problems of our own: one list of responses for each."""
+    responses = [
+        Response(text, {"question": f"What is {i} + {i}?", "answer": f"Adding up. #### {2 * i}"}, i, sample)
+        for i, texts in enumerate(answers)
+        for sample, text in enumerate(texts)
+    ]
+    score.import_responses(responses, spec, "test", "model", tmp_path / name, None)
+    return tmp_path / name
+
+
+def test_imported_responses_are_graded_and_marked_as_a_slice(tmp_path):
+    run = imported(tmp_path, [["The answer is 0."], ["The answer is 2."], ["The answer is 5."], ["I do not know."]])
+    [result], complaints = score.score_run(run)
+    assert complaints == [] and result.partial and result.problems == 4
+    assert result.counts == {"correct": 2, "wrong": 1, "no_answer": 1, "timeout": 0, "error": 0}
+    assert result.score == 0.5 and records.read_results(run) == [result]
+    assert records.read_manifest(run).source == "import:test"
+
+
+def test_pass_at_k_and_its_interval_come_from_all_samples(tmp_path):
+    right = [3, 0, 1, 2]  # of four samples each
+    answers = [[f"#### {2 * i}"] * n + ["#### 99"] * (4 - n) for i, n in enumerate(right)]
+    [result], _ = score.score_run(imported(tmp_path, answers))
+    for k in range(1, 5):
+        expected = sum(pass_at_k(4, n, k) for n in right) / 4
+        assert result.metrics[f"pass@{k}"] == pytest.approx(expected)
+
+
+def test_grading_again_restores_verdicts_and_names_what_changed(tmp_path, capsys):
+    run = imported(tmp_path, [["The answer is 0."], ["The answer is 3."]])
+    path = run / GSM8K.name / records.SAMPLES
+    rows = records.read_rows(path)[0]
+    forged = Verdict("correct", 1.0, "3", "forged")
+    records.write_rows(path, [rows[0], rows[1].model_copy(update={"verdict": forged})])
+    assert score.main([str(run)]) == 0
+    assert "1 verdicts changed" in (said := capsys.readouterr().out)
+    assert f"{rows[1].problem_id}#0 strict: correct -> wrong" in said
+    assert records.read_rows(path)[0] == rows
+    assert records.read_results(run)[0].score == 0.5
+
+
+def test_the_official_rule_can_be_asked_for(tmp_path):
+    run = imported(tmp_path, [["The answer is 0."]])
+    assert score.main([str(run), "--rule", "official"]) == 0
+    assert records.read_results(run)[0].rule == "official"
+
+
+def test_an_item_that_cannot_be_graded_costs_itself_alone(tmp_path):
+    """An unknown scorer is a bug of the registry: its row says `error`, the others have their verdicts."""
+    row = records.read_rows(imported(tmp_path, [["The answer is 0."]]) / GSM8K.name / records.SAMPLES)[0][0]
+    fields = row.model_dump(exclude={"verdict", "verdict_official"})
+    good, broken, again = score.graded_rows([fields, fields | {"scorer": "nonsense"}, fields])
+    assert good.verdict == again.verdict == row.verdict and good.verdict.correct
+    assert broken.verdict.unscored and "nonsense" in broken.verdict.detail
+
+
+def test_an_aggregation_that_fails_costs_its_own_task_alone(finished, tmp_path, capsys):
+    run = shutil.copytree(finished[0], tmp_path / "run")
+    manifest = records.read_manifest(run)
+    plans = manifest.tasks | {"rlfr_gone": next(iter(manifest.tasks.values()))}
+    records.write_manifest(run, manifest.model_copy(update={"tasks": plans}))
+    assert score.main([str(run)]) == 1
+    assert "incomplete: rlfr_gone: cannot be aggregated" in capsys.readouterr().err
+    assert {result.task for result in records.read_results(run)} == manifest.tasks.keys()
+
+
+def test_a_score_that_is_no_mean_has_an_interval_too(shared, tmp_path):
+    """We-Math's headline is built from groups of problems: its error comes from leaving groups out."""
+    spec = registry.task("rlfr_wemath_testmini")
+    docs = registry.load(spec, shared / "hub").remove_columns("image_path")
+    responses = [Response(f"<answer>{'A' if i % 3 else doc['answer']}</answer>", doc) for i, doc in enumerate(docs)]
+    score.import_responses(responses, spec, "test", "model", tmp_path / "run", None)
+    [result], complaints = score.score_run(tmp_path / "run")
+    assert complaints == [] and result.headline == "loose" and result.standard_error > 0
+    assert 0 <= result.interval.low < result.score < result.interval.high <= 1
+
+
+def test_responses_are_matched_to_the_records_of_the_mirror(shared, tmp_path):
+    spec = registry.task("rlfr_math500")
+    doc = registry.load(spec, shared / "hub")[7]
+    answer = Response(f"so \\boxed{{{doc['answer']}}}", {"unique_id": doc["unique_id"]})
+    score.import_responses([answer], spec, "test", "model", tmp_path / "run", str(shared / "hub"))
+    [row] = records.read_run(tmp_path / "run")[spec.name]
+    assert (row.doc_id, row.gold, row.verdict.status) == (7, doc["answer"], "correct")
+    assert row.doc["problem"] == doc["problem"]
+
+
+def test_problems_answered_twice_or_by_nobody_are_refused(tmp_path):
+    fields = {"question": "1 + 1?", "answer": "#### 2"}
+    with pytest.raises(RunError, match="answered twice"):
+        score.import_responses([Response("2", fields, 0)] * 2, GSM8K, "test", "model", tmp_path / "a", None)
+    run = imported(tmp_path, [["0"]])
+    with pytest.raises(RunError, match="holds a run already"):
+        score.import_responses([Response("2", fields, 0)], GSM8K, "test", "model", run, None)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "named"),
+    [
+        (["nowhere"], "no run folder"),
+        (["--from", "xml", "f", "--task", "rlfr_gsm8k", "--output_dir", "{tmp}/x"], "no such format to read"),
+        (["--from", "jsonl", "nowhere", "--task", "rlfr_gsm8k", "--output_dir", "{tmp}/x"], "nowhere"),
+        (["--from", "jsonl", "f", "--task", "rlfr_gsm9k", "--output_dir", "{tmp}/x"], "did you mean rlfr_gsm8k"),
+    ],
+)
+def test_unusable_input_is_one_line(tmp_path, capsys, arguments, named):
+    assert score.main([part.replace("{tmp}", str(tmp_path)) for part in arguments]) == 2
+    message = capsys.readouterr().err.strip()
+    assert message.startswith("error: ") and named in message and "\n" not in message
+
+
+def test_changed_data_is_told_by_count_and_by_hash():
+    spec = registry.task("rlfr_math500")
+    assert changed_data(spec, spec.rows, spec.data_hash) == ""
+    assert "499 records where the registry expects 500" in changed_data(spec, 499, "other")
+    assert "hash other" in changed_data(spec, 500, "other")
