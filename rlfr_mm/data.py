@@ -92,7 +92,7 @@ def load_processor(model: ModelArguments, data: DataArguments) -> Processor:
         processor.chat_template = Path(model.chat_template).read_text()
     if processor.chat_template is None:
         raise ValueError(
-            f"{model.name_or_path} has no chat template: use its instruct version, or name a file as model.chat_template"
+            f"{model.name_or_path} has no chat template: use its instruct version, or set model.chat_template"
         )
     if tokenizer.pad_token is None:
         tokenizer.pad_token = tokenizer.eos_token
