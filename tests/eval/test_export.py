@@ -143,15 +143,25 @@ def test_odd_texts_come_back_from_lines_of_json(tmp_path, name):
     assert tuple(back.values()) == ODD_TEXTS
 
 
-@pytest.mark.parametrize("texts", [ODD_TEXTS[:3], ("carriage\rreturn\r\n", "x" * 40_000, "control \x07 sign")])
-def test_odd_texts_come_back_from_sheets(tmp_path, texts):
-    """Texts that no cell of an .xlsx holds turn the sheet into a .tsv."""
+def sheet_of(tmp_path, texts):
+    """The kit's predictions of three responses, and what is read back from them."""
     task = "rlfr_mathvision_test"
     answers = {task: [(doc, [text]) for (doc, _), text in zip(BOARDS[task], texts, strict=True)]}
     path = export(make_run(tmp_path / "run", answers), "vlmevalkit", tmp_path / "out")[0]
-    assert path.suffix == (".xlsx" if texts == ODD_TEXTS[:3] else ".tsv")
-    back = read_back("vlmevalkit", path, task, [doc for doc, _ in BOARDS[task]])
-    assert tuple(back.values()) == texts
+    return path, tuple(read_back("vlmevalkit", path, task, [doc for doc, _ in BOARDS[task]]).values())
+
+
+def test_odd_texts_come_back_from_sheets_and_are_no_formulas(tmp_path):
+    path, back = sheet_of(tmp_path, ODD_TEXTS[:3])
+    assert path.suffix == ".xlsx" and back == ODD_TEXTS[:3]
+    head, first, *_ = openpyxl.load_workbook(path, data_only=True).active.iter_rows(values_only=True)
+    assert first[head.index("prediction")] == ODD_TEXTS[0]
+
+
+@pytest.mark.parametrize("text", ["carriage\rreturn\r\n", "x" * 40_000, "control \x07 sign"])
+def test_texts_that_no_cell_holds_turn_the_sheet_into_a_tsv(tmp_path, text):
+    path, back = sheet_of(tmp_path, ("a", text, "b"))
+    assert path.suffix == ".tsv" and back == ("a", text, "b")
 
 
 def test_the_json_files_of_the_kit_are_read_in_both_of_their_layouts(tmp_path):
@@ -439,6 +449,13 @@ def test_a_slice_is_refused_by_leaderboards_and_marked_where_it_is_allowed(tmp_p
             assert re.match(r"partial: \d of 1000 problems", first[head.index("partial")])
         else:
             assert re.search(r"partial: \d of 1000 problems", path.read_text()), path
+
+
+def test_slices_have_no_part_in_averages(boards, tmp_path):
+    part = make_run(tmp_path / "part", BOARDS, rows_expected=1000)
+    for run, shown in ((boards, True), (part, False)):
+        export(run, "markdown", tmp_path / "out")
+        assert ("Logic Avg" in (tmp_path / "out" / "scores.md").read_text()) is shown
 
 
 def test_changed_data_is_refused_like_a_slice(tmp_path):
