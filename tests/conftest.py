@@ -4,6 +4,7 @@ import base64
 import fcntl
 import json
 import os
+import select
 import shutil
 import subprocess
 from collections.abc import Iterator
@@ -40,16 +41,24 @@ class Chromium:
     """
 
     FLAGS = (
-        "--headless --no-sandbox --disable-gpu --disable-quic --no-first-run --disable-background-networking "
-        "--disable-component-update --disable-sync --hide-scrollbars --remote-debugging-pipe"
-    ).split()
+        "--headless",
+        "--no-sandbox",
+        "--disable-gpu",
+        "--disable-quic",
+        "--no-first-run",
+        "--disable-background-networking",
+        "--disable-component-update",
+        "--disable-sync",
+        "--hide-scrollbars",
+        "--remote-debugging-pipe",
+    )
 
     def __init__(self, profile: Path):
         # The browser reads its descriptor 3 and writes 4; above 9, ours cannot be in the way when bash moves them.
         to_browser, from_browser = [[_above_nine(end) for end in os.pipe()] for _ in range(2)]
+        start = f'exec chromium "$@" 3<&{to_browser[0]} 4>&{from_browser[1]}'
         self.process = subprocess.Popen(
-            ["bash", "-c", f'exec chromium "$@" 3<&{to_browser[0]} 4>&{from_browser[1]}', "chromium", *self.FLAGS]
-            + [f"--user-data-dir={profile}", "about:blank"],
+            ["bash", "-c", start, "chromium", *self.FLAGS, f"--user-data-dir={profile}", "about:blank"],
             pass_fds=(to_browser[0], from_browser[1]),
             stdout=subprocess.DEVNULL,
             stderr=subprocess.DEVNULL,
@@ -59,6 +68,9 @@ class Chromium:
         self._out, self._in = os.fdopen(to_browser[1], "wb", buffering=0), os.fdopen(from_browser[0], "rb")
         self._buffer, self._sent, self._session = b"", 0, None
         self._loaded = False
+        self._asked: dict[str, str] = {}
+        self.dialogs: list[str] = []
+        self.errors: list[str] = []
         target = self._call("Target.createTarget", url="about:blank")["targetId"]
         self._session = self._call("Target.attachToTarget", targetId=target, flatten=True)["sessionId"]
         for domain in ("Page", "Runtime", "Network", "Log"):
@@ -66,19 +78,18 @@ class Chromium:
 
     def open(self, url: str, width: int = 1280, height: int = 900, dark: bool = False) -> None:
         """Load a page in a window of that size and wait until it and its images are there."""
-        self.requests: list[str] = []
-        self.dialogs: list[str] = []
-        self.errors: list[str] = []
-        self._loaded = False
+        self._load("about:blank")  # an address that differs in its fragment alone would not load anew
+        self._asked, self.dialogs, self.errors = {}, [], []
         self._call(
             "Emulation.setDeviceMetricsOverride", width=width, height=height, deviceScaleFactor=1, mobile=width < 600
         )
         scheme = {"name": "prefers-color-scheme", "value": "dark" if dark else "light"}
         self._call("Emulation.setEmulatedMedia", features=[scheme])
-        self._call("Page.navigate", url=url)
-        while not self._loaded:
-            self._receive()
-        self.requests = [address for address in self.requests if address != url.partition("#")[0]]
+        self._load(url)
+
+    @property
+    def requests(self) -> list[str]:
+        return [address for address in self._asked.values() if address != self._address]
 
     def evaluate(self, expression: str) -> Any:
         """The JSON value of a JavaScript expression in the page, awaited."""
@@ -96,6 +107,12 @@ class Chromium:
         self._call("Browser.close")
         self.process.wait(20)
 
+    def _load(self, url: str) -> None:
+        self._loaded, self._address = False, url.partition("#")[0]
+        self._call("Page.navigate", url=url)
+        while not self._loaded:
+            self._receive()
+
     def _call(self, method: str, **params: Any) -> dict[str, Any]:
         self._sent += 1
         message = {"id": self._sent, "method": method, "params": params}
@@ -110,6 +127,7 @@ class Chromium:
 
     def _receive(self) -> dict[str, Any]:
         while b"\0" not in self._buffer:
+            assert select.select([self._in], [], [], 60)[0], "chromium has been silent for a minute"
             data = self._in.read1(1 << 20)
             assert data, "chromium has ended"
             self._buffer += data
@@ -119,7 +137,9 @@ class Chromium:
         if event == "Page.loadEventFired":
             self._loaded = True
         elif event == "Network.requestWillBeSent" and not params["request"]["url"].startswith("data:"):
-            self.requests.append(params["request"]["url"])
+            self._asked[params["requestId"]] = params["request"]["url"]
+        elif event == "Network.loadingFailed" and params.get("blockedReason") == "csp":
+            self._asked.pop(params["requestId"])  # the page's own policy stopped it before it left
         elif event == "Page.javascriptDialogOpening":
             self.dialogs.append(params["message"])
             dismiss = {"id": 0, "method": "Page.handleJavaScriptDialog", "params": {"accept": False}}

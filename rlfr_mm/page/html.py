@@ -1,0 +1,70 @@
+"""One HTML file from a template, a script and data: styles, scripts and images inside, nothing fetched, no framework.
+
+    page.html   the skeleton that a page's template extends; its policy lets no other script run and nothing load
+    page.css    type, tables, charts, cards; light, dark and print
+    browse.js   `el` and `browse`: filters, search and paging over the data, a page of it in the document at a time
+
+Text from models enters a page in two ways only: through Jinja2, which escapes it, and through the data, which scripts
+turn into text nodes.
+"""
+
+import base64
+import hashlib
+import io
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from jinja2 import Environment, FileSystemLoader, StrictUndefined
+from markupsafe import Markup
+
+if TYPE_CHECKING:
+    from PIL.Image import Image
+
+KIT = Path(__file__).parent
+
+
+def render_page(template: Path, script: Path, title: str, data: Any, **context: Any) -> str:
+    """The page of a template that extends `page.html`, as HTML text.
+
+    Args:
+        template: Jinja2 file; it sees `context` and the filter `percent`.
+        script: JavaScript file that runs after browse.js; it finds the data through `pageData()`.
+        title: of the document.
+        data: JSON value for the script.
+
+    Raises:
+        ValueError: the data hold a number that JSON has no name for (nan, inf).
+    """
+    code = (KIT / "browse.js").read_text() + script.read_text()
+    environment = Environment(
+        loader=FileSystemLoader([KIT, template.parent]),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.filters["percent"] = lambda share: f"{100 * share:.1f}"
+    return environment.get_template(template.name).render(
+        title=title,
+        style=Markup((KIT / "page.css").read_text()),
+        script=Markup(code),
+        script_hash=base64.b64encode(hashlib.sha256(code.encode()).digest()).decode(),
+        data=embedded_json(data),
+        **context,
+    )
+
+
+def embedded_json(value: Any) -> Markup:
+    """JSON for the inside of a script element: no text in it can end the element or open a comment."""
+    text = json.dumps(value, ensure_ascii=False, allow_nan=False, separators=(",", ":"))
+    return Markup(text.replace("<", "\\u003c"))
+
+
+def thumbnail(image: "Image", side: int) -> str:
+    """The image as a data URI (WebP), its longer side at most `side` pixels."""
+    small = image.convert("RGB")
+    small.thumbnail((side, side))
+    buffer = io.BytesIO()
+    small.save(buffer, format="WEBP", quality=75)
+    return f"data:image/webp;base64,{base64.b64encode(buffer.getvalue()).decode()}"
