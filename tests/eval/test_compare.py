@@ -1,0 +1,125 @@
+"""Two methods are compared on the problems they share: difference, p, flips, and the paper's numbers beside."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+from scipy.stats import binomtest
+
+from rlfr_mm.eval import compare, records, score, stats
+from rlfr_mm.eval.formats import Response
+from rlfr_mm.tasks import registry
+
+GSM8K = registry.task("rlfr_gsm8k")
+
+
+def made(folder, right, task=GSM8K, samples=1, gold=lambda i: 2 * i, first=0):
+    """A run whose response to problem i is right where right[i] says so; numbers of right samples otherwise."""
+    responses = [
+        Response(
+            f"The answer is {gold(i) if sample < int(wins) else 10_001}.",
+            {"question": f"What is {i} + {i}?", "answer": f"#### {gold(i)}" if task is GSM8K else gold(i)},
+            i,
+            sample,
+        )
+        for i, wins in enumerate(right, start=first)
+        for sample in range(samples)
+    ]
+    score.import_responses(responses, task, "test", folder.name, folder, None)
+    return str(folder)
+
+
+def test_the_table_holds_difference_test_and_flips(tmp_path, capsys):
+    a = np.array([1] * 30 + [0] * 30)
+    b = np.array([1] * 28 + [0] * 2 + [1] * 12 + [0] * 18)
+    paths = [made(tmp_path / "a", a), made(tmp_path / "b", b)]
+    assert compare.main([*paths, "--json", str(tmp_path / "out.json"), "--published", "Qwen2.5-Math-7B + RLFR"]) == 0
+    [found] = json.loads((tmp_path / "out.json").read_text())
+    assert (found["score_a"], found["score_b"]) == (a.mean(), b.mean())
+    assert found["test"]["difference"] == pytest.approx(10 / 60)
+    assert found["p"] == pytest.approx(binomtest(2, 14).pvalue) and found["p_method"] == "McNemar exact"
+    assert found["p_holm"] == found["p"] and found["test"]["interval"]["low"] > 0
+    assert found["detectable"] == stats.minimal_detectable_difference(found["test"]["standard_error"])
+    rows = records.read_run(tmp_path / "a")[GSM8K.name]
+    ids = {row.doc_id: row.problem_id for row in rows}
+    assert found["gained"] == [ids[i] for i in range(30, 42)] and found["lost"] == [ids[28], ids[29]]
+    table = capsys.readouterr().out
+    assert "+16.7" in table and "published: Qwen2.5-Math-7B + RLFR" in table and "not measured here" in table
+    assert "only A right: 2" in table and "one run each" in table
+
+
+def test_published_scores_stand_beside_their_task(tmp_path, capsys):
+    spec = registry.task("rlfr_math500")
+    fields = [
+        {"problem": f"p{i}", "answer": "1", "subject": "Algebra", "level": 1, "unique_id": str(i)} for i in range(4)
+    ]
+    for name in ("a", "b"):
+        responses = [Response("\\boxed{1}", one) for one in fields]
+        score.import_responses(responses, spec, "test", name, tmp_path / name, None)
+    runs = [str(tmp_path / name) for name in ("a", "b")]
+    assert compare.main([*runs, "--published", "Qwen2.5-Math-7B + RLFR"]) == 0
+    line = next(line for line in capsys.readouterr().out.splitlines() if line.startswith("rlfr_math500 "))
+    assert line.split()[-1] == "80.6"
+
+
+def test_seeds_are_paired_by_position_and_problem(tmp_path):
+    generator = np.random.default_rng(0)
+    a, b = generator.random((3, 40)) < 0.4, generator.random((3, 40)) < 0.7
+    methods = [
+        compare.load_method(f"{label}=" + ",".join(made(tmp_path / f"{label}{i}", seed) for i, seed in enumerate(runs)))
+        for label, runs in (("old", a), ("new", b))
+    ]
+    [found] = compare.compare(*methods)
+    assert found.test == stats.paired_seeds(a, b) and found.p == found.test.p
+    assert (found.a, found.b, found.test.seeds) == ("old", "new", 3)
+
+
+def test_several_samples_of_a_problem_are_one_unit(tmp_path):
+    a, b = np.array([0, 1, 2, 3, 4, 2]), np.array([1, 1, 4, 3, 4, 4])
+    methods = [compare.load_method(made(tmp_path / name, wins, samples=4)) for name, wins in (("a", a), ("b", b))]
+    [found] = compare.compare(*methods)
+    assert found.test == stats.paired_bootstrap(a / 4, b / 4)
+    assert found.p_method == "paired bootstrap" and found.problems == 6
+
+
+def test_holm_is_taken_over_the_tasks(tmp_path):
+    rights = {"a": {"rlfr_gsm8k": 1, "rlfr_amc23": 3}, "b": {"rlfr_gsm8k": 9, "rlfr_amc23": 4}}
+    methods = []
+    for name, tasks in rights.items():
+        run = {}
+        for task, right in tasks.items():
+            folder = tmp_path / name / task
+            run |= records.read_run(Path(made(folder, [1] * right + [0] * (12 - right), registry.task(task))))
+        methods.append(compare.Method(name, [run]))
+    found = compare.compare(*methods)
+    p = [binomtest(0, 8).pvalue, binomtest(0, 1).pvalue]
+    assert [one.p for one in found] == pytest.approx(p)
+    assert [one.p_holm for one in found] == pytest.approx([2 * p[0], p[1]])
+
+
+def test_problems_that_one_run_lacks_are_left_out_and_counted(tmp_path):
+    a = compare.load_method(made(tmp_path / "a", [1, 0, 1, 0]))
+    b = compare.load_method(made(tmp_path / "b", [1, 1, 1], first=1))
+    [found] = compare.compare(a, b)
+    assert (found.problems, found.left_out) == (3, 1)
+    assert (found.score_a, found.score_b) == (pytest.approx(1 / 3), 1.0)
+
+
+@pytest.mark.parametrize(
+    ("build", "named"),
+    [
+        (lambda tmp: [made(tmp / "a", [1, 0]), "nowhere"], "no run folder"),
+        (lambda tmp: [made(tmp / "a", [1, 0]), f"{made(tmp / 'b', [1, 0])},{made(tmp / 'c', [1, 0])}"], "one to one"),
+        (
+            lambda tmp: [made(tmp / "a", [1, 0]), made(tmp / "b", [1, 0], gold=lambda i: 2 * i + 1)],
+            "not the same dataset",
+        ),
+        (lambda tmp: [made(tmp / "a", [1, 0]), made(tmp / "b", [1, 0], first=5)], "share 0 problems"),
+        (lambda tmp: [made(tmp / "a", [1, 0]), made(tmp / "b", [1, 0]), "--published", "GPT"], "the paper has"),
+    ],
+)
+def test_runs_that_cannot_be_compared_are_named_in_one_line(tmp_path, capsys, build, named):
+    assert compare.main(build(tmp_path)) == 2
+    message = capsys.readouterr().err.strip()
+    assert message.startswith("error: ") and named in message and "\n" not in message
