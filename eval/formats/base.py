@@ -27,6 +27,11 @@ class EvaluatedTask:
         return row.judged(self.result.rule)
 
     @property
+    def protocol(self) -> str:
+        """Whose prompt was answered; an imported file does not say."""
+        return self.result.protocol if self.rows[0].prompt is not None else "unknown"
+
+    @property
     def note(self) -> str | None:
         """What keeps the score from being the benchmark's; None for a whole, unchanged benchmark."""
         found = []
@@ -144,7 +149,7 @@ def settings(task: EvaluatedTask) -> str:
     samples = f"{task.plan.samples} samples, " if task.plan.samples > 1 else ""
     result = task.result
     return (
-        f"{result.protocol} prompt; {samples}{generation}; graded by rlfr_mm scorer {result.scorer} "
+        f"{task.protocol} prompt; {samples}{generation}; graded by rlfr_mm scorer {result.scorer} "
         f"v{result.scorer_version}, rule {result.rule}"
     )
 

@@ -95,7 +95,7 @@ def _result(task: EvaluatedTask, metric: str, value: float) -> dict[str, Any]:
         "evaluation_name": task.spec.name,
         "source_data": _source(task),
         "metric_config": {
-            "evaluation_description": f"{metric} on {result.benchmark}, {result.protocol} prompt",
+            "evaluation_description": f"{metric} on {result.benchmark}, {task.protocol} prompt",
             "metric_id": metric,
             "lower_is_better": False,
             "score_type": "continuous",
@@ -155,7 +155,7 @@ def _generation(task: EvaluatedTask) -> dict[str, Any]:
 def _sample(run: EvaluatedRun, task: EvaluatedTask, row: SampleRow, evaluation: str) -> dict[str, Any]:
     verdict = task.verdict(row)
     golds = [row.gold] if isinstance(row.gold, str) else row.gold
-    prompt = row.prompt or task.spec.text(row.doc)
+    prompt = task.spec.text(row.doc)
     found: dict[str, Any] = {
         "schema_version": SCHEMA_VERSION,
         "evaluation_id": evaluation,
@@ -164,7 +164,7 @@ def _sample(run: EvaluatedRun, task: EvaluatedTask, row: SampleRow, evaluation: 
         "sample_id": row.problem_id,
         "sample_hash": hashlib.sha256((prompt + "".join(golds)).encode()).hexdigest(),
         "interaction_type": "single_turn",
-        "input": {"raw": prompt, "reference": golds, "choices": row.choices},
+        "input": {"raw": prompt, "formatted": row.prompt, "reference": golds, "choices": row.choices},
         "output": {"raw": [row.response]},
         "answer_attribution": [],
         "evaluation": {"score": verdict.score, "is_correct": verdict.correct},

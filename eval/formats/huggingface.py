@@ -58,7 +58,7 @@ def write_model_card(run: EvaluatedRun, out: Path) -> list[Path]:
             dataset_split=split_name(task.result),
             dataset_revision=task.result.revision,
             metric_type="accuracy",
-            metric_name=", ".join(filter(None, (f"{task.result.headline} ({task.result.protocol} prompt)", task.note))),
+            metric_name=", ".join(filter(None, (f"{task.result.headline} ({task.protocol} prompt)", task.note))),
             metric_value=percent(task.result.score),
         )
         for task in run.tasks

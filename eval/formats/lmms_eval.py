@@ -81,7 +81,7 @@ def _samples(task: EvaluatedTask) -> list[dict[str, Any]]:
                 "token_counts": [{"output_tokens": row.completion_tokens} for row in rows],
                 "doc_hash": first.doc_hash,
                 "score": sum(task.verdict(row).score for row in rows) / len(rows),
-                "input": first.prompt or task.spec.text(first.doc),
+                "input": first.prompt or "",
                 **task.marks,
             }
         )

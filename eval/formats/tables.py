@@ -21,7 +21,7 @@ def write_scores_csv(run: EvaluatedRun, out: Path) -> list[Path]:
                     "model": run.model,
                     "task": result.task,
                     "benchmark": result.benchmark,
-                    "protocol": result.protocol,
+                    "protocol": task.protocol,
                     "metric": metric,
                     "headline": metric == result.headline,
                     "value": value,

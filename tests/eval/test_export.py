@@ -220,6 +220,7 @@ def test_the_model_card_of_an_imported_run_claims_no_command(boards, exported, t
     )
     export(tmp_path / "run", "model-index", tmp_path / "card", allow_partial=True, model="acme/judged-again")
     text = (tmp_path / "card" / "README.md").read_text()
+    assert "unknown prompt" in text and "rlfr prompt" not in text  # the file does not say what was asked
     assert "import:mathvista" in text and "python -m eval.run" not in text and "# acme/judged-again" in text
 
 

@@ -143,7 +143,10 @@ SAMPLE = table(
         "evaluation_name": STRING,
         "sample_id": STRING,
         "interaction_type": {"const": "single_turn"},
-        "input": table({"raw": STRING, "reference": TEXTS}, {"choices": {"type": ["array", "null"], "items": STRING}}),
+        "input": table(
+            {"raw": STRING, "reference": TEXTS},
+            {"formatted": {"type": ["string", "null"]}, "choices": {"type": ["array", "null"], "items": STRING}},
+        ),
         "output": table({"raw": TEXTS}),
         "answer_attribution": {
             "type": "array",
