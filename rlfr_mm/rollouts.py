@@ -1,39 +1,15 @@
-"""Rollouts: one generation batch in memory while TRL trains on it, and what a run keeps of it on disk."""
+"""Rollouts: one generation batch in memory while TRL trains on it, and the records that are made of it."""
 
 import hashlib
 import re
-from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 
 import torch
-from pydantic import BaseModel, ConfigDict
 from torch import Tensor
 from transformers import PreTrainedTokenizerBase
 
-
-class RolloutRecord(BaseModel):
-    """One completion with its rewards. Lists have one entry per response token, `tokens` their text."""
-
-    model_config = ConfigDict(extra="forbid")
-
-    step: int
-    problem_id: str
-    sample: int  # index within the group of completions of one prompt
-    prompt: str
-    image: str | None = None  # file under rollouts/images
-    solution: str
-    completion: str
-    rewards: dict[str, float | None]  # by reward function; None where it could not be graded
-    correct: bool | None
-    advantage: float  # GRPO's, before shaping
-    tokens: list[str]
-    advantages: list[float]
-    logprob: list[float]
-    entropy: list[float]
-    deviation: list[float] | None = None  # only where the flow is on
-    flow_reward: list[float] | None = None
+from rlfr_mm.records import RolloutRecord
 
 
 @dataclass
@@ -100,7 +76,7 @@ class RolloutBatch:
 
     def records(
         self, tokenizer: PreTrainedTokenizerBase, limit: int, accept_reward: float
-    ) -> tuple[list["RolloutRecord"], dict[str, Any]]:
+    ) -> tuple[list[RolloutRecord], dict[str, Any]]:
         """Records of the first `limit` rollouts of the main process, and their images by file name."""
         records: list[RolloutRecord] = []
         images: dict[str, Any] = {}
@@ -156,34 +132,3 @@ def _file_name(problem_id: str) -> str:
     if re.fullmatch(r"[\w.-]{1,100}", problem_id):
         return problem_id
     return hashlib.sha256(problem_id.encode()).hexdigest()[:32]
-
-
-class RolloutWriter:
-    """Writes `RUN/rollouts/<step>.jsonl` and each problem's image once."""
-
-    def __init__(self, run_dir: str | Path):
-        self.folder = Path(run_dir) / "rollouts"
-
-    def write(self, records: Sequence[RolloutRecord], images: dict[str, Any]) -> None:
-        """Write the records of one step whole or not at all; `images` are PIL images by file name."""
-        (self.folder / "images").mkdir(parents=True, exist_ok=True)
-        for name, image in images.items():
-            if not (self.folder / "images" / name).exists():
-                image.save(self.folder / "images" / name)
-        target = self.folder / f"{records[0].step:06d}.jsonl"
-        partial = target.with_suffix(".partial")
-        partial.write_text("".join(record.model_dump_json(exclude_none=True) + "\n" for record in records))
-        partial.replace(target)
-
-    def cut_after(self, step: int) -> None:
-        """Remove the records of steps after `step`, which a resumed run makes again."""
-        for path in self.folder.glob("*.jsonl"):
-            if int(path.stem) > step:
-                path.unlink()
-
-
-def read_rollouts(run_dir: str | Path) -> Iterator[RolloutRecord]:
-    """All records of a run in the order of its steps."""
-    for path in sorted((Path(run_dir) / "rollouts").glob("*.jsonl")):
-        for line in path.read_text().splitlines():
-            yield RolloutRecord.model_validate_json(line)

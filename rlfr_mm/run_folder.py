@@ -14,7 +14,7 @@ from typing import Any
 import yaml
 
 from rlfr_mm.config import RunConfig, as_dict
-from rlfr_mm.rollouts import RolloutWriter
+from rlfr_mm.records import RolloutWriter
 
 LIBRARIES = ("rlfr_mm", "torch", "transformers", "trl", "accelerate", "datasets")
 

@@ -32,7 +32,8 @@ from rlfr_mm.flow.loss import scored_tokens, velocity_deviation
 from rlfr_mm.flow.update import FieldUpdater, acceptance_weights, sample_seeds
 from rlfr_mm.flow_reward import flow_advantages, flow_reward, within_group_auc
 from rlfr_mm.latents import record_latents, stop_after_layer
-from rlfr_mm.rollouts import FlowRecord, RolloutBatch, RolloutWriter
+from rlfr_mm.records import RolloutWriter
+from rlfr_mm.rollouts import FlowRecord, RolloutBatch
 from rlfr_mm.shaping import entropy_advantage
 
 FIELD_FOLDER = "flow"  # the field, in a checkpoint and in RUN/final

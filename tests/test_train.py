@@ -17,7 +17,7 @@ from safetensors.torch import load_file
 
 from rlfr_mm import train
 from rlfr_mm.flow.field import FlowField
-from rlfr_mm.rollouts import read_rollouts
+from rlfr_mm.records import read_rollouts
 from rlfr_mm.run_folder import RunFolder
 from tests.conftest import ROOT
 from tests.training import CPU

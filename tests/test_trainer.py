@@ -10,7 +10,7 @@ from rlfr_mm.config import FlowConfig, FlowRewardConfig, OnlineUpdateConfig, RLF
 from rlfr_mm.flow.field import FlowField
 from rlfr_mm.flow.loss import scored_tokens, velocity_deviation
 from rlfr_mm.flow_reward import flow_advantages, flow_reward
-from rlfr_mm.rollouts import read_rollouts
+from rlfr_mm.records import read_rollouts
 from tests.training import CPU, make_trainer, none_accepted
 
 NO_CHECKPOINTING = {"gradient_checkpointing": False}
