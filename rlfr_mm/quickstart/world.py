@@ -1,12 +1,13 @@
 """A drawn visual-maths world: count coloured shapes on a 3x3 board, then combine the counts step by step.
 
-One problem is an 84x84 pixel picture, a question such as "Count the red shapes, add the circles, then multiply by the
-blue shapes.", the solution, and a demonstration that spells out each count and each step. The level is the number of
-counts. Every operation is injective in each of its operands, so one wrong count or step spoils the answer.
+One problem is an 84x84 pixel picture, a question such as "Count red, add circles, then multiply by blue.", the
+solution, and a demonstration that spells out each count and each step. The level is the number of counts. Every
+operation is injective in each of its operands, so one wrong count or step spoils the answer.
 """
 
 import hashlib
 import random
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache
 from typing import Any
@@ -15,7 +16,7 @@ from PIL import Image, ImageDraw
 
 COLOURS = {"red": (214, 39, 40), "green": (34, 153, 68), "blue": (42, 97, 204), "yellow": (247, 190, 20)}
 SHAPES = ("circles", "squares", "triangles")
-OBJECTS = (*(f"{colour} shapes" for colour in COLOURS), *SHAPES)  # what a question can ask to count
+OBJECTS = (*COLOURS, *SHAPES)  # what a question can ask to count
 LEVELS = (2, 3, 4)
 SPLITS = ("warmup", "train", "test")
 MAX_VALUE = 12  # largest answer and largest intermediate result
@@ -25,6 +26,8 @@ CELL = 28  # pixels a side: one visual token of Qwen2.5-VL (2x2 patches of 14 pi
 _SUPERSAMPLING = 8
 _BACKGROUND = (250, 250, 247)
 _EMPTY_SHARE = 0.12
+_CHAINS_A_BOARD = 12  # tries before another board is drawn: drawing one costs as much
+_INVALID = -1
 _VERBS = {"+": "add", "-": "subtract", "×": "multiply by"}
 
 Cell = tuple[str, str]  # (colour, shape)
@@ -55,14 +58,9 @@ def draw_problem(index: int, split: str, level: int, seed: int = 0) -> Problem:
         raise ValueError(f"level={level!r} must be one of {', '.join(map(str, LEVELS))}")
     rng = random.Random(f"{seed}/{split}/{level}/{index}")
     target = rng.randint(0, MAX_VALUE)
-    while True:
-        cells = _draw_cells(rng)
-        terms = rng.sample(OBJECTS, level)
-        counts = [count_objects(cells, term) for term in terms]
-        operators = rng.choices(list(_VERBS), k=level - 1)
-        values = _chain(counts, operators)
-        if values is not None and values[-1] == target and split_of(cells) == split:
-            break
+    cells, terms, operators = _draw_until(target, split, level, rng)
+    counts = [count_objects(cells, term) for term in terms]
+    values = _chain(counts, operators)
     return Problem(
         problem_id=f"quickstart-{split}-level{level}-seed{seed}-{index}",
         level=level,
@@ -74,14 +72,14 @@ def draw_problem(index: int, split: str, level: int, seed: int = 0) -> Problem:
     )
 
 
-def problems(n: int, split: str, levels: list[int], seed: int = 0) -> list[Problem]:
+def problems(n: int, split: str, levels: Sequence[int], seed: int = 0) -> list[Problem]:
     """The first n problems of a split, the levels in turn."""
     if not levels:
         raise ValueError(f"levels=[] must name at least one of {', '.join(map(str, LEVELS))}")
     return [draw_problem(i, split, levels[i % len(levels)], seed) for i in range(n)]
 
 
-def rows(n: int, split: str, levels: list[int], seed: int = 0) -> list[dict[str, Any]]:
+def rows(n: int, split: str, levels: Sequence[int], seed: int = 0) -> list[dict[str, Any]]:
     """The first n problems as TRL columns, with the demonstration as an expert `completion`."""
     return [
         {
@@ -108,9 +106,24 @@ def split_of(cells: tuple[Cell | None, ...]) -> str:
 
 
 def count_objects(cells: tuple[Cell | None, ...], term: str) -> int:
-    """How many cells hold the term of a question: "red shapes" or "circles"."""
-    kind = term.removesuffix(" shapes")
-    return sum(cell is not None and kind in cell for cell in cells)
+    """How many cells hold a colour or a shape."""
+    return sum(cell is not None and term in cell for cell in cells)
+
+
+def _draw_until(
+    target: int, split: str, level: int, rng: random.Random
+) -> tuple[tuple[Cell | None, ...], list[str], list[str]]:
+    """A board of the split, the objects to count and the operators, such that the chain ends in the target."""
+    while True:
+        cells = _draw_cells(rng)
+        if split_of(cells) != split:
+            continue
+        counts = {term: count_objects(cells, term) for term in OBJECTS}
+        for _ in range(_CHAINS_A_BOARD):
+            terms = rng.sample(OBJECTS, level)
+            operators = rng.choices(list(_VERBS), k=level - 1)
+            if _chain([counts[term] for term in terms], operators)[-1] == target:
+                return cells, terms, operators
 
 
 def _draw_cells(rng: random.Random) -> tuple[Cell | None, ...]:
@@ -120,30 +133,30 @@ def _draw_cells(rng: random.Random) -> tuple[Cell | None, ...]:
     return tuple(None if rng.random() < _EMPTY_SHARE else cell for cell in zip(colours, shapes, strict=True))
 
 
-def _chain(counts: list[int], operators: list[str]) -> list[int] | None:
-    """The value after each count, from left to right; None where a value leaves 0..MAX_VALUE or a factor is 0."""
+def _chain(counts: list[int], operators: list[str]) -> list[int]:
+    """The values after each count; [_INVALID] where a value leaves 0..MAX_VALUE or a factor is 0."""
     values = counts[:1]
     for operator, operand in zip(operators, counts[1:], strict=True):
         value = values[-1]
         if operator == "×" and 0 in (value, operand):
-            return None  # a product with 0 would forgive a wrong count
+            return [_INVALID]  # a product with 0 would forgive a wrong count
         value = value + operand if operator == "+" else value - operand if operator == "-" else value * operand
         if not 0 <= value <= MAX_VALUE:
-            return None
+            return [_INVALID]
         values.append(value)
     return values
 
 
 def _question(terms: list[str], operators: list[str]) -> str:
-    steps = [f"{_VERBS[operator]} the {term}" for operator, term in zip(operators, terms[1:], strict=True)]
-    return ", ".join([f"Count the {terms[0]}", *steps[:-1], f"then {steps[-1]}"]) + "."
+    steps = [f"{_VERBS[operator]} {term}" for operator, term in zip(operators, terms[1:], strict=True)]
+    return ", ".join([f"Count {terms[0]}", *steps[:-1], f"then {steps[-1]}"]) + "."
 
 
 def _demonstration(terms: list[str], counts: list[int], operators: list[str], values: list[int]) -> str:
-    lines = [f"{terms[0]}: {counts[0]}."]
+    steps = [f"{terms[0]} {counts[0]}"]
     for i, operator in enumerate(operators):
-        lines.append(f"{terms[i + 1]}: {counts[i + 1]}. {values[i]} {operator} {counts[i + 1]} = {values[i + 1]}.")
-    return f"<think>{' '.join(lines)}</think><answer>{values[-1]}</answer>"
+        steps += [f"{terms[i + 1]} {counts[i + 1]}", f"{values[i]} {operator} {counts[i + 1]} = {values[i + 1]}"]
+    return f"<think> {', '.join(steps)}</think><answer>{values[-1]}</answer>"
 
 
 def _draw_image(cells: tuple[Cell | None, ...], rng: random.Random) -> Image.Image:
