@@ -1,7 +1,8 @@
 """One HTML page of one or more evaluation runs: `python -m eval.report RUN [RUN...] --out page.html`.
 
 Scores with intervals, scores by category, pass@k, outcomes, response lengths, and every response beside its problem.
-All figures come from the rows; the page is a single file that loads nothing.
+All figures come from the rows; the page is a single file that loads nothing. It holds at most 20,000 responses (of more,
+the first of each problem), 20,000 characters of each, and 40 MB of pictures, 400 pixels at their longer side.
 """
 
 import argparse
@@ -53,14 +54,9 @@ class TaskRun:
 
     @property
     def headline(self) -> "charts.Bar | None":
-        """The score that the benchmark is quoted by; None where no interval of it is known."""
-        name = self.strict.headline
-        if name == "accuracy":
-            assert self.strict.interval is not None  # a result with rows has one
-            return _bar(self.run, self.strict.score, self.strict.interval)
-        if name.startswith("pass@"):
-            return pass_at_k(self)[int(name.removeprefix("pass@")) - 1]
-        return None
+        """The score that the benchmark is quoted by; None where it has no interval, as that of a single problem."""
+        interval = self.strict.interval
+        return _bar(self.run, self.strict.score, interval) if interval else None
 
 
 def read_runs(folders: Sequence[Path]) -> list[Run]:
@@ -96,7 +92,7 @@ def score_tasks(runs: Sequence[Run]) -> tuple[dict[str, list[TaskRun]], list[str
                 spec = registry.task(task)
                 plan, model = run.manifest.tasks[task], run.manifest.model.name
                 strict, official = (result(spec, plan, model, rows, rule) for rule in ("strict", "official"))
-            except ValueError as error:  # of one task; the responses are shown all the same
+            except Exception as error:  # of one task; its responses are shown all the same
                 complaints.append(f"{run.label}, {task}: no scores: {error}")
             else:
                 scored.setdefault(task, []).append(TaskRun(run, spec, rows, strict, official))
@@ -260,7 +256,7 @@ def report_page(runs: Sequence[Run], data_root: Path | None = None) -> tuple[str
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Exit status 0: the page is written; 2: the input cannot be used."""
-    parser = argparse.ArgumentParser(prog="python -m eval.report", description=__doc__.splitlines()[0])
+    parser = argparse.ArgumentParser(prog="python -m eval.report", description=__doc__)
     parser.add_argument("runs", nargs="+", type=Path, metavar="RUN", help="run folder of eval.run or eval.score --from")
     parser.add_argument("--out", required=True, type=Path, help="the HTML file to write")
     parser.add_argument("--data_root", type=Path, help="local mirror to read the images from (default: the runs' own)")

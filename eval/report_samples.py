@@ -39,7 +39,7 @@ def cards(runs: Sequence[Mapping[str, Sequence[SampleRow]]]) -> tuple[list[Card]
             for row in rows:
                 key = (row.task, row.problem_id, row.sample_index)
                 card = found.setdefault(key, _card(row))
-                prompt = texts.setdefault(cut(row.prompt or ""), len(texts))
+                prompt = texts.setdefault(cut(_prompt(row)), len(texts))
                 card["answers"].append(_answer(row, number, prompt))
     tasks = {task: place for place, task in enumerate(dict.fromkeys(card["task"] for card in found.values()))}
     ordered = sorted(found.values(), key=lambda card: (tasks[card["task"]], card["doc_id"], card["sample"]))
@@ -50,6 +50,18 @@ def cards(runs: Sequence[Mapping[str, Sequence[SampleRow]]]) -> tuple[list[Card]
             break
         kept.add(place)
     return [card for place, card in enumerate(ordered) if place in kept], list(texts)
+
+
+def _prompt(row: SampleRow) -> str:
+    """What the model was asked; of imported rows, which do not say it, what our task would have asked."""
+    from rlfr_mm.tasks import registry
+
+    if row.prompt is not None:
+        return row.prompt
+    try:
+        return f"[The prompt was not recorded; this task asks:]\n{registry.task(row.task).text(row.doc)}"
+    except ValueError:  # another harness's file may lack the question
+        return "[The prompt was not recorded.]"
 
 
 def _card(row: SampleRow) -> Card:

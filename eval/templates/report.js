@@ -37,7 +37,7 @@
           el("span", {class: "chip"}, `${name.replaceAll("_", " ")}: ${values.join(", ")}`))),
       el("div", {class: "question"}, ...pictures,
         el("div", {class: "text"},
-          el("pre", {tabindex: 0}, texts[card.answers[0].prompt] || "The prompt was not recorded."),
+          el("pre", {tabindex: 0}, texts[card.answers[0].prompt]),
           missing ? el("p", {class: "note"}, `${missing} image${missing > 1 ? "s" : ""} not shown`) : "",
           el("dl", {}, el("dt", {}, "gold"), el("dd", {}, el("code", {}, card.gold.join(" or ")))))),
       el("div", {class: "answers"}, ...card.answers.map((answer) => renderAnswer(answer, card))));

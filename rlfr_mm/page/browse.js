@@ -63,7 +63,7 @@ function browse({root, items, noun, filters, text, render, pageSize = 10}) {
     return {back, next, number, pages, element: el("div", {class: "pager"}, back, el("label", {}, "Page ", number, pages), next)};
   }
 
-  function select() {
+  function find() {
     const tests = filters.flatMap(({choices}, i) => choices.filter(({value}) => value === selects[i].value));
     const wanted = search.value.trim().toLowerCase();
     if (wanted) haystacks ??= items.map((item) => text(item).toLowerCase());
@@ -71,7 +71,7 @@ function browse({root, items, noun, filters, text, render, pageSize = 10}) {
   }
 
   function show(wantedPage) {
-    select();
+    find();
     const pages = Math.max(1, Math.ceil(found.length / pageSize));
     page = Math.min(Math.max(0, Math.trunc(wantedPage) || 0), pages - 1);
     const first = page * pageSize;

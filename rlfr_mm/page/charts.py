@@ -1,6 +1,6 @@
 """Charts as inline SVG: pure functions from numbers to markup, with every value as text that can be read and copied.
 
-All are 400 units wide, which is a narrow screen or one column of a wide one. `colour` is a class of page.css (`run0`,
+All but the strip are 400 units wide: a narrow screen, or a column of a wide one. `colour` is a class of page.css (`run0`,
 `correct`), so that a chart follows light, dark and print. Shares are fractions of 1 and shown in percent.
 """
 

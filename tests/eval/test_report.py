@@ -111,16 +111,26 @@ def test_pass_at_k_and_category_scores_are_the_tasks_own_metrics(runs):
     assert [n for n, _ in levels.values()] == [4, 4, 4]
 
 
-def test_a_headline_that_is_no_mean_gets_no_interval_of_the_mean(tmp_path):
+def test_a_headline_that_is_no_accuracy_has_the_accuracy_beside_it(tmp_path):
     runs = report.read_runs([make_run(tmp_path / "run", {"rlfr_wemath_testmini": BOARDS["rlfr_wemath_testmini"]})])
-    member = report.score_tasks(runs)[0]["rlfr_wemath_testmini"][0]
-    assert member.strict.headline == "loose" and member.headline is None
-    assert report.report_page(runs, tmp_path)[0].count('class="strip"') == 0
+    result = report.score_tasks(runs)[0]["rlfr_wemath_testmini"][0].strict
+    assert result.headline == "loose" and result.score != result.metrics["accuracy"]
+    text = report.report_page(runs, tmp_path)[0]
+    assert f'<span class="score">{100 * result.score:.1f}</span>' in text
+    assert f"<small>accuracy {100 * result.metrics['accuracy']:.1f}</small>" in text
 
 
 def test_every_task_of_the_registry_with_rows_makes_a_page(tmp_path):
-    text, notes = report.report_page(report.read_runs([make_run(tmp_path / "run", BOARDS)]), tmp_path)
-    assert len(data_of(text)["cards"]) == sum(len(answers) for answers in BOARDS.values())
+    run = make_run(tmp_path / "run", BOARDS)
+    text, notes = report.report_page(report.read_runs([run]), tmp_path)
+    rows = {(row.task, row.problem_id): row for found in records.read_run(run).values() for row in found}
+    cards = data_of(text)["cards"]
+    assert len(cards) == len(rows)
+    for card in cards:
+        for rule in ("strict", "official"):
+            verdict, shown = rows[card["task"], card["problem"]].judged(rule), card["answers"][0][rule]
+            assert (shown["status"], shown["extracted"]) == (verdict.status, verdict.extracted)
+    assert any(row.verdict.status != row.verdict_official.status for row in rows.values())
     assert all(f"<figcaption>{task}</figcaption>" in text for task in BOARDS)
     assert notes and "not shown" in notes[0]
 
@@ -128,7 +138,7 @@ def test_every_task_of_the_registry_with_rows_makes_a_page(tmp_path):
 # ---------------------------------------------------------------------------------------------------- samples
 
 
-def test_cards_pair_the_runs_and_carry_both_verdicts(runs, page):
+def test_cards_pair_the_runs(runs, page):
     found = data_of(page.read_text())
     cards = [card for card in found["cards"] if card["task"] == "rlfr_quickstart"]
     rows = [records.read_run(run)["rlfr_quickstart"] for run in runs]
@@ -138,9 +148,6 @@ def test_cards_pair_the_runs_and_carry_both_verdicts(runs, page):
         assert card["gold"] == [pair[0].gold] and card["problem"] == pair[0].problem_id
         for answer, row in zip(card["answers"], pair, strict=True):
             assert answer["response"] == row.response and answer["tokens"] == row.completion_tokens
-            for rule in ("strict", "official"):
-                verdict = row.judged(rule)
-                assert (answer[rule]["status"], answer[rule]["extracted"]) == (verdict.status, verdict.extracted)
     statuses = [answer["strict"]["status"] for card in cards for answer in card["answers"]]
     assert [statuses.count(status) for status in ("correct", "wrong", "no_answer")] == [15, 7, 2]
 
@@ -157,6 +164,18 @@ def test_an_image_is_shown_only_where_it_is_the_one_that_the_model_saw(drawn, tm
     assert [card["images"][0] in found["images"] for card in found["cards"]] == [True, False, True]
     assert notes == ["images are not shown for 1 of 3 problems: the data have changed since the run"]
     assert html.escape(notes[0]) in text
+
+
+def test_imported_rows_get_the_question_and_the_image_of_their_record(drawn, tmp_path):
+    docs, right = drawn
+    run = make_run(tmp_path / "run", {"rlfr_quickstart": [(docs[5], [right[5]])]})
+    path = run / "rlfr_quickstart" / records.SAMPLES
+    records.write_rows(path, [row.model_copy(update={"prompt": None}) for row in records.read_rows(path)[0]])
+    text, notes = report.report_page(report.read_runs([run]))
+    found = data_of(text)
+    (card,) = found["cards"]
+    assert docs[5]["question"] in found["texts"][card["answers"][0]["prompt"]]
+    assert card["images"] == [records.image_hash(docs[5]["image"])] == list(found["images"]) and notes == []
 
 
 def test_images_stop_at_the_bound_and_the_page_says_so(drawn, runs, monkeypatch):
