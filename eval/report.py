@@ -1,8 +1,8 @@
 """One HTML page of one or more evaluation runs: `python -m eval.report RUN [RUN...] --out page.html`.
 
 Scores with intervals, scores by category, pass@k, outcomes, response lengths, and every response beside its problem.
-All figures come from the rows; the page is a single file that loads nothing. It holds at most 20,000 responses (of more,
-the first of each problem), 20,000 characters of each, and 40 MB of pictures, 400 pixels at their longer side.
+All figures come from the rows; the page is a single file that loads nothing. It holds at most 20,000 responses (of
+more, the first of each problem), 20,000 characters of each, and 40 MB of pictures, 400 pixels at their longer side.
 """
 
 import argparse

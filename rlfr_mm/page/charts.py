@@ -1,7 +1,7 @@
 """Charts as inline SVG: pure functions from numbers to markup, with every value as text that can be read and copied.
 
-All but the strip are 400 units wide: a narrow screen, or a column of a wide one. `colour` is a class of page.css (`run0`,
-`correct`), so that a chart follows light, dark and print. Shares are fractions of 1 and shown in percent.
+All but the strip are 400 units wide: a narrow screen, or a column of a wide one. `colour` is a class of page.css, such
+as `run0` or `correct`, so that a chart follows light, dark and print. Shares are fractions of 1, shown in percent.
 """
 
 import math
