@@ -20,6 +20,7 @@ import torch
 import transformers
 from transformers.models.auto.modeling_auto import MODEL_FOR_IMAGE_TEXT_TO_TEXT_MAPPING_NAMES
 
+from rlfr_mm.eval.plan import one_line
 from rlfr_mm.eval.records import ModelInfo, RunError
 
 transformers.utils.logging.disable_progress_bar()
@@ -157,9 +158,11 @@ class PolicyBackend:
         images = [image for request in requests for image in request.images]
         if images and self.processor is self.tokenizer:
             raise RunError(f"{task} has images and {self.info.name} is a text policy")
+        # A text template writes the start token itself; a tokenizer would add a second one.
+        extra = {"add_special_tokens": False} if self.processor is self.tokenizer else {"images": images or None}
         inputs = self.processor(
             text=[self.render(request.messages) for request in requests],
-            **({"images": images} if images else {}),
+            **extra,
             padding=True,
             padding_side="left",
             return_tensors="pt",
@@ -167,8 +170,9 @@ class PolicyBackend:
         settings = {key: value for key, value in self.effective(generation).items() if key != "until"}
         if not settings["do_sample"]:
             settings = {key: value for key, value in settings.items() if key not in ("temperature", "top_p", "top_k")}
-        torch.manual_seed(seed)
-        with torch.inference_mode():
+        devices = [self.policy.device] if self.policy.device.type == "cuda" else []
+        with torch.inference_mode(), torch.random.fork_rng(devices):  # a training run's random state is its own
+            torch.manual_seed(seed)
             tokens = self.policy.generate(
                 **inputs,
                 **settings,
@@ -215,23 +219,31 @@ class HarnessBackend:
             with _quiet():
                 self.lm = model_class(**sized, **args)
         except (TypeError, AssertionError, ValueError, OSError) as error:
-            raise RunError(f"--model {name}: {str(error).splitlines()[0]}") from error
+            raise RunError(f"--model {name}: {one_line(error)}") from error
         if self.lm.world_size > 1:
             raise RunError("eval.run is one process; give the back end tensor_parallel_size for several GPUs")
         self.batch_size = batch_size
         local = isinstance(getattr(self.lm, "model", None), torch.nn.Module)
-        self.generation_config = self.lm.model.generation_config if local else None
+        if local and isinstance(self.lm.model, transformers.PreTrainedModel) and not self.lm.model.can_generate():
+            # Its `huggingface` class of 0.7.3 loads vision-language models so with transformers 5.
+            loaded = type(self.lm.model).__name__
+            raise RunError(
+                f"--model {name} loads a {loaded}, which cannot generate; use rlfr=FOLDER or its own back end"
+            )
+        self.generation_config = getattr(self.lm.model, "generation_config", None) if local else None
         self.seeding: Literal["request", "batch", "none"] = (
             "request" if name in SEED_PER_REQUEST else "batch" if local else "none"
         )
-        # The Hugging Face classes pad a batch on the side the tokenizer says; generation needs the left.
-        if local and hasattr(self.lm, "tokenizer"):
-            self.lm.tokenizer.padding_side = "left"
+        # The Hugging Face classes pad a batch on the side that their tokenizer says; generation needs the left.
+        holders: list[Any] = [self.lm, getattr(self.lm, "processor", None)] if local else []
+        for holder in holders:
+            if hasattr(holder, "tokenizer"):
+                holder.tokenizer.padding_side = "left"
         source = str(args.get("pretrained") or args.get("model_version") or args.get("model") or name)
         folder = Path(source) if Path(source).is_dir() else None
         self.info = ModelInfo(
             backend=name,
-            args={key: value for key, value in args.items() if "key" not in key and "token" not in key},
+            args={key: value for key, value in args.items() if not key.endswith(("key", "token"))},
             name=folder.resolve().name if folder else source,
             revision=getattr(self.lm.model.config, "_commit_hash", None) if local else None,
             weights_sha256=weights_sha256(folder) if folder else None,
@@ -248,7 +260,7 @@ class HarnessBackend:
         from lmms_eval.protocol import ChatMessages
 
         processor: Any = getattr(self.lm, "processor", None)
-        if self.generation_config is not None and getattr(processor, "chat_template", None):
+        if self.seeding == "batch" and getattr(processor, "chat_template", None):
             turns = ChatMessages(messages=messages).to_hf_messages()
             return processor.apply_chat_template(turns, tokenize=False, add_generation_prompt=True)
         parts = [part for turn in messages for part in turn["content"]]

@@ -235,13 +235,13 @@ def main(argv: Sequence[str] | None = None) -> int:
                 raise RunError(f"--published {model!r}: the paper has {', '.join(published.MODELS)}")
         first, *others = [load_method(text) for text in args.methods]
         pairs = [compare(first, other, args.rule) for other in others]
-    except RunError as error:
+        if args.json:
+            entries = [asdict(one) for found in pairs for one in found]
+            args.json.write_text(json.dumps(entries, indent=1, default=lambda value: value.model_dump()) + "\n")
+    except (RunError, OSError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
     print("\n\n".join(comparison_table(found, args.published, args.flips) for found in pairs))
-    if args.json:
-        entries = [asdict(one) for found in pairs for one in found]
-        args.json.write_text(json.dumps(entries, indent=1, default=lambda value: value.model_dump()) + "\n")
     return 0
 
 

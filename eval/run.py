@@ -7,21 +7,23 @@ stopped, and ends with the same rows as if it had not been. Everything after gen
 import argparse
 import contextlib
 import datetime
+import re
 import shlex
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from rlfr_mm.eval import records
-from rlfr_mm.eval.records import BenchmarkResult, Journal, Manifest, RowKey, RunError, SampleRow, Session
+from rlfr_mm.eval.records import BenchmarkResult, Journal, Manifest, ModelInfo, RowKey, RunError, SampleRow, Session
 
 if TYPE_CHECKING:
     from rlfr_mm.eval.backends import Backend
     from rlfr_mm.eval.plan import PlannedTask, RunSettings, Sample
     from rlfr_mm.tasks.spec import TaskSpec
 
+WHERE_NOT_WHAT = {"base_url", "device", "device_map", "pretrained", "checkpoint", "timeout", "max_retries"}
 GIVE_UP_AFTER = 3  # batches in a row without a response; the task is then left incomplete and the next one begins
 
 
@@ -97,12 +99,16 @@ def _answer_batch(
 
     asked: list[tuple[Sample, Request]] = []
     failures: list[str] = []
+    fields: dict[int, dict[str, Any]] = {}  # of the rows, as far as the record decides them
     prompts: dict[int, tuple[str, list[dict[str, Any]]]] = {}
     for sample in batch:
         try:
             if sample.doc_id not in prompts:
                 doc = task.docs[sample.doc_id]
-                prompts[sample.doc_id] = task.spec.text(doc), task.spec.messages(doc)
+                messages = task.spec.messages(doc)
+                fields[sample.doc_id] = doc_fields(task.spec, task.plan, sample.doc_id, doc, sample.key.doc_hash)
+                fields[sample.doc_id] |= _prompt_fields(backend, messages)
+                prompts[sample.doc_id] = task.spec.text(doc), messages
         except (ValueError, OSError) as error:  # a record without its image, an image that cannot be decoded
             failures.append(one_line(error))
         else:
@@ -118,11 +124,8 @@ def _answer_batch(
     failures += [f"{task.spec.name}: {output.failure}" for output in outputs if output.text is None]
     rows = [
         {
-            **doc_fields(task.spec, task.plan, sample.doc_id, task.docs[sample.doc_id], sample.key.doc_hash),
+            **fields[sample.doc_id],
             "sample_index": sample.key.sample_index,
-            "prompt": records.clean_text(prompt := backend.render(request.messages)),
-            "prompt_hash": records.digest(prompt),
-            "image_hashes": [records.image_hash(image) for image in request.images],
             "generation": task.plan.generation,
             "generation_hash": sample.key.generation_hash,
             "seed": {"request": sample.seed, "batch": seed, "none": None}[backend.seeding],
@@ -132,10 +135,20 @@ def _answer_batch(
             "prompt_tokens": output.prompt_tokens,
             "completion_tokens": output.completion_tokens,
         }
-        for (sample, request), output in zip(asked, outputs, strict=True)
+        for (sample, _), output in zip(asked, outputs, strict=True)
         if output.text is not None
     ]
     return graded_rows(rows), failures
+
+
+def _prompt_fields(backend: "Backend", messages: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    prompt = backend.render(messages)
+    images = [part["url"] for turn in messages for part in turn["content"] if part["type"] == "image"]
+    return {
+        "prompt": records.clean_text(prompt),
+        "prompt_hash": records.digest(prompt),
+        "image_hashes": [records.image_hash(image) for image in images],
+    }
 
 
 def _manifest(run: Path, backend: "Backend", tasks: Sequence["PlannedTask"], settings: "RunSettings") -> Manifest:
@@ -158,7 +171,7 @@ def _manifest(run: Path, backend: "Backend", tasks: Sequence["PlannedTask"], set
     before = records.read_manifest(run)
     grown = {"problems", "samples"}
     pairs: list[tuple[str, Any, Any]] = [
-        ("the model", before.model, now.model),
+        ("the model", _identity(before.model), _identity(now.model)),
         ("--seed", before.seed, now.seed),
         ("--batch_size", before.batch_size, now.batch_size),
     ]
@@ -180,13 +193,24 @@ def _manifest(run: Path, backend: "Backend", tasks: Sequence["PlannedTask"], set
     return now.model_copy(update={"tasks": before.tasks | plans, "sessions": before.sessions + now.sessions})
 
 
+def _identity(model: ModelInfo) -> dict[str, Any]:
+    """What the model is, without where it runs: a server may come back at another port, a folder may have moved."""
+    args = {key: value for key, value in model.args.items() if key not in WHERE_NOT_WHAT}
+    return model.model_dump() | {"args": args}
+
+
+def redacted(command: str) -> str:
+    """The command without the values of keys and tokens."""
+    return re.sub(r"((?:key|token)=)[^,\s']+", r"\1***", command)
+
+
 def _session() -> Session:
     from rlfr_mm.run_folder import environment
 
     made = environment()
     return Session(
         started=datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
-        command=shlex.join(sys.orig_argv),
+        command=redacted(shlex.join(sys.orig_argv)),
         git_commit=made["git_commit"],
         libraries=made["versions"] | {name: version(name) for name in ("lmms-eval", "math-verify", "pillow")},
         hardware=made["hardware"],
@@ -254,6 +278,8 @@ def main(argv: Sequence[str] | None = None) -> int:
             specs = registry.expand(name.strip() for name in args.tasks.split(",") if name.strip())
         except ValueError as error:
             raise RunError(str(error)) from None
+        if not specs:
+            raise RunError("--tasks names no task")
         from lmms_eval.utils import simple_parse_args_string
 
         from rlfr_mm.eval.backends import build_backend
@@ -268,7 +294,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             allow_changed_data=args.allow_changed_data,
         )
         results, complaints = evaluate(build_backend(args.model, args.batch_size), specs, args.output_dir, settings)
-    except RunError as error:
+    except (RunError, OSError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:

@@ -346,7 +346,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             for change in changes:
                 print(f"  {change}")
         results, complaints = score_run(run, args.rule)
-    except RunError as error:
+    except (RunError, OSError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
     print(result_table(results))

@@ -5,9 +5,12 @@ import threading
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
+import torch
 
 from rlfr_mm.eval import records, run
-from rlfr_mm.eval.backends import Request, build_backend
+from rlfr_mm.eval.backends import PolicyBackend, Request, build_backend
+from rlfr_mm.eval.records import RunError
+from rlfr_mm.quickstart.policy import build_tokenizer
 from rlfr_mm.tasks import registry
 
 GREEDY = {"max_new_tokens": 6, "temperature": 0.0, "top_p": 1.0, "do_sample": False, "until": []}
@@ -62,6 +65,49 @@ def test_inherited_settings_are_switched_off_or_recorded(ours, policy):
     assert theirs.effective(SAMPLED) == SAMPLED | {key: config[key] for key in ("eos_token_id", "pad_token_id")}
     theirs.generation_config.repetition_penalty = 1.05
     assert theirs.effective(SAMPLED)["repetition_penalty"] == 1.05
+
+
+def test_an_adapter_is_loaded_on_its_base(ours, policy, requests, tmp_path):
+    """A LoRA checkpoint as training writes it: adapter weights beside the processor's files."""
+    from peft import LoraConfig, get_peft_model
+    from transformers import AutoModelForImageTextToText
+
+    torch.manual_seed(0)
+    config = LoraConfig(target_modules=["q_proj", "v_proj"], init_lora_weights=False)
+    adapted = get_peft_model(AutoModelForImageTextToText.from_pretrained(policy), config).eval()
+    adapted.save_pretrained(tmp_path)
+    ours.processor.save_pretrained(tmp_path)
+    loaded = build_backend(f"rlfr={tmp_path},device=cpu", batch_size=4)
+    texts = [output.text for output in loaded.generate("t", requests, GREEDY, seed=0)]
+    in_memory = PolicyBackend(adapted, ours.processor, loaded.info, 4)
+    assert texts == [output.text for output in in_memory.generate("t", requests, GREEDY, seed=0)]
+    assert texts != [output.text for output in ours.generate("t", requests, GREEDY, seed=0)]
+
+
+def test_a_text_policy_answers_text_and_refuses_images(requests, tmp_path):
+    from transformers import Qwen2Config, Qwen2ForCausalLM
+
+    tokenizer = build_tokenizer()
+    tokenizer.chat_template = "{% for m in messages %}<|im_start|>{{ m['content'] }}<|im_end|>{% endfor %}"
+    tokenizer.save_pretrained(tmp_path)
+    size = {"hidden_size": 32, "intermediate_size": 32, "num_hidden_layers": 1, "num_attention_heads": 2}
+    model = Qwen2ForCausalLM(Qwen2Config(vocab_size=len(tokenizer), num_key_value_heads=2, **size))
+    model.save_pretrained(tmp_path)
+    backend = build_backend(f"rlfr={tmp_path},device=cpu", batch_size=2)
+    asked = [
+        Request(0, text, [{"role": "user", "content": [{"type": "text", "text": text}]}], 0)
+        for text in ("red", "2 + 2")
+    ]
+    assert backend.render(asked[1].messages) == "<|im_start|>2 + 2<|im_end|>"
+    together = backend.generate("t", asked, GREEDY, seed=0)
+    assert together == [backend.generate("t", [one], GREEDY, seed=0)[0] for one in asked]
+    with pytest.raises(RunError, match="text policy"):
+        backend.generate("t", requests, GREEDY, seed=0)
+
+
+def test_a_class_that_loads_half_a_model_is_refused(policy):
+    with pytest.raises(RunError, match="cannot generate"):
+        build_backend(f"huggingface,pretrained={policy},device_map=cpu", batch_size=1)
 
 
 def test_lmms_evals_class_answers_with_what_it_can_tell(policy, requests):
@@ -126,7 +172,17 @@ def test_a_server_gets_a_seed_of_its_own_for_every_sample(server, arguments, tmp
     [rows] = records.read_run(tmp_path).values()
     assert len({row.seed for row in rows}) == 32 and all(row.response == str(row.seed) for row in rows)
     assert all((row.prompt_tokens, row.completion_tokens, row.finish_reason) == (11, 3, "stop") for row in rows)
-    assert records.read_manifest(tmp_path).model.args.get("api_key") is None
+    assert "api_key" not in records.read_manifest(tmp_path).model.args
+
+
+def test_a_server_may_come_back_elsewhere(server, arguments, tmp_path):
+    """Where a model runs is not what it is: the run goes on."""
+    _, model = server
+    gone = "openai,model_version=tiny,api_key=x,base_url=http://127.0.0.1:9/v1,max_retries=1"
+    options = {"tasks": "rlfr_quickstart", "limit": 1}
+    assert run.main(arguments(tmp_path, model=gone, **options)) == 1
+    assert run.main(arguments(tmp_path, model=model, **options)) == 0
+    assert run.main(arguments(tmp_path, model=model.replace("tiny", "other"), **options)) == 2
 
 
 def test_a_server_without_usage_gives_no_counts(server, requests):

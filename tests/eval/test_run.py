@@ -221,6 +221,12 @@ def test_a_yaml_gives_options_and_the_command_line_wins(arguments, tmp_path):
         run.parse_args(["--config", str(config)])
 
 
+def test_secrets_stay_out_of_the_manifest():
+    assert run.redacted("run --model 'openai,api_key=sk-1,model_version=x' --seed 1") == (
+        "run --model 'openai,api_key=***,model_version=x' --seed 1"
+    )
+
+
 def test_a_plan_depends_on_seed_and_settings_alone():
     backend = build_backend("dummy", batch_size=4)
     spec = registry.task(GREEDY)
