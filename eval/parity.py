@@ -2,8 +2,8 @@
 
 DIR holds sets as JSON Lines, plain or gzipped, one row a response with the benchmark's own verdict in
 `official_correct`. Every set is graded by the `official` rule of its benchmark's scorer in two ways: from the published
-extraction (or the prediction, where only that is published), and from the raw response. Exit status: 0 when every bar is
-reached, 1 when one is missed, 2 when DIR cannot be read.
+extraction (or the prediction, where only that is published), and from the raw response. Exit status: 0 when every bar
+is reached, 1 when one is missed, 2 when DIR cannot be read.
 """
 
 import argparse
@@ -24,6 +24,7 @@ from rlfr_mm.tasks.dynamath import worst_case
 Row = Mapping[str, Any]
 
 OFFICIAL_WRONG_LIMIT = 0.015
+DEADLINE_S = 20.0  # more than graders get elsewhere: here a busy machine must not look like a disagreement
 _FLAGS_ONLY = "dynamath"
 
 
@@ -78,7 +79,7 @@ class Agreement:
 
 @dataclass
 class SetParity:
-    """The result of one set. `from_response` has the rows that the bar is about, `whole_set` all that have a response."""
+    """The result of one set. `from_response` counts the rows that the bar is about, `whole_set` all with a response."""
 
     name: str
     bar: Bar
@@ -128,13 +129,13 @@ def read_sets(folder: Path) -> dict[str, list[Row]]:
     sets: dict[str, list[Row]] = {}
     for path in sorted([*folder.glob("*.jsonl"), *folder.glob("*.jsonl.gz")]):
         rows = sets.setdefault(path.name.split(".jsonl")[0], [])
-        opened = gzip.open(path, "rt", encoding="utf-8") if path.suffix == ".gz" else path.open(encoding="utf-8")
-        with opened as lines:
-            try:
+        open_text = gzip.open if path.suffix == ".gz" else open
+        try:
+            with open_text(path, "rt", encoding="utf-8") as lines:
                 for number, line in enumerate(lines, start=1):
                     rows.append(_checked(json.loads(line), f"{path}, line {number}"))
-            except (json.JSONDecodeError, OSError, EOFError, UnicodeDecodeError) as problem:
-                raise ValueError(f"{path}, after line {len(rows)}: no JSON Lines ({problem})") from problem
+        except (json.JSONDecodeError, OSError, EOFError, UnicodeDecodeError) as problem:
+            raise ValueError(f"{path}, after line {len(rows)}: no JSON Lines ({problem})") from problem
     if not sets:
         raise ValueError(f"no *.jsonl or *.jsonl.gz files in {folder}: give a folder of published verdicts")
     return sets
@@ -192,7 +193,7 @@ def compare_set(name: str, rows: Sequence[Row], published: Mapping[str, Any]) ->
     source = next((key for key in ("extraction", "prediction") if any(row.get(key) is not None for row in rows)), None)
     if source is not None:
         answers = [None if row.get(source) is None else str(row[source]) for row in rows]
-        verdicts = grade_all_extracted(items, answers, "official")
+        verdicts = grade_all_extracted(items, answers, "official", DEADLINE_S)
         for row, item, verdict in zip(rows, items, verdicts, strict=True):
             if verdict.correct and not row["official_correct"] and _provably_equal(row, item, verdict):
                 reason = "gold and prediction are the same number, the published verdict calls them different"
@@ -201,7 +202,9 @@ def compare_set(name: str, rows: Sequence[Row], published: Mapping[str, Any]) ->
                 reason = "timeout" if verdict.unscored else "same answer, other verdict"
                 _count(parity.from_official, row, source, verdict, reason)
     responses = [(row, item) for row, item in zip(rows, items, strict=True) if row.get("response") is not None]
-    for (row, _), verdict in zip(responses, grade_all([item for _, item in responses], "official"), strict=True):
+    for (row, _), verdict in zip(
+        responses, grade_all([item for _, item in responses], "official", DEADLINE_S), strict=True
+    ):
         reason = _reading(row, source, verdict)
         _count(parity.whole_set, row, source, verdict, reason)
         extraction = str(row.get("extraction") or "")

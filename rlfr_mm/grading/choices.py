@@ -125,7 +125,8 @@ def _final_texts(response: str) -> list[tuple[str, str]]:
         ("response", response if len(response) < 400 else None),
         ("last line", _answering_last_line(response)),
         ("declared", declared[-1] if declared else None),
-        *(("statement", statement) for statement in reversed(statements(response))),
+        # a statement before the box is not the last word
+        *(("statement", statement) for statement in reversed(statements(response[max(response.rfind("boxed{"), 0) :]))),
     ]
     return [(method, text) for method, text in texts if text]
 
@@ -149,18 +150,20 @@ def _key(text: str) -> str:
 def _named(text: str, choices: Sequence[str], several: bool) -> str | None:
     """The letters that a statement of the answer begins with or consists of, else the option that it spells out."""
     key, keys = _key(text), [_key(choice) for choice in choices]
-    if keys.count(key) == 1:
+    # options that are letters themselves, such as "(e)", are no texts for a capital letter to match
+    if keys.count(key) == 1 and (not re.fullmatch(r"\(?[a-i]\)?", key) or text.strip(" .") in choices):
         return LETTERS[keys.index(key)]
     text = re.sub(rf"^(?:[Tt]he )?(?:correct |final |best )?{_NOUN}s?\b[ :]*", "", text)
-    if several:
-        group = re.match(rf"\(?[{LETTERS}]\)?(?:(?:\s*(?:,|and|&|;)\s*)+\(?[{LETTERS}]\)?)+(?![A-Za-z])", text)
-        if group:
-            return "".join(sorted(set(re.findall(rf"\b[{LETTERS}]\b", group.group()))))
-        run = re.fullmatch(rf"\(?([{LETTERS}]{{2,}})\)?\.?", text)
-        if run and len(set(run.group(1))) == len(run.group(1)):
-            return "".join(sorted(run.group(1)))
+    group = re.match(rf"\(?[{LETTERS}]\)?(?:(?:\s*(?:,|and|&|;)\s*)+\(?[{LETTERS}]\)?)+(?![A-Za-z])", text)
+    run = re.fullmatch(rf"\(?([{LETTERS}]{{2,}})\)?\.?", text)
+    listed = group.group() if group else run.group(1) if run and len(set(run.group(1))) == len(run.group(1)) else ""
+    if listed:
+        letters = set(re.findall(f"[{LETTERS}]", listed))
+        return "".join(sorted(letters)) if several or len(letters) == 1 else None
     # "(B) ...", "B. ...", "B) ...", "B: ...", "B" and no more; a bare "A dog" is no option letter.
-    letter = re.match(rf"\(([{LETTERS}])\)|([{LETTERS}])(?=\s*[).:,;=]|\s*$|\s+[(\"])", text)
+    letter = re.match(
+        rf"\(([{LETTERS}])\)|([{LETTERS}])(?=\s*[).:,;=]|\s*$|\s+[(\"]|\s+(?:because|since|as|which)\b)", text
+    )
     if letter:
         return letter.group(1) or letter.group(2)
     lower = re.fullmatch(rf"\(?([{LETTERS.lower()}])[.)]*", text)

@@ -14,8 +14,6 @@ from latex2sympy2_extended import latex2sympy
 from math_verify import LatexExtractionConfig, parse, verify
 from sympy.parsing.latex import _parse_latex_antlr as sympy_latex
 
-from rlfr_mm.grading.official import olympiad_normalised
-
 Comparison = Callable[[str, str, tuple[float, ...]], bool]
 
 # math-verify's other reader passes text to sympy's parse_expr, which evaluates it as Python.
@@ -23,10 +21,36 @@ _LATEX_ONLY = (LatexExtractionConfig(),)
 
 
 def symbolic_equal(gold: str, answer: str, tolerance: tuple[float, ...] = ()) -> bool:
-    """math-verify's verdict on two LaTeX answers without dollar signs. Its own time-outs need signals: they are off."""
+    """math-verify's verdict on two LaTeX answers without dollar signs. Its own time-outs need signals: they are off.
+
+    With a `tolerance`, one for all numbers or one for each of the gold's, answers whose numbers are that near are equal
+    as well, in any order.
+    """
     read_gold = parse(f"${gold}$", _LATEX_ONLY, fallback_mode="no_fallback", parsing_timeout=None)
     read_answer = parse(f"${answer}$", _LATEX_ONLY, fallback_mode="no_fallback", parsing_timeout=None)
-    return bool(read_gold and read_answer) and verify(read_gold, read_answer, timeout_seconds=None)
+    if read_gold and read_answer and verify(read_gold, read_answer, timeout_seconds=None):
+        return True
+    return bool(tolerance) and _near(_values(gold), _values(answer), tolerance)
+
+
+def _values(text: str) -> list[float]:
+    """The numbers of a comma-separated list, empty where anything else is in it."""
+    try:
+        return [float(latex2sympy(part).evalf()) for part in text.split(",")]
+    except Exception:
+        return []
+
+
+def _near(golds: list[float], answers: list[float], tolerance: tuple[float, ...]) -> bool:
+    if not golds or len(golds) != len(answers) or len(tolerance) not in (1, len(golds)):
+        return False
+    tolerances = tolerance if len(tolerance) > 1 else tolerance * len(golds)
+    for gold, allowed in zip(golds, tolerances, strict=True):
+        nearest = min(answers, key=lambda answer: abs(answer - gold))
+        if not abs(nearest - gold) <= allowed * 1.01:
+            return False
+        answers.remove(nearest)
+    return True
 
 
 def parse_latex(text: str) -> sympy.Basic:
@@ -182,6 +206,8 @@ def _rows(matrix: str) -> list[str]:
 def _harness_symbolic(gold: str, answer: str) -> bool:
     """Equal as sympy reads them. Each step of the harness swallows its own errors."""
     left, right = _read_as_far_as_possible(answer), _read_as_far_as_possible(gold)
+    if left is None or right is None:  # sympy would evaluate a text as Python, and the harness lets it
+        return answer == gold
     for equal in (_same, _no_difference, _same_equation, _same_number):
         try:
             if equal(left, right):
@@ -191,15 +217,17 @@ def _harness_symbolic(gold: str, answer: str) -> bool:
     return False
 
 
-def _read_as_far_as_possible(text: str) -> sympy.Basic | str:
-    """sympy's reading, else that of latex2sympy, else the text itself."""
+def _read_as_far_as_possible(text: str) -> sympy.Basic | sympy.MatrixBase | None:
+    """sympy's reading, else that of latex2sympy; None where neither can read it."""
     for read in (parse_latex, latex2sympy):
         for spelling in (text.replace("\\\\", "\\"), text):
             try:
-                return read(spelling)
+                expression = read(spelling)
             except Exception:
                 continue
-    return text
+            if isinstance(expression, sympy.Basic | sympy.MatrixBase):
+                return expression
+    return None
 
 
 def _same(left, right) -> bool:
@@ -222,11 +250,7 @@ def _same_number(left, right) -> bool:
 
 
 def olympiad_equal(gold: str, answer: str, tolerance: tuple[float, ...] = ()) -> bool:
-    """The judge's verdict: comma-separated parts in any order, each within its tolerance (1e-8 where none is given)."""
-    try:
-        gold, answer = olympiad_normalised(gold), olympiad_normalised(answer)
-    except ValueError:
-        return False
+    """The judge's verdict on normalised answers: parts in any order, each within its tolerance (by default 1e-8)."""
     if gold == answer:
         return True
     golds, answers = _olympiad_parts(gold), _olympiad_parts(answer)

@@ -1,6 +1,7 @@
 """Finding the answer in a response. Pure text functions, each in time linear in the response's length."""
 
 import re
+from collections import deque
 
 _BRACES = re.compile(r"\\(?:boxed|fbox)\s*\{|\\.|[{}]", re.DOTALL)
 
@@ -76,11 +77,11 @@ _WRAPPERS = re.compile(
 def plain_text(text: str) -> str:
     """The text without Markdown emphasis, dollar signs, LaTeX's text commands and surrounding white space."""
     text = _WRAPPERS.sub(lambda match: match.group(1) or "", text)
-    return re.sub(r"\*\*|__|\\[(\[\])!,]|[$`]", "", text).strip()
+    return re.sub(r"\*\*|__|\\[(\[\])!,]|\\?[$`]", "", text).strip()
 
 
 _STATEMENT = re.compile(
-    r"(?:\b(?:answer|option|choice|conclusion|solution|result)s?(?: letter)?\*{0,2}"
+    r"(?:(?<!other )\b(?:answer|option|choice|conclusion|solution|result)s?(?: letter)?\*{0,2}"
     r"(?: (?:to|for|of) [^.\n:]{1,80}?)?(?: (?:is|are|would be|should be|will be|must be|becomes)\b:?|:|=)"
     r"|答案(?:是|为|：|:)|####)[\s*:]*",
     re.IGNORECASE,
@@ -88,8 +89,9 @@ _STATEMENT = re.compile(
 
 
 def statements(text: str) -> list[str]:
-    """What follows each "the answer is", up to the end of its sentence, in the order of the text."""
-    return [_to_sentence_end(text, match.end()) for match in _STATEMENT.finditer(text)]
+    """What follows each of the last 50 "the answer is", up to the end of its sentence, in the order of the text."""
+    ends = deque((match.end() for match in _STATEMENT.finditer(text)), maxlen=50)
+    return [_to_sentence_end(text, end) for end in ends]
 
 
 _SENTENCE_END = re.compile(r"\n|[.!?](?=\s+[A-Z\"(*]|\s*$)|。")
@@ -111,7 +113,7 @@ def last_sentence(text: str) -> str:
     return (sentences(text[-2000:]) or [""])[-1]
 
 
-_NUMBER = re.compile(r"(?<![\w.])[-−]?(?:\d{1,3}(?:,\d{3})+|\d+)?(?:\.\d+)?(?<=\d)(?:[eE][-+]?\d+)?(?![\d,]*\d)")
+_NUMBER = re.compile(r"(?<![\w.])[-−]?(?:\d{1,3}(?:,\d{3})+|\d+)?(?:\.\d+)?(?<=\d)(?:[eE][-+]?\d+)?(?!\d|,\d{3}(?!\d))")
 
 
 def _numeral(text: str) -> str:
@@ -170,7 +172,7 @@ _CONCLUDES = re.compile(
     r"\W*(?:therefore|thus|so|hence|in conclusion|in total|finally|overall|因此|所以)\b", re.IGNORECASE
 )
 _ASSERTED = re.compile(
-    r"(?:\b(?:is|are|was|were|be|has|have|had|equals?|contains?|of|at|to|by|about|approximately|only)|[=≈:])\s*[*$\\(]*"
+    r"(?:\b(?:is|are|was|were|be|has|have|had|equals?|contains?|about|approximately|only)|[=≈:])\s*[*$\\(]*"
     r"([-−]?\d[\d,]*(?:\.\d+)?)",
     re.IGNORECASE,
 )

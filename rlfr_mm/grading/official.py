@@ -174,9 +174,8 @@ def harness_answer(response: str) -> str:
 
     After "final answer is $...$. I hope" and the last box comes "the answer is", and then the last number there is.
     """
-    minerva = re.search(r"final answer is \$(.*?)\$\. I hope", response, re.DOTALL)
-    if minerva:
-        answer = minerva.group(1).strip()
+    if "final answer is $" in response and "$. I hope" in response:
+        answer = response.split("final answer is $", 1)[1].split("$. I hope", 1)[0].strip()
     elif "boxed" in response:
         answer = _harness_box(response.split("boxed")[-1])
     elif "he answer is" in response:
@@ -255,16 +254,28 @@ def olympiad_answer(response: str) -> str:
     return closings[-1].strip() if closings else response
 
 
+def _boxes(text: str) -> list[str]:
+    """The contents of every box, nested ones as well, in the order in which they open."""
+    opened: list[tuple[int, bool]] = []
+    boxes: dict[int, str] = {}
+    for token in re.finditer(r"\\boxed{|[{}]", text):
+        if token.group() != "}":
+            opened.append((token.end(), token.group() != "{"))
+        elif opened:
+            start, boxed = opened.pop()
+            if boxed and len(boxes) < 100:
+                boxes[start] = text[start : token.start()]
+    if any(boxed for _, boxed in opened):
+        raise ValueError("a box has no end")
+    return [boxes[start] for start in sorted(boxes)]
+
+
 def olympiad_normalised(text: str) -> str:
     r"""All boxes joined by commas, else the ``$...$`` of the last line, else the text; without signs that do not count.
 
     Raises ValueError for unbalanced braces in a box.
     """
-    parts = []
-    for box in re.finditer(r"\\boxed(?={)", text):
-        parts.append(_harness_box(text[box.end() :]))
-        if len(parts[-1]) == len(text) - box.end() - 1:
-            raise ValueError("unbalanced braces in a box")
+    parts = _boxes(text)
     parts = parts or re.findall(r"\$(.*?)\$", text.strip().split("\n")[-1])
     text = "".join(part + "," for part in parts) if parts else text
     if "\\in " in text:

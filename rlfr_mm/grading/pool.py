@@ -30,20 +30,23 @@ class Job:
     tolerance: tuple[float, ...] = ()
 
 
+_START = "from rlfr_mm.grading.worker import main; main()"
+
+
 class JobTimeout(Exception):
-    """The comparison took longer than its deadline, and its worker was ended."""
+    """The comparison got no outcome: it passed its deadline, or something else ended its worker."""
 
 
 class JobError(Exception):
-    """The comparison itself failed, for instance for want of memory."""
+    """The comparison raised an exception, for instance for want of memory."""
 
 
 class _Worker:
     def __init__(self) -> None:
-        # -c instead of -m: the package is imported from where this process has it, whatever its working directory is.
-        command = f"import sys; sys.path[:] = {sys.path!r}; from rlfr_mm.grading.worker import main; main()"
+        # With this process's path: the package is imported from where it is here, whatever the working directory is.
+        command = [sys.executable, "-c", f"import sys; sys.path[:] = {sys.path!r}; {_START}"]
         self.process = subprocess.Popen(
-            [sys.executable, "-c", command], stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL
+            command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL
         )
         assert self.process.stdin is not None and self.process.stdout is not None
         self.requests, self.replies = self.process.stdin, self.process.stdout
@@ -62,7 +65,7 @@ class _Worker:
         if not line:
             if self.process.wait() == -signal.SIGALRM:
                 raise JobTimeout(f"{job.comparison} comparison took longer than {deadline_s:g} s")
-            raise JobError(f"{job.comparison} comparison ended its worker with status {self.process.returncode}")
+            raise JobTimeout(f"{job.comparison} comparison lost its worker (status {self.process.returncode})")
         reply = json.loads(line)
         if "error" in reply:
             raise JobError(reply["error"])
@@ -89,19 +92,29 @@ class _Pool:
 
     def ask(self, job: Job, deadline_s: float) -> bool:
         with self.slots:
-            try:
-                worker = self.idle.get_nowait()
-            except queue.Empty:
-                worker = _Worker()
-                self.workers.add(worker)
+            worker = self._idle_or_new()
             try:
                 return worker.ask(job, deadline_s)
             finally:
                 if worker.process.returncode is None:
                     self.idle.put(worker)
                 else:
-                    self.workers.discard(worker)
-                    worker.close_pipes()
+                    self._forget(worker)
+
+    def _idle_or_new(self) -> _Worker:
+        with contextlib.suppress(queue.Empty):
+            while True:
+                worker = self.idle.get_nowait()
+                if worker.process.poll() is None:
+                    return worker
+                self._forget(worker)
+        worker = _Worker()
+        self.workers.add(worker)
+        return worker
+
+    def _forget(self, worker: _Worker) -> None:
+        self.workers.discard(worker)
+        worker.close_pipes()
 
     def stop(self) -> None:
         for worker in self.workers:

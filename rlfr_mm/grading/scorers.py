@@ -65,15 +65,27 @@ def _compare_answer(item: Item, found: Found) -> Comparison:
     if item.choices and golds[0] in LETTERS[: len(item.choices)]:
         golds = [_tidy(item.choices[LETTERS.index(golds[0])])]
     answer = _tidy(found.answer)
-    if not answer or len(answer) > _LONGEST_ANSWER:
-        return Comparison(False, "too long" if answer else "empty")
+    if not answer:
+        return Comparison(False, "empty")
     if answer.lower() in (gold.lower() for gold in golds):
         return Comparison(True, "exact")
     value, values = number(answer), [number(gold) for gold in golds]
     tolerances = _tolerances(item)
     if value is not None and None not in values:
         return Comparison(any(_close(value, gold, tolerances) for gold in values if gold is not None), "numeric")
-    return Comparison(None, "symbolic", tuple(Job("symbolic", gold, answer, tolerances) for gold in golds))
+    percent = number(answer.removesuffix("%").removesuffix("\\")) if answer.endswith("%") else None
+    if percent is not None and any(gold in (percent, percent / 100) for gold in values):
+        return Comparison(True, "percent")
+    return _ask("symbolic", golds, answer, tolerances)
+
+
+def _ask(comparison: str, golds: list[str], answer: str, tolerances: tuple[float, ...] = ()) -> Comparison:
+    """Equal text is equal at once; the rest is for a worker."""
+    if answer in golds:
+        return Comparison(True, "exact")
+    if len(answer) > _LONGEST_ANSWER:
+        return Comparison(False, "too long")
+    return Comparison(None, comparison, tuple(Job(comparison, gold, answer, tolerances) for gold in golds))
 
 
 def _tidy(text: str) -> str:
@@ -154,10 +166,7 @@ def _harness_find(item: Item) -> Found | None:
 
 
 def _harness_compare(item: Item, found: Found) -> Comparison:
-    if len(found.answer) > _LONGEST_ANSWER:
-        return Comparison(False, "too long")
-    golds = map(official.harness_normalised, item.golds)
-    return Comparison(None, "harness", tuple(Job("harness", gold, found.answer) for gold in golds))
+    return _ask("harness", list(map(official.harness_normalised, item.golds)), found.answer)
 
 
 def _gsm8k_find(item: Item) -> Found | None:
@@ -179,11 +188,12 @@ def _olympiad_find(item: Item) -> Found | None:
 
 
 def _olympiad_compare(item: Item, found: Found) -> Comparison:
-    if len(found.answer) > 10 * _LONGEST_ANSWER:
-        return Comparison(False, "too long")
-    return Comparison(
-        None, "olympiad", tuple(Job("olympiad", gold, found.answer, _tolerances(item)) for gold in item.golds)
-    )
+    try:
+        answer = official.olympiad_normalised(found.answer)
+        golds = [official.olympiad_normalised(gold) for gold in item.golds]
+    except ValueError:
+        return Comparison(False, "unreadable box")
+    return _ask("olympiad", golds, answer, _tolerances(item))
 
 
 # --- MathVista -------------------------------------------------------------------------------------------------------
@@ -257,12 +267,10 @@ def _mathvision_find(item: Item) -> Found | None:
 
 def _mathvision_compare(item: Item, found: Found) -> Comparison:
     """Equal to the gold letter or to the text of its option."""
-    if len(found.answer) > _LONGEST_ANSWER:
-        return Comparison(False, "too long")
     golds = [*item.golds]
     if item.choices and golds[0] in tuple(LETTERS[: len(item.choices)]):
         golds.append(item.choices[LETTERS.index(golds[0])])
-    return Comparison(None, "rounded value", tuple(Job("mathvision", gold, found.answer) for gold in golds))
+    return _ask("mathvision", golds, found.answer)
 
 
 def _wemath_strict_find(item: Item) -> Found | None:

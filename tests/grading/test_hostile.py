@@ -1,0 +1,122 @@
+"""Responses that break graders: every one gets a verdict, in time. RLFR_FUZZ=10000 draws that many of them."""
+
+import itertools
+import os
+import random
+import time
+
+import pytest
+
+from rlfr_mm.grading import SCORERS, Item, grade_all
+
+BIG = 100_000
+DEADLINE_S = 5.0
+
+
+def _big(unit: str) -> str:
+    return unit * (BIG // len(unit))
+
+
+# 100 kB of what a parser or a regular expression could stumble over
+BIG_RESPONSES = {
+    "digits": _big("7"),
+    "digits with commas": _big("7,"),
+    "boxed digits": f"\\boxed{{{_big('7')}}}",
+    "opening boxes": _big("\\boxed{"),
+    "closing braces": _big("}"),
+    "nested braces in a box": f"\\boxed{{{_big('{')}1{_big('}')}}}",
+    "nested boxes": _big("\\boxed{1") + _big("}"),
+    "empty boxes": _big("\\boxed{}"),
+    "opening tags": _big("<answer>"),
+    "tags": _big("<answer>1</answer>"),
+    "backslashes": _big("\\"),
+    "dollars": _big("$"),
+    "spaces": " " * BIG,
+    "lines": "\n" * BIG,
+    "letters": _big("A"),
+    "spaced letters": _big("A "),
+    "options": _big("(A) 1 "),
+    "multi-select": _big("A, B and "),
+    "statements": _big("the answer is "),
+    "statements of options": _big("Option A is the correct answer. "),
+    "equal signs": _big("x="),
+    "brackets": _big("("),
+    "fractions": _big("\\frac"),
+    "roots": _big("\\sqrt"),
+    "text commands": _big("\\text{"),
+    "closed text commands": _big("\\text{a}"),
+    "stars": _big("*"),
+    "bold": _big("**a** "),
+    "minus signs": _big("-"),
+    "points": _big("."),
+    "point digits": _big("1."),
+    "json": _big('{"short answer": '),
+    "json lists": "{" + _big("[") + "}",
+    "answer words": _big("Answer: "),
+    "hash marks": _big("####"),
+    "sentences": _big("So it is 3. "),
+    "conclusions": _big("<CONCLUSION>"),
+    "final answers": _big("So the final answer is "),
+    "minerva endings": _big("final answer is $"),
+    "array environments": _big("\\begin{array}{"),
+    "units": _big(" cm"),
+    "chinese": _big("答案是"),
+    "degree signs": _big("^{\\circ}"),
+    "infinities": _big("\\infty,"),
+    "boxed intervals": "\\boxed{" + _big("(1,2)\\cup") + "}",
+}
+SMALL_PIECES = [
+    "\\boxed{", "}", "{", "<answer>", "</answer>", "\\frac{1}{0}", "\\sqrt[3]{-8}", "x=",
+    "the answer is ", "(B)", "B, D", "1,234.50", "50\\%", "$", "\\$", "\\infty", "\\int_0^1 x dx", "12!",
+    "\x00", "\x1b[31m", "😀", "\udcff", "\u202e", "٣", "Ω", "答案是", "１２",
+    "\\begin{pmatrix}1&2\\\\3&4\\end{pmatrix}", "nan", "inf", "1e999", "-0", "--1", "1/0", "\\pm",
+    "[1,2)", "(-\\infty,1]\\cup", "i^i", "__import__('os').system('true')", "\\left", "\\\\", "\n", " ",
+    "####", "A:", ".", ",", "=", "\\text{ cm}", "^{\\circ}", "x^2+y^2", "3:4", '{"short answer": "B"}',
+    "<CONCLUSION>", "</CONCLUSION>", "%s%n", "a" * 300, "\\input{/etc/passwd}", "I hope it is correct.",
+    "7" * 300,
+]  # fmt: skip
+SLOW_PIECES = ["9^{9^{9^{9}}}", "10^{10^{10^{10}}}", "\\sum_{i=1}^{10^9} \\sin(i)", "20000!"]
+GOLDS = ["5", "\\frac{1}{2}", "B", "(1,2]", "x^2", "\\text{Monday}", "1,-2", ""]
+
+
+def draw_items(count: int, seed: int) -> list[Item]:
+    random_ = random.Random(seed)
+    items = []
+    for _ in range(count):
+        pieces = random_.choices(SMALL_PIECES, k=random_.randint(1, 12))
+        if random_.random() < 0.03:
+            pieces[-1] = f"\\boxed{{{random_.choice(SLOW_PIECES)}}}"
+        response = "".join(pieces)
+        choices = random_.choice([None, None, ("5", "B", "\\frac{1}{2}", "")])
+        meta = {
+            "answer_type": random_.choice([None, "float", "integer", "list", "text", "multiple choice"]),
+            "precision": random_.choice([None, 1, 2]),
+            "question": random_.choice(["", "Which year? (_) dots in each", "(A) 5 (B) 7"]),
+        }
+        items.append(Item(response, random_.choice(GOLDS), random_.choice(sorted(SCORERS)), choices, meta))
+    return items
+
+
+@pytest.mark.parametrize("name", BIG_RESPONSES)
+def test_hundred_kilobytes_of_anything_are_graded_in_little_time(name):
+    seen = set()
+    for scorer, rule in itertools.product(SCORERS, ("strict", "official")):
+        if SCORERS[scorer].rule(rule) in seen:
+            continue
+        seen.add(SCORERS[scorer].rule(rule))
+        for choices in (None, ("1", "B", "seven")):
+            item = Item(BIG_RESPONSES[name], "7", scorer, choices)
+            start = time.thread_time()  # without the workers, whose time the deadline bounds
+            (verdict,) = grade_all([item], rule, DEADLINE_S)
+            assert time.thread_time() - start < 1.0, f"{scorer} {rule}"
+            assert verdict.status != "error", f"{scorer} {rule}: {verdict.detail}"
+
+
+def test_every_hostile_response_gets_a_verdict():
+    items = draw_items(int(os.environ.get("RLFR_FUZZ", "120")), seed=0)
+    for rule in ("strict", "official"):
+        verdicts = grade_all(items, rule, DEADLINE_S)
+        assert len(verdicts) == len(items)
+        for item, verdict in zip(items, verdicts, strict=True):
+            assert verdict.score == float(verdict.status == "correct")
+            assert verdict.unscored == bool(verdict.detail), (item, verdict)
