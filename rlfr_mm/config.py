@@ -111,8 +111,21 @@ class FlowConfig:
 
 @dataclass
 class FlowRewardConfig:
-    """From velocity deviations to a reward per token, in this order (paper, section 4)."""
+    """From velocity deviations to a reward per token, in this order (paper, section 4).
 
+    The paper's reward is made of the deviation; the other scores and what is marked as a control are there to find out
+    what the deviation is worth. Whatever the score, the field runs and the same tokens are scored.
+    """
+
+    score: Literal["deviation", "residual", "log_ratio", "logprob", "majority"] = _option(
+        "deviation",
+        help="what a token is punished for: its velocity deviation; the residual of that after a linear fit on its "
+        "log-probability; the deviation from the field minus that from a second field, which learns the rejected "
+        "rollouts; minus its log-probability (control); the share of its group with another answer (control)",
+    )
+    max_probability: float | None = _option(
+        None, help="score only tokens to which the policy gave at most this probability; None: all"
+    )
     times: list[float] = _option(make=lambda: [0.8], help="times at which the deviation is measured")
     debias: bool = _option(True, help="weight each time's deviation by t / (1 - t)")
     context_shifts: list[int] | None = _option(None, help="contexts to score with; None: those the field was made for")
@@ -127,9 +140,21 @@ class FlowRewardConfig:
     topk_sides: Literal["magnitude", "both"] = _option(
         "magnitude", help="'both': floor(k/2) tokens at each end of the range, where at least k tokens survived"
     )
+    shuffle: Literal["none", "sequence", "group"] = _option(
+        "none", help="placebo: hand out the same rewards to other tokens of the sequence, or of the group, at random"
+    )
     flow_coef: float = _option(0.01, help="the reward is -flow_coef times the normalised deviation (the paper's beta)")
     gamma: float = _option(1.0, help="discount of the reward-to-go; 0 credits each token with its own reward only")
     centre: bool = _option(False, help="subtract the group's mean reward-to-go, so that the reward has no net push")
+    groups: Literal["all", "unanimous"] = _option(
+        "all", help="which groups the reward reaches; unanimous: those whose outcome rewards are all equal"
+    )
+    scale_by_outcome: bool = _option(False, help="multiply what is added by the magnitude of the outcome's advantage")
+
+    @property
+    def needs_logps(self) -> bool:
+        """Whether the reward is made of log-probabilities, so that the pass for latents runs the whole policy."""
+        return self.score in ("residual", "logprob") or self.max_probability is not None
 
     def __post_init__(self) -> None:
         _check(len(self.times) > 0, "flow_reward.times=[]", "at least one time in (0, 1)")
@@ -159,6 +184,16 @@ class FlowRewardConfig:
             ">= 2, one token at each end",
         )
         _check(0 <= self.gamma <= 1, f"flow_reward.gamma={self.gamma}", "in [0, 1]")
+        _check(
+            self.max_probability is None or 0 < self.max_probability <= 1,
+            f"flow_reward.max_probability={self.max_probability}",
+            "in (0, 1], or null",
+        )
+        _check(
+            not (self.groups == "unanimous" and self.scale_by_outcome),
+            "flow_reward.groups=unanimous with scale_by_outcome: true",
+            "one of the two: the outcome's advantage is 0 in unanimous groups",
+        )
 
 
 @dataclass
@@ -221,9 +256,13 @@ class EvaluationConfig:
 class RLFRArguments:
     """What RLFR adds to TRL's GRPOConfig."""
 
-    advantage_shaping: Literal["flow", "entropy", "none"] = field(
+    advantage_shaping: Literal["flow", "entropy", "none", "latent_regression"] = field(
         default="flow",
-        metadata={"help": "what is added to GRPO's advantage: the flow reward, an entropy term, or nothing (RLVR)"},
+        metadata={
+            "help": "what is added to GRPO's advantage: the flow reward, an entropy term, or nothing (RLVR); "
+            "latent_regression is the control without RL: advantages are 0, and the loss is flow_coef times the mean "
+            "velocity deviation of the policy's own rollouts, differentiated through their latents"
+        },
     )
     entropy_alpha: float = field(
         default=0.4, metadata={"help": "entropy advantage: min(alpha * H, |A| / kappa) is added (arXiv 2506.14758)"}
@@ -238,11 +277,16 @@ class RLFRArguments:
         default=64, metadata={"help": "rollouts whose rewards are recorded token by token each step; 0: none"}
     )
 
+    @property
+    def uses_field(self) -> bool:
+        """Whether a flow field runs."""
+        return self.advantage_shaping in ("flow", "latent_regression")
+
     def __post_init__(self) -> None:
         _check(
-            self.advantage_shaping in ("flow", "entropy", "none"),
+            self.advantage_shaping in ("flow", "entropy", "none", "latent_regression"),
             f"train.advantage_shaping={self.advantage_shaping!r}",
-            "flow, entropy or none",
+            "flow, entropy, none or latent_regression",
         )
         _check(self.entropy_kappa > 0, f"train.entropy_kappa={self.entropy_kappa}", "> 0")
 
@@ -369,6 +413,9 @@ def _check_compatible(config: Any) -> None:
         _check(level == "token", f"train.importance_sampling_level={level}", f"token {shaping}")
         threshold = config.off_policy_mask_threshold
         _check(threshold is None, f"train.off_policy_mask_threshold={threshold}", f"null {shaping}")
+    if config.advantage_shaping == "latent_regression":
+        checkpointing = config.gradient_checkpointing
+        _check(not checkpointing, f"train.gradient_checkpointing={checkpointing}", f"false {shaping}")
     steps = config.steps_per_generation * config.num_iterations / config.gradient_accumulation_steps
     if config.save_strategy == "steps":
         _check(

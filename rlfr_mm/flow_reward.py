@@ -4,7 +4,8 @@
     r_k -> sum over s >= k of gamma^(s-k) r_s -> optionally centred in the group   = what is added to GRPO's advantage
                                                                                      (`flow_advantages`)
 
-All functions are pure. Rows are rollouts; the `num_generations` rollouts of one prompt are consecutive (TRL's order).
+In place of the deviation another score may stand (`rlfr_mm.token_score`): larger is worse. All functions are pure.
+Rows are rollouts; the `num_generations` rollouts of one prompt are consecutive (TRL's order).
 Two masks are told apart: `scored` marks the tokens that have a deviation (`rlfr_mm.flow.loss.scored_tokens`: the last
 token has none when its context is the following one), `mask` all real tokens. Values outside the mask never matter.
 """
@@ -19,19 +20,19 @@ from rlfr_mm.config import FlowRewardConfig
 
 
 def flow_reward(
-    deviation: Float[Tensor, "batch token"],
+    score: Float[Tensor, "batch token"],
     scored: Bool[Tensor, "batch token"],
     config: FlowRewardConfig,
     num_generations: int,
 ) -> Float[Tensor, "batch token"]:
-    """The reward of each token: minus `flow_coef` times its normalised deviation, kept where that is largest.
+    """The reward of each token: minus `flow_coef` times its normalised score, kept where that is largest.
 
-    0 outside `scored` and for every token that the threshold or top-k drops. ValueError where a scored deviation is
-    not finite, which means that the field has diverged.
+    0 outside `scored` and for every token that the threshold or top-k drops. ValueError where a score is not finite,
+    which means that the field has diverged.
     """
-    if not deviation[scored].isfinite().all():
-        raise ValueError("a velocity deviation is not finite: the flow field, or the policy's latents, have diverged")
-    score = normalise(deviation, scored, config, num_generations)
+    if not score[scored].isfinite().all():
+        raise ValueError(f"a token's {config.score} is not finite: the flow field, or the policy, has diverged")
+    score = normalise(score, scored, config, num_generations)
     if config.power is not None:
         score = score.sign() * score.abs() ** config.power
     if config.threshold is not None:
@@ -43,11 +44,12 @@ def flow_reward(
 
 def flow_advantages(
     reward: Float[Tensor, "batch token"],
+    outcome: Float[Tensor, "batch"],
     mask: Bool[Tensor, "batch token"],
     config: FlowRewardConfig,
     num_generations: int,
 ) -> Float[Tensor, "batch token"]:
-    """The reward-to-go of each real token, which joins the outcome's advantage; 0 at padding.
+    """The reward-to-go of each real token, which joins the outcome's advantage `outcome`; 0 at padding.
 
     With `config.centre` the mean over the real tokens of the group is subtracted from the reward-to-go itself, not
     from the rewards: then the group's tokens together are pushed neither up nor down, and no token is favoured for
@@ -56,41 +58,46 @@ def flow_advantages(
     """
     advantages = reward_to_go(reward, mask, config.gamma)
     if config.centre:
-        grouped, group_mask = _by_scope(advantages, mask, "group", num_generations)
+        grouped, group_mask = by_scope(advantages, mask, "group", num_generations)
         mean = grouped.sum(-1, keepdim=True) / group_mask.sum(-1, keepdim=True).clamp(min=1)
         advantages = torch.where(group_mask, grouped - mean, 0).view_as(advantages)
+    if config.groups == "unanimous":
+        unanimous = (by_group(outcome, num_generations).abs() < 1e-6).all(-1)
+        advantages = advantages * unanimous.repeat_interleave(num_generations)[:, None]
+    if config.scale_by_outcome:
+        advantages = advantages * outcome.abs()[:, None]
     return advantages
 
 
 def normalise(
-    deviation: Float[Tensor, "batch token"],
+    score: Float[Tensor, "batch token"],
     scored: Bool[Tensor, "batch token"],
     config: FlowRewardConfig,
     num_generations: int,
 ) -> Float[Tensor, "batch token"]:
-    """Deviations on a common scale within each sequence, group or batch: min-max to `config.range`, or z-scores.
+    """Scores on a common scale within each sequence, group or batch: min-max to `config.range`, or z-scores.
 
-    Where all values are equal (a single token, too) nothing stands out and the score is 0. 'none' leaves deviations as
+    Where all values are equal (a single token, too) nothing stands out and the result is 0. 'none' leaves scores as
     they are. 'batch' means the rows given here.
     The public code takes the second smallest value of a row as its minimum, to dodge the zeros of padding; here the
     mask decides.
     """
-    values, inside = _by_scope(torch.where(scored, deviation, 0), scored, config.normalisation, num_generations)
+    values, inside = by_scope(torch.where(scored, score, 0), scored, config.normalisation, num_generations)
     if config.normalisation == "none":
-        return values.view_as(deviation)
+        return values.view_as(score)
     low = values.masked_fill(~inside, math.inf).amin(-1, keepdim=True)
     high = values.masked_fill(~inside, -math.inf).amax(-1, keepdim=True)
     varies = inside & (high > low)
     if config.scale == "minmax":
         to_low, to_high = config.range
         unit = (values - low) / torch.where(high > low, high - low, 1)
-        score = to_low + (to_high - to_low) * unit
+        result = to_low + (to_high - to_low) * unit
     else:
         count = inside.sum(-1, keepdim=True).clamp(min=1)
         centred = torch.where(inside, values - values.sum(-1, keepdim=True) / count, 0)
         std = (centred.square().sum(-1, keepdim=True) / count).sqrt()
-        score = centred / torch.where(high > low, std, 1)
-    return torch.where(varies, score, 0).view_as(deviation)
+        result = centred / torch.where(high > low, std, 1)
+    return torch.where(varies, result, 0).view_as(score)
 
 
 def keep_topk(score: Float[Tensor, "batch token"], k: int) -> Float[Tensor, "batch token"]:
@@ -130,7 +137,7 @@ def within_group_auc(score: Float[Tensor, "batch"], correct: Bool[Tensor, "batch
 
     Over all such pairs of all groups; a rollout without a score (NaN) is in no pair, and NaN where there is no pair.
     """
-    score, correct = (_groups(values, num_generations) for values in (score, correct))
+    score, correct = (by_group(values, num_generations) for values in (score, correct))
     difference = score[:, :, None] - score[:, None, :]
     pair = correct[:, :, None] & ~correct[:, None, :] & ~difference.isnan()
     wins = (difference > 0).double() + 0.5 * (difference == 0).double()
@@ -142,19 +149,19 @@ def _rank(values: Float[Tensor, "batch token"]) -> Tensor:
     return values.argsort(dim=-1, descending=True, stable=True).argsort(dim=-1, stable=True)
 
 
-def _groups(values: Tensor, num_generations: int) -> Tensor:
+def by_group(values: Tensor, num_generations: int) -> Tensor:
     """(batch, ...) -> (group, num_generations, ...)."""
     if num_generations < 1 or len(values) % num_generations:
         raise ValueError(f"{len(values)} rollouts are not whole groups of num_generations={num_generations}")
     return values.unflatten(0, (-1, num_generations))
 
 
-def _by_scope(
+def by_scope(
     values: Float[Tensor, "batch token"], mask: Bool[Tensor, "batch token"], scope: str, num_generations: int
 ) -> tuple[Float[Tensor, "scope element"], Bool[Tensor, "scope element"]]:
     """Values and mask with one row per sequence, group or batch."""
     if scope == "group":
-        return _groups(values, num_generations).flatten(1), _groups(mask, num_generations).flatten(1)
+        return by_group(values, num_generations).flatten(1), by_group(mask, num_generations).flatten(1)
     if scope == "batch":
         return values.reshape(1, -1), mask.reshape(1, -1)
     return values, mask

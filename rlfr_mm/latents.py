@@ -44,10 +44,13 @@ def decoder_layers(model: Any) -> nn.ModuleList:
 
 
 @contextmanager
-def record_latents(model: nn.Module, layer_indices: Sequence[int], num_positions: int) -> Iterator[LatentRecorder]:
+def record_latents(
+    model: nn.Module, layer_indices: Sequence[int], num_positions: int, keep_graph: bool = False
+) -> Iterator[LatentRecorder]:
     """Record the outputs of the decoder layers `layer_indices` at the last `num_positions` positions of each pass.
 
-    The output of layer i is transformers' `hidden_states[i + 1]`. Hooks only record, and are gone on exit.
+    The output of layer i is transformers' `hidden_states[i + 1]`. Hooks only record, and are gone on exit. With
+    `keep_graph` gradients flow back through what is recorded; not with gradient checkpointing, which runs layers twice.
     """
     layers = decoder_layers(model)
     recorder = LatentRecorder(len(layer_indices))
@@ -55,7 +58,8 @@ def record_latents(model: nn.Module, layer_indices: Sequence[int], num_positions
     def hook_into(chunk: list[Tensor]):
         def hook(module: nn.Module, inputs: tuple, output: Tensor | tuple) -> None:
             hidden = output[0] if isinstance(output, tuple) else output  # a tuple before transformers 5
-            chunk.append(hidden[:, -num_positions:].detach().clone())  # a view would keep the whole sequence alive
+            recorded = hidden[:, -num_positions:]
+            chunk.append(recorded if keep_graph else recorded.detach().clone())  # a view keeps the sequence alive
 
         return hook
 

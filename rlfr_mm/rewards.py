@@ -3,7 +3,7 @@
 import re
 from typing import Any
 
-from rlfr_mm.grading import Item, grade_all
+from rlfr_mm.grading import Item, Verdict, grade_all
 
 _FORMAT = re.compile(r"<think>(.+?)</think>\s*<answer>(.+?)</answer>", re.DOTALL)
 _TAGS = ("<think>", "</think>", "<answer>", "</answer>")
@@ -17,12 +17,15 @@ def accuracy_reward(
     `completions` are texts or messages; `solution` and `choices` are columns of the data. Equality is math-verify's, or
     that of option letters where the problem has choices.
     """
-    options = choices or [[]] * len(completions)
-    items = [
-        Item(completion_text(completion), gold, choices=tuple(texts) or None)
-        for completion, gold, texts in zip(completions, solution, options, strict=True)
-    ]
-    return [None if verdict.unscored else verdict.score for verdict in grade_all(items)]
+    verdicts = _verdicts(completions, solution, choices)
+    return [None if verdict.unscored else verdict.score for verdict in verdicts]
+
+
+def extracted_answers(
+    completions: list[Any], solution: list[str], choices: list[list[str]] | None = None, **kwargs: Any
+) -> list[str | None]:
+    """The answer that `accuracy_reward` reads in each completion, as it stands there; None where there is none."""
+    return [verdict.extracted for verdict in _verdicts(completions, solution, choices)]
 
 
 def format_reward(completions: list[Any], **kwargs: Any) -> list[float | None]:
@@ -44,6 +47,15 @@ def completion_text(completion: Any) -> str:
         content if isinstance(content, str) else "".join(part.get("text") or "" for part in content)
         for content in contents
     )
+
+
+def _verdicts(completions: list[Any], solution: list[str], choices: list[list[str]] | None) -> list[Verdict]:
+    options = choices or [[]] * len(completions)
+    items = [
+        Item(completion_text(completion), gold, choices=tuple(texts) or None)
+        for completion, gold, texts in zip(completions, solution, options, strict=True)
+    ]
+    return grade_all(items)
 
 
 def _has_format(text: str) -> bool:

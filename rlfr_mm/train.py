@@ -1,7 +1,8 @@
 """Train a policy with flow rewards: one command, one YAML file, one run folder.
 
-The run folder holds config.yaml, metrics.jsonl (one row a step), rollouts/, checkpoint-N, curve.png, summary.json and
-final/ (policy, processor and, in flow/, the field). A killed run goes on with --resume as if it had never been killed.
+The run folder holds config.yaml, metrics.jsonl (one row a step), rollouts/, checkpoint-N, evaluation_before.jsonl and
+evaluation_after.jsonl (the held-out answers), curve.png, summary.json and final/ (policy, processor and, in flow/, the
+field). A killed run goes on with --resume as if it had never been killed.
 """
 
 import json
@@ -37,7 +38,7 @@ def run(config: RunConfig, overwrite: bool = False, resume: bool = False, comman
 
     with one_line_errors():
         args: RLFRConfig = build(RLFRConfig, config.train, "train")
-        if args.advantage_shaping == "flow" and not (config.field or config.offline):
+        if args.uses_field and not (config.field or config.offline):
             print("no `field` and no `offline` section: the flow field starts from random weights")
         problems = load_problems(config.data)
         held_out = load_problems(config.evaluation.data) if config.evaluation else None
@@ -73,12 +74,18 @@ def run(config: RunConfig, overwrite: bool = False, resume: bool = False, comman
 
     def held_out_accuracy(source: Any, name: str) -> dict[str, Any]:
         evaluation = config.evaluation or EvaluationConfig()
-        return accuracy(source, processor, held_out, evaluation, args.max_completion_length, accelerator, name)
+        answers = held_out_answers(
+            source, processor, held_out, evaluation, args.max_completion_length, accelerator, f"accuracy {name}"
+        )
+        if main:
+            lines = (json.dumps(answer) + "\n" for answer in answers)
+            write_whole(folder.path / f"evaluation_{name}.jsonl", "".join(lines))
+        return accuracy([answer["correct"] for answer in answers])
 
     results = {"method": args.advantage_shaping, "seed": args.seed, "steps": None}
     if config.evaluation:
         results["accuracy_before"] = folder.stage("accuracy before", lambda: held_out_accuracy(policy, "before"))
-    if given is None and config.offline and args.advantage_shaping == "flow":
+    if given is None and config.offline and args.uses_field:
         from rlfr_mm.flow.field import FlowField
         from rlfr_mm.flow.offline import train_field
 
@@ -111,7 +118,7 @@ def load_field(config: RunConfig, policy_config: Any) -> "FlowField | None":
     return field
 
 
-def accuracy(
+def held_out_answers(
     policy: Any,
     processor: Any,
     problems: "Dataset",
@@ -119,8 +126,11 @@ def accuracy(
     max_new_tokens: int,
     accelerator: "Accelerator",
     description: str,
-) -> dict[str, Any]:
-    """Accuracy over the problems that could be graded, by the training reward; each process answers its share."""
+) -> list[dict[str, Any]]:
+    """One row per problem, in their order: problem_id, completion, and `correct`, None where it could not be graded.
+
+    Graded by the training reward. Each process answers its share, and all get all rows.
+    """
     from accelerate.utils import gather_object
 
     from rlfr_mm.policy import answer_problems
@@ -135,15 +145,23 @@ def accuracy(
         max_new_tokens=max_new_tokens,
         temperature=evaluation.temperature,
         seed=evaluation.seed + accelerator.process_index,
-        description=f"accuracy {description}",
+        description=description,
     )
-    rewards = gather_object(
-        accuracy_reward(completions=completions, solution=share["solution"], choices=share["choices"])
+    rewards = accuracy_reward(completions=completions, solution=share["solution"], choices=share["choices"])
+    return gather_object(
+        [
+            {"problem_id": problem_id, "correct": None if reward is None else reward == 1, "completion": completion}
+            for problem_id, reward, completion in zip(share["problem_id"], rewards, completions, strict=True)
+        ]
     )
-    graded = [reward for reward in rewards if reward is not None]
+
+
+def accuracy(correct: list[bool | None]) -> dict[str, Any]:
+    """The share of right answers among those that could be graded, with its standard error."""
+    graded = [right for right in correct if right is not None]
     mean = sum(graded) / len(graded) if graded else math.nan
     error = math.sqrt(mean * (1 - mean) / len(graded)) if graded else math.nan
-    unscored = len(rewards) - len(graded)
+    unscored = len(correct) - len(graded)
     return {"accuracy": round(mean, 4), "standard_error": round(error, 4), "n": len(graded), "unscored": unscored}
 
 
@@ -167,7 +185,7 @@ def train(
     if folder.write:
         step = int(checkpoint.name.removeprefix("checkpoint-")) if checkpoint else 0
         folder.cut_after(step)
-    if field is None and args.advantage_shaping == "flow":
+    if field is None and args.uses_field:
         field = FlowField.for_policy(config.flow, policy.config, seed=args.seed)
     rewards: list[Callable[..., Any]] = [accuracy_reward]
     args.reward_weights = [1.0]

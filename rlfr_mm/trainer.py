@@ -11,6 +11,7 @@ One generation batch of B rollouts of T tokens, on every process:
 TRL shuffles and splits the batch before the loss, so each rollout carries its index with it.
 """
 
+import copy
 import json
 import math
 import shutil
@@ -19,6 +20,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from accelerate.utils import gather_object
 from torch import Tensor
 from transformers import PreTrainedModel, TrainerCallback
 from transformers.trainer_utils import rotate_checkpoints
@@ -28,16 +30,19 @@ from trl.trainer.utils import split_pixel_values_by_grid, split_tensor_dict, uns
 
 from rlfr_mm.config import FlowRewardConfig, OnlineUpdateConfig
 from rlfr_mm.flow.field import FlowField
-from rlfr_mm.flow.loss import scored_tokens, velocity_deviation
+from rlfr_mm.flow.loss import latent_regression_loss, scored_tokens, velocity_deviation
 from rlfr_mm.flow.update import FieldUpdater, acceptance_weights, sample_seeds
 from rlfr_mm.flow_reward import flow_advantages, flow_reward, within_group_auc
 from rlfr_mm.latents import record_latents, stop_after_layer
 from rlfr_mm.records import RolloutWriter
+from rlfr_mm.rewards import extracted_answers
 from rlfr_mm.rollouts import FlowRecord, RolloutBatch
 from rlfr_mm.shaping import entropy_advantage
+from rlfr_mm.token_score import majority_disagreement, residual, shuffled
 
 FIELD_FOLDER = "flow"  # the field, in a checkpoint and in RUN/final
-FIELD_STATE = "flow_state.pt"  # its optimiser and the state of its noise
+REJECTED_FOLDER = "flow_rejected"  # the second field of flow_reward.score: log_ratio
+FIELD_STATE = "flow_state.pt"  # the fields' optimisers and the state of their noise
 
 # What _generate_and_score_completions returns for the forward pass of a policy, besides token ids and masks.
 _FORWARD_INPUTS = (
@@ -62,7 +67,8 @@ class RLFRTrainer(GRPOTrainer):
     """GRPO whose advantages are shaped token by token (arXiv 2510.10201).
 
     `args` is an `RLFRConfig`. With `advantage_shaping: flow` a `field` made for this policy is needed; it is replicated
-    on every process in float32 and takes its own steps. All other arguments are GRPOTrainer's.
+    on every process in float32 and takes its own steps. With `score: log_ratio` a copy of it learns the rejected
+    rollouts from then on. All other arguments are GRPOTrainer's.
     """
 
     args: Any  # an RLFRConfig
@@ -78,15 +84,23 @@ class RLFRTrainer(GRPOTrainer):
         **kwargs: Any,
     ):
         self.field: FlowField | None = None
+        self.updaters: dict[str, FieldUpdater] = {}  # of the fields, by their folder in a checkpoint
         super().__init__(*args, **kwargs)
         self.flow_reward_config = flow_reward_config or FlowRewardConfig()
         self.update_config = update_config or OnlineUpdateConfig()
-        if self.args.advantage_shaping == "flow":
+        if self.args.uses_field:
+            shaping = self.args.advantage_shaping
             if field is None:
-                raise ValueError("advantage_shaping=flow needs a field; pass one, or use advantage_shaping=none")
+                raise ValueError(f"advantage_shaping={shaping} needs a field; pass one, or use advantage_shaping=none")
             field.check_matches(self.model.config)
             self.field = field.to(self.accelerator.device)
-            self.updater = FieldUpdater(self.field, self.update_config, self.accelerator)
+            self.updaters[FIELD_FOLDER] = FieldUpdater(self.field, self.update_config, self.accelerator)
+            if self.flow_reward_config.score == "log_ratio":
+                if not (self.update_config.enabled and "correct" in self.update_config.accept):
+                    raise ValueError("flow_reward.score=log_ratio needs update.enabled, and correct in update.accept")
+                rejected = copy.deepcopy(self.field)
+                self.updaters[REJECTED_FOLDER] = FieldUpdater(rejected, self.update_config, self.accelerator)
+        self._answers: list[str | None] = []  # of all rollouts, where the score is made of them
         # The field's noise has a generator of its own: what the policy samples does not depend on the flow.
         self.noise = torch.Generator().manual_seed(self.args.seed)
         self.writer = RolloutWriter(self.args.output_dir)
@@ -119,15 +133,26 @@ class RLFRTrainer(GRPOTrainer):
             advantages=output["advantages"].unsqueeze(1) * completion_mask,
         )
         if self.field is not None:
-            latents = self._latents if self._latents is not None else self._latents_of(self.field, output)
-            batch.flow = self._score(self.field, latents, batch.mask)
-            batch.advantages = batch.advantages + self._flow_advantages(batch.flow.reward, batch.mask)
+            latents, logps = self._latents, output.get("old_per_token_logps")
+            if latents is None:
+                latents, logps = self._score_rollouts(self.field, output)
+            batch.flow = self._flow_rewards(self.field, latents, batch.mask, logps)
+            if self.args.advantage_shaping == "latent_regression":
+                batch.advantages = torch.zeros_like(batch.advantages)
+            else:
+                batch.advantages = batch.advantages + self._flow_advantages(batch, batch.flow.reward)
             output["advantages"] = batch.advantages
         output["rollout_index"] = torch.arange(size, device=batch.mask.device)
         return output
 
-    def _calculate_rewards(self, *args: Any, **kwargs: Any) -> Tensor:
-        rewards = super()._calculate_rewards(*args, **kwargs)  # (all rollouts, functions), NaN: not graded
+    def _calculate_rewards(
+        self, inputs: list[dict[str, Any]], prompts: list[Any], completions: list[Any], completion_ids: Any
+    ) -> Tensor:
+        if self.flow_reward_config.score == "majority":
+            solutions, choices = [row["solution"] for row in inputs], [row.get("choices") or [] for row in inputs]
+            self._answers = gather_object(extracted_answers(completions, solutions, choices))
+        # (all rollouts, functions), NaN: not graded
+        rewards = super()._calculate_rewards(inputs, prompts, completions, completion_ids)
         # TRL sums the functions that did grade: with the format reward alone, an ungraded answer would count as wrong.
         self._rewards = rewards.masked_fill(rewards.isnan().any(dim=1, keepdim=True), torch.nan)
         return self._rewards
@@ -143,21 +168,41 @@ class RLFRTrainer(GRPOTrainer):
         total = (rewards * self.reward_weights.to(rewards.device)).nansum(dim=1)
         return total.masked_fill(rewards.isnan().all(dim=1), torch.nan)
 
-    def _score(self, field: FlowField, latents: Tensor, mask: Tensor) -> FlowRecord:
+    def _flow_rewards(self, field: FlowField, latents: Tensor, mask: Tensor, logps: Any) -> FlowRecord:
         """Deviation and flow reward of this process's rollouts, normalised over those of all processes."""
-        config = self.flow_reward_config
-        seeds = sample_seeds(self.noise, self._mine(len(mask)).start, len(mask))
+        config, mine = self.flow_reward_config, self._mine(len(mask))
+        seeds = sample_seeds(self.noise, mine.start, len(mask))
         deviation = velocity_deviation(field, latents, mask, config, seeds)
-        scored = scored_tokens(mask, config.context_shifts or field.config.context_shifts)
-        reward = flow_reward(self._gather_tokens(deviation), self._gather_tokens(scored), config, self.num_generations)
-        return FlowRecord(latents, seeds, deviation, reward[self._mine(len(mask)), : mask.shape[1]])
+        scored = self._gather_tokens(scored_tokens(mask, config.context_shifts or field.config.context_shifts))
+        if config.max_probability is not None:
+            scored = scored & (self._gather_tokens(logps) <= math.log(config.max_probability))
+        score = self._gather_tokens(deviation)
+        if config.score == "log_ratio":
+            rejected = velocity_deviation(self.updaters[REJECTED_FOLDER].field, latents, mask, config, seeds)
+            score = score - self._gather_tokens(rejected)
+        elif config.score == "logprob":
+            score = -self._gather_tokens(logps)
+        elif config.score == "residual":
+            score = residual(score, self._gather_tokens(logps), scored)
+        elif config.score == "majority":
+            disagreement = majority_disagreement(self._answers, self.num_generations)
+            score = disagreement.to(score)[:, None].expand_as(score)
+        reward = flow_reward(score, scored, config, self.num_generations)
+        if config.shuffle != "none":
+            draws = torch.Generator().manual_seed(seeds[0] - mine.start)  # the same on every process
+            reward = shuffled(reward, scored, config.shuffle, self.num_generations, draws)
+        return FlowRecord(latents, seeds, deviation, reward[mine, : mask.shape[1]])
 
-    def _flow_advantages(self, reward: Tensor, mask: Tensor) -> Tensor:
+    def _flow_advantages(self, batch: RolloutBatch, reward: Tensor) -> Tensor:
         """What the flow reward of this process's rollouts adds to their advantages."""
         advantages = flow_advantages(
-            self._gather_tokens(reward), self._gather_tokens(mask), self.flow_reward_config, self.num_generations
+            self._gather_tokens(reward),
+            self.accelerator.gather(batch.outcome),
+            self._gather_tokens(batch.mask),
+            self.flow_reward_config,
+            self.num_generations,
         )
-        return advantages[self._mine(len(mask)), : mask.shape[1]]
+        return advantages[self._mine(len(batch.mask)), : batch.mask.shape[1]]
 
     def _mine(self, size: int) -> slice:
         """Where the `size` rollouts of this process are among those of all."""
@@ -175,10 +220,10 @@ class RLFRTrainer(GRPOTrainer):
         misaligned = self.args.gradient_accumulation_steps % generate_every != 0
         return misaligned or (self.use_vllm and self.vllm_importance_sampling_correction)
 
-    def _latents_of(self, field: FlowField, output: dict[str, Any]) -> Tensor:
-        """Latents of the rollouts from a pass of our own, which ends at the deepest flow layer where it can."""
+    def _score_rollouts(self, field: FlowField, output: dict[str, Any]) -> tuple[Tensor, Tensor | None]:
+        """Latents from a pass of our own, which ends at the deepest flow layer unless log-probabilities are needed."""
         model = self.accelerator.unwrap_model(self.model)
-        sharded = self.is_fsdp_enabled or self.is_deepspeed_enabled
+        whole = self.flow_reward_config.needs_logps or self.is_fsdp_enabled or self.is_deepspeed_enabled
         tensors: dict[str, Any] = {
             "input_ids": torch.cat([output["prompt_ids"], output["completion_ids"]], dim=1),
             "attention_mask": torch.cat([output["prompt_mask"], output["completion_mask"]], dim=1),
@@ -189,11 +234,13 @@ class RLFRTrainer(GRPOTrainer):
         by_sample: dict[str, Any] = split_pixel_values_by_grid(tensors)
         chunks: Any = split_tensor_dict(by_sample, self.args.steps_per_generation)
         scoring = disable_gradient_checkpointing(self.model, self.args.gradient_checkpointing_kwargs)
+        logps: list[Tensor] = []
         with torch.no_grad(), scoring, record_latents(model, indices, length + 1) as recorder:
             for chunk in map(unsplit_pixel_values_by_grid, chunks):
-                with nullcontext() if sharded else stop_after_layer(model, max(indices)):
-                    super()._get_per_token_logps_and_entropies(self.model, logits_to_keep=length, **chunk)
-        return recorder.latents
+                with nullcontext() if whole else stop_after_layer(model, max(indices)):
+                    scored = super()._get_per_token_logps_and_entropies(self.model, logits_to_keep=length, **chunk)
+                    logps.append(scored[0])
+        return recorder.latents, torch.cat(logps) if logps else None
 
     def _get_per_token_logps_and_entropies(
         self, model: Any, input_ids: Tensor, attention_mask: Tensor, logits_to_keep: int, *args: Any, **kwargs: Any
@@ -221,9 +268,26 @@ class RLFRTrainer(GRPOTrainer):
     def _compute_loss(self, model: Any, inputs: dict[str, Any]) -> Tensor:
         self._loss_inputs = dict(inputs) if self.model.training else None
         try:
+            if self.args.advantage_shaping == "latent_regression" and self.field and self._batch and self._batch.flow:
+                return self._latent_regression(model, inputs, self.field, self._batch.mask, self._batch.flow.seeds)
             return super()._compute_loss(model, self._loss_inputs or inputs)
         finally:
             self._loss_inputs = None
+
+    def _latent_regression(
+        self, model: Any, inputs: dict[str, Any], field: FlowField, mask: Tensor, seeds: list[int]
+    ) -> Tensor:
+        """The control without RL: the field pulls the latents of what the policy says to where it expects them.
+
+        The advantages are 0: TRL's loss adds nothing but its KL term, if that is on.
+        """
+        index, length, config = inputs["rollout_index"], mask.shape[1], self.flow_reward_config
+        policy = self.accelerator.unwrap_model(model)
+        with record_latents(policy, field.layer_indices, length + 1, keep_graph=True) as recorder:
+            loss = super()._compute_loss(model, self._loss_inputs)
+        own = [seeds[i] for i in index.tolist()]
+        regression = latent_regression_loss(field, recorder.latents, mask[index], config, own)
+        return loss + config.flow_coef * regression / self.current_gradient_accumulation_steps
 
     def _observe(self, inputs: dict[str, Any], logps: Tensor, entropies: Tensor) -> None:
         """Entropy shaping, which TRL reads after this call, and what the first pass over a rollout tells about it."""
@@ -244,7 +308,7 @@ class RLFRTrainer(GRPOTrainer):
         batch = self._batch
         if batch is not None and (self.accelerator.sync_gradients or batch.complete):
             if batch.flow is not None and self.update_config.enabled:
-                self._update_field(batch, batch.flow)
+                self._update_fields(batch, batch.flow)
             if batch.complete:
                 self._finish(batch)
                 self._batch = None
@@ -281,22 +345,25 @@ class RLFRTrainer(GRPOTrainer):
         for name, total in zip(names, totals, strict=True):
             self._metrics["train"][f"flow/{name}"].append(total / max(count, 1))
 
-    def _update_field(self, batch: RolloutBatch, flow: FlowRecord) -> None:
-        """The field's step that goes with a step of the policy, on the rollouts which that step saw first."""
+    def _update_fields(self, batch: RolloutBatch, flow: FlowRecord) -> None:
+        """The fields' steps that go with a step of the policy, on the rollouts which that step saw first."""
         index = batch.take_fresh()
         mask, entropies = batch.mask[index], batch.entropies[index]
         threshold = -math.inf
         if "entropy" in self.update_config.accept:
             tokens = self._gather_tokens(entropies)[self._gather_tokens(mask)]
             threshold = torch.quantile(tokens, self.update_config.entropy_quantile).item()
-        correct = batch.total[self._mine(len(batch.inputs))][index] >= self.update_config.accept_reward
-        weights = acceptance_weights(mask, correct, entropies, threshold, self.update_config)
-        result = self.updater.step(flow.latents[index], mask, weights, [flow.seeds[i] for i in index.tolist()])
-        metrics = self._metrics["train"]
-        metrics["flow/accepted_weight"].append(result.weight)
-        if result.weight > 0:
-            metrics["flow/field_loss"].append(result.loss)
-            metrics["flow/field_grad_norm"].append(result.grad_norm)
+        total, accept_reward = batch.total[self._mine(len(batch.inputs))][index], self.update_config.accept_reward
+        learns = {FIELD_FOLDER: total >= accept_reward, REJECTED_FOLDER: total < accept_reward}  # NaN is in neither
+        seeds = [flow.seeds[i] for i in index.tolist()]
+        for folder, updater in self.updaters.items():
+            weights = acceptance_weights(mask, learns[folder], entropies, threshold, self.update_config)
+            result = updater.step(flow.latents[index], mask, weights, seeds)
+            metrics = self._metrics["train"]
+            metrics[f"{folder}/accepted_weight"].append(result.weight)
+            if result.weight > 0:
+                metrics[f"{folder}/field_loss"].append(result.loss)
+                metrics[f"{folder}/field_grad_norm"].append(result.grad_norm)
 
     # ---- 5. checkpoints ----------------------------------------------------------------------------------------
 
@@ -315,8 +382,9 @@ class RLFRTrainer(GRPOTrainer):
         try:
             super()._save_checkpoint(model, trial)
             if self.accelerator.is_main_process and self.field is not None:
-                self.field.save_pretrained(self._saving_to / name / FIELD_FOLDER)
-                state = {"optimizer": self.updater.optimizer.state_dict(), "noise": self.noise.get_state()}
+                self._save_fields(self._saving_to / name)
+                optimizers = {folder: updater.optimizer.state_dict() for folder, updater in self.updaters.items()}
+                state = {"optimizers": optimizers, "noise": self.noise.get_state()}
                 torch.save(state, self._saving_to / name / FIELD_STATE)
             self.accelerator.wait_for_everyone()
             if self.accelerator.is_main_process:
@@ -348,14 +416,18 @@ class RLFRTrainer(GRPOTrainer):
         super()._load_optimizer_and_scheduler(checkpoint)
         if checkpoint is None or self.field is None:
             return
-        saved = FlowField.from_pretrained(Path(checkpoint) / FIELD_FOLDER)
-        self.field.load_state_dict(saved.state_dict())
         state = torch.load(Path(checkpoint) / FIELD_STATE, weights_only=True)
-        self.updater.optimizer.load_state_dict(state["optimizer"])
+        for folder, updater in self.updaters.items():
+            updater.field.load_state_dict(FlowField.from_pretrained(Path(checkpoint) / folder).state_dict())
+            updater.optimizer.load_state_dict(state["optimizers"][folder])
         self.noise.set_state(state["noise"])
 
     def save_policy(self, folder: str | Path) -> None:
         """The policy, its processor and, under `flow/`, the field, as one folder that loads with transformers."""
         self.save_model(str(folder))
-        if self.accelerator.is_main_process and self.field is not None:
-            self.field.save_pretrained(Path(folder) / FIELD_FOLDER)
+        if self.accelerator.is_main_process:
+            self._save_fields(Path(folder))
+
+    def _save_fields(self, parent: Path) -> None:
+        for folder, updater in self.updaters.items():
+            updater.field.save_pretrained(parent / folder)

@@ -19,6 +19,8 @@ from rlfr_mm.flow_reward import (
 # Two rollouts of one prompt; the second has two tokens.
 DEVIATION = torch.tensor([[1.0, 3.0, 2.0], [8.0, 4.0, 99.0]])
 MASK = torch.tensor([[True, True, True], [True, True, False]])
+OUTCOME = torch.tensor([1.0, -1.0])
+OUTCOMES = torch.tensor([1.0, 0.0, -1.0, 0.0, 0.0, 0.0])  # of two groups of three, the second of them unanimous
 
 
 def config(**changes) -> FlowRewardConfig:
@@ -47,6 +49,7 @@ SETTINGS = st.fixed_dictionaries(
         "topk_sides": st.sampled_from(["magnitude", "both"]),
         "gamma": st.sampled_from([0.0, 0.9, 1.0]),
         "centre": st.booleans(),
+        "groups": st.sampled_from(["all", "unanimous"]),
     }
 )
 
@@ -167,8 +170,8 @@ def test_values_outside_the_mask_never_matter(batch, changes, garbage):
     dirty = deviation.masked_fill(~mask, garbage)
     reward, same = (flow_reward(values, mask, chosen, 3) for values in (deviation, dirty))
     assert torch.equal(reward, same) and not reward[~mask].any()
-    advantages = flow_advantages(reward, mask, chosen, 3)
-    assert torch.equal(advantages, flow_advantages(reward.masked_fill(~mask, garbage), mask, chosen, 3))
+    advantages = flow_advantages(reward, OUTCOMES, mask, chosen, 3)
+    assert torch.equal(advantages, flow_advantages(reward.masked_fill(~mask, garbage), OUTCOMES, mask, chosen, 3))
     assert not advantages[~mask].any() and advantages.isfinite().all()
 
 
@@ -207,7 +210,7 @@ def test_groups_are_independent_and_their_rollouts_exchangeable(batch, changes):
 
     def advantages(rows):
         reward = flow_reward(deviation[rows], mask[rows], chosen, 3)
-        return flow_advantages(reward, mask[rows], chosen, 3)
+        return flow_advantages(reward, OUTCOMES[rows], mask[rows], chosen, 3)
 
     whole = advantages(list(range(6)))
     torch.testing.assert_close(advantages([3, 4, 5]), whole[3:])
@@ -241,19 +244,32 @@ def test_reward_is_the_difference_of_successive_rewards_to_go(batch, gamma):
 def test_centred_advantages_push_no_group_up_or_down(batch, changes):
     deviation, mask = batch
     chosen = FlowRewardConfig(**{**changes, "centre": True})
-    advantages = flow_advantages(flow_reward(deviation, mask, chosen, 3), mask, chosen, 3)
+    advantages = flow_advantages(flow_reward(deviation, mask, chosen, 3), OUTCOMES, mask, chosen, 3)
     assert advantages[:3].sum().abs() < 1e-9 and advantages[3:].sum().abs() < 1e-9
 
 
 def test_centring_subtracts_one_number_from_the_reward_to_go_of_a_group():
     reward = torch.tensor([[1.0, 2.0, 4.0], [1.0, 2.0, 4.0]])
-    advantages = flow_advantages(reward, MASK, config(centre=True), num_generations=2)
+    advantages = flow_advantages(reward, OUTCOME, MASK, config(centre=True), num_generations=2)
     torch.testing.assert_close(advantages, torch.tensor([[2.6, 1.6, -0.4], [-1.4, -2.4, 0.0]]))
+
+
+def test_unanimous_groups_alone_get_the_reward_where_asked():
+    reward, mask = torch.ones(6, 2), torch.ones(6, 2, dtype=torch.bool)
+    advantages = flow_advantages(reward, OUTCOMES, mask, config(gamma=0.0, groups="unanimous"), 3)
+    assert advantages[:, 0].tolist() == [0, 0, 0, 1, 1, 1]
+
+
+def test_scaling_by_the_outcome_follows_its_magnitude():
+    reward = torch.tensor([[1.0, 2.0], [1.0, 2.0], [1.0, 2.0]])
+    outcome, mask = torch.tensor([-2.0, 0.0, 0.5]), torch.ones(3, 2, dtype=torch.bool)
+    advantages = flow_advantages(reward, outcome, mask, config(gamma=0.0, scale_by_outcome=True), 3)
+    assert advantages.tolist() == [[2, 4], [0, 0], [0.5, 1]]
 
 
 def test_zero_coefficient_gives_zero_advantages():
     reward = flow_reward(DEVIATION, MASK, config(flow_coef=0.0), num_generations=2)
-    assert not flow_advantages(reward, MASK, config(), num_generations=2).any()
+    assert not flow_advantages(reward, OUTCOME, MASK, config(), num_generations=2).any()
 
 
 @pytest.mark.parametrize("num_generations", [0, 4])

@@ -22,6 +22,7 @@ LAYERS = {
     "policy": {"config"},
     "flow": {"config", "latents", "policy"},
     "flow_reward": {"config"},
+    "token_score": {"flow_reward"},
     "shaping": set(),
     "rewards": {"grading"},
 }

@@ -88,6 +88,12 @@ def test_a_killed_run_resumes_to_the_same_metrics_and_weights(config: Path, tmp_
     assert summary["accuracy_after"]["n"] == 8
     assert set(summary["seconds"]) == {"accuracy before", "flow field", "training", "accuracy after"}
     assert (whole.path / "curve.png").stat().st_size > 10_000
+    for stage in ("before", "after"):
+        lines = (whole.path / f"evaluation_{stage}.jsonl").read_text().splitlines()
+        answers = [json.loads(line) for line in lines]
+        assert len({answer["problem_id"] for answer in answers}) == len(answers) == 8
+        right = sum(answer["correct"] for answer in answers)
+        assert summary[f"accuracy_{stage}"]["accuracy"] == right / 8 and all("completion" in row for row in answers)
     assert (whole.path / "checkpoint-6").is_dir() and not (whole.path / "checkpoint-4").exists()
 
     # Killed between two checkpoints: the records are ahead of the last one.

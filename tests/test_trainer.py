@@ -11,7 +11,7 @@ from rlfr_mm.flow.field import FlowField
 from rlfr_mm.flow.loss import scored_tokens, velocity_deviation
 from rlfr_mm.flow_reward import flow_advantages, flow_reward
 from rlfr_mm.records import read_rollouts
-from tests.training import CPU, make_trainer, none_accepted
+from tests.training import CPU, every_third, make_trainer, none_accepted
 
 NO_CHECKPOINTING = {"gradient_checkpointing": False}
 REENTRANT = {"gradient_checkpointing": True, "gradient_checkpointing_kwargs": {"use_reentrant": True}}
@@ -79,7 +79,7 @@ def test_the_loss_gets_outcome_plus_flow_advantages_of_the_same_rollout(tiny_pol
     (batch,) = batches
     deviation = velocity_deviation(trainer.field, batch.flow.latents, batch.mask, config, batch.flow.seeds)
     reward = flow_reward(deviation, scored_tokens(batch.mask, [1]), config, 4)
-    expected = batch.outcome[:, None] * batch.mask + flow_advantages(reward, batch.mask, config, 4)
+    expected = batch.outcome[:, None] * batch.mask + flow_advantages(reward, batch.outcome, batch.mask, config, 4)
     assert (reward != 0).any() and reward.std() > 0
     assert len(caught) == 8  # four micro-batches, two iterations
     for inputs in caught:
@@ -98,7 +98,7 @@ def test_latents_from_the_scoring_pass_of_trl_equal_those_of_the_early_exit(tiny
 
     def spy(inputs):
         output = score(inputs)
-        outputs.append((trainer._batch.flow.latents, trainer._latents_of(trainer.field, output)))
+        outputs.append((trainer._batch.flow.latents, trainer._score_rollouts(trainer.field, output)[0]))
         return output
 
     trainer._generate_and_score_completions = spy
@@ -139,6 +139,104 @@ def test_entropy_shaping_adds_the_clipped_entropy_of_each_token(tiny_policy: Pat
         assert not torch.allclose(expected, outcome)
 
 
+def test_log_ratio_punishes_what_the_field_of_rejected_rollouts_expects_more(tiny_policy: Path, tmp_path: Path):
+    """Two fields from one start: the same at first, so no reward; each then learns its own rollouts."""
+    config = FlowRewardConfig(score="log_ratio", normalisation="none", threshold=None, topk=None)
+    update = OnlineUpdateConfig(learning_rate=1e-2)
+    trainer = make_trainer(tiny_policy, tmp_path, reward_config=config, update_config=update, save_strategy="steps",
+                           save_steps=1)  # fmt: skip
+    batches = _finished_batches(trainer)
+    trainer.train()
+    rows = [row for row in trainer.state.log_history if "reward" in row]
+    shares = [row["flow/accepted_weight"] / (row["flow/accepted_weight"] + row["flow_rejected/accepted_weight"])
+              for row in rows]  # fmt: skip
+    assert all(0.2 < share < 0.55 for share in shares)  # three rollouts of eight are accepted
+    assert not batches[0].flow.reward.any() and batches[2].flow.reward.any()
+
+    # The last batch was scored with the fields of the second step.
+    batch, saved = batches[2], tmp_path / "checkpoint-2"
+    accepted, rejected = (
+        velocity_deviation(FlowField.from_pretrained(saved / name), batch.flow.latents, batch.mask, config,
+                           batch.flow.seeds)
+        for name in ("flow", "flow_rejected")
+    )  # fmt: skip
+    torch.testing.assert_close(batch.flow.reward, -0.01 * (accepted - rejected))
+
+
+def test_log_ratio_without_rejection_sampling_is_refused(tiny_policy: Path, tmp_path: Path):
+    config = FlowRewardConfig(score="log_ratio")
+    for update in (OnlineUpdateConfig(enabled=False), OnlineUpdateConfig(accept=["entropy"])):
+        with pytest.raises(ValueError, match="log_ratio needs update"):
+            make_trainer(tiny_policy, tmp_path, reward_config=config, update_config=update)
+
+
+@pytest.mark.parametrize("steps_per_generation", [1, 2], ids=["own pass", "pass of TRL"])
+def test_log_probability_as_the_score_is_that_of_the_policy_that_sampled(
+    steps_per_generation: int, tiny_policy: Path, tmp_path: Path
+):
+    config = FlowRewardConfig(score="logprob", max_probability=0.9, normalisation="none", threshold=None, topk=None)
+    trainer = make_trainer(
+        tiny_policy, tmp_path, reward_config=config, steps_per_generation=steps_per_generation,
+        per_device_train_batch_size=8 // steps_per_generation, max_steps=steps_per_generation,
+    )  # fmt: skip
+    assert trainer._scores_old_logps() == (steps_per_generation == 2)
+    batches = _finished_batches(trainer)
+    trainer.train()
+    (batch,) = batches
+    kept = scored_tokens(batch.mask, [1]) & (batch.logps <= math.log(0.9))
+    torch.testing.assert_close(batch.flow.reward, torch.where(kept, 0.01 * batch.logps, 0))
+    assert kept.any()
+
+
+def test_majority_score_is_one_number_a_rollout_from_its_answer(tiny_policy: Path, tmp_path: Path):
+    config = FlowRewardConfig(score="majority", normalisation="none", threshold=None, topk=None, flow_coef=1.0)
+    trainer = make_trainer(tiny_policy, tmp_path, reward_config=config, max_steps=1)
+    answers = ["7", "7", "8", "7", "9", None, "8", "9"]
+    said = [f"<answer>{answer}</answer>" if answer else "" for answer in answers]  # what no untrained policy would
+    calculate = trainer._calculate_rewards
+    trainer._calculate_rewards = lambda inputs, prompts, completions, ids: calculate(inputs, prompts, said, ids)
+    batches = _finished_batches(trainer)
+    trainer.train()
+    (batch,) = batches
+    disagreement = torch.tensor([0.25, 0.25, 0.75, 0.25, 0.5, 1, 0.75, 0.5])
+    expected = torch.where(scored_tokens(batch.mask, [1]), -disagreement[:, None], 0)
+    torch.testing.assert_close(batch.flow.reward, expected)
+
+
+def test_placebo_gives_other_tokens_the_rewards_of_the_flow(tiny_policy: Path, tmp_path: Path):
+    rewards = {}
+    for shuffle in ("none", "sequence"):
+        config = FlowRewardConfig(shuffle=shuffle, threshold=None, topk=None)
+        trainer = make_trainer(tiny_policy, tmp_path / shuffle, reward_config=config, max_steps=1)
+        batches = _finished_batches(trainer)
+        trainer.train()
+        rewards[shuffle] = batches[0].flow.reward
+    assert not torch.equal(rewards["none"], rewards["sequence"])
+    for row, placebo in zip(rewards["none"], rewards["sequence"], strict=True):
+        assert torch.equal(row.sort()[0], placebo.sort()[0])
+
+
+def test_latent_regression_trains_on_no_reward_and_brings_the_latents_to_the_field(tiny_policy: Path, tmp_path: Path):
+    """The control without RL: whatever the rewards say, the policy moves, and its latents deviate less and less."""
+    weights = {}
+    for reward in (every_third, none_accepted):
+        trainer = make_trainer(
+            tiny_policy, tmp_path / reward.__name__, reward=reward, advantage_shaping="latent_regression", max_steps=5,
+            reward_config=FlowRewardConfig(flow_coef=1.0), update_config=OnlineUpdateConfig(enabled=False),
+        )  # fmt: skip
+        for parameter in trainer.field.parameters():  # a fresh field answers 0, which no latent could come closer to
+            parameter.data.normal_(std=0.1, generator=torch.Generator().manual_seed(parameter.numel()))
+        caught, before = _loss_inputs(trainer), _weights(trainer.model)
+        trainer.train()
+        assert not any(inputs["advantages"].any() for inputs in caught)
+        deviation = [row["flow/deviation_mean"] for row in trainer.state.log_history if "reward" in row]
+        assert deviation[-1] < deviation[0]
+        weights[reward] = _weights(trainer.model)
+    assert all(torch.equal(value, weights[none_accepted][name]) for name, value in weights[every_third].items())
+    below = [name for name in before if "layers.0." in name and "visual" not in name]
+    assert below and not any(torch.equal(before[name], weights[every_third][name]) for name in below)
+
+
 def test_a_step_without_accepted_rollouts_leaves_the_field_alone(tiny_policy: Path, tmp_path: Path):
     trainer = make_trainer(tiny_policy, tmp_path, reward=none_accepted, max_steps=2)
     before = _weights(trainer.field)
@@ -154,8 +252,9 @@ def test_the_field_steps_with_every_step_of_the_policy_on_the_rollouts_of_that_s
         update_config=OnlineUpdateConfig(accept_reward=0.0),
     )  # fmt: skip
     offered = []
-    step = trainer.updater.step
-    trainer.updater.step = lambda latents, mask, weights, seeds: (
+    updater = trainer.updaters["flow"]
+    step = updater.step
+    updater.step = lambda latents, mask, weights, seeds: (
         offered.append((trainer.state.global_step, seeds)), step(latents, mask, weights, seeds)
     )[1]  # fmt: skip
     batches = _finished_batches(trainer)
@@ -229,6 +328,10 @@ def test_a_field_made_for_another_policy_is_refused(tiny_policy: Path, tmp_path:
         ({"importance_sampling_level": "sequence"}, "train.importance_sampling_level=sequence"),
         ({"off_policy_mask_threshold": 0.5}, "train.off_policy_mask_threshold=0.5"),
         (
+            {"advantage_shaping": "latent_regression", "gradient_checkpointing": True},
+            "train.gradient_checkpointing=True",
+        ),
+        (
             {"save_strategy": "steps", "save_steps": 3, "num_iterations": 2},
             "train.save_steps=3 must be a multiple of 2",
         ),
@@ -237,7 +340,7 @@ def test_a_field_made_for_another_policy_is_refused(tiny_policy: Path, tmp_path:
 def test_settings_that_do_not_hold_with_token_advantages_are_refused(settings: dict, message: str, tmp_path: Path):
     with pytest.raises(ValueError, match=message):
         build(RLFRConfig, CPU | {"output_dir": str(tmp_path)} | settings, "train")
-    if "save_steps" not in settings:
+    if not settings.keys() & {"save_steps", "advantage_shaping"}:
         build(RLFRConfig, CPU | {"output_dir": str(tmp_path), "advantage_shaping": "none"} | settings, "train")
 
 

@@ -59,7 +59,7 @@ def make_trainer(
     }
     args = build(RLFRConfig, CPU | defaults | settings)
     field = None
-    if args.advantage_shaping == "flow":
+    if args.uses_field:
         field = FlowField.for_policy(flow_config or FlowConfig(num_blocks=2), model.config)
     return RLFRTrainer(
         model=model,

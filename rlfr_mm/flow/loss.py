@@ -83,7 +83,7 @@ def flow_matching_chunks(
     Draws do not depend on `weights`, and tokens of weight 0 cost nothing.
     """
     draws: list[float | None] = [None] * field.config.batch_multiplier
-    for queries in _queries(field, latents, mask, weights != 0, seeds, field.config.context_shifts, draws):
+    for queries in _queries(field, latents.detach(), mask, weights != 0, seeds, field.config.context_shifts, draws):
         weight = weights[queries.sample, queries.token].to(field.dtype)
         yield LossSum((weight * _squared_error(field, queries)).sum(), weight.sum())
 
@@ -120,6 +120,29 @@ def velocity_deviation(
     latents' dtype. A token is averaged over the contexts it has; it is 0 where it has none, and at padding
     (`scored_tokens` tells these zeros from scores).
     """
+    return _deviation(field, latents, mask, config, seeds)
+
+
+def latent_regression_loss(
+    field: FlowField,
+    latents: Float[Tensor, "batch layer position hidden"],
+    mask: Bool[Tensor, "batch token"],
+    config: FlowRewardConfig,
+    seeds: list[int],
+) -> Float[Tensor, ""]:
+    """The mean `velocity_deviation` of the scored tokens, differentiable in the latents, targets and contexts alike."""
+    deviation = _deviation(field, latents, mask, config, seeds)
+    scored = scored_tokens(mask, config.context_shifts or field.config.context_shifts)
+    return deviation.sum() / scored.sum().clamp(min=1)
+
+
+def _deviation(
+    field: FlowField,
+    latents: Float[Tensor, "batch layer position hidden"],
+    mask: Bool[Tensor, "batch token"],
+    config: FlowRewardConfig,
+    seeds: list[int],
+) -> Float[Tensor, "batch token"]:
     shifts = config.context_shifts or field.config.context_shifts
     scored = scored_tokens(mask, shifts)
     total = torch.zeros(mask.shape, dtype=field.dtype, device=latents.device)
@@ -181,8 +204,8 @@ def _sample_queries(
     depths = torch.tensor(field.layer_depths, dtype=field.dtype, device=latents.device)
     for shift in shifts:
         tokens = has_context(mask[sample : sample + 1], shift)[0].nonzero()[:, 0]
-        target = field.standardised(latents[sample, :, 1 + tokens].detach().to(field.dtype)).flatten(0, 1)
-        context = field.standardised(latents[sample, :, 1 + tokens + shift].detach().to(field.dtype)).flatten(0, 1)
+        target = field.standardised(latents[sample, :, 1 + tokens].to(field.dtype)).flatten(0, 1)
+        context = field.standardised(latents[sample, :, 1 + tokens + shift].to(field.dtype)).flatten(0, 1)
         token = tokens.repeat(num_layers)
         kept = wanted[sample, token]  # applied after the draws, which so do not depend on it
         for time in times:

@@ -8,6 +8,7 @@ from rlfr_mm.flow.loss import (
     flow_matching_chunks,
     flow_matching_loss,
     has_context,
+    latent_regression_loss,
     scored_tokens,
     velocity_deviation,
 )
@@ -149,6 +150,23 @@ def test_only_the_field_gets_gradients(make_field):
     flow_matching_loss(make_field(), values, MASK, WEIGHTS, SEEDS).loss.backward()
     assert values.grad is None
     assert not velocity_deviation(make_field(), values, MASK, FlowRewardConfig(), SEEDS).requires_grad
+
+
+def test_latent_regression_is_the_mean_deviation_and_moves_the_latents_downhill(make_field):
+    field, config = make_field(), FlowRewardConfig()
+    values = latents().requires_grad_()
+    loss = latent_regression_loss(field, values, MASK, config, SEEDS)
+    deviation = velocity_deviation(field, values, MASK, config, SEEDS)
+    torch.testing.assert_close(loss, deviation.sum() / scored_tokens(MASK, [1]).sum())
+    loss.backward()
+    slope = values.grad.square().sum()
+    assert slope > 0 and not values.grad[3].any()  # the last rollout has no token
+    step = 1e-2 / slope.sqrt()
+    up, down = (
+        latent_regression_loss(field, values.detach() + sign * step * values.grad, MASK, config, SEEDS)
+        for sign in (1, -1)
+    )
+    torch.testing.assert_close((up - down) / (2 * step), slope, rtol=1e-2, atol=0)
 
 
 def test_deviation_is_the_mean_over_layers_times_and_the_contexts_a_token_has(make_field):
