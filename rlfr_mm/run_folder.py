@@ -54,16 +54,16 @@ class RunFolder:
 
     def cut_after(self, step: int) -> None:
         """Drop the records of steps that a resumed run makes again."""
-        metrics = self.path / "metrics.jsonl"
-        if metrics.exists():
-            lines = [line for line in metrics.read_text().splitlines(keepends=True) if line.endswith("\n")]
-            write_whole(metrics, "".join(line for line in lines if json.loads(line)["step"] <= step))
+        if (self.path / "metrics.jsonl").exists():
+            kept = [row for row in self.metrics() if row["step"] <= step]
+            write_whole(self.path / "metrics.jsonl", "".join(json.dumps(row) + "\n" for row in kept))
         RolloutWriter(self.path).cut_after(step)
 
     def metrics(self) -> list[dict[str, Any]]:
-        """The rows of metrics.jsonl."""
+        """The whole rows of metrics.jsonl; a kill may have left half of one at its end."""
         path = self.path / "metrics.jsonl"
-        return [json.loads(line) for line in path.read_text().splitlines()] if path.exists() else []
+        lines = path.read_text().splitlines(keepends=True) if path.exists() else []
+        return [json.loads(line) for line in lines if line.endswith("\n")]
 
 
 def open_run(config: RunConfig, overwrite: bool, resume: bool) -> None:

@@ -177,7 +177,9 @@ def line_chart(label: str, lines: Sequence[Line], x_label: str, log2_x: bool = F
 
 
 def _ticks(low: float, high: float) -> list[float]:
-    """Round numbers from at or below `low` to at or above `high`."""
+    """Round numbers from at or below `low` to at or above `high`; where these are one number, 0 is the other end."""
+    if low == high:
+        low, high = (min(low, 0), max(high, 0)) if low else (0, 1)
     return [float(tick) for tick in MaxNLocator(5).tick_values(low, high)]
 
 

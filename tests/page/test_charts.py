@@ -84,6 +84,12 @@ def test_a_curve_of_one_point_and_a_flat_one_are_drawn():
         assert elements(charts.line_chart("x", [line], "step"), "path", **{"class": "stroke"})
 
 
+@pytest.mark.parametrize("value, other", [(0, "1"), (0.3, "0"), (-2, "0")])
+def test_a_flat_curve_is_measured_from_zero(value, other):
+    ticks = texts(charts.line_chart("x", [Line("a", "run0", [1, 9], [value, value])], "step"))
+    assert f"{value:g}" in ticks and other in ticks
+
+
 def test_names_are_escaped():
     name = '<script>"&'
     bar, spread = Bar(name, "run0", 0.5, (0.4, 0.6)), Spread(name, "correct", 1, (1, 1, 1, 1, 1))

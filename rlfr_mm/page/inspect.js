@@ -1,0 +1,111 @@
+{
+  const {cards, images, views} = pageData();
+  const LEVELS = 5;
+  const byKey = Object.fromEntries(views.map((view) => [view.key, view]));
+  let view = views[0];
+
+  const short = (value) => Number(value.toPrecision(3)).toString().replace("-", "−");
+  const signed = (value) => (value > 0 ? "+" : "") + short(value);
+  /** Text in which white space and control characters can be seen. */
+  const visible = (text) => text.replaceAll(" ", "␣").replaceAll("\n", "↵")
+    .replace(/[\u0000-\u001f]/g, (c) => String.fromCharCode(0x2400 + c.charCodeAt(0)));
+  const valueOf = (rollout, key, i) => key === "advantage" ? rollout.advantage + rollout.shaping[i] : rollout[key][i];
+
+  /** The class of a value's colour: l5 … l1, none, h1 … h5 around 0, or none, m1 … m5 from the low end. */
+  function colour({low, high, diverging}, value) {
+    const share = diverging ? value / high : (value - low) / ((high - low) || 1);
+    const level = Math.round(LEVELS * Math.min(1, Math.max(diverging ? -1 : 0, share)));
+    return level === 0 ? "" : `${diverging ? (level > 0 ? "h" : "l") : "m"}${Math.abs(level)}`;
+  }
+  const tokenClass = (element) => `tok ${colour(view, valueOf(element.rollout, view.key, element.index))}`;
+
+  function renderRollout(rollout, i) {
+    const status = rollout.correct === null ? "error" : rollout.correct ? "correct" : "wrong";
+    const tokens = rollout.tokens.map((text, index) => {
+      // A line break would be nothing to point at: it is shown, and then made.
+      const shown = text.replaceAll("\n", "↵\n").replace(/[\u0000-\u0009\u000b-\u001f]/g, visible);
+      const token = el("span", {}, shown);
+      Object.assign(token, {rollout, index});
+      token.className = tokenClass(token);
+      return token;
+    });
+    const rewards = Object.entries(rollout.rewards).map(([name, value]) =>
+      el("div", {}, el("dt", {}, name), el("dd", {}, value === null ? "not graded" : short(value))));
+    return el("section", {class: `answer ${status}`},
+      el("h4", {}, `${i + 1} `, el("span", {class: `status ${status}`}, {correct: "✓ correct", wrong: "✗ wrong", error: "not graded"}[status])),
+      el("dl", {}, ...rewards, el("div", {}, el("dt", {}, "advantage"), el("dd", {}, signed(rollout.advantage)))),
+      tokens.length ? el("div", {class: "response", tabindex: 0}, ...tokens) : el("p", {class: "note"}, "The response is empty."));
+  }
+
+  const right = ({rollouts}) => rollouts.filter(({correct}) => correct).length;
+  const graded = ({rollouts}) => rollouts.filter(({correct}) => correct !== null).length;
+
+  function renderCard(card) {
+    const picture = card.image in images ? el("img", {src: images[card.image], alt: "Image of the problem"}) : "";
+    return el("article", {class: "card"},
+      el("header", {}, el("b", {}, `Step ${card.step}`), el("span", {}, card.problem),
+        el("span", {class: "chip"}, `${right(card)} of ${card.rollouts.length} correct`)),
+      el("div", {class: "question"}, picture,
+        el("div", {class: "text"}, el("pre", {tabindex: 0}, card.prompt),
+          el("dl", {}, el("dt", {}, "gold"), el("dd", {}, el("code", {}, card.gold))),
+          card.image && !picture ? el("p", {class: "note"}, "The image is not shown.") : "")),
+      el("div", {class: "answers group"}, ...card.rollouts.map(renderRollout)));
+  }
+
+  // ---- the toolbar: what colours mean, and the figures of the token pointed at
+
+  const select = el("select", {"aria-label": "Colour tokens by"}, ...views.map(({key, label}) => el("option", {value: key}, label)));
+  const scale = el("div", {class: "scale"});
+  const readout = el("p", {class: "readout", role: "status"});
+  const root = document.getElementById("browser");
+  document.getElementById("toolbar").append(el("label", {}, "Colour tokens by ", select), scale, readout);
+
+  function recolour() {
+    view = byKey[select.value];
+    const {low, high, diverging} = view;
+    const steps = Array.from({length: diverging ? 2 * LEVELS + 1 : LEVELS + 1}, (_, i) =>
+      el("span", {class: colour(view, diverging ? high * (i - LEVELS) / LEVELS : low + (high - low) * i / LEVELS)}));
+    scale.replaceChildren(el("span", {}, short(low)), el("span", {class: "steps"}, ...steps), el("span", {}, short(high)));
+    for (const element of root.querySelectorAll(".tok")) element.className = tokenClass(element);
+    readout.textContent = "Point at a token to read its figures.";
+  }
+  select.addEventListener("change", recolour);
+
+  let chosen = null;
+  function tell(event) {
+    const element = event.target.closest(".tok");
+    if (!element || element === chosen) return;
+    chosen?.classList.remove("chosen");
+    chosen = element;
+    chosen.classList.add("chosen");
+    const {rollout, index} = element;
+    const figures = views.map(({key, label}) => `${label.replace(/ \(.*/, "")} ${short(valueOf(rollout, key, index))}`);
+    readout.replaceChildren(el("code", {}, visible(rollout.tokens[index])),
+      ` token ${index + 1} of ${rollout.tokens.length} · ${figures.join(" · ")}`);
+  }
+  root.addEventListener("pointerover", tell);
+  root.addEventListener("click", tell);
+
+  // ---- the groups, so many on a page that it stays quick
+
+  const steps = [...new Set(cards.map(({step}) => step))];
+  const tokens = cards.reduce((sum, {rollouts}) => sum + rollouts.reduce((total, rollout) => total + rollout.tokens.length, 0), 0);
+  browse({
+    root,
+    items: cards,
+    noun: "groups",
+    pageSize: Math.min(8, Math.max(1, Math.floor(12000 * cards.length / (tokens || 1)))),
+    filters: [
+      {key: "step", label: "Step", choices: steps.map((step) => ({value: `${step}`, label: `step ${step}`, test: (card) => card.step === step}))},
+      {key: "outcome", label: "Outcomes of the group", choices: [
+        {value: "mixed", label: "correct and wrong", test: (card) => right(card) > 0 && right(card) < graded(card)},
+        {value: "correct", label: "all correct", test: (card) => right(card) === card.rollouts.length},
+        {value: "wrong", label: "all wrong", test: (card) => right(card) === 0 && graded(card) === card.rollouts.length},
+        {value: "ungraded", label: "with ungraded ones", test: (card) => graded(card) < card.rollouts.length},
+      ].filter(({test}) => cards.some(test))},
+    ],
+    text: (card) => [card.problem, card.prompt, card.gold, ...card.rollouts.map((rollout) => rollout.tokens.join(""))].join("\n"),
+    render: renderCard,
+  });
+  recolour();
+}

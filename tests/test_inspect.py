@@ -1,0 +1,311 @@
+"""The page of a real training run: what it says, what it shows in a browser, and what it does with bad input."""
+
+import json
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from rlfr_mm import inspect, token_statistics
+from rlfr_mm.config import RunConfig, load_config
+from rlfr_mm.inspect_rollouts import group_cards
+from rlfr_mm.records import RolloutWriter, read_rollouts
+from rlfr_mm.run_folder import open_run
+from tests.conftest import ROOT
+from tests.training import make_trainer
+
+HOSTILE = "</script><script>alert(1)</script><img src=x onerror=alert(2)>\u2028\u202e🙂"
+
+
+def train(policy: Path, folder: Path, **settings) -> Path:
+    """A run folder with two groups of four rollouts a step, each with correct and incorrect ones."""
+    from rlfr_mm.trainer import MetricsWriter
+
+    overrides = [f"model.name_or_path={policy}", f"train.output_dir={folder}"]
+    overrides += [f"train.{name}={value}" for name, value in settings.items()]
+    open_run(load_config(RunConfig, str(ROOT / "configs/rl/quickstart.yaml"), overrides), False, False)
+    trainer = make_trainer(policy, folder, **settings)
+    trainer.add_callback(MetricsWriter(folder))
+    trainer.train()
+    return folder
+
+
+@pytest.fixture(scope="module")
+def run(tiny_policy, tmp_path_factory) -> Path:
+    return train(tiny_policy, tmp_path_factory.mktemp("inspect") / "run", max_steps=4)
+
+
+@pytest.fixture
+def changed(run, tmp_path):
+    """Makes a copy of the run whose records went through a function."""
+
+    def change(function) -> Path:
+        copy = tmp_path / "changed"
+        shutil.copytree(run, copy, ignore=shutil.ignore_patterns("*.jsonl"))
+        shutil.copy(run / "metrics.jsonl", copy)
+        for path in sorted((run / "rollouts").glob("*.jsonl")):
+            records = [record for record in read_rollouts(run) if record.step == int(path.stem)]
+            RolloutWriter(copy).write([function(record) for record in records], {})
+        return copy
+
+    return change
+
+
+@pytest.fixture(scope="module")
+def page(run, tmp_path_factory) -> Path:
+    out = tmp_path_factory.mktemp("page") / "run.html"
+    inspect.main([str(run), "--out", str(out)])
+    return out
+
+
+def error(capsys, *arguments) -> str:
+    with pytest.raises(SystemExit) as stopped:
+        inspect.main([str(argument) for argument in arguments])
+    assert stopped.value.code == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    return line
+
+
+# ---- figures
+
+
+def test_aucs_of_the_records_are_those_the_run_logged(run):
+    rows = [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
+    assert len(rows) == 4
+    for row in rows:
+        rollouts = token_statistics.flatten([r for r in read_rollouts(run) if r.step == row["step"]])
+        for ranking in token_statistics.rank_rollouts(rollouts):
+            if f"auc/{ranking.score}" in row:
+                assert ranking.auc.value == pytest.approx(row[f"auc/{ranking.score}"]), ranking.score
+                assert ranking.pairs == 7
+
+
+def test_tables_and_page_hold_the_same_figures(run, tmp_path):
+    inspect.main([str(run), "--out", str(tmp_path / "run.html"), "--json", str(tmp_path / "tables.json")])
+    tables, html = json.loads((tmp_path / "tables.json").read_text()), (tmp_path / "run.html").read_text()
+    assert [row["step"] for row in tables["curves"]] == [1, 2, 3, 4]
+    for row in tables["ranking"]:
+        assert f"{row['auc']['value']:.3f}" in html and f"{row['auc']['low']:.3f} to {row['auc']['high']:.3f}" in html
+    assert {row["score"] for row in tables["ranking"]} == set(inspect.SCORES)
+    for row in tables["correlations"]:
+        assert f"{row['rho']['value']:+.3f}".replace("-", "−") in html
+    assert sum(row["count"] for row in tables["tokens"]) == sum(len(record.tokens) for record in read_rollouts(run))
+    means = [row["flow_reward"] for row in tables["tokens"]]
+    assert means == sorted(means, reverse=True) and means[0] > 0 > means[-1]
+
+
+def test_tokens_of_the_tables_are_frequent_enough(changed, tmp_path):
+    def say(record):
+        size = len(record.tokens)
+        return record.model_copy(
+            update={"tokens": ["rare" if record.sample == 0 and i == 0 else "often" for i in range(size)]}
+        )
+
+    inspect.main([str(changed(say)), "--out", str(tmp_path / "run.html")])
+    html = (tmp_path / "run.html").read_text()
+    assert '<code class="token">often</code>' in html and '<code class="token">rare</code>' not in html
+
+
+def test_cards_hold_every_rollout_with_its_group_and_figures(run):
+    records = list(read_rollouts(run))
+    cards = group_cards(records)
+    assert len(cards) == 8 and all(len(card["rollouts"]) == 4 for card in cards)
+    shown = [rollout for card in cards for rollout in card["rollouts"]]
+    for record, rollout in zip(records, shown, strict=True):
+        assert rollout["tokens"] == record.tokens and rollout["correct"] == record.correct
+        assert np.add(rollout["shaping"], rollout["advantage"]) == pytest.approx(record.advantages, abs=1e-3)
+        assert rollout["deviation"] == pytest.approx(record.deviation, rel=5e-3)
+
+
+def test_of_too_many_tokens_whole_steps_are_shown_evenly_spaced(run):
+    records = list(read_rollouts(run))
+    half = sum(len(record.tokens) for record in records) // 2 + 10
+    assert [card["step"] for card in group_cards(records, max_tokens=half)] == [1, 1, 3, 3]
+
+
+def test_a_run_without_flow_says_so_and_shows_the_rest(tiny_policy, tmp_path, capsys):
+    run = train(tiny_policy, tmp_path / "none", advantage_shaping="none", max_steps=1)
+    inspect.main([str(run), "--json", str(tmp_path / "tables.json")])
+    assert "no deviation and no flow reward" in capsys.readouterr().err
+    html = (run / "inspect.html").read_text()
+    assert "no deviation and no flow reward" in html and 'id="tokens"' not in html and "velocity deviation" not in html
+    tables = json.loads((tmp_path / "tables.json").read_text())
+    assert "tokens" not in tables
+    assert [row["score"] for row in tables["ranking"]] == ["logprob", "entropy", "length"]
+
+
+def test_all_ungraded_rollouts_leave_nothing_to_rank(changed, tmp_path):
+    copy = changed(lambda record: record.model_copy(update={"correct": None, "rewards": {"accuracy": None}}))
+    inspect.main([str(copy), "--out", str(tmp_path / "run.html")])
+    html = (tmp_path / "run.html").read_text()
+    assert "No group holds both correct and incorrect rollouts" in html and "32 not graded" in html
+
+
+# ---- the command
+
+
+def test_the_page_is_made_without_torch(run, tmp_path):
+    script = f"""
+import sys
+from rlfr_mm import inspect
+try:
+    inspect.main(["--help"])
+except SystemExit:
+    pass
+inspect.main([{str(run)!r}, "--out", {str(tmp_path / "run.html")!r}])
+assert not {{"torch", "transformers"}} & set(sys.modules)
+"""
+    result = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True)
+    assert result.returncode == 0, result.stderr
+    assert "--json FILE" in result.stdout
+
+
+def test_bad_input_is_one_line(run, tmp_path, capsys):
+    assert error(capsys, tmp_path / "absent") == (
+        f"error: {tmp_path / 'absent'} holds no run: name a folder that rlfr_mm.train wrote (train.output_dir)"
+    )
+    shutil.copy(run / "config.yaml", tmp_path)
+    assert "no rollouts to show: train with train.rollouts_per_step above 0" in error(capsys, tmp_path)
+    (tmp_path / "rollouts").mkdir()
+    (tmp_path / "rollouts" / "000001.jsonl").write_text('{"step": 1\n')
+    assert "000001.jsonl, line 1, is no rollout record" in error(capsys, tmp_path)
+    assert "cannot write" in error(capsys, run, "--out", tmp_path / "no" / "folder.html")
+    broken = tmp_path / "broken"
+    shutil.copytree(run, broken)
+    with (broken / "metrics.jsonl").open("a") as file:
+        file.write("{\n")
+    assert "metrics.jsonl is broken" in error(capsys, broken)
+
+
+def test_a_broken_line_is_named_and_a_run_that_goes_on_is_shown(changed, tmp_path, capsys):
+    copy = changed(lambda record: record)
+    with (copy / "metrics.jsonl").open("a") as file:
+        file.write('{"step": 5, "accu')
+    path = copy / "rollouts" / "000002.jsonl"
+    path.write_text(path.read_text().replace('{"step":2', '{"stop":2', 1))
+    inspect.main([str(copy), "--out", str(tmp_path / "run.html")])
+    output = capsys.readouterr()
+    assert output.err.startswith(f"warning: {path}, line 1, is no rollout record: ")
+    html = (tmp_path / "run.html").read_text()
+    assert "000002.jsonl, line 1" in html and "31 rollouts recorded" in html and "the run is not finished" in html
+
+
+# ---- in a browser
+
+
+def test_text_of_models_and_data_is_shown_as_text(changed, tmp_path, chromium):
+    def hostile(record):
+        tokens = [HOSTILE, *record.tokens[1:]]
+        return record.model_copy(
+            update={"tokens": tokens, "prompt": HOSTILE, "solution": HOSTILE, "problem_id": record.problem_id + HOSTILE}
+        )
+
+    out = tmp_path / "run.html"
+    inspect.main([str(changed(hostile)), "--out", str(out)])
+    chromium.open(out.as_uri())
+    assert chromium.evaluate("document.querySelector('.tok').textContent") == HOSTILE
+    assert chromium.evaluate("document.querySelector('.text pre').textContent") == HOSTILE
+    assert chromium.evaluate("document.querySelectorAll('script').length") == 2  # the data and the page's own
+    chromium.evaluate("document.querySelector('.tok').dispatchEvent(new Event('pointerover', {bubbles: true}))")
+    assert "alert(1)" in chromium.evaluate("document.querySelector('.readout').textContent")
+    assert chromium.dialogs == [] and chromium.requests == [] and chromium.errors == []
+
+
+def test_tokens_take_the_colour_of_the_chosen_figure(run, page, chromium):
+    chromium.open(page.as_uri())
+    options = chromium.evaluate("[...document.querySelectorAll('#toolbar option')].map(option => option.value)")
+    assert options == ["deviation", "flow_reward", "shaping", "advantage", "entropy", "surprise"]
+    records = list(read_rollouts(run))  # all are on the first page
+
+    def classes(view):
+        choose = (
+            f"s = document.querySelector('#toolbar select'); s.value = '{view}'; s.dispatchEvent(new Event('change'))"
+        )
+        chromium.evaluate(f"{{let {choose}}}")
+        found = chromium.evaluate("[...document.querySelectorAll('.tok')].map(token => token.className)")
+        return [name.removeprefix("tok").strip() for name in found]
+
+    rewards = [value for record in records for value in record.flow_reward]
+    for name, value in zip(classes("flow_reward"), rewards, strict=True):
+        assert name[:1] in {-1: ("l",), 0: ("",), 1: ("h", "")}[int(np.sign(value))], value
+    deviations = [value for record in records for value in record.deviation]
+    named = dict(zip(deviations, classes("deviation"), strict=True))
+    assert named[max(deviations)] == "m5"
+    levels = [int(named[value][1:] or 0) for value in sorted(named)]
+    assert levels == sorted(levels) and len(set(levels)) >= 4
+    assert chromium.errors == []
+
+
+def test_the_figures_of_a_token_are_read_out(run, page, chromium):
+    chromium.open(page.as_uri())
+    chromium.evaluate("document.querySelectorAll('.tok')[1].click()")
+    told = chromium.evaluate("document.querySelector('.readout').textContent")
+    record = next(read_rollouts(run))
+    assert f"token 2 of {len(record.tokens)}" in told
+    assert f"velocity deviation {float(f'{record.deviation[1]:.3g}'):g} " in told
+    assert f"minus log-probability {float(f'{-record.logprob[1]:.3g}'):g}" in told
+
+
+def test_groups_are_found_by_step_and_outcome(page, chromium):
+    chromium.open(f"{page.as_uri()}#step=3&outcome=mixed")
+    assert (
+        chromium.evaluate("[...document.querySelectorAll('.card header b')].map(b => b.textContent)") == ["Step 3"] * 2
+    )
+    assert "1–2 of 2 groups (8 in all)" in chromium.evaluate("document.querySelector('.count').textContent")
+    assert chromium.evaluate("[...document.querySelectorAll('.status.correct')].length") == 3
+    assert chromium.evaluate("[...document.querySelectorAll('.card img')].every(image => image.naturalWidth > 50)")
+
+
+def test_long_rollouts_are_few_on_a_page(changed, tmp_path, chromium):
+    def longer(record):
+        names = ("tokens", "advantages", "logprob", "entropy", "deviation", "flow_reward")
+        return record.model_copy(update={name: getattr(record, name) * 300 for name in names})
+
+    inspect.main([str(changed(longer)), "--out", str(tmp_path / "run.html")])
+    chromium.open((tmp_path / "run.html").as_uri())
+    assert chromium.evaluate("document.querySelectorAll('.card').length") == 1
+    assert "of 8 groups" in chromium.evaluate("document.querySelector('.count').textContent")
+
+
+@pytest.mark.parametrize("dark", [False, True])
+def test_tokens_can_be_read_on_every_colour(page, chromium, dark: bool):
+    """Contrast of at least 4.5 (WCAG AA) between the text and each colour over the page's background."""
+    chromium.open(page.as_uri(), dark=dark)
+    contrasts = chromium.evaluate(
+        """(() => {
+        const canvas = document.createElement("canvas").getContext("2d", {willReadFrequently: true});
+        const drawn = (...colours) => {
+          for (const colour of colours) { canvas.fillStyle = colour; canvas.fillRect(0, 0, 1, 1); }
+          return [...canvas.getImageData(0, 0, 1, 1).data].slice(0, 3);
+        };
+        const light = (rgb) => rgb.map((c) => c / 255).map((c) => c <= .04045 ? c / 12.92 : ((c + .055) / 1.055) ** 2.4)
+          .reduce((sum, c, i) => sum + c * [.2126, .7152, .0722][i], 0);
+        const token = document.querySelector(".tok");
+        return ["h", "l", "m"].flatMap((kind) => [1, 2, 3, 4, 5].map((level) => {
+          token.className = `tok ${kind}${level}`;
+          const paper = getComputedStyle(document.body).backgroundColor;
+          const style = getComputedStyle(token);
+          const ground = light(drawn(paper, style.backgroundColor)), ink = light(drawn(style.color));
+          return (Math.max(ground, ink) + .05) / (Math.min(ground, ink) + .05);
+        }));
+        })()"""
+    )
+    assert len(set(contrasts)) == 15  # each level is a colour of its own
+    assert min(contrasts) >= 4.5
+
+
+def test_the_page_fits_its_window_in_light_and_dark(page, chromium, tmp_path):
+    brightness = {}
+    for dark in (False, True):
+        for width in (1280, 400):
+            chromium.open(page.as_uri(), width=width, dark=dark)
+            assert chromium.evaluate("document.documentElement.scrollWidth") == width
+            chromium.screenshot(tmp_path / "page.png")
+            with Image.open(tmp_path / "page.png") as image:
+                assert image.width == width and len(image.convert("RGB").getcolors(1 << 24)) > 50
+                brightness[dark, width] = np.asarray(image.convert("L")).mean()
+    assert all(brightness[False, width] > 200 and brightness[True, width] < 80 for width in (1280, 400))
