@@ -221,6 +221,13 @@ def test_a_yaml_gives_options_and_the_command_line_wins(arguments, tmp_path):
         run.parse_args(["--config", str(config)])
 
 
+@pytest.mark.parametrize("path", sorted((ROOT / "configs" / "eval").glob("*.yaml")), ids=lambda path: path.stem)
+def test_the_shipped_configurations_are_accepted(path):
+    args = run.parse_args(["--config", str(path), "--model", "dummy", "--output_dir", "x"])
+    specs = registry.expand(args.tasks.split(","))
+    assert specs and all(generation_settings(spec, spec.samples, {}) for spec in specs)
+
+
 def test_secrets_stay_out_of_the_manifest():
     assert run.redacted("run --model 'openai,api_key=sk-1,model_version=x' --seed 1") == (
         "run --model 'openai,api_key=***,model_version=x' --seed 1"
