@@ -43,7 +43,7 @@ CHAT_TEMPLATE = (
 )
 
 HIDDEN_SIZE = 128
-# 1/sqrt(width): the usual 0.02 fits large models; with it the tiny one needs twice as many steps for sums and products.
+# About 1/sqrt(width). With the usual 0.02 of large models, sums and products took about twice as many steps.
 INITIALIZER_RANGE = 0.08
 PIXELS = (world.BOARD * world.CELL) ** 2
 

@@ -163,8 +163,8 @@ def encode_counts(
 ) -> tuple[BatchFeature, Tensor]:
     """Prompts with the count of every object in random order, "red 3, circles 4, ...": seven counts a picture.
 
-    Labels (batch, token): the ids of the counts, IGNORED elsewhere. Learned from demonstrations alone, with two or
-    three counts among many easier tokens, counting did not begin within 300 steps; this way it begins at once.
+    Labels (batch, token): the ids of the counts, IGNORED elsewhere. From demonstrations alone, with two or three
+    counts among many easier tokens, counting had not begun after 200 steps; this way it begins at once.
     """
     inventories = []
     for problem in problems:

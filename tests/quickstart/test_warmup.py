@@ -21,7 +21,7 @@ def processor(tiny_policy):
 @pytest.fixture
 def easy(monkeypatch):
     """Targets that a small model meets in seconds: the stages, their checks and the files are the real ones."""
-    monkeypatch.setattr(warmup, "BATCH_SIZE", 16)
+    monkeypatch.setattr(warmup, "BATCH_SIZE", 8)
     monkeypatch.setattr(warmup, "CHECK_EVERY", 5)
     monkeypatch.setattr(warmup, "CHECK_PROBLEMS", 32)
     monkeypatch.setattr(warmup, "MAX_NEW_TOKENS", 20)
