@@ -242,8 +242,10 @@ def test_tokens_take_the_colour_of_the_chosen_figure(run, page, chromium):
 
 def test_the_figures_of_a_token_are_read_out(run, page, chromium):
     chromium.open(page.as_uri())
-    chromium.evaluate("document.querySelectorAll('.tok')[1].click()")
-    told = chromium.evaluate("document.querySelector('.readout').textContent")
+    read = "document.querySelectorAll('.tok')[1].click(), document.querySelector('.readout').textContent"
+    told = chromium.evaluate(read)
+    chromium.evaluate("document.querySelector('#toolbar select').dispatchEvent(new Event('change'))")
+    assert chromium.evaluate(read) == told
     record = next(read_rollouts(run))
     assert f"token 2 of {len(record.tokens)}" in told
     assert f"velocity deviation {float(f'{record.deviation[1]:.3g}'):g} " in told

@@ -58,6 +58,7 @@
   const scale = el("div", {class: "scale"});
   const readout = el("p", {class: "readout", role: "status"});
   const root = document.getElementById("browser");
+  let chosen = null; // the token in the readout
   document.getElementById("toolbar").append(el("label", {}, "Colour tokens by ", select), scale, readout);
 
   function recolour() {
@@ -67,11 +68,11 @@
       el("span", {class: colour(view, diverging ? high * (i - LEVELS) / LEVELS : low + (high - low) * i / LEVELS)}));
     scale.replaceChildren(el("span", {}, short(low)), el("span", {class: "steps"}, ...steps), el("span", {}, short(high)));
     for (const element of root.querySelectorAll(".tok")) element.className = tokenClass(element);
+    chosen = null;
     readout.textContent = "Point at a token to read its figures.";
   }
   select.addEventListener("change", recolour);
 
-  let chosen = null;
   function tell(event) {
     const element = event.target.closest(".tok");
     if (!element || element === chosen) return;
