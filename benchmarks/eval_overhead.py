@@ -24,8 +24,8 @@ from rlfr_mm.tasks import registry
 
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--limit", type=int, default=96, help="problems")
-    parser.add_argument("--max_new_tokens", type=int, default=256)
+    parser.add_argument("--limit", type=int, default=200, help="problems")
+    parser.add_argument("--max_new_tokens", type=int, default=384)
     parser.add_argument("--batch_size", type=int, default=16)
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--json", type=Path)

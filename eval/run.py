@@ -11,6 +11,7 @@ import re
 import shlex
 import sys
 from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -41,12 +42,13 @@ def evaluate(
     from rlfr_mm.eval.plan import one_line, plan_task
     from rlfr_mm.eval.score import score_run
 
-    try:
-        grading.self_test()
-    except RuntimeError as error:
-        raise RunError(one_line(error)) from error
-    with records.locked(run):
+    with records.locked(run), ThreadPoolExecutor(1) as aside:
+        parsers = aside.submit(grading.self_test)  # it starts a worker: not while a model waits
         tasks = [plan_task(spec, backend, settings) for spec in specs]
+        try:
+            parsers.result()
+        except RuntimeError as error:
+            raise RunError(one_line(error)) from error
         records.write_manifest(run, _manifest(run, backend, tasks, settings))
         answered = {task.spec.name: _answered(run / task.spec.name / records.SAMPLES) for task in tasks}
         total = sum(len(task.samples) for task in tasks)
