@@ -52,6 +52,7 @@ CURVES: dict[str, dict[str, str]] = {
     "Response length in tokens": {"completions/mean_length": "mean length"},
     "Entropy in nats": {"entropy": "entropy"},
 }
+QUANTILES = (0.05, 0.25, 0.5, 0.75, 0.95)  # of lengths
 MIN_COUNT = 10  # occurrences of a token in the tables
 TOP_TOKENS = 20
 
@@ -102,10 +103,13 @@ def tables(run: Run, rollouts: "Rollouts") -> dict[str, Any]:
     curves              metrics by step, as the run logged them
     ranking             within-group AUC of each score, and what it adds to the log-probability
     accuracy_by_score   by score: share of correct rollouts by quantile of the score within its group
+    lengths             by outcome: number of rollouts and quantiles of their lengths in tokens
     correlations        rank correlations over tokens
     by_deviation        mean entropy and log-probability of tokens by quantile of their deviation
     tokens              flow reward of every token, most rewarded first
     """
+    import numpy as np
+
     from rlfr_mm import token_statistics as statistics
 
     shown = [name for curves in [*CURVES.values(), _reward_curves(run.metrics)] for name in curves]
@@ -117,6 +121,11 @@ def tables(run: Run, rollouts: "Rollouts") -> dict[str, Any]:
             name: statistics.accuracy_by_score(scores[name], rollouts)
             for name in ("logprob", "deviation", "flow_reward")
             if name in scores
+        },
+        "lengths": {
+            label: {"count": len(lengths), "quantiles": np.quantile(lengths, QUANTILES).tolist()}
+            for outcome, (label, _) in OUTCOMES.items()
+            if (lengths := [len(record.tokens) for record in run.records if record.correct is outcome])
         },
         "correlations": statistics.correlate_tokens(rollouts),
     }
@@ -146,13 +155,13 @@ def curve_figures(metrics: Sequence[Mapping[str, Any]]) -> list[Figure]:
     from rlfr_mm.page.charts import Line, line_chart
 
     window = max(1, min(11, len(metrics) // 5))
+    steps = np.array([row["step"] for row in metrics])
     figures = []
     for title, names in (CURVES | {"Rewards of a rollout": _reward_curves(metrics)}).items():
         means, thin = [], []
         for place, (name, label) in enumerate(names.items()):
             colour = COLOURS.get(name.removeprefix("auc/"), f"run{place}")
             raw = np.array([np.nan if row.get(name) is None else row[name] for row in metrics], dtype=float)
-            steps = np.array([row["step"] for row in metrics])
             mean, known = smoothed(raw.tolist(), window), np.isfinite(raw)
             if known.any():
                 means.append(Line(label, colour, steps[known].tolist(), mean[known].tolist()))
@@ -199,18 +208,15 @@ def deviation_figures(figures: Mapping[str, Any]) -> list[Figure]:
     return found
 
 
-def length_chart(run: Run) -> "Markup":
+def length_chart(figures: Mapping[str, Any]) -> "Markup":
     """The spread of response lengths, of correct and incorrect rollouts apart."""
-    import numpy as np
-
     from rlfr_mm.page.charts import Spread, spread_bars
 
-    rows = []
-    for outcome, (name, colour) in OUTCOMES.items():
-        lengths = [len(record.tokens) for record in run.records if record.correct is outcome]
-        if lengths:
-            p5, p25, p50, p75, p95 = np.quantile(lengths, [0.05, 0.25, 0.5, 0.75, 0.95]).tolist()
-            rows.append(Spread(name, colour, len(lengths), (p5, p25, p50, p75, p95)))
+    colours = dict(OUTCOMES.values())
+    rows = [
+        Spread(label, colours[label], lengths["count"], tuple(lengths["quantiles"]))
+        for label, lengths in figures["lengths"].items()
+    ]
     return spread_bars("Response length in tokens", rows, "tokens")
 
 
@@ -251,8 +257,8 @@ def run_page(run: Run, rollouts: "Rollouts", figures: Mapping[str, Any]) -> tupl
         curves=curve_figures(run.metrics),
         correctness=correctness_figures(figures),
         deviations=deviation_figures(figures),
-        lengths=length_chart(run),
-        outcomes={label: sum(r.correct is outcome for r in run.records) for outcome, (label, _) in OUTCOMES.items()},
+        lengths=length_chart(figures),
+        outcomes={label: lengths["count"] for label, lengths in figures["lengths"].items()},
         ranking=figures["ranking"],
         scores=SCORES,
         strip=lambda score, estimate: interval_strip(
@@ -286,12 +292,13 @@ def main(argv: Sequence[str] | None = None) -> None:
     args = parser.parse_args(argv)
     with one_line_errors():
         run = read_run(args.run)
-        from rlfr_mm.token_statistics import flatten
+    from rlfr_mm.token_statistics import flatten
 
-        rollouts = flatten(run.records)
-        figures = tables(run, rollouts)
-        page, notes = run_page(run, rollouts, figures)
-        out = args.out or args.run / "inspect.html"
+    rollouts = flatten(run.records)
+    figures = tables(run, rollouts)
+    page, notes = run_page(run, rollouts, figures)
+    out = args.out or args.run / "inspect.html"
+    with one_line_errors():
         _write(out, page)
         if args.json:
             _write(args.json, json.dumps(figures, default=asdict, indent=1) + "\n")

@@ -81,7 +81,7 @@ def group_cards(records: Sequence[RolloutRecord], max_tokens: int = MAX_TOKENS) 
 
 def _rollout(record: RolloutRecord) -> dict[str, Any]:
     figures = {
-        "shaping": [value - record.advantage for value in record.advantages],
+        "shaping": record.shaping,
         "entropy": record.entropy,
         "surprise": [-value for value in record.logprob],
         "deviation": record.deviation,
@@ -109,7 +109,5 @@ def thumbnails(folder: Path, shown: Sequence[Mapping[str, Any]]) -> tuple[dict[s
         except OSError:
             continue
     missing = len(wanted) - len(images)
-    return (
-        images,
-        f"{missing:,} images are not shown: they are missing, broken or more than a page holds" if missing else "",
-    )
+    reason = "they are missing, broken or more than a page holds"
+    return images, f"{missing:,} images are not shown: {reason}" if missing else ""

@@ -37,6 +37,13 @@ class RolloutRecord(BaseModel):
                 raise ValueError(f"{name} has {len(values)} entries for {len(self.tokens)} tokens")
         return self
 
+    @property
+    def shaping(self) -> list[float]:
+        """What was added to GRPO's advantage at each token; 0 where it is no more than the rounding of both."""
+        rounding = 1e-4 * abs(self.advantage) + 1e-6
+        added = [value - self.advantage for value in self.advantages]
+        return [value if abs(value) > rounding else 0.0 for value in added]
+
 
 class RolloutWriter:
     """Writes `RUN/rollouts/<step>.jsonl` and each problem's image once."""

@@ -110,13 +110,12 @@ def flatten(records: Sequence[RolloutRecord]) -> Rollouts:
     token = [vocabulary.setdefault(text, len(vocabulary)) for record in records for text in record.tokens]
     length = np.array([len(record.tokens) for record in records])
     owner = np.repeat(np.arange(len(records)), length)
-    outcome = np.array([record.advantage for record in records])
     values = {
         "logprob": _joined([record.logprob for record in records]),
         "entropy": _joined([record.entropy for record in records]),
         "advantage": _joined([record.advantages for record in records]),
+        "shaping": _joined([record.shaping for record in records]),
     }
-    values["shaping"] = values["advantage"] - outcome[owner]
     if all(record.deviation is not None and record.flow_reward is not None for record in records):
         values["deviation"] = _joined([record.deviation or [] for record in records])
         values["flow_reward"] = _joined([record.flow_reward or [] for record in records])

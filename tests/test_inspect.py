@@ -91,6 +91,7 @@ def test_tables_and_page_hold_the_same_figures(run, tmp_path):
     for row in tables["ranking"]:
         assert f"{row['auc']['value']:.3f}" in html and f"{row['auc']['low']:.3f} to {row['auc']['high']:.3f}" in html
     assert {row["score"] for row in tables["ranking"]} == set(inspect.SCORES)
+    assert sum(lengths["count"] for lengths in tables["lengths"].values()) == 32
     for row in tables["correlations"]:
         assert f"{row['rho']['value']:+.3f}".replace("-", "−") in html
     assert sum(row["count"] for row in tables["tokens"]) == sum(len(record.tokens) for record in read_rollouts(run))
@@ -135,6 +136,7 @@ def test_a_run_without_flow_says_so_and_shows_the_rest(tiny_policy, tmp_path, ca
     assert "no deviation and no flow reward" in html and 'id="tokens"' not in html and "velocity deviation" not in html
     tables = json.loads((tmp_path / "tables.json").read_text())
     assert "tokens" not in tables
+    assert '"key":"advantage"' in html and '"key":"shaping"' not in html  # nothing was added but rounding
     assert [row["score"] for row in tables["ranking"]] == ["logprob", "entropy", "length"]
 
 

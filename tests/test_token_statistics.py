@@ -175,6 +175,8 @@ def test_tokens_are_listed_by_their_mean_reward_over_the_run_and_its_thirds():
 
 
 def test_shaping_is_what_was_added_to_the_outcomes_advantage():
-    rollouts = statistics.flatten([record(advantage=0.5, advantages=[0.75, 0.5], deviation=None, flow_reward=None)])
-    assert rollouts.values["shaping"].tolist() == [0.25, 0.0]
+    """Records round advantages to 5 digits, the outcome's to 6 decimals: what they differ by then is no shaping."""
+    advantages = [1.4649, 1.2149]
+    rollouts = statistics.flatten([record(advantage=1.214939, advantages=advantages, deviation=None, flow_reward=None)])
+    assert rollouts.values["shaping"].tolist() == [pytest.approx(0.25, abs=1e-4), 0.0]
     assert not rollouts.has_flow
