@@ -86,6 +86,15 @@ def test_the_log_probability_adds_nothing_to_itself():
     assert (np.sign(both) == np.sign(differences)).all()
 
 
+def test_no_prompt_has_a_say_in_its_own_weights():
+    differences = np.random.default_rng(0).normal(0.5, 1, size=(400, 2))
+    prompt = np.arange(400) // 4
+    before = statistics.combine(differences, prompt)
+    differences[0] = [-20, 20]  # a pair of prompt 0
+    changed = statistics.combine(differences, prompt)[1:] != before[1:]
+    assert not changed[:3].any() and changed.sum() == 200  # all of the half that prompt 0 is not in
+
+
 def test_a_mean_has_the_interval_of_its_standard_error():
     values = np.random.default_rng(3).normal(5, 2, size=400)
     totals = np.stack([values, np.ones(400)], axis=1)
