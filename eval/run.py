@@ -190,7 +190,8 @@ def _manifest(run: Path, backend: "Backend", tasks: Sequence["PlannedTask"], set
     for what, old, new in pairs:
         if old != new:
             raise RunError(
-                f"{run} holds a run with other settings: {what} was {old}, now {new}; use another --output_dir"
+                f"{run} holds a run with other settings: {what} was {old}, now {new}; "
+                + (f"python -m eval.score {run} grades it again" if "scorer_v" in what else "use another --output_dir")
             )
     return now.model_copy(update={"tasks": before.tasks | plans, "sessions": before.sessions + now.sessions})
 

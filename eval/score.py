@@ -206,6 +206,9 @@ def result_table(results: Sequence[BenchmarkResult]) -> str:
             f"{one.task:<34} {one.headline:<12} {score:>6}  {spread:<15} {problems:>14} {one.counts['no_answer']:>9} "
             f"{unscored:>8}{marks}"
         )
+    whole = {one.task: one.score for one in results if one.metrics and not one.partial}
+    means = {name: mean for group in registry.GROUPS for name, mean in registry.averages(group, whole).items()}
+    lines += [f"{name:<34} {'mean':<12} {100 * mean:>6.1f}" for name, mean in means.items()]
     lines += [
         f"note: {one.task}: the model returned nothing: all {one.rows} responses are empty"
         for one in results
@@ -222,7 +225,9 @@ def rescore(run: Path) -> list[str]:
     """
     changes = []
     with records.locked(run):
-        for task in records.read_manifest(run).tasks:
+        manifest = records.read_manifest(run)
+        for task, plan in manifest.tasks.items():
+            plan.scorer_version = SCORERS[plan.scorer].version
             path = run / task / records.SAMPLES
             rows, bad = records.repair_rows(path)
             for line in records.describe_bad(path, bad, moved=True):
@@ -235,6 +240,7 @@ def rescore(run: Path) -> list[str]:
                     before, after = old.judged(rule).status, new.judged(rule).status
                     if before != after:
                         changes.append(f"{task} {old.problem_id}#{old.sample_index} {rule}: {before} -> {after}")
+        records.write_manifest(run, manifest)
     return changes
 
 

@@ -8,6 +8,7 @@ from rlfr_mm.eval import records, score
 from rlfr_mm.eval.formats import Response
 from rlfr_mm.eval.plan import changed_data
 from rlfr_mm.eval.records import RunError
+from rlfr_mm.eval.run import main as run_main
 from rlfr_mm.grading.verdict import Verdict
 from rlfr_mm.tasks import registry
 from rlfr_mm.tasks.aggregate import pass_at_k
@@ -55,6 +56,37 @@ def test_grading_again_restores_verdicts_and_names_what_changed(tmp_path, capsys
     assert f"{rows[1].problem_id}#0 strict: correct -> wrong" in said
     assert records.read_rows(path)[0] == rows
     assert records.read_results(run)[0].score == 0.5
+
+
+def test_a_run_of_an_older_scorer_goes_on_after_grading_again(finished, arguments, tmp_path, capsys):
+    """New verdicts beside old ones would be two measurements in one score."""
+    run = shutil.copytree(finished[0], tmp_path / "run")
+    manifest = records.read_manifest(run)
+    for plan in manifest.tasks.values():
+        plan.scorer_version = "0"
+    records.write_manifest(run, manifest)
+    assert run_main(arguments(run)) == 2
+    assert "scorer_version was 0" in (said := capsys.readouterr().err) and "eval.score" in said
+    assert score.main([str(run)]) == 0
+    assert run_main(arguments(run)) == 0
+
+
+def test_averages_of_a_group_appear_when_its_tasks_are_whole(tmp_path):
+    spec = registry.task("rlfr_logicvista")
+    answers = [
+        Response(
+            "<answer>A</answer>",
+            {"id": str(i), "answer": "A" if i < 112 else "B", "skill": ["inductive"], "broad_capability": []},
+        )
+        for i in range(spec.rows)
+    ]
+    score.import_responses(answers, spec, "test", "model", tmp_path / "logic", None)
+    [logic], _ = score.score_run(tmp_path / "logic")
+    both = [logic, logic.model_copy(update={"task": "rlfr_visulogic", "metrics": logic.metrics | {"accuracy": 0.75}})]
+    assert not logic.partial and logic.score == 0.25
+    assert "Logic Avg" not in score.result_table([logic])
+    line = next(line for line in score.result_table(both).splitlines() if line.startswith("Logic Avg"))
+    assert line.split()[-1] == "50.0"
 
 
 def test_the_official_rule_can_be_asked_for(tmp_path):
