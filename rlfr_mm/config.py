@@ -253,6 +253,26 @@ class EvaluationConfig:
 
 
 @dataclass
+class BenchmarkConfig:
+    """Tasks of the evaluation, answered during training: RUN/benchmarks/step-N is a run folder of `eval.run`."""
+
+    eval_tasks: list[str] = _option(make=list, help="tasks and groups; python -m tasks.list prints them")
+    steps: int | None = _option(None, help="every so many steps, and after the last; None: only after the last")
+    limit: int | None = _option(None, help="the first N problems of each task; None: all")
+    samples: int | None = _option(None, help="responses to each problem; None: the task's")
+    data_root: str | None = _option(None, help="local mirror of the dataset repositories; None: the hub")
+    allow_changed_data: bool = _option(False, help="run a slice or changed data, marked as such")
+    batch_size: int = _option(64, help="requests answered at once")
+
+    def __post_init__(self) -> None:
+        _check(len(self.eval_tasks) > 0, "benchmarks.eval_tasks=[]", "at least one task")
+        for name in ("steps", "limit", "samples"):
+            value = getattr(self, name)
+            _check(value is None or value >= 1, f"benchmarks.{name}={value}", ">= 1, or null")
+        _check(self.batch_size >= 1, f"benchmarks.batch_size={self.batch_size}", ">= 1")
+
+
+@dataclass
 class RLFRArguments:
     """What RLFR adds to TRL's GRPOConfig."""
 
@@ -303,6 +323,7 @@ class RunConfig:
     flow_reward: FlowRewardConfig = _option(make=FlowRewardConfig, help="from deviations to rewards")
     update: OnlineUpdateConfig = _option(make=OnlineUpdateConfig, help="the field's own steps")
     evaluation: EvaluationConfig | None = _option(None, help="held-out accuracy before and after")
+    benchmarks: BenchmarkConfig | None = _option(None, help="benchmark tasks answered during training")
     train: dict[str, Any] = _option(make=dict, help="RLFRArguments and every field of TRL's GRPOConfig")
 
     def __post_init__(self) -> None:

@@ -58,6 +58,9 @@ class RunFolder:
             kept = [row for row in self.metrics() if row["step"] <= step]
             write_whole(self.path / "metrics.jsonl", "".join(json.dumps(row) + "\n" for row in kept))
         RolloutWriter(self.path).cut_after(step)
+        for answered in self.path.glob("benchmarks/step-*"):
+            if int(answered.name.removeprefix("step-")) > step:
+                shutil.rmtree(answered)
 
     def metrics(self) -> list[dict[str, Any]]:
         """The whole rows of metrics.jsonl; a kill may have left half of one at its end."""

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from rlfr_mm.cli import one_line_errors, parser_for
-from rlfr_mm.config import QUICKSTART, EvaluationConfig, RunConfig, build, load_config
+from rlfr_mm.config import QUICKSTART, BenchmarkConfig, EvaluationConfig, RunConfig, build, load_config
 
 if TYPE_CHECKING:
     from accelerate import Accelerator
@@ -22,8 +22,10 @@ if TYPE_CHECKING:
 
     from rlfr_mm.config import RLFRConfig
     from rlfr_mm.flow.field import FlowField
+    from rlfr_mm.run_folder import RunFolder
 
 QUICKSTART_CACHE = Path(".cache/quickstart")  # warmed-up embedded policies, by their settings
+BENCHMARKS = "benchmarks"  # under the run: a run folder of eval.run per step, and results.json
 
 
 def run(config: RunConfig, overwrite: bool = False, resume: bool = False, command: str | None = None) -> dict[str, Any]:
@@ -54,6 +56,9 @@ def run(config: RunConfig, overwrite: bool = False, resume: bool = False, comman
 
     accelerator = Accelerator(cpu=args.use_cpu)
     model = config.model
+    if config.benchmarks:
+        with one_line_errors():
+            check_benchmarks(config.benchmarks, accelerator)
     if model.name_or_path == QUICKSTART:
         from rlfr_mm.quickstart.warmup import prepare_policy
 
@@ -97,6 +102,8 @@ def run(config: RunConfig, overwrite: bool = False, resume: bool = False, comman
     if config.evaluation:
         trained = load_policy(replace(model, name_or_path=str(folder.path / "final"))).to(accelerator.device)
         results["accuracy_after"] = folder.stage("accuracy after", lambda: held_out_accuracy(trained, "after"))
+    if config.benchmarks:
+        results["benchmarks"] = json.loads((folder.path / BENCHMARKS / "results.json").read_text())
     results["seconds"] = {name: stage["seconds"] for name, stage in folder.stages.items()}
     results |= environment() | {"command": command}
     if main:
@@ -165,6 +172,59 @@ def accuracy(correct: list[bool | None]) -> dict[str, Any]:
     return {"accuracy": round(mean, 4), "standard_error": round(error, 4), "n": len(graded), "unscored": unscored}
 
 
+def check_benchmarks(benchmarks: BenchmarkConfig, accelerator: "Accelerator") -> None:
+    """ValueError for an unknown task, data that cannot be read or are a slice, and a policy that is sharded."""
+    from accelerate.utils import DistributedType
+
+    from rlfr_mm.eval.plan import changed_data, load_docs
+    from rlfr_mm.eval.records import RunError
+    from rlfr_mm.tasks import registry
+
+    for spec in registry.expand(benchmarks.eval_tasks):
+        try:
+            changed = changed_data(spec, len(load_docs(spec, benchmarks.data_root)), spec.data_hash or "")
+        except RunError as error:
+            raise ValueError(str(error)) from None
+        if changed and not benchmarks.allow_changed_data:
+            raise ValueError(f"{spec.name}: {changed}; benchmarks.allow_changed_data runs it and marks the results")
+    if accelerator.distributed_type in (DistributedType.FSDP, DistributedType.DEEPSPEED):
+        raise ValueError("benchmarks needs a policy that is not sharded: evaluate checkpoints with python -m eval.run")
+
+
+def answer_benchmarks(
+    policy: Any, processor: Any, benchmarks: BenchmarkConfig, folder: "RunFolder", step: int
+) -> dict[str, float]:
+    """The headline of each task at this step, through the evaluation's own code; added to benchmarks/results.json."""
+    from rlfr_mm.eval.backends import PolicyBackend
+    from rlfr_mm.eval.plan import RunSettings
+    from rlfr_mm.eval.records import ModelInfo
+    from rlfr_mm.eval.run import evaluate
+    from rlfr_mm.run_folder import write_whole
+    from rlfr_mm.tasks import registry
+
+    settings = RunSettings(
+        samples=benchmarks.samples,
+        limit=benchmarks.limit,
+        data_root=benchmarks.data_root,
+        allow_changed_data=benchmarks.allow_changed_data,
+    )
+    info = ModelInfo(backend="rlfr", args={"step": step}, name=f"{folder.path.name}, step {step}")
+    training = policy.training
+    backend = PolicyBackend(policy.eval(), processor, info, benchmarks.batch_size)
+    try:
+        specs = registry.expand(benchmarks.eval_tasks)
+        results, missing = evaluate(backend, specs, folder.path / BENCHMARKS / f"step-{step:06d}", settings)
+    finally:
+        policy.train(training)
+    for line in missing:
+        print(f"incomplete at step {step}: {line}")
+    scores = {result.task: result.metrics[result.headline] for result in results if result.headline in result.metrics}
+    path = folder.path / BENCHMARKS / "results.json"
+    before = json.loads(path.read_text()) if path.exists() else {}
+    write_whole(path, json.dumps(before | {str(step): scores}, indent=2) + "\n")
+    return scores
+
+
 def train(
     config: RunConfig,
     args: "RLFRConfig",
@@ -172,14 +232,14 @@ def train(
     processor: Any,
     problems: "Dataset",
     field: "FlowField | None",
-    folder: Any,
+    folder: "RunFolder",
 ) -> int:
     """The RL stage, from the last checkpoint where there is one; writes final/ and returns the number of steps."""
     from peft import LoraConfig
 
     from rlfr_mm.flow.field import FlowField
     from rlfr_mm.rewards import accuracy_reward, format_reward
-    from rlfr_mm.trainer import MetricsWriter, RLFRTrainer
+    from rlfr_mm.trainer import EverySoManySteps, MetricsWriter, RLFRTrainer
 
     checkpoint = folder.last_checkpoint
     if folder.write:
@@ -204,6 +264,16 @@ def train(
         update_config=config.update,
         callbacks=[MetricsWriter(folder.path)],
     )
+    if benchmarks := config.benchmarks:
+
+        def work(step: int) -> None:
+            if folder.write:
+                policy = trainer.accelerator.unwrap_model(trainer.model)
+                scores = answer_benchmarks(policy, processor, benchmarks, folder, step)
+                print(f"step {step}: " + ", ".join(f"{task} {score:.3f}" for task, score in scores.items()))
+            trainer.accelerator.wait_for_everyone()
+
+        trainer.add_callback(EverySoManySteps(benchmarks.steps, work))
     trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
     trainer.save_policy(folder.path / "final")
     return trainer.state.global_step

@@ -15,6 +15,7 @@ import copy
 import json
 import math
 import shutil
+from collections.abc import Callable
 from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
@@ -61,6 +62,18 @@ class MetricsWriter(TrainerCallback):
         if logs and "reward" in logs and state.is_world_process_zero:
             with self.path.open("a") as file:
                 file.write(json.dumps({"step": state.global_step, **logs}) + "\n")
+
+
+class EverySoManySteps(TrainerCallback):
+    """Calls `work` with the step, every `steps` optimiser steps (None: not) and after the last."""
+
+    def __init__(self, steps: int | None, work: Callable[[int], None]):
+        self.steps, self.work = steps, work
+
+    def on_step_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+        due = self.steps is not None and state.global_step % self.steps == 0
+        if due or state.global_step == state.max_steps:
+            self.work(state.global_step)
 
 
 class RLFRTrainer(GRPOTrainer):
@@ -247,10 +260,8 @@ class RLFRTrainer(GRPOTrainer):
     ) -> tuple[Tensor, Tensor | None, Tensor | None]:
         """TRL's log-probabilities; latents are recorded in its scoring pass, entropies shape advantages in the loss."""
         recording: Any = nullcontext()
-        if (
-            self.field is not None and self._record_next_scoring
-        ):  # only the policy's own pass: the reference policy may be the same module
-            self._record_next_scoring = False
+        if self.field is not None and self._record_next_scoring:
+            self._record_next_scoring = False  # the reference policy, which may be the same module, comes later
             unwrapped = self.accelerator.unwrap_model(self.model)
             recording = record_latents(unwrapped, self.field.layer_indices, logits_to_keep + 1)
         with recording as recorder:

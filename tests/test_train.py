@@ -150,6 +150,19 @@ def test_other_shapings_need_no_field(shaping: str, config: Path, tmp_path: Path
     assert not (run.path / "flow").exists() and not (run.path / "final" / "flow").exists()
 
 
+def test_benchmarks_are_answered_at_chosen_steps_and_change_nothing_else(config: Path, tmp_path: Path):
+    plain = ["--config", str(config), "train.max_steps=3", "train.save_strategy='no'"]
+    train.main([*plain, f"train.output_dir={tmp_path / 'plain'}"])
+    train.main([*plain, "benchmarks={eval_tasks: [rlfr_quickstart], steps: 2, limit: 3, samples: 1}"])
+    run = RunFolder(tmp_path / "run")
+    assert run.summary["benchmarks"].keys() == {"2", "3"}
+    for step in (2, 3):
+        rows = (run.path / "benchmarks" / f"step-00000{step}" / "rlfr_quickstart" / "samples.jsonl").read_text()
+        assert len(rows.splitlines()) == 3
+    expected, found = (load_file(tmp_path / name / "final" / "model.safetensors") for name in ("plain", "run"))
+    assert all(torch.equal(value, found[key]) for key, value in expected.items())
+
+
 def test_a_lora_policy_trains_and_its_final_folder_loads_again(config: Path, tmp_path: Path):
     lora = "model.lora={r: 2, target_modules: [q_proj, v_proj]}"
     train.main(["--config", str(config), lora, "train.max_steps=2", "train.save_strategy='no'"])
@@ -189,6 +202,9 @@ def test_a_run_folder_is_never_lost_by_accident(config: Path, tmp_path: Path, ca
         ("data.source=missing.jsonl", "missing.jsonl"),
         ("data.levels=[9]", "level"),
         ("field=nowhere", "no flow field in nowhere"),
+        ("benchmarks={eval_tasks: [rlfr_quickstar]}", "rlfr_quickstart"),
+        ("benchmarks={eval_tasks: [rlfr_math500], data_root: nowhere}", "rlfr_math500: its data cannot be read"),
+        ("benchmarks={eval_tasks: []}", "benchmarks.eval_tasks=[] must be at least one task"),
         ("nonsense", "overrides look like flow_reward.topk=10"),
     ],
 )
