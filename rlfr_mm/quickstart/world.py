@@ -102,7 +102,7 @@ def prompt(question: str) -> list[dict[str, Any]]:
 def split_of(cells: tuple[Cell | None, ...]) -> str:
     """The split a board belongs to, by a hash of what is on it: warmup 3/8, train 4/8, test 1/8."""
     digest = hashlib.sha256(repr(cells).encode()).digest()
-    return ("warmup", "train", "test")[(0, 0, 0, 1, 1, 1, 1, 2)[digest[0] % 8]]
+    return SPLITS[(0, 0, 0, 1, 1, 1, 1, 2)[digest[0] % 8]]
 
 
 def count_objects(cells: tuple[Cell | None, ...], term: str) -> int:
