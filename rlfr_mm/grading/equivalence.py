@@ -7,6 +7,7 @@ process. None of them evaluates text as Python.
 import math
 import re
 from collections.abc import Callable
+from functools import lru_cache
 
 import sympy
 from antlr4 import CommonTokenStream, InputStream
@@ -26,11 +27,15 @@ def symbolic_equal(gold: str, answer: str, tolerance: tuple[float, ...] = ()) ->
     With a `tolerance`, one for all numbers or one for each of the gold's, answers whose numbers are that near are equal
     as well, in any order.
     """
-    read_gold = parse(f"${gold}$", _LATEX_ONLY, fallback_mode="no_fallback", parsing_timeout=None)
-    read_answer = parse(f"${answer}$", _LATEX_ONLY, fallback_mode="no_fallback", parsing_timeout=None)
+    read_gold, read_answer = _math_verify_reading(gold), _math_verify_reading(answer)
     if read_gold and read_answer and verify(read_gold, read_answer, timeout_seconds=None):
         return True
     return bool(tolerance) and _near(_values(gold), _values(answer), tolerance)
+
+
+@lru_cache(maxsize=512)  # a gold meets many answers
+def _math_verify_reading(text: str) -> list:
+    return parse(f"${text}$", _LATEX_ONLY, fallback_mode="no_fallback", parsing_timeout=None)
 
 
 def _values(text: str) -> list[float]:

@@ -1,5 +1,6 @@
 """Finding the answer in a response. Pure text functions, each in time linear in the response's length."""
 
+import math
 import re
 from collections import deque
 
@@ -77,7 +78,7 @@ _WRAPPERS = re.compile(
 def plain_text(text: str) -> str:
     """The text without Markdown emphasis, dollar signs, LaTeX's text commands and surrounding white space."""
     text = _WRAPPERS.sub(lambda match: match.group(1) or "", text)
-    return re.sub(r"\*\*|__|\\[(\[\])!,]|\\?[$`]", "", text).strip()
+    return re.sub(r"\*\*|__|(?<!\\)\\[(\[\])!,]|\\?[$`]", "", text).strip()
 
 
 _STATEMENT = re.compile(
@@ -152,13 +153,40 @@ def stated_number(response: str, alone: bool = False) -> tuple[str, str] | None:
 _PURE_NUMBER = re.compile(r"[-+]?(?:\d{1,3}(?:,\d{3})+|\d+|(?=\.\d))(?:\.\d*)?(?:[eE][-+]?\d{1,3})?", re.ASCII)
 
 
+_FRACTION = re.compile(
+    r"([-+]?)\\[dt]?frac(?:\{(\d{1,15})\}\{(\d{1,15})\}|(\d)(\d))|([-+]?)(\d{1,15})/(\d{1,15})", re.ASCII
+)
+
+
 def number(text: str) -> float | None:
-    """The value of a text that is one decimal number, with a currency or degree sign at most; else None."""
-    text = re.sub(r"\^?\{?\\circ\}?|°|\\?[$£€]|\\[,!; ]|[{}\s]", "", text).replace("−", "-")
+    """The value of a text that is one decimal number or fraction, with a currency or degree sign at most; else None."""
+    text = re.sub(r"\^?\{?\\circ\}?|°|\\?[$£€]|\\[,!; ]|\s", "", text).replace("−", "-")
+    fraction = _FRACTION.fullmatch(text)
+    if fraction:
+        sign, *parts = (group for group in fraction.groups() if group is not None)
+        value = int(parts[0]) / int(parts[1]) if int(parts[1]) else None
+        return -value if value is not None and sign == "-" else value
+    text = re.sub(r"[{}]", "", text)
     if not _PURE_NUMBER.fullmatch(text):
         return None
     value = float(text.replace(",", ""))
     return value if abs(value) < 1e300 else None
+
+
+_SURD = re.compile(r"(-?)(\d*)(?:\\sqrt\{?(\d{1,9})\}?|(\\pi))", re.ASCII)
+_COMPLEX = re.compile(r"-?\d{1,9}[+-]\d{0,9}i", re.ASCII)
+
+
+def constant(text: str) -> complex | None:
+    r"""The value of a `number`, of "x=5", of the forms ``2\sqrt{3}`` and ``2\pi``, and of "3-2i"; None for all else."""
+    text = re.sub(r"^[A-Za-z]=", "", text.replace(" ", ""))
+    surd = _SURD.fullmatch(text)
+    if surd:
+        factor = float(surd.group(2)[:300] or 1) * (math.sqrt(int(surd.group(3))) if surd.group(3) else math.pi)
+        return -factor if surd.group(1) else factor
+    if _COMPLEX.fullmatch(text):
+        return complex(re.sub(r"(?<=[+-])i", "1i", text).replace("i", "j"))
+    return number(text)
 
 
 def bare_answer(response: str) -> str | None:

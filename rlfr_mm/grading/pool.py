@@ -17,7 +17,6 @@ import threading
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass
-from functools import lru_cache
 
 
 @dataclass(frozen=True)
@@ -41,6 +40,9 @@ class JobError(Exception):
     """The comparison raised an exception, for instance for want of memory."""
 
 
+Outcome = bool | Exception
+
+
 class _Worker:
     def __init__(self) -> None:
         # With this process's path: the package is imported from where it is here, whatever the working directory is.
@@ -55,21 +57,24 @@ class _Worker:
             self.stop()
             raise RuntimeError(f"the answer parsers are broken: {hello['error']}")
 
-    def ask(self, job: Job, deadline_s: float) -> bool:
-        line = b""
+    def ask(self, jobs: Sequence[Job], deadline_s: float) -> list[Outcome]:
+        """The outcomes of the jobs up to and including the one that ends this worker, if one does."""
         # A worker that was ended from outside has closed its pipe: the same case as one that ends at work.
         with contextlib.suppress(BrokenPipeError):
-            self.requests.write(json.dumps({**asdict(job), "deadline_s": deadline_s}).encode() + b"\n")
+            for job in jobs:
+                self.requests.write(json.dumps({**asdict(job), "deadline_s": deadline_s}).encode() + b"\n")
             self.requests.flush()
+        outcomes: list[Outcome] = []
+        for job in jobs:
             line = self.replies.readline()
-        if not line:
-            if self.process.wait() == -signal.SIGALRM:
-                raise JobTimeout(f"{job.comparison} comparison took longer than {deadline_s:g} s")
-            raise JobTimeout(f"{job.comparison} comparison lost its worker (status {self.process.returncode})")
-        reply = json.loads(line)
-        if "error" in reply:
-            raise JobError(reply["error"])
-        return reply["equal"]
+            if not line:
+                status = self.process.wait()
+                late = f"took longer than {deadline_s:g} s"
+                reason = late if status == -signal.SIGALRM else f"lost its worker (status {status})"
+                return [*outcomes, JobTimeout(f"{job.comparison} comparison {reason}")]
+            reply = json.loads(line)
+            outcomes.append(JobError(reply["error"]) if "error" in reply else reply["equal"])
+        return outcomes
 
     def close_pipes(self) -> None:
         with contextlib.suppress(BrokenPipeError):
@@ -90,16 +95,19 @@ class _Pool:
         self.workers: set[_Worker] = set()
         self.slots = threading.BoundedSemaphore(available_cores())
 
-    def ask(self, job: Job, deadline_s: float) -> bool:
-        with self.slots:
-            worker = self._idle_or_new()
-            try:
-                return worker.ask(job, deadline_s)
-            finally:
-                if worker.process.returncode is None:
-                    self.idle.put(worker)
-                else:
-                    self._forget(worker)
+    def ask(self, jobs: Sequence[Job], deadline_s: float) -> list[Outcome]:
+        outcomes: list[Outcome] = []
+        while len(outcomes) < len(jobs):
+            with self.slots:
+                worker = self._idle_or_new()
+                try:
+                    outcomes += worker.ask(jobs[len(outcomes) :], deadline_s)
+                finally:
+                    if worker.process.returncode is None:
+                        self.idle.put(worker)
+                    else:
+                        self._forget(worker)
+        return outcomes
 
     def _idle_or_new(self) -> _Worker:
         with contextlib.suppress(queue.Empty):
@@ -144,24 +152,38 @@ os.register_at_fork(after_in_child=_start_afresh_in_forked_child)
 atexit.register(lambda: _pool.stop())
 
 
-@lru_cache(maxsize=4096)
-def decide(job: Job, deadline_s: float) -> bool:
-    """True where the answer equals the gold. Raises JobTimeout, JobError; RuntimeError where the parsers are broken.
+_MOST_REMEMBERED = 4096
+_CHUNK = 16  # jobs that a worker gets at once: its answers overlap with the waiting
+_remembered: dict[Job, bool] = {}
+
+
+def decide_all(jobs: Sequence[Job], deadline_s: float, workers: int | None = None) -> dict[Job, Outcome]:
+    """The decision or the failure for each different job, worked on in parallel.
 
     Answers repeat within a group of rollouts and between the two rules, so decisions are remembered; failures are not.
+    Raises RuntimeError where the parsers are broken.
     """
-    return _pool.ask(job, deadline_s)
+    outcomes: dict[Job, Outcome] = {job: _remembered[job] for job in jobs if job in _remembered}
+    new = [job for job in dict.fromkeys(jobs) if job not in outcomes]
+    size = max(1, min(_CHUNK, len(new) // (workers or available_cores())))
+    chunks = [new[start : start + size] for start in range(0, len(new), size)]
+    if len(chunks) < 2:
+        asked = [_pool.ask(chunk, deadline_s) for chunk in chunks]
+    else:
+        with ThreadPoolExecutor(max_workers=workers or available_cores()) as threads:
+            asked = list(threads.map(lambda chunk: _pool.ask(chunk, deadline_s), chunks))
+    if len(_remembered) > _MOST_REMEMBERED:
+        _remembered.clear()
+    for job, outcome in zip(new, (outcome for chunk in asked for outcome in chunk), strict=True):
+        outcomes[job] = outcome
+        if isinstance(outcome, bool):
+            _remembered[job] = outcome
+    return outcomes
 
 
-def decide_all(jobs: Sequence[Job], deadline_s: float, workers: int | None = None) -> dict[Job, bool | Exception]:
-    """The decision or the failure for each different job, worked on in parallel. RuntimeError as in `decide`."""
-
-    def outcome(job: Job) -> bool | Exception:
-        try:
-            return decide(job, deadline_s)
-        except (JobTimeout, JobError) as failure:
-            return failure
-
-    different = list(dict.fromkeys(jobs))
-    with ThreadPoolExecutor(max_workers=workers or available_cores()) as threads:
-        return dict(zip(different, threads.map(outcome, different), strict=True))
+def decide(job: Job, deadline_s: float) -> bool:
+    """True where the answer equals the gold. Raises JobTimeout, JobError; RuntimeError as `decide_all`."""
+    outcome = decide_all([job], deadline_s)[job]
+    if isinstance(outcome, Exception):
+        raise outcome
+    return outcome

@@ -18,12 +18,12 @@ from rlfr_mm.grading.extract import (
     last_answer_tag,
     last_boxed,
     number,
-    plain_text,
     stated_number,
     statements,
 )
 from rlfr_mm.grading.item import Comparison, Found, Item, Rule, RuleName, Scorer
 from rlfr_mm.grading.pool import Job
+from rlfr_mm.grading.text import compare_lists, compare_text, tidy
 
 __all__ = ["SCORERS", "Item", "RuleName", "Scorer"]
 
@@ -57,25 +57,17 @@ def _compare_answer(item: Item, found: Found) -> Comparison:
 
     The item's `precision`, an absolute tolerance or several with commas, makes numbers equal that differ by no more.
     """
-    golds = [_tidy(gold) for gold in item.golds]
-    if item.choices or all(re.fullmatch(f"[{LETTERS}]", gold) for gold in golds):
+    golds = [tidy(gold) for gold in item.golds]
+    if item.choices or all(re.fullmatch(rf"\(?[{LETTERS}]\)?", gold) for gold in golds):
         chosen = find_choice(found.answer, _options(item))
         if chosen is not None:
             return Comparison(chosen.letters == _gold_letters(item), "option")
-    if item.choices and golds[0] in LETTERS[: len(item.choices)]:
-        golds = [_tidy(item.choices[LETTERS.index(golds[0])])]
-    answer = _tidy(found.answer)
-    if not answer:
-        return Comparison(False, "empty")
-    if answer.lower() in (gold.lower() for gold in golds):
-        return Comparison(True, "exact")
-    value, values = number(answer), [number(gold) for gold in golds]
-    tolerances = _tolerances(item)
-    if value is not None and None not in values:
-        return Comparison(any(_close(value, gold, tolerances) for gold in values if gold is not None), "numeric")
-    percent = number(answer.removesuffix("%").removesuffix("\\")) if answer.endswith("%") else None
-    if percent is not None and any(gold in (percent, percent / 100) for gold in values):
-        return Comparison(True, "percent")
+    if item.choices and golds[0] in tuple(LETTERS[: len(item.choices)]):
+        golds = [tidy(item.choices[LETTERS.index(golds[0])])]
+    answer, tolerances = tidy(found.answer), _tolerances(item)
+    known = [compare_text(gold, answer, tolerances) for gold in golds]
+    if True in known or None not in known:
+        return Comparison(True in known, "text or number")
     return _ask("symbolic", golds, answer, tolerances)
 
 
@@ -88,22 +80,12 @@ def _ask(comparison: str, golds: list[str], answer: str, tolerances: tuple[float
     return Comparison(None, comparison, tuple(Job(comparison, gold, answer, tolerances) for gold in golds))
 
 
-def _tidy(text: str) -> str:
-    return plain_text(text).rstrip(". ").strip()
-
-
 def _tolerances(item: Item) -> tuple[float, ...]:
     precision = item.meta.get("precision")
     if precision in (None, ""):
         return ()
     parts = precision if isinstance(precision, list | tuple) else str(precision).split(",")
     return tuple(float(part or 1e-8) for part in parts)  # an empty one among several is OlympiadBench's default
-
-
-def _close(value: float, gold: float, tolerances: tuple[float, ...]) -> bool:
-    if tolerances:
-        return abs(value - gold) <= tolerances[0] * 1.01
-    return round(value, 6) == round(gold, 6)
 
 
 # --- options ---------------------------------------------------------------------------------------------------------
@@ -210,18 +192,12 @@ def _mathvista_compare(item: Item, found: Found) -> Comparison:
     """Options by letter or text; numbers by value, rounded to the item's precision; lists by their numbers."""
     if item.choices:
         return _compare_option(item, found)
-    value, gold = number(_tidy(found.answer)), number(item.golds[0])
+    value, gold = number(tidy(found.answer)), number(item.golds[0])
     if value is None or gold is None:
-        listed = _numbers(found.answer)
-        return Comparison(listed is not None and listed == _numbers(item.golds[0]), "list")
+        return Comparison(compare_lists(tidy(item.golds[0]), tidy(found.answer)) is True, "list")
     if item.meta.get("answer_type") == "float":
         value = round(value, int(item.meta.get("precision") or 0))
     return Comparison(value == gold, "numeric")
-
-
-def _numbers(text: str) -> list[float] | None:
-    parts = [number(part) for part in text.strip().strip("[]()").split(",")]
-    return None if None in parts else [part for part in parts if part is not None]
 
 
 def _mathvista_judge(item: Item) -> Found:
@@ -312,7 +288,7 @@ def _dynamath_find(item: Item) -> Found | None:
 
 def _dynamath_compare(item: Item, found: Found) -> Comparison:
     """Numbers within 0.001, options by letter, everything else as in most benchmarks."""
-    value, gold = number(_tidy(found.answer)), number(item.golds[0])
+    value, gold = number(tidy(found.answer)), number(item.golds[0])
     if item.meta.get("answer_type") == "float" and value is not None and gold is not None:
         return Comparison(math.isclose(value, gold, rel_tol=0, abs_tol=0.001), "within 0.001")
     return _compare_answer(item, found)

@@ -1,0 +1,78 @@
+"""Verdicts a second: the pool against math-verify, one answer after the other in one process with its own time-outs.
+
+    python benchmarks/verdict_pool.py ../shared/parity --json OUT
+
+Both grade the raw responses of the MATH500 sets, after a warm-up that loads the parsers and starts the workers. `same`
+equal verdicts; where they differ, math-verify on the pool's answer says if the reading or the comparison differs.
+"""
+
+import argparse
+import json
+import logging
+import sys
+import time
+from pathlib import Path
+
+from rlfr_mm.eval.parity import Row, read_sets
+from rlfr_mm.grading import Item, Verdict, grade_all
+from rlfr_mm.grading.pool import available_cores
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n\n")[0])
+    parser.add_argument("folder", type=Path, metavar="DIR", help="folder of published verdicts with MATH500 sets")
+    parser.add_argument("--json", type=Path, metavar="OUT", help="write the figures")
+    options = parser.parse_args()
+    sets = read_sets(options.folder).values()
+    rows = [row for rows in sets for row in rows if row["benchmark"] == "MATH500"]
+    if not rows:
+        sys.exit(f"error: no MATH500 sets in {options.folder}")
+
+    from math_verify import parse, verify  # imported here: its start-up is no part of either figure
+
+    logging.disable(logging.CRITICAL)
+
+    def one_by_one(rows: list[Row]) -> list[bool]:
+        return [bool(verify(parse(f"${row['gold']}$"), parse(row["response"]))) for row in rows]
+
+    def pooled(rows: list[Row]) -> list[Verdict]:
+        return grade_all([Item(row["response"], row["gold"], "math500") for row in rows])
+
+    warm_up = [{"response": f"\\boxed{{{i}+\\frac{{x}}{{2}}}}", "gold": "\\sqrt{x}"} for i in range(64)]
+    one_by_one(warm_up)
+    pooled(warm_up)
+    start = time.perf_counter()
+    alone = one_by_one(rows)
+    middle = time.perf_counter()
+    verdicts = pooled(rows)
+    end = time.perf_counter()
+
+    seconds = {"math_verify_alone": middle - start, "pool": end - middle}
+    pairs = zip(rows, alone, verdicts, strict=True)
+    differing = [(row, verdict) for row, one, verdict in pairs if one != verdict.correct]
+    boxed = [{**row, "response": f"\\boxed{{{verdict.extracted or ''}}}"} for row, verdict in differing]
+    same_answer = one_by_one(boxed)
+    other_comparison = [
+        [row["id"], row["gold"], verdict.extracted, verdict.status]
+        for (row, verdict), one in zip(differing, same_answer, strict=True)
+        if one != verdict.correct
+    ]
+    count = len(rows)
+    result = {
+        "rows": count,
+        "cores": available_cores(),
+        "seconds": {name: round(value, 2) for name, value in seconds.items()},
+        "per_second": {name: round(count / value, 1) for name, value in seconds.items()},
+        "speed_up": round(seconds["math_verify_alone"] / seconds["pool"], 2),
+        "same": count - len(differing),
+        "other_answer_read": len(differing) - len(other_comparison),
+        "other_comparison": other_comparison,
+    }
+    text = json.dumps(result, indent=1)
+    print(text)
+    if options.json:
+        options.json.write_text(text + "\n")
+
+
+if __name__ == "__main__":
+    main()
