@@ -14,15 +14,13 @@ from rlfr_mm.grading.extract import (
     statements,
 )
 
-LETTERS = "ABCDEFGHI"
+LETTERS = "ABCDEFGHI"  # that are read; LogicVista's questions reach I
 _NOUN = r"(?:[Oo]ption|[Cc]hoice|[Aa]nswer|[Ff]igure|[Dd]iagram|[Ii]mage|[Ss]et|[Bb]ox|[Ss]hape)"
 _DECLARED = re.compile(rf"\b{_NOUN} \(?([{LETTERS}])\)? is (?:the )?(?:correct|right|only|best|answer)")
 _REFUSAL = re.compile(
     r"\b(?:none of the|cannot|can't|sorry)\b|\bnot? (?:be )?(?:possible|provided?|given|determined?|enough|match)",
     re.IGNORECASE,
 )
-
-
 _NEGATION = re.compile(r"\b(?:not|no|incorrect|wrong|neither)\b|n't\b", re.IGNORECASE)
 _LESS = re.compile(r"\b(?:less|fewer|smaller|lower|shorter|below|lowest|least|smallest|minimum)\b", re.IGNORECASE)
 _MORE = re.compile(
@@ -38,11 +36,16 @@ class Choice:
     method: str
 
 
+def letter_of(index: int) -> str:
+    """A for the first option, B for the second, and so on."""
+    return chr(ord("A") + index)
+
+
 def listed_options(question: str) -> tuple[str, ...]:
     """The option texts of a question that ends in "(A) first (B) second ..."; empty where it lists none in order."""
     parts = re.split(r"\(([A-Z])\)", question)
     letters, texts = parts[1::2], parts[2::2]
-    if len(letters) < 2 or letters != [chr(ord("A") + i) for i in range(len(letters))]:
+    if len(letters) < 2 or letters != [letter_of(i) for i in range(len(letters))]:
         return ()
     return tuple(text.strip(" \t\n,;") for text in texts)
 
@@ -61,7 +64,7 @@ def find_choice(response: str, choices: Sequence[str] = (), several: bool = Fals
     first = re.match(r"\W*(yes|no)\b", response, re.IGNORECASE)
     keys = [_key(choice) for choice in choices]
     if first and first.group(1).lower() in keys:
-        return Choice(LETTERS[keys.index(first.group(1).lower())], "first word")
+        return Choice(letter_of(keys.index(first.group(1).lower())), "first word")
     return None
 
 
@@ -83,7 +86,7 @@ def guess_choice(
         opposed = less != more and asked_less != asked_more and less != asked_less
         asks_back = bool(re.match(r"[^.!?\n]*\?", response))
         answer = "no" if asks_back or bool(_NEGATION.search(said)) != opposed else "yes"
-        return Choice(LETTERS[keys.index(answer)], "polarity of first sentence")
+        return Choice(letter_of(keys.index(answer)), "polarity of first sentence")
     for method, text in (
         ("conclusion", last_conclusion(response)),
         ("last sentence", last_sentence(response)),
@@ -152,7 +155,7 @@ def _named(text: str, choices: Sequence[str], several: bool) -> str | None:
     key, keys = _key(text), [_key(choice) for choice in choices]
     # options that are letters themselves, such as "(e)", are no texts for a capital letter to match
     if keys.count(key) == 1 and (not re.fullmatch(r"\(?[a-i]\)?", key) or text.strip(" .") in choices):
-        return LETTERS[keys.index(key)]
+        return letter_of(keys.index(key))
     text = re.sub(rf"^(?:[Tt]he )?(?:correct |final |best )?{_NOUN}s?\b[ :]*", "", text)
     group = re.match(rf"\(?[{LETTERS}]\)?(?:(?:\s*(?:,|and|&|;)\s*)+\(?[{LETTERS}]\)?)+(?![A-Za-z])", text)
     run = re.fullmatch(rf"\(?([{LETTERS}]{{2,}})\)?\.?", text)
@@ -170,7 +173,7 @@ def _named(text: str, choices: Sequence[str], several: bool) -> str | None:
     if lower:
         return lower.group(1).upper()
     begins = [index for index, option in enumerate(keys) if len(option) > 1 and _begins_with(key, option)]
-    return LETTERS[max(begins, key=lambda index: len(keys[index]))] if begins else None
+    return letter_of(max(begins, key=lambda index: len(keys[index]))) if begins else None
 
 
 def _begins_with(key: str, option: str) -> bool:
@@ -184,7 +187,7 @@ def _mentioned(text: str, choices: Sequence[str], several: bool) -> str | None:
     bracketed = rf"\(([{LETTERS}])\)|\b(?:{_NOUN}|labeled) \"?([{LETTERS}])\b(?! [a-z])"
     bare = rf"\b([{LETTERS[1:8]}])\b"
     spelled = [
-        (match.end(), len(match.group()), LETTERS[index])
+        (match.end(), len(match.group()), letter_of(index))
         for index, choice in enumerate(choices)
         for match in re.finditer(rf"(?<![\w.]){re.escape(plain_text(choice).lower())}(?![\w])(?!\.\d)", text.lower())
         if match.group()

@@ -102,6 +102,9 @@ class _Pool:
                 worker = self._idle_or_new()
                 try:
                     outcomes += worker.ask(jobs[len(outcomes) :], deadline_s)
+                except BaseException:  # such as Ctrl-C: replies that nobody reads must not answer the next question
+                    worker.stop()
+                    raise
                 finally:
                     if worker.process.returncode is None:
                         self.idle.put(worker)

@@ -11,7 +11,16 @@ import re
 from dataclasses import replace
 
 from rlfr_mm.grading import official
-from rlfr_mm.grading.choices import LETTERS, Choice, find_choice, guess_choice, listed_options, refuses, stated_text
+from rlfr_mm.grading.choices import (
+    LETTERS,
+    Choice,
+    find_choice,
+    guess_choice,
+    letter_of,
+    listed_options,
+    refuses,
+    stated_text,
+)
 from rlfr_mm.grading.extract import (
     bare_answer,
     guessed_number,
@@ -59,11 +68,11 @@ def _compare_answer(item: Item, found: Found) -> Comparison:
     """
     golds = [tidy(gold) for gold in item.golds]
     if item.choices or all(re.fullmatch(rf"\(?[{LETTERS}]\)?", gold) for gold in golds):
-        chosen = find_choice(found.answer, _options(item))
+        chosen = _chosen_letter(item, found.answer)
         if chosen is not None:
-            return Comparison(chosen.letters == _gold_letters(item), "option")
-    if item.choices and golds[0] in tuple(LETTERS[: len(item.choices)]):
-        golds = [tidy(item.choices[LETTERS.index(golds[0])])]
+            return Comparison(chosen == _gold_letters(item), "option")
+    named = _option_text(item, golds[0])
+    golds = golds if named is None else [tidy(named)]
     answer, tolerances = tidy(found.answer), _tolerances(item)
     known = [compare_text(gold, answer, tolerances) for gold in golds]
     if True in known or None not in known:
@@ -95,11 +104,23 @@ def _options(item: Item) -> tuple[str, ...]:
     return item.choices or listed_options(str(item.meta.get("question", "")))
 
 
+def _option_text(item: Item, letter: str) -> str | None:
+    """The text of the option with that letter; None for what is no letter of the item's options."""
+    return next((text for i, text in enumerate(_options(item)) if letter_of(i) == letter), None)
+
+
+def _chosen_letter(item: Item, answer: str) -> str | None:
+    if re.fullmatch("[A-Z]", answer):
+        return answer
+    choice = find_choice(answer, _options(item))
+    return None if choice is None else choice.letters
+
+
 def _gold_letters(item: Item) -> str:
     """The letters of the gold answer, which is given as letters ("A, C") or as the text of an option."""
     gold, options = item.golds[0].strip(), _options(item)
-    if gold in options and gold not in tuple(LETTERS[: len(options)]):
-        return LETTERS[options.index(gold)]
+    if gold in options and _option_text(item, gold) is None:
+        return letter_of(options.index(gold))
     return "".join(sorted(re.findall(r"[A-Z0-9]", gold.upper())))
 
 
@@ -124,8 +145,7 @@ def _find_or_guess_options(item: Item) -> Found | None:
 
 
 def _compare_option(item: Item, found: Found) -> Comparison:
-    chosen = find_choice(found.answer, _options(item))
-    return Comparison(chosen is not None and chosen.letters == _gold_letters(item), "option")
+    return Comparison(_chosen_letter(item, found.answer) == _gold_letters(item), "option")
 
 
 def _compare_letters(item: Item, found: Found) -> Comparison:
@@ -244,8 +264,9 @@ def _mathvision_find(item: Item) -> Found | None:
 def _mathvision_compare(item: Item, found: Found) -> Comparison:
     """Equal to the gold letter or to the text of its option."""
     golds = [*item.golds]
-    if item.choices and golds[0] in tuple(LETTERS[: len(item.choices)]):
-        golds.append(item.choices[LETTERS.index(golds[0])])
+    named = _option_text(item, golds[0])
+    if named is not None:
+        golds.append(named)
     return _ask("mathvision", golds, found.answer)
 
 

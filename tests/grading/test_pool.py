@@ -144,6 +144,24 @@ def test_a_broken_parser_stack_fails_loudly(monkeypatch):
     assert not fresh.workers
 
 
+def test_an_interrupted_question_does_not_shift_the_answers_of_the_next():
+    class Interrupted(BaseException):
+        pass
+
+    def interrupt(*_):
+        raise Interrupted
+
+    before = signal.signal(signal.SIGALRM, interrupt)
+    signal.setitimer(signal.ITIMER_REAL, 1.0)
+    try:
+        with pytest.raises(Interrupted):
+            decide(Job("symbolic", "6^6", TOWER), 60.0)
+    finally:
+        signal.signal(signal.SIGALRM, before)
+    jobs = [Job("symbolic", "w+1", "1+w"), Job("symbolic", "w+1", "2+w")]
+    assert list(decide_all(jobs, 5.0).values()) == [True, False]
+
+
 def test_decisions_of_equal_jobs_are_asked_for_once():
     jobs = [Job("symbolic", "z+1", "1+z")] * 50
     assert decide_all(jobs, 5.0) == {jobs[0]: True}

@@ -57,6 +57,15 @@ def test_an_option_is_right_by_letter_or_text(response, gold, scorer):
     assert not grade(Item(response, "C" if gold == "B" else "12", scorer, CHOICES)).correct
 
 
+def test_more_options_than_letters_are_read_are_still_told_by_their_text():
+    options = tuple(
+        f"option {word}"
+        for word in ["one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten", "eleven"]
+    )
+    assert grade(Item("<answer>option eleven</answer>", "option eleven", "choice", options)).correct
+    assert not grade(Item("<answer>option ten</answer>", "option eleven", "choice", options)).correct
+
+
 def test_any_of_several_golds_is_right():
     assert grade(Item("\\boxed{8.7e8}", ("8.7 \\times 10^{8}", "8.7e8"), "minerva_math")).correct
 

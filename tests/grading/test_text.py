@@ -20,15 +20,15 @@ def test_what_is_decided_from_text_is_decided_as_math_verify_would(gold):
 
 
 def test_numbers_words_and_points_need_no_parser():
-    decided = [
+    pairs = [
         ("5", "7"),
         ("Monday", "Tuesday"),
         ("(1,2)", "(1,3)"),
         ("1,2", "2,1"),
-        ("10", "36 meters"),
         ("2", "2\\sqrt{5}"),
+        ("10", "3 meters"),
     ]
-    for gold, answer in itertools.chain(decided, (pair[::-1] for pair in decided[:4])):
+    for gold, answer in pairs:
         assert compare_text(gold, answer, ()) is not None
 
 
