@@ -16,6 +16,9 @@ if TYPE_CHECKING:
     from rlfr_mm.eval.backends import Backend
 
 
+REPLACEABLE = ("max_new_tokens", "temperature", "top_p", "top_k")
+
+
 @dataclass(frozen=True)
 class RunSettings:
     """What decides the rows, apart from model, tasks and data."""
@@ -122,15 +125,14 @@ def generation_settings(spec: TaskSpec, samples: int, replaced: Mapping[str, Any
     Raises:
         RunError: a replaced setting is none of the tasks', or several samples would all be the same.
     """
-    default = spec.generation
-    if samples > 1 and default.temperature == 0:
-        default = SAMPLED
-    settings = asdict(default) | {"until": list(default.until)}
-    unknown = replaced.keys() - settings.keys() - {"top_k"}
-    if unknown:
-        raise RunError(
-            f"--gen_kwargs knows no {', '.join(sorted(unknown))}; it takes {', '.join([*settings, 'top_k'])}"
-        )
+    for key, value in replaced.items():
+        if key not in REPLACEABLE:
+            raise RunError(f"--gen_kwargs knows no {key}; it takes {', '.join(REPLACEABLE)}")
+        if isinstance(value, bool) or not isinstance(value, int | float):
+            raise RunError(f"--gen_kwargs {key}={value}: must be a number")
+    settings = asdict(spec.generation) | {"until": list(spec.generation.until)}
+    if samples > 1 and not spec.generation.do_sample:
+        settings |= {"temperature": SAMPLED.temperature, "top_p": SAMPLED.top_p}
     settings |= replaced
     settings["do_sample"] = settings["temperature"] > 0
     if samples > 1 and not settings["do_sample"]:

@@ -262,6 +262,8 @@ def _read_config(path: Path, known: set[str]) -> dict[str, Any]:
         values = yaml.safe_load(path.read_text()) or {}
     except (OSError, yaml.YAMLError) as error:
         raise RunError(f"--config {path} cannot be read: {str(error).splitlines()[0]}") from error
+    if not isinstance(values, dict):
+        raise RunError(f"--config {path} must hold `option: value` lines")
     unknown = values.keys() - known
     if unknown:
         raise RunError(f"--config {path}: unknown {', '.join(sorted(unknown))}; options are {', '.join(sorted(known))}")
@@ -288,11 +290,15 @@ def main(argv: Sequence[str] | None = None) -> int:
         from rlfr_mm.eval.backends import build_backend
         from rlfr_mm.eval.score import result_table
 
+        try:
+            generation = simple_parse_args_string(args.gen_kwargs)
+        except ValueError:
+            raise RunError(f"--gen_kwargs {args.gen_kwargs}: write key=value,key=value") from None
         settings = RunSettings(
             samples=args.samples,
             limit=args.limit,
             seed=args.seed,
-            generation=simple_parse_args_string(args.gen_kwargs),
+            generation=generation,
             data_root=args.data_root,
             allow_changed_data=args.allow_changed_data,
         )

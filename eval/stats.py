@@ -46,7 +46,7 @@ def wilson_interval(mean: float, standard_error: float, units: int, level: float
         units: the independent problems, or clusters of problems.
     """
     if not 0 <= mean <= 1:
-        raise ValueError(f"mean={mean} must lie in [0, 1]; bootstrap_interval takes any scores")
+        raise ValueError(f"mean={mean} must lie in [0, 1]")
     variance = standard_error**2 * (units - 1) / units  # without that factor: then 0/1 scores give back n itself
     effective = mean * (1 - mean) / variance if variance > 0 else units
     z2 = distributions.norm.ppf((1 + level) / 2) ** 2
@@ -84,17 +84,6 @@ def jackknife_stderr(statistic: Callable[[list[T]], float], groups: Sequence[Seq
         for block in range(blocks)
     ]
     return float(np.sqrt((blocks - 1) * np.var(values)))
-
-
-def bootstrap_interval(scores: ArrayLike, level: float = 0.95, seed: int = 0) -> Interval:
-    """Percentile bootstrap interval of the mean score, problems resampled; scores may lie anywhere.
-
-    Args:
-        scores: (problems,).
-    """
-    means = _bootstrap_means(np.asarray(scores, dtype=np.float64), seed)
-    low, high = np.quantile(means, [(1 - level) / 2, (1 + level) / 2])
-    return Interval(low=low, high=high, level=level, method="bootstrap")
 
 
 def mcnemar_exact(a: ArrayLike, b: ArrayLike) -> tuple[int, int, float]:

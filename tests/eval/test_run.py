@@ -10,6 +10,7 @@ import signal
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -18,6 +19,7 @@ from rlfr_mm.eval import records, run
 from rlfr_mm.eval.backends import build_backend
 from rlfr_mm.eval.plan import RunSettings, generation_settings, plan_task
 from rlfr_mm.tasks import registry
+from rlfr_mm.tasks.spec import Generation
 
 SAMPLED, GREEDY = "rlfr_quickstart_pass32", "rlfr_quickstart"
 ROOT = Path(__file__).resolve().parents[2]
@@ -127,6 +129,10 @@ def test_a_larger_limit_and_further_tasks_keep_what_is_there(finished, arguments
         ({"model": "dummy=folder"}, "only rlfr takes a folder"),
         ({"model": "dummy,response"}, "NAME,key=value"),
         ({"gen_kwargs": "max_tokens=7"}, "knows no max_tokens"),
+        ({"gen_kwargs": "max_new_tokens"}, "write key=value"),
+        ({"gen_kwargs": "temperature=hot"}, "must be a number"),
+        ({"tasks": ","}, "names no task"),
+        ({"tasks": "rlfr_gsm8k", "data_root": "nowhere"}, "its data cannot be read"),
         ({"samples": 2, "gen_kwargs": "temperature=0.0"}, "one sample"),
         ({"config": "nowhere.yaml"}, "cannot be read"),
     ],
@@ -253,7 +259,14 @@ def test_a_plan_depends_on_seed_and_settings_alone():
 
 
 def test_a_greedy_task_asked_for_samples_takes_sampling_settings():
-    spec = registry.task(GREEDY)
+    spec = replace(registry.task(GREEDY), generation=Generation(max_new_tokens=77))
     assert generation_settings(spec, 1, {})["do_sample"] is False
     several = generation_settings(spec, 4, {})
-    assert several["do_sample"] is True and several["temperature"] == registry.task(SAMPLED).generation.temperature
+    sampled = registry.task(SAMPLED).generation
+    assert (several["do_sample"], several["temperature"], several["top_p"]) == (
+        True,
+        sampled.temperature,
+        sampled.top_p,
+    )
+    assert several["max_new_tokens"] == 77
+    assert generation_settings(spec, 1, {"temperature": 1.0})["do_sample"] is True
