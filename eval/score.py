@@ -224,6 +224,7 @@ def rescore(run: Path) -> list[str]:
         RunError: another process holds the run, or it cannot be written.
     """
     changes = []
+    records.read_manifest(run)  # locking would make the folder
     with records.locked(run):
         manifest = records.read_manifest(run)
         for task, plan in manifest.tasks.items():
