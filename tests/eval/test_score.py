@@ -1,6 +1,7 @@
 """Results follow from the rows alone: grading again, aggregating, and taking in another harness's responses."""
 
 import shutil
+from pathlib import Path
 
 import pytest
 
@@ -155,6 +156,7 @@ def test_problems_answered_twice_or_by_nobody_are_refused(tmp_path):
 )
 def test_unusable_input_is_one_line(tmp_path, capsys, arguments, named):
     assert score.main([part.replace("{tmp}", str(tmp_path)) for part in arguments]) == 2
+    assert not Path("nowhere").exists()
     message = capsys.readouterr().err.strip()
     assert message.startswith("error: ") and named in message and "\n" not in message
 
