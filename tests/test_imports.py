@@ -11,7 +11,7 @@ import pytest
 from tests.conftest import ROOT
 
 # Entry points, which may import tasks and eval inside their main.
-ENTRY_POINTS = {"train.py", "experiment.py", "inspect.py"}
+ENTRY_POINTS = {"train.py", "experiment.py", "results.py", "inspect.py"}
 # What each part of the library may import of the others (modules of rlfr_mm).
 LAYERS = {
     "config": set(),

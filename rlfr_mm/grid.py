@@ -1,0 +1,125 @@
+"""The cells of an experiment: methods x seeds, under one or several conditions, each of them a normal training run."""
+
+import itertools
+import json
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from rlfr_mm.config import RunConfig, as_dict, load_config
+
+SWEEP = "values"  # {values: [a, b]} in place of a setting: one variant of the method for each
+
+
+@dataclass
+class ExperimentConfig:
+    """What a YAML file under configs/experiments holds. Settings are written as in a training command: section.key."""
+
+    base: str = field(default="", metadata={"help": "training YAML that all cells start from, relative to this file"})
+    settings: dict[str, Any] = field(default_factory=dict, metadata={"help": "settings of every cell"})
+    conditions: dict[str, dict[str, Any]] = field(
+        default_factory=lambda: {"base": {}},
+        metadata={"help": "name: settings; every method is run under each, and compared with others under the same"},
+    )
+    methods: dict[str, dict[str, Any]] = field(
+        default_factory=dict,
+        metadata={
+            "help": "name: settings; {values: [...]} as a setting makes one variant of the method for each value"
+        },
+    )
+    seeds: list[int] = field(default_factory=list, metadata={"help": "train.seed; the offline start keeps its own"})
+    compare_to: list[str] = field(
+        default_factory=lambda: ["rlvr"], metadata={"help": "methods with which all others are compared"}
+    )
+    target_accuracy: float | None = field(
+        default=None, metadata={"help": "the steps until training rollouts reach it are compared, too; None: not"}
+    )
+    output_dir: str | None = field(default=None, metadata={"help": "of the runs; None: runs/experiments/NAME"})
+    results_dir: str | None = field(default=None, metadata={"help": "None: docs/results/experiments/NAME"})
+
+    def __post_init__(self) -> None:
+        for name in ("base", "methods", "seeds"):
+            if not getattr(self, name):
+                raise ValueError(f"{name} is missing: an experiment names a base YAML, methods and seeds")
+        if len(set(self.seeds)) < len(self.seeds):
+            raise ValueError(f"seeds={self.seeds} names a seed twice")
+        missing = [name for name in self.compare_to if name not in self.methods]
+        if missing:
+            raise ValueError(f"compare_to names {', '.join(missing)}; methods are {', '.join(self.methods)}")
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One training run of an experiment: the settings that it lays over the base."""
+
+    condition: str
+    method: str
+    seed: int
+    settings: dict[str, Any]
+
+    @property
+    def key(self) -> tuple[str, str, int]:
+        return self.condition, self.method, self.seed
+
+    @property
+    def name(self) -> str:
+        """Path of its run below the experiment's folder."""
+        return f"{self.condition}/{self.method.replace(' ', '_')}/seed{self.seed}"
+
+    @property
+    def overrides(self) -> list[str]:
+        """The settings as arguments of the training command."""
+        return [f"{key}={json.dumps(value)}" for key, value in self.settings.items()]
+
+
+def cells(config: ExperimentConfig) -> list[Cell]:
+    """All cells, seed by seed, so that an experiment that is cut short has compared all methods on some seeds."""
+    made = [
+        Cell(condition, name, seed, {**config.settings, **shared, **settings, "train.seed": seed})
+        for seed in config.seeds
+        for condition, shared in config.conditions.items()
+        for method, given in config.methods.items()
+        for name, settings in _variants(method, given)
+    ]
+    names = [cell.name for cell in made]
+    twice = {name for name in names if names.count(name) > 1}
+    if twice:
+        raise ValueError(f"two cells are called {min(twice)}: rename a method")
+    return made
+
+
+def resolved(cell: Cell, base: Path) -> dict[str, Any]:
+    """All settings of the cell's run, without its folder."""
+    run = as_dict(load_config(RunConfig, base, cell.overrides))
+    return {**run, "train": {key: value for key, value in run["train"].items() if key != "output_dir"}}
+
+
+def opening_comment(path: Path) -> str:
+    """Why a YAML file exists, in the words that it opens with."""
+    lines = itertools.takewhile(lambda line: line.startswith("#"), path.read_text().splitlines())
+    return "\n".join(line.removeprefix("#").strip() for line in lines)
+
+
+def read_base(path: Path) -> dict[str, Any]:
+    """The settings of the base as its file has them."""
+    if not path.is_file():
+        raise ValueError(f"base: no configuration file {path}; the path is relative to the experiment's YAML")
+    return yaml.safe_load(path.read_text()) or {}
+
+
+def _variants(method: str, settings: dict[str, Any]) -> Iterator[tuple[str, dict[str, Any]]]:
+    """The method, or one of its variants for each combination of swept values."""
+    swept = {key: value[SWEEP] for key, value in settings.items() if isinstance(value, dict) and set(value) == {SWEEP}}
+    for values in itertools.product(*swept.values()):
+        chosen = dict(zip(swept, values, strict=True))
+        labels = [f"{key.rpartition('.')[2]}={_label(value)}" for key, value in chosen.items()]
+        yield " ".join([method, *labels]), {**settings, **chosen}
+
+
+def _label(value: Any) -> str:
+    if isinstance(value, list):
+        return ",".join(map(_label, value))
+    return value if isinstance(value, str) else json.dumps(value)
