@@ -45,6 +45,12 @@ class ModelArguments:
         None, help="file with a Jinja chat template, for a model that comes without one"
     )
     trust_remote_code: bool = _option(False, help="run code from the model's repository")
+    warmup_accuracy: float = _option(
+        0.5, help="of the embedded policy: its warm-up ends at this accuracy, sampled at temperature 1"
+    )
+
+    def __post_init__(self) -> None:
+        _check(0 < self.warmup_accuracy < 1, f"model.warmup_accuracy={self.warmup_accuracy}", "in (0, 1)")
 
 
 @dataclass

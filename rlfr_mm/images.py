@@ -3,10 +3,12 @@
 import base64
 import binascii
 import io
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from PIL import Image, ImageOps, UnidentifiedImageError
+from PIL import Image, ImageFile, ImageOps, UnidentifiedImageError
 
 StoredImage = dict[str, Any]  # {"bytes": bytes | None, "path": str | None}, as datasets.Image(decode=False) keeps them
 
@@ -46,7 +48,7 @@ def open_image(stored: StoredImage) -> Image.Image:
     Raises ValueError naming the file where the data are no image or end too early.
     """
     try:
-        with Image.open(io.BytesIO(stored["bytes"]) if stored["bytes"] is not None else stored["path"]) as file:
+        with _whole_files_only(), Image.open(_file_of(stored)) as file:
             image: Image.Image = ImageOps.exif_transpose(file)
     except (OSError, SyntaxError, Image.DecompressionBombError, UnidentifiedImageError) as error:
         name = stored["path"] or f"of {len(stored['bytes'])} bytes"
@@ -58,6 +60,21 @@ def open_image(stored: StoredImage) -> Image.Image:
         image = Image.new("RGBA", rgba.size, "white")
         image.alpha_composite(rgba)
     return image.convert("RGB")
+
+
+def _file_of(stored: StoredImage) -> Any:
+    return io.BytesIO(stored["bytes"]) if stored["bytes"] is not None else stored["path"]
+
+
+@contextmanager
+def _whole_files_only() -> Iterator[None]:
+    """Pillow refuses a file that ends too early, also where a library (lmms-eval does) has told it not to."""
+    before = ImageFile.LOAD_TRUNCATED_IMAGES
+    ImageFile.LOAD_TRUNCATED_IMAGES = False
+    try:
+        yield
+    finally:
+        ImageFile.LOAD_TRUNCATED_IMAGES = before
 
 
 def _base64(text: str) -> bytes | None:

@@ -9,6 +9,7 @@ import torch
 from datasets import Dataset
 from peft import PeftConfig, PeftModel
 from torch import Tensor
+from torch.nn.utils.rnn import pad_sequence
 from tqdm import tqdm
 from transformers import (
     AutoConfig,
@@ -64,25 +65,51 @@ def encode_prompts(rows: Sequence[dict[str, Any]], processor: Processor) -> dict
     return dict(processor(texts, padding=True, add_special_tokens=False, return_tensors="pt"))
 
 
+def encode_demonstrations(
+    rows: Sequence[dict[str, Any]], processor: Processor, max_response_tokens: int
+) -> tuple[dict[str, Tensor], Tensor]:
+    """Inputs of the policy for prompt and response, and the (B, T) mask of the response tokens.
+
+    The layout is that of a rollout: left-padded prompt, right-padded response that ends with the end-of-turn token.
+    """
+    tokenizer = tokenizer_of(processor)
+    inputs = encode_prompts(rows, processor)
+    responses = [
+        tokenizer(row["completion"], add_special_tokens=False)["input_ids"] + [tokenizer.eos_token_id] for row in rows
+    ]
+    tensors = [torch.tensor(response[:max_response_tokens]) for response in responses]
+    ids = pad_sequence(tensors, batch_first=True, padding_value=tokenizer.pad_token_id)
+    mask = torch.arange(ids.shape[1]) < torch.tensor([len(tensor) for tensor in tensors])[:, None]
+    inputs["input_ids"] = torch.cat([inputs["input_ids"], ids], dim=1)
+    inputs["attention_mask"] = torch.cat([inputs["attention_mask"], mask.long()], dim=1)
+    if "mm_token_type_ids" in inputs:  # no image token in a response
+        inputs["mm_token_type_ids"] = torch.cat([inputs["mm_token_type_ids"], torch.zeros_like(ids)], dim=1)
+    return inputs, mask
+
+
 @torch.no_grad()
 def answer_problems(
     model: Any,
     processor: Processor,
-    problems: Dataset,
+    problems: Dataset | Sequence[dict[str, Any]],
     *,
     batch_size: int,
     max_new_tokens: int,
     temperature: float,
     seed: int,
-    description: str,
+    description: str | None = None,
 ) -> list[str]:
-    """One completion per problem, sampled at `temperature` (0: greedy) with random numbers of its own."""
+    """One completion per problem, sampled at `temperature` (0: greedy) with random numbers of its own.
+
+    A description shows a progress bar.
+    """
     sampling: dict[str, Any] = {"do_sample": temperature > 0}
     if temperature > 0:
         sampling |= {"temperature": temperature, "top_k": 0, "top_p": 1.0}
     completions: list[str] = []
     devices = [model.device] if model.device.type == "cuda" else []
-    with torch.random.fork_rng(devices), tqdm(total=len(problems), desc=description, unit="problem") as progress:
+    progress = tqdm(total=len(problems), desc=description, unit="problem", disable=description is None)
+    with torch.random.fork_rng(devices), progress:
         torch.manual_seed(seed)
         for start in range(0, len(problems), batch_size):
             rows = [problems[i] for i in range(start, min(start + batch_size, len(problems)))]

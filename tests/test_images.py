@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from PIL import Image
+from PIL import Image, ImageFile
 
 from rlfr_mm.images import open_image, store_image
 
@@ -73,7 +73,11 @@ def test_a_photo_stands_upright() -> None:
     assert opened(encoded(RED, "JPEG", exif=exif)).size == (8, 12)
 
 
-def test_a_missing_file_and_broken_data_are_named(tmp_path: Path) -> None:
+@pytest.mark.parametrize("allowed_elsewhere", [False, True])
+def test_a_missing_file_and_broken_data_are_named(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, allowed_elsewhere: bool
+) -> None:
+    monkeypatch.setattr(ImageFile, "LOAD_TRUNCATED_IMAGES", allowed_elsewhere)  # lmms-eval sets it when imported
     with pytest.raises(ValueError, match=r"no image file .*gone\.png; set data\.media_dir"):
         store_image("gone.png", tmp_path)
     (tmp_path / "cut.png").write_bytes(encoded(Image.effect_noise((64, 64), 9))[:400])
@@ -81,6 +85,7 @@ def test_a_missing_file_and_broken_data_are_named(tmp_path: Path) -> None:
         open_image(store_image("cut.png", tmp_path))
     with pytest.raises(ValueError, match="cannot decode image of 9 bytes"):
         opened(b"not image")
+    assert ImageFile.LOAD_TRUNCATED_IMAGES is allowed_elsewhere
     for nothing in ("", b"", {"bytes": None, "path": None}, 3):
         with pytest.raises(ValueError, match="give a path"):
             store_image(nothing, tmp_path)

@@ -17,31 +17,9 @@ from rlfr_mm.config import FlowConfig, OfflineConfig, as_dict
 from rlfr_mm.flow.field import FlowField, latent_statistics
 from rlfr_mm.flow.update import FieldUpdater, sample_seeds
 from rlfr_mm.latents import record_latents, stop_after_layer
-from rlfr_mm.policy import Processor, encode_prompts, tokenizer_of
+from rlfr_mm.policy import Processor, encode_demonstrations
 
 STATISTICS_ROWS = 512  # rows whose latents give the mean and deviation of a standardised field
-
-
-def encode_demonstrations(
-    rows: list[dict[str, Any]], processor: Processor, max_response_tokens: int
-) -> tuple[dict[str, Tensor], Tensor]:
-    """Inputs of the policy for prompt and response, and the (B, T) mask of the response tokens.
-
-    The layout is that of a rollout: left-padded prompt, right-padded response that ends with the end-of-turn token.
-    """
-    tokenizer = tokenizer_of(processor)
-    inputs = encode_prompts(rows, processor)
-    responses = [
-        tokenizer(row["completion"], add_special_tokens=False)["input_ids"] + [tokenizer.eos_token_id] for row in rows
-    ]
-    tensors = [torch.tensor(response[:max_response_tokens]) for response in responses]
-    ids = torch.nn.utils.rnn.pad_sequence(tensors, batch_first=True, padding_value=tokenizer.pad_token_id)
-    mask = torch.arange(ids.shape[1]) < torch.tensor([len(tensor) for tensor in tensors])[:, None]
-    inputs["input_ids"] = torch.cat([inputs["input_ids"], ids], dim=1)
-    inputs["attention_mask"] = torch.cat([inputs["attention_mask"], mask.long()], dim=1)
-    if "mm_token_type_ids" in inputs:  # no image token in a response
-        inputs["mm_token_type_ids"] = torch.cat([inputs["mm_token_type_ids"], torch.zeros_like(ids)], dim=1)
-    return inputs, mask
 
 
 def demonstration_latents(

@@ -13,9 +13,10 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 from tqdm import tqdm
-from transformers import AutoModelForImageTextToText, AutoProcessor, BatchFeature, Qwen2_5_VLProcessor
+from transformers import AutoModelForImageTextToText, AutoProcessor, Qwen2_5_VLProcessor
 
 from rlfr_mm.grading.extract import last_answer_tag
+from rlfr_mm.policy import answer_problems, encode_demonstrations
 from rlfr_mm.quickstart import policy, world
 
 BATCH_SIZE = 64
@@ -108,11 +109,11 @@ def warm_up(
         return (predicted == counts)[counts != IGNORED].float().mean().item()
 
     def answering(problems: Problems) -> Tensor:
-        inputs, labels = encode_demonstrations(processor, problems)
+        inputs, labels = encode_labelled(processor, problems, [problem.demonstration for problem in problems])
         return model(**inputs, labels=labels, use_cache=False).loss
 
     def sampled_accuracy() -> float:
-        return accuracy(model, processor, held_out, do_sample=True)
+        return accuracy(model, processor, held_out, temperature=1)
 
     stages = (
         ("cell", vision, seeing, cell_accuracy, CELL_TARGET),
@@ -125,42 +126,42 @@ def warm_up(
         for i, (name, parameters, loss, measure, target) in enumerate(stages):
             steps, reached = _train(name, parameters, loss, measure, target, levels, 3 * seed + i, progress)
             measured |= {f"{name}_steps": steps, f"{name}_accuracy": reached}
-        measured["greedy_accuracy"] = accuracy(model, processor, held_out, do_sample=False)
+        measured["greedy_accuracy"] = accuracy(model, processor, held_out, temperature=0)
     model.save_pretrained(out)
     processor.save_pretrained(out)
     (Path(out) / "warmup.json").write_text(json.dumps(measured, indent=2) + "\n")
     return measured
 
 
-@torch.no_grad()
-def accuracy(model: Any, processor: Qwen2_5_VLProcessor, problems: Problems, *, do_sample: bool) -> float:
-    """Share of the problems whose response gives the right answer; sampled at temperature 1, or greedy."""
-    inputs = encode_prompts(processor, problems)
-    sampling = {"do_sample": True, "top_k": 0, "top_p": 1.0, "temperature": 1.0} if do_sample else {"do_sample": False}
-    ids = model.generate(**inputs, max_new_tokens=MAX_NEW_TOKENS, **sampling)
-    responses = processor.batch_decode(ids[:, inputs["input_ids"].shape[1] :], skip_special_tokens=True)
-    right = [last_answer_tag(text) == problem.solution for text, problem in zip(responses, problems, strict=True)]
+def accuracy(model: Any, processor: Qwen2_5_VLProcessor, problems: Problems, *, temperature: float) -> float:
+    """Share of the problems whose response gives the right answer; temperature 0 answers greedily."""
+    completions = answer_problems(
+        model,
+        processor,
+        [world.row(problem) for problem in problems],
+        batch_size=len(problems),
+        max_new_tokens=MAX_NEW_TOKENS,
+        temperature=temperature,
+        seed=0,
+    )
+    right = [last_answer_tag(text) == problem.solution for text, problem in zip(completions, problems, strict=True)]
     return sum(right) / len(right)
 
 
-def encode_prompts(processor: Qwen2_5_VLProcessor, problems: Problems) -> BatchFeature:
-    """The prompts as GRPOTrainer tokenizes them, padded on the left."""
-    return _encode(processor, problems, [""] * len(problems))
-
-
-def encode_demonstrations(processor: Qwen2_5_VLProcessor, problems: Problems) -> tuple[BatchFeature, Tensor]:
-    """Prompts with demonstration and end of turn; labels (batch, token): the response's ids, IGNORED elsewhere."""
-    responses = [problem.demonstration + processor.tokenizer.eos_token for problem in problems]
-    inputs = _encode(processor, problems, responses)
-    lengths = torch.tensor([len(ids) for ids in processor.tokenizer(responses)["input_ids"]])
-    total = inputs["input_ids"].shape[1]  # padded on the left: every row ends with its response
-    is_response = torch.arange(total) >= total - lengths[:, None]
-    return inputs, inputs["input_ids"].masked_fill(~is_response, IGNORED)
+def encode_labelled(
+    processor: Qwen2_5_VLProcessor, problems: Problems, completions: Sequence[str]
+) -> tuple[dict[str, Tensor], Tensor]:
+    """Inputs for prompt, completion and end of turn; labels (batch, token): the response's ids, IGNORED elsewhere."""
+    rows = [{**world.row(problem), "completion": text} for problem, text in zip(problems, completions, strict=True)]
+    inputs, mask = encode_demonstrations(rows, processor, MAX_NEW_TOKENS)
+    ids = inputs["input_ids"]
+    in_prompt = torch.zeros(len(ids), ids.shape[1] - mask.shape[1], dtype=torch.bool)
+    return inputs, ids.masked_fill(~torch.cat([in_prompt, mask], dim=1), IGNORED)
 
 
 def encode_counts(
     processor: Qwen2_5_VLProcessor, problems: Problems, order: random.Random
-) -> tuple[BatchFeature, Tensor]:
+) -> tuple[dict[str, Tensor], Tensor]:
     """Prompts with the count of every object in random order, "red 3, circles 4, ...": seven counts a picture.
 
     Labels (batch, token): the ids of the counts, IGNORED elsewhere. From demonstrations alone, with two or three
@@ -170,22 +171,10 @@ def encode_counts(
     for problem in problems:
         objects = order.sample(world.OBJECTS, len(world.OBJECTS))
         inventories.append("<think> " + ", ".join(f"{o} {world.count_objects(problem.cells, o)}" for o in objects))
-    inputs = _encode(processor, problems, inventories)
-    ids = inputs["input_ids"]
-    is_count = torch.zeros_like(ids, dtype=torch.bool)
-    is_count[:, 2 - 3 * len(world.OBJECTS) :: 3] = True  # object, count, comma, ..., object, count
-    return inputs, ids.masked_fill(~is_count, IGNORED)
-
-
-def _encode(processor: Qwen2_5_VLProcessor, problems: Problems, responses: Sequence[str]) -> BatchFeature:
-    conversations = [world.prompt(problem.question) for problem in problems]
-    prompts = processor.apply_chat_template(conversations, add_generation_prompt=True, tokenize=False)
-    return processor(
-        text=[prompt + response for prompt, response in zip(prompts, responses, strict=True)],
-        images=[problem.image for problem in problems],
-        padding=True,
-        return_tensors="pt",
-    )
+    inputs, labels = encode_labelled(processor, problems, inventories)
+    is_count = torch.zeros_like(labels, dtype=torch.bool)
+    is_count[:, 1 - 3 * len(world.OBJECTS) :: 3] = True  # object, count, comma, ..., object, count, end of turn
+    return inputs, labels.masked_fill(~is_count, IGNORED)
 
 
 def _named_cells(model: Any, processor: Qwen2_5_VLProcessor, problems: Problems) -> tuple[Tensor, Tensor]:

@@ -81,17 +81,19 @@ def problems(n: int, split: str, levels: Sequence[int], seed: int = 0) -> list[P
 
 def rows(n: int, split: str, levels: Sequence[int], seed: int = 0) -> list[dict[str, Any]]:
     """The first n problems as TRL columns, with the demonstration as an expert `completion`."""
-    return [
-        {
-            "prompt": prompt(problem.question),
-            "images": [problem.image],
-            "completion": problem.demonstration,
-            "solution": problem.solution,
-            "problem_id": problem.problem_id,
-            "level": problem.level,
-        }
-        for problem in problems(n, split, levels, seed)
-    ]
+    return [row(problem) for problem in problems(n, split, levels, seed)]
+
+
+def row(problem: Problem) -> dict[str, Any]:
+    """One problem as TRL columns."""
+    return {
+        "prompt": prompt(problem.question),
+        "images": [problem.image],
+        "completion": problem.demonstration,
+        "solution": problem.solution,
+        "problem_id": problem.problem_id,
+        "level": problem.level,
+    }
 
 
 def prompt(question: str) -> list[dict[str, Any]]:

@@ -11,9 +11,11 @@ from transformers import AutoModelForImageTextToText, AutoProcessor, Qwen2_5_VLF
 from trl import GRPOConfig, GRPOTrainer
 from trl.data_utils import prepare_multimodal_messages
 
-from rlfr_mm.quickstart import policy, warmup, world
+from rlfr_mm.policy import encode_demonstrations, encode_prompts
+from rlfr_mm.quickstart import policy, world
 
 PROBLEMS = world.problems(3, "train", list(world.LEVELS))
+ROWS = [world.row(problem) for problem in PROBLEMS]
 
 
 @pytest.fixture(scope="module")
@@ -46,13 +48,13 @@ def test_building_leaves_the_global_generator_alone(tmp_path):
 def test_a_reloaded_model_gives_the_same_logits(tiny_policy, model, processor, tmp_path):
     model.save_pretrained(tmp_path)
     processor.save_pretrained(tmp_path)
-    inputs = warmup.encode_prompts(AutoProcessor.from_pretrained(tmp_path, padding_side="left"), PROBLEMS)
+    inputs = encode_prompts(ROWS, AutoProcessor.from_pretrained(tmp_path, padding_side="left"))
     again = AutoModelForImageTextToText.from_pretrained(tmp_path)
     assert torch.equal(again(**inputs).logits, model(**inputs).logits)
 
 
 def test_a_picture_is_nine_visual_tokens_as_drawn(processor):
-    inputs = warmup.encode_prompts(processor, PROBLEMS)
+    inputs = encode_prompts(ROWS, processor)
     assert inputs["image_grid_thw"].tolist() == [[1, 6, 6]] * len(PROBLEMS)
     assert (inputs["input_ids"] == processor.image_token_id).sum(1).tolist() == [9] * len(PROBLEMS)
     ground = (torch.tensor((250, 250, 247)) / 255 - torch.tensor(processor.image_processor.image_mean)) / torch.tensor(
@@ -63,7 +65,7 @@ def test_a_picture_is_nine_visual_tokens_as_drawn(processor):
 
 
 def test_the_picture_reaches_the_logits(model, processor):
-    inputs = warmup.encode_prompts(processor, PROBLEMS)
+    inputs = encode_prompts(ROWS, processor)
     blank = {**inputs, "pixel_values": torch.zeros_like(inputs["pixel_values"])}
     assert (model(**inputs).logits[:, -1] - model(**blank).logits[:, -1]).abs().max() > 1e-3
 
@@ -108,13 +110,15 @@ def test_prompts_are_those_of_grpo_trainer(tiny_policy, processor, tmp_path):
     )  # fmt: skip
     prompts = [prepare_multimodal_messages(row["prompt"], images=row["images"]) for row in rows]
     prompt_ids, _, fields = trainer._tokenize_prompts(prompts)
-    ours = warmup.encode_prompts(processor, world.problems(4, "train", [2, 4]))
+    ours = encode_prompts(rows, processor)
     unpadded = [row[mask.bool()].tolist() for row, mask in zip(ours["input_ids"], ours["attention_mask"], strict=True)]
     assert unpadded == prompt_ids
     assert torch.equal(ours["pixel_values"], fields["pixel_values"])
-    ours, labels = warmup.encode_demonstrations(processor, world.problems(4, "train", [2, 4]))
-    in_prompt = ours["attention_mask"].bool() & (labels == warmup.IGNORED)
-    assert [row[kept].tolist() for row, kept in zip(ours["input_ids"], in_prompt, strict=True)] == prompt_ids
+    ours, mask = encode_demonstrations(rows, processor, 64)
+    in_prompt = ours["attention_mask"].bool()[:, : -mask.shape[1]]
+    assert [
+        row[kept].tolist() for row, kept in zip(ours["input_ids"][:, : -mask.shape[1]], in_prompt, strict=True)
+    ] == (prompt_ids)
 
 
 @pytest.mark.parametrize("generation_prompt", [True, False])

@@ -30,11 +30,11 @@ def easy(monkeypatch):
 
 
 def test_labels_of_demonstrations_are_the_response_and_its_end(processor):
-    inputs, labels = warmup.encode_demonstrations(processor, PROBLEMS)
-    for problem, ids, row in zip(PROBLEMS, inputs["input_ids"], labels, strict=True):
+    inputs, labels = warmup.encode_labelled(processor, PROBLEMS, [problem.demonstration for problem in PROBLEMS])
+    for problem, ids, mask, row in zip(PROBLEMS, inputs["input_ids"], inputs["attention_mask"], labels, strict=True):
         learned = row[row != warmup.IGNORED]
         assert processor.tokenizer.decode(learned) == problem.demonstration + "<|im_end|>"
-        assert torch.equal(ids[-len(learned) :], learned)
+        assert torch.equal(ids[mask.bool()][-len(learned) :], learned)
 
 
 def test_labels_of_counts_are_the_counts_alone(processor):
@@ -48,17 +48,18 @@ def test_labels_of_counts_are_the_counts_alone(processor):
 
 def test_accuracy_is_the_share_of_right_answers(tiny_policy, processor):
     model = AutoModelForImageTextToText.from_pretrained(tiny_policy)
-    inputs, labels = warmup.encode_demonstrations(processor, PROBLEMS[:2])
-    assert warmup.accuracy(model, processor, PROBLEMS[:2], do_sample=False) == 0.0
+    demonstrations = [problem.demonstration for problem in PROBLEMS[:2]]
+    inputs, labels = warmup.encode_labelled(processor, PROBLEMS[:2], demonstrations)
+    assert warmup.accuracy(model, processor, PROBLEMS[:2], temperature=0) == 0.0
     optimizer = torch.optim.Adam(model.parameters(), 3e-3)
     for _ in range(40):  # two demonstrations by heart
         optimizer.zero_grad()
         model(**inputs, labels=labels).loss.backward()
         optimizer.step()
-    assert warmup.accuracy(model, processor, PROBLEMS[:2], do_sample=False) == 1.0
+    assert warmup.accuracy(model, processor, PROBLEMS[:2], temperature=0) == 1.0
     learned = {problem.solution for problem in PROBLEMS[:2]}
     other = next(problem for problem in PROBLEMS if problem.solution not in learned)
-    assert warmup.accuracy(model, processor, [*PROBLEMS[:2], other], do_sample=False) == pytest.approx(2 / 3)
+    assert warmup.accuracy(model, processor, [*PROBLEMS[:2], other], temperature=0) == pytest.approx(2 / 3)
 
 
 def test_a_policy_is_prepared_once_each_stage_to_its_target(easy, tiny_policy, tmp_path):
