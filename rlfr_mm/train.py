@@ -63,8 +63,11 @@ def run(config: RunConfig, overwrite: bool = False, resume: bool = False, comman
         from rlfr_mm.quickstart.warmup import prepare_policy
 
         with accelerator.main_process_first():
-            settings = {"levels": config.data.levels, "seed": 0, "target_accuracy": model.warmup_accuracy}
-            warm = folder.stage("warm-up", lambda: str(prepare_policy(QUICKSTART_CACHE, **settings)))
+            levels, target = config.data.levels, model.warmup_accuracy
+            warm = folder.stage(
+                "warm-up",
+                lambda: str(prepare_policy(QUICKSTART_CACHE, levels=levels, seed=0, target_accuracy=target)),
+            )
         model = replace(model, name_or_path=warm)
     with one_line_errors():
         processor = load_processor(model, config.data)
