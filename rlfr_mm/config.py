@@ -213,6 +213,7 @@ class OnlineUpdateConfig:
     accept_reward: float = _option(1.0, help="reward of an accepted rollout")
     entropy_quantile: float = _option(0.8, help="'entropy' accepts the tokens above this quantile of the batch")
     rejected_weight: float = _option(0.0, help="weight of what is not accepted; 0 drops it")
+    passes: int = _option(1, help="steps of the field with each of the policy, each with fresh times and noise")
     learning_rate: float = _option(1e-4, help="of AdamW")
     weight_decay: float = _option(0.01, help="of AdamW")
     max_grad_norm: float = _option(1.0, help="gradients are clipped to this norm")
@@ -221,6 +222,7 @@ class OnlineUpdateConfig:
         _check(not self.enabled or len(self.accept) > 0, "update.accept=[]", "at least one of correct, entropy")
         _check(0 <= self.entropy_quantile < 1, f"update.entropy_quantile={self.entropy_quantile}", "in [0, 1)")
         _check(0 <= self.rejected_weight <= 1, f"update.rejected_weight={self.rejected_weight}", "in [0, 1]")
+        _check(self.passes >= 1, f"update.passes={self.passes}", ">= 1")
         _check(self.learning_rate > 0, f"update.learning_rate={self.learning_rate}", "> 0")
 
 

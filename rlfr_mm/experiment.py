@@ -188,8 +188,20 @@ def _cell_record(cell: Cell, run: RunFolder, problems: dict[str, list[str]]) -> 
         correct_before=correct["before"],
         correct_after=correct["after"],
         curves=curves,
+        auc_gain=_auc_gain(run),
         **{key: summary[key] for key in ("seconds", "hardware", "versions", "git_commit")},
     )
+
+
+def _auc_gain(run: RunFolder) -> float | None:
+    """What the run's flow reward adds to the log-probability in ranking rollouts; None where it recorded none."""
+    from rlfr_mm.records import read_rollouts
+    from rlfr_mm.token_statistics import flatten, rank_rollouts
+
+    records = list(read_rollouts(run.path))
+    rankings = {ranking.score: ranking for ranking in rank_rollouts(flatten(records))} if records else {}
+    gain = rankings["flow_reward"].gain if "flow_reward" in rankings else None
+    return _rounded(gain.value) if gain else None
 
 
 def _rounded(value: float | None) -> float | None:

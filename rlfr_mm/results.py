@@ -37,6 +37,7 @@ class CellRecord(BaseModel):
     correct_before: str  # one character per held-out problem: 1 right, 0 wrong, ? not graded
     correct_after: str
     curves: dict[str, list[float | None]]
+    auc_gain: float | None  # of reward and log-probability together over the latter; None: no rollouts recorded
     seconds: dict[str, float]  # by stage
     hardware: dict[str, Any]
     versions: dict[str, str]
@@ -195,7 +196,7 @@ def table(record: ExperimentRecord) -> str:
         for against in record.compare_to:
             header += [f"gain over {against}", "corrected p"]
             header += ["steps saved", "corrected p"] if record.target_accuracy is not None else []
-        header += [*AUCS.values(), "minutes"]
+        header += [*AUCS.values(), "AUC gain", "minutes"]
         lines = [f"### {condition}", "", _row(header), _row(["---"] * len(header))]
         for method, by_seed in methods.items():
             cells = list(by_seed.values())
@@ -205,6 +206,7 @@ def table(record: ExperimentRecord) -> str:
             for against in record.compare_to:
                 row += _compared(comparisons.get((condition, method, against)), record.target_accuracy is not None)
             row += [_mean([_auc(cell, key) for cell in cells], 3) for key in AUCS]
+            row += [_mean([cell.auc_gain for cell in cells], 3)]
             row += [_mean([cell.seconds["training"] for cell in cells], 1, 1 / 60)]
             lines.append(_row(row))
         parts.append("\n".join(lines))
@@ -238,7 +240,9 @@ def _legend(record: ExperimentRecord, comparisons: list[Comparison]) -> str:
         )
     lines.append(
         "Within-group AUC: P(a correct rollout's mean reward is above that of an incorrect one to the same prompt), "
-        "mean over steps; beside it what minus the deviation and the log-probability reach. Minutes are those of RL."
+        "mean over steps; beside it what minus the deviation and the log-probability reach. AUC gain: what the reward "
+        "adds to the log-probability, the two weighed on half of the prompts and ranked on the other, over the whole "
+        "run. Minutes are those of RL."
     )
     hardware = "; ".join(
         sorted({f"{cell.hardware['gpu'] or 'no GPU'}, {cell.hardware['cpu_cores']} CPU cores" for cell in record.cells})

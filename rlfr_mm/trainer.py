@@ -366,10 +366,12 @@ class RLFRTrainer(GRPOTrainer):
             threshold = torch.quantile(tokens, self.update_config.entropy_quantile).item()
         total, accept_reward = batch.total[self._mine(len(batch.inputs))][index], self.update_config.accept_reward
         learns = {FIELD_FOLDER: total >= accept_reward, REJECTED_FOLDER: total < accept_reward}  # NaN is in neither
-        seeds = [flow.seeds[i] for i in index.tolist()]
         for folder, updater in self.updaters.items():
             weights = acceptance_weights(mask, learns[folder], entropies, threshold, self.update_config)
-            result = updater.step(flow.latents[index], mask, weights, seeds)
+            for number in range(self.update_config.passes):
+                others = number * self.accelerator.num_processes * len(batch.inputs)  # no two samples share a seed
+                seeds = [flow.seeds[i] + others for i in index.tolist()]
+                result = updater.step(flow.latents[index], mask, weights, seeds)
             metrics = self._metrics["train"]
             metrics[f"{folder}/accepted_weight"].append(result.weight)
             if result.weight > 0:

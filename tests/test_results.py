@@ -21,6 +21,7 @@ def cell(method: str = "rlvr", seed: int = 0, correct: str = "0011", curve: list
         "correct_before": "0" * len(correct),
         "correct_after": correct,
         "curves": {"accuracy": curve or [0.1, 0.5, 0.9], "auc/logprob": [None, 0.6, 0.8]},
+        "auc_gain": 0.03,
         "seconds": {"training": 90.0},
         "hardware": {"gpu": None, "cpu_cores": 2},
         "versions": {"torch": "2"},

@@ -52,6 +52,14 @@ def test_online_update_changes_every_field_parameter(checkpointing: dict, tiny_p
     assert unchanged == []
 
 
+def test_a_field_takes_as_many_steps_with_each_of_the_policy_as_asked(tiny_policy: Path, tmp_path: Path):
+    update = OnlineUpdateConfig(passes=3)
+    trainer = make_trainer(tiny_policy, tmp_path, max_steps=2, update_config=update)
+    trainer.train()
+    steps = {state["step"].item() for state in trainer.updaters["flow"].optimizer.state.values()}
+    assert steps == {6.0}
+
+
 def test_policy_learns_under_the_flow_reward_and_the_vision_tower_too(tiny_policy: Path, tmp_path: Path):
     trainer = make_trainer(tiny_policy, tmp_path, max_steps=2)
     before = _weights(trainer.model)
