@@ -23,9 +23,12 @@ def parser_for(program: str, doc: str, config_class: type) -> argparse.ArgumentP
 
 @contextmanager
 def one_line_errors() -> Iterator[None]:
-    """For the part of a command that checks its input: a ValueError becomes `error: ...` and exit status 2."""
+    """For the part of a command that checks its input: a ValueError becomes `error: ...` and exit status 2.
+
+    So does an ImportError: a setting may name what is not installed, an attention kernel for one.
+    """
     try:
         yield
-    except ValueError as error:
-        print(f"error: {error}", file=sys.stderr)
+    except (ValueError, ImportError) as error:
+        print(f"error: {' '.join(str(error).split())}", file=sys.stderr)
         raise SystemExit(2) from None

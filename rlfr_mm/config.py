@@ -7,7 +7,7 @@ instances and reports an unknown key or a wrong type in one line. This module lo
 
 import difflib
 import typing
-from dataclasses import MISSING, asdict, dataclass, field, fields, is_dataclass
+from dataclasses import MISSING, asdict, dataclass, field, fields, is_dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -208,9 +208,10 @@ class OnlineUpdateConfig:
 
     enabled: bool = _option(True, help="let the field follow the policy")
     accept: list[Literal["correct", "entropy"]] = _option(
-        make=lambda: ["correct"], help="correct: rollouts with reward >= accept_reward; entropy: their uncertain tokens"
+        make=lambda: ["correct"],
+        help="correct: rollouts whose accuracy reward is >= accept_reward; entropy: uncertain tokens",
     )
-    accept_reward: float = _option(1.0, help="reward of an accepted rollout")
+    accept_reward: float = _option(1.0, help="accuracy reward of an accepted rollout")
     entropy_quantile: float = _option(0.8, help="'entropy' accepts the tokens above this quantile of the batch")
     rejected_weight: float = _option(0.0, help="weight of what is not accepted; 0 drops it")
     passes: int = _option(1, help="steps of the field with each of the policy, each with fresh times and noise")
@@ -221,6 +222,7 @@ class OnlineUpdateConfig:
     def __post_init__(self) -> None:
         _check(not self.enabled or len(self.accept) > 0, "update.accept=[]", "at least one of correct, entropy")
         _check(0 <= self.entropy_quantile < 1, f"update.entropy_quantile={self.entropy_quantile}", "in [0, 1)")
+        _check(self.max_grad_norm > 0, f"update.max_grad_norm={self.max_grad_norm}", "> 0")
         _check(0 <= self.rejected_weight <= 1, f"update.rejected_weight={self.rejected_weight}", "in [0, 1]")
         _check(self.passes >= 1, f"update.passes={self.passes}", ">= 1")
         _check(self.learning_rate > 0, f"update.learning_rate={self.learning_rate}", "> 0")
@@ -246,6 +248,9 @@ class OfflineConfig:
     def __post_init__(self) -> None:
         for name in ("batch_size", "max_response_tokens", "save_steps"):
             _check(getattr(self, name) >= 1, f"offline.{name}={getattr(self, name)}", ">= 1")
+        for name in ("learning_rate", "max_grad_norm"):
+            _check(getattr(self, name) > 0, f"offline.{name}={getattr(self, name)}", "> 0")
+        _check(self.max_steps == -1 or self.max_steps >= 1, f"offline.max_steps={self.max_steps}", ">= 1, or -1")
         _check(self.num_train_epochs > 0, f"offline.num_train_epochs={self.num_train_epochs}", "> 0")
         _check(0 <= self.warmup_ratio < 1, f"offline.warmup_ratio={self.warmup_ratio}", "in [0, 1)")
 
@@ -258,6 +263,10 @@ class EvaluationConfig:
     batch_size: int = _option(64, help="problems answered at once")
     temperature: float = _option(1.0, help="of sampling; 0 answers greedily")
     seed: int = _option(0, help="of sampling")
+
+    def __post_init__(self) -> None:
+        _check(self.batch_size >= 1, f"evaluation.batch_size={self.batch_size}", ">= 1")
+        _check(self.temperature >= 0, f"evaluation.temperature={self.temperature}", ">= 0")
 
 
 @dataclass
@@ -317,6 +326,7 @@ class RLFRArguments:
             "flow, entropy, none or latent_regression",
         )
         _check(self.entropy_kappa > 0, f"train.entropy_kappa={self.entropy_kappa}", "> 0")
+        _check(self.rollouts_per_step >= 0, f"train.rollouts_per_step={self.rollouts_per_step}", ">= 0")
 
 
 @dataclass
@@ -337,6 +347,20 @@ class RunConfig:
     def __post_init__(self) -> None:
         if self.field is not None and self.offline is not None:
             raise ValueError("field and offline are both set: start from a field, or make one, not both")
+        if "reward_weights" in self.train:
+            raise ValueError("train.reward_weights is made from train.format_reward_weight: set that")
+        held_out = self.evaluation.data if self.evaluation else None
+        drawn_from = ("source", "name", "split", "levels", "seed")
+        if held_out and all(getattr(held_out, key) == getattr(self.data, key) for key in drawn_from):
+            raise ValueError("evaluation.data is the training data: name another source or split to hold out")
+        for section, data in (("offline", self.offline and self.offline.data), ("evaluation", held_out)):
+            for limit in ("min_pixels", "max_pixels"):
+                own = data and getattr(data, limit)
+                _check(
+                    own in (None, getattr(self.data, limit)),
+                    f"{section}.data.{limit}={own}",
+                    f"data.{limit}, or left out: a run sees all images through one processor; train_flow has its own",
+                )
 
 
 @dataclass
@@ -348,24 +372,40 @@ class OfflineRunConfig:
     offline: OfflineConfig = _option(make=OfflineConfig, help="expert data and optimisation")
 
 
-def build(cls: type, values: Any, section: str = "") -> Any:
-    """An instance of the dataclass `cls` from a mapping; ValueError in one line for an unknown key or a wrong type."""
+def build(cls: type, values: Any, section: str = "", default: Any = None) -> Any:
+    """An instance of the dataclass `cls` from a mapping; ValueError in one line for an unknown key or a wrong type.
+
+    What the mapping leaves out is as in `default`, an instance, or as `cls` has it.
+    """
     where = f"{section}." if section else ""
     if not isinstance(values, dict):
         raise ValueError(f"{section or 'the configuration'} must be a mapping of settings, got {values!r}")
     hints = typing.get_type_hints(cls)
-    names = [f.name for f in fields(cls) if f.init]
+    entries = {f.name: f for f in fields(cls) if f.init}
     arguments = {}
     for key, value in values.items():
-        if key not in names:
-            near = difflib.get_close_matches(str(key), names, n=1)
+        if key not in entries:
+            near = difflib.get_close_matches(str(key), entries, n=1)
             raise ValueError(f"unknown key {where}{key}" + (f"; did you mean {where}{near[0]}?" if near else ""))
-        nested = [kind for kind in (hints[key], *typing.get_args(hints[key])) if is_dataclass(kind)]
-        if nested and value is not None:
-            arguments[key] = build(typing.cast(type, nested[0]), value, f"{where}{key}")
-        else:
+        nested, optional = _nested(hints[key])
+        if nested is None:
             arguments[key] = _typed(hints[key], value, f"{where}{key}")
-    return cls(**arguments)
+        elif value is None and optional:
+            arguments[key] = None
+        else:
+            arguments[key] = build(nested, value, f"{where}{key}", _default(entries[key]))
+    return cls(**arguments) if default is None else replace(default, **arguments)
+
+
+def _nested(hint: Any) -> tuple[type | None, bool]:
+    """The dataclass that a setting is, if it is one, and whether null may stand in its place."""
+    kinds = typing.get_args(hint) or (hint,)
+    nested = [kind for kind in kinds if is_dataclass(kind)]
+    return (typing.cast(type, nested[0]) if nested else None), type(None) in kinds
+
+
+def _default(entry: Any) -> Any:
+    return entry.default_factory() if entry.default is MISSING else entry.default
 
 
 def _typed(hint: Any, value: Any, name: str) -> Any:
@@ -401,7 +441,10 @@ def load_config(cls: type, path: str | Path, overrides: list[str] | None = None)
             if not isinstance(target.get(section), dict):
                 target[section] = {}
             target = target[section]
-        target[last] = yaml.safe_load(text)
+        try:
+            target[last] = yaml.safe_load(text)
+        except yaml.YAMLError:
+            raise ValueError(f"{override!r}: the value is not valid YAML") from None
     return build(cls, values)
 
 
@@ -410,19 +453,19 @@ def as_dict(config: Any) -> dict[str, Any]:
     return asdict(config)
 
 
-def describe(cls: type, section: str = "") -> list[str]:
-    """One line per setting, `key (default): help`, for `--help`."""
+def describe(cls: type, section: str = "", defaults: Any = None) -> list[str]:
+    """One line per setting, `key (default): help`, for `--help`; defaults are those of the instance, or of `cls`."""
     lines: list[str] = []
     for entry in fields(cls):
         name = f"{section}.{entry.name}" if section else entry.name
-        make: Any = entry.default_factory
-        default = make() if entry.default is MISSING else entry.default
-        hint = typing.get_type_hints(cls)[entry.name]
-        nested = [kind for kind in (hint, *typing.get_args(hint)) if is_dataclass(kind)]
-        if nested:
-            lines += describe(typing.cast(type, nested[0]), name)
+        default = _default(entry) if defaults is None else getattr(defaults, entry.name)
+        nested, _ = _nested(typing.get_type_hints(cls)[entry.name])
+        if nested is not None:
+            lines += describe(nested, name, default)
         else:
             lines.append(f"  {name} ({default!r}): {entry.metadata['help']}")
+            if name == "train":
+                lines += describe(RLFRArguments, name)
     return lines
 
 
@@ -430,7 +473,7 @@ SHAPED_LOSS_TYPES = ("grpo", "bnpo", "dr_grpo", "dapo")
 
 
 def _check_compatible(config: Any) -> None:
-    """ValueError where per-token advantages or exact resumption would not hold with TRL's other settings."""
+    """ValueError where sampling, per-token advantages or exact resumption would not hold with TRL's settings."""
     if config.advantage_shaping != "none":
         shaping = f"with train.advantage_shaping={config.advantage_shaping}"
         _check(
@@ -445,6 +488,8 @@ def _check_compatible(config: Any) -> None:
     if config.advantage_shaping == "latent_regression":
         checkpointing = config.gradient_checkpointing
         _check(not checkpointing, f"train.gradient_checkpointing={checkpointing}", f"false {shaping}")
+        _check(config.num_iterations == 1, f"train.num_iterations={config.num_iterations}", f"1 {shaping}")
+    _check(config.temperature > 0, f"train.temperature={config.temperature}", "> 0: rollouts are sampled")
     steps = config.steps_per_generation * config.num_iterations / config.gradient_accumulation_steps
     if config.save_strategy == "steps":
         _check(

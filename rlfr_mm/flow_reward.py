@@ -18,6 +18,8 @@ from torch import Tensor
 
 from rlfr_mm.config import FlowRewardConfig
 
+ROUNDING = 1e-3  # an advantage below is the rounding of equal rewards, divided by TRL's 1e-4
+
 
 def flow_reward(
     score: Float[Tensor, "batch token"],
@@ -62,7 +64,7 @@ def flow_advantages(
         mean = grouped.sum(-1, keepdim=True) / group_mask.sum(-1, keepdim=True).clamp(min=1)
         advantages = torch.where(group_mask, grouped - mean, 0).view_as(advantages)
     if config.groups == "unanimous":
-        unanimous = (by_group(outcome, num_generations).abs() < 1e-6).all(-1)
+        unanimous = (by_group(outcome, num_generations).abs() < ROUNDING).all(-1)
         advantages = advantages * unanimous.repeat_interleave(num_generations)[:, None]
     if config.scale_by_outcome:
         advantages = advantages * outcome.abs()[:, None]

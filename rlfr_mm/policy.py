@@ -42,7 +42,7 @@ def load_policy(args: ModelArguments) -> Any:
             attn_implementation=args.attn_implementation,
             **source,
         )
-    except OSError as error:
+    except (OSError, ImportError, ValueError) as error:
         reason = " ".join(str(error).split())
         raise ValueError(f"model.name_or_path={args.name_or_path} cannot be loaded: {reason}") from None
     if multimodal and args.freeze_vision:

@@ -26,7 +26,7 @@ class FlowRecord:
 class RolloutBatch:
     """B rollouts of T tokens on this process, completed while TRL works through its micro-batches.
 
-    Rewards and totals are those of all processes, in the order of process and rollout; all else is local.
+    Rewards are those of all processes, in the order of process and rollout; all else is local.
     """
 
     step: int
@@ -36,7 +36,6 @@ class RolloutBatch:
     outcome: Tensor  # (B,), GRPO's advantage
     rewards: Tensor  # (all rollouts, functions), NaN where a function could not grade
     reward_names: list[str]
-    total: Tensor  # (all rollouts,), weighted sum of the rewards, NaN where none could grade
     advantages: Tensor  # (B, T), as the loss uses them
     flow: FlowRecord | None = None
     logps: Tensor = field(init=False)  # (B, T), of the policy that sampled
@@ -47,6 +46,11 @@ class RolloutBatch:
     def __post_init__(self) -> None:
         self.logps = torch.zeros(self.mask.shape, device=self.mask.device)
         self.entropies = torch.zeros_like(self.logps)
+
+    @property
+    def accuracy(self) -> Tensor:
+        """(all rollouts,) the first reward, 1 where the answer is correct, NaN where it could not be graded."""
+        return self.rewards[:, 0]
 
     @property
     def complete(self) -> bool:
@@ -74,9 +78,7 @@ class RolloutBatch:
         tokens = self.mask.sum(1).clamp(min=1)
         return {name: values.masked_fill(~self.mask, 0).sum(1) / tokens for name, values in per_token.items()}
 
-    def records(
-        self, tokenizer: PreTrainedTokenizerBase, limit: int, accept_reward: float
-    ) -> tuple[list[RolloutRecord], dict[str, Any]]:
+    def records(self, tokenizer: PreTrainedTokenizerBase, limit: int) -> tuple[list[RolloutRecord], dict[str, Any]]:
         """Records of the first `limit` rollouts of the main process, and their images by file name."""
         records: list[RolloutRecord] = []
         images: dict[str, Any] = {}
@@ -89,7 +91,7 @@ class RolloutBatch:
             if image_name:
                 images[image_name] = image
             seen[problem_id] = seen.get(problem_id, -1) + 1
-            total = self.total[i].item()
+            accuracy = self.accuracy[i].item()
             records.append(
                 RolloutRecord(
                     step=self.step,
@@ -103,7 +105,7 @@ class RolloutBatch:
                         name: None if value != value else value
                         for name, value in zip(self.reward_names, self.rewards[i].tolist(), strict=True)
                     },
-                    correct=None if total != total else total >= accept_reward,
+                    correct=None if accuracy != accuracy else accuracy == 1,
                     advantage=round(self.outcome[i].item(), 6),
                     tokens=[str(tokenizer.decode([token])) for token in ids],
                     advantages=self._row(self.advantages, i),

@@ -35,10 +35,15 @@ class RunFolder:
                 print(f"== {self.path.name}: {name}", flush=True)
             started = time.monotonic()
             result = work()
-            self.stages[name] = {"seconds": round(time.monotonic() - started, 1), "result": result}
+            self.done(name, time.monotonic() - started, result)
+        return self.stages[name]["result"]
+
+    def done(self, name: str, seconds: float, result: Any) -> None:
+        """Record a stage, unless the record has it."""
+        if name not in self.stages:
+            self.stages[name] = {"seconds": round(seconds, 1), "result": result}
             if self.write:
                 write_whole(self.path / "stages.json", json.dumps(self.stages, indent=2) + "\n")
-        return self.stages[name]["result"]
 
     @property
     def summary(self) -> dict[str, Any] | None:
@@ -69,25 +74,31 @@ class RunFolder:
         return [json.loads(line) for line in lines if line.endswith("\n")]
 
 
-def open_run(config: RunConfig, overwrite: bool, resume: bool) -> None:
-    """Make, empty or take up the run's folder; ValueError where that would lose or mix something."""
+def check_run(config: RunConfig, overwrite: bool, resume: bool) -> None:
+    """ValueError where `open_run` would lose or mix something; nothing is changed."""
     path = Path(config.train["output_dir"])
     saved = path / "config.yaml"
-    if path.exists() and any(path.iterdir()):
-        if not saved.exists():
-            raise ValueError(f"{path} is not empty and holds no run: name another train.output_dir")
-        if overwrite:
-            shutil.rmtree(path)
-        elif not resume:
-            state = "a finished run" if (path / "summary.json").exists() else "an unfinished run"
-            raise ValueError(f"{path} holds {state}: --resume goes on with it, --overwrite starts again")
-        else:
-            before, now = yaml.safe_load(saved.read_text()), as_dict(config)
-            changed = [key for key in now if now[key] != before.get(key)]
-            if changed:
-                raise ValueError(f"--resume with other settings than {saved} under {', '.join(changed)}")
+    if not path.exists() or not any(path.iterdir()):
+        return
+    if not saved.exists():
+        raise ValueError(f"{path} is not empty and holds no run: name another train.output_dir")
+    if not overwrite and not resume:
+        state = "a finished run" if (path / "summary.json").exists() else "an unfinished run"
+        raise ValueError(f"{path} holds {state}: --resume goes on with it, --overwrite starts again")
+    if resume:
+        before, now = yaml.safe_load(saved.read_text()), as_dict(config)
+        changed = [key for key in now if now[key] != before.get(key)]
+        if changed:
+            raise ValueError(f"--resume with other settings than {saved} under {', '.join(changed)}")
+
+
+def open_run(config: RunConfig, overwrite: bool) -> None:
+    """Make or empty the run's folder, or take it up; `check_run` comes first."""
+    path = Path(config.train["output_dir"])
+    if overwrite:
+        shutil.rmtree(path, ignore_errors=True)
     path.mkdir(parents=True, exist_ok=True)
-    write_whole(saved, yaml.safe_dump(as_dict(config), sort_keys=False))
+    write_whole(path / "config.yaml", yaml.safe_dump(as_dict(config), sort_keys=False))
 
 
 def write_whole(path: Path, text: str) -> None:
@@ -101,11 +112,14 @@ def environment() -> dict[str, Any]:
     """Where a figure was made: versions, hardware and the commit, `-dirty` where the code differs from it."""
     import torch
 
-    command = ["git", "describe", "--always", "--abbrev=40", "--dirty", "--exclude=*"]
-    git = subprocess.run(command, cwd=Path(__file__).parent, capture_output=True, text=True)
+    def git(*command: str) -> str | None:
+        done = subprocess.run(["git", *command], cwd=Path(__file__).parent, capture_output=True, text=True)
+        return done.stdout.strip() if done.returncode == 0 else None
+
+    known = git("ls-files", "--error-unmatch", Path(__file__).name)  # an installed package is in no repository
     gpu = torch.cuda.get_device_name() if torch.cuda.is_available() else None
     return {
         "versions": {"python": platform.python_version()} | {name: version(name) for name in LIBRARIES},
         "hardware": {"cpu_cores": os.cpu_count(), "gpu": gpu},
-        "git_commit": git.stdout.strip() if git.returncode == 0 else None,
+        "git_commit": known and git("describe", "--always", "--abbrev=40", "--dirty", "--exclude=*"),
     }

@@ -8,6 +8,7 @@ field). A killed run goes on with --resume as if it had never been killed.
 import json
 import math
 import shlex
+import time
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -21,8 +22,8 @@ if TYPE_CHECKING:
     from datasets import Dataset
 
     from rlfr_mm.config import RLFRConfig
-    from rlfr_mm.flow.field import FlowField
     from rlfr_mm.run_folder import RunFolder
+    from rlfr_mm.trainer import RLFRTrainer
 
 QUICKSTART_CACHE = Path(".cache/quickstart")  # warmed-up embedded policies, by their settings
 BENCHMARKS = "benchmarks"  # under the run: a run folder of eval.run per step, and results.json
@@ -30,45 +31,38 @@ BENCHMARKS = "benchmarks"  # under the run: a run folder of eval.run per step, a
 
 def run(config: RunConfig, overwrite: bool = False, resume: bool = False, command: str | None = None) -> dict[str, Any]:
     """All stages of a training run, what was done before left out; returns what summary.json holds."""
-    from accelerate import Accelerator, PartialState
+    from accelerate import Accelerator
 
     from rlfr_mm.config import RLFRConfig
     from rlfr_mm.curves import plot_run
     from rlfr_mm.data import check_prompts, load_demonstrations, load_problems, load_processor
     from rlfr_mm.policy import load_policy
-    from rlfr_mm.run_folder import RunFolder, environment, open_run, write_whole
+    from rlfr_mm.run_folder import RunFolder, check_run, environment, open_run, write_whole
 
     with one_line_errors():
         args: RLFRConfig = build(RLFRConfig, config.train, "train")
-        if args.uses_field and not (config.field or config.offline):
-            print("no `field` and no `offline` section: the flow field starts from random weights")
         problems = load_problems(config.data)
         held_out = load_problems(config.evaluation.data) if config.evaluation else None
         demonstrations = load_demonstrations(config.offline.data) if config.offline else None
-        main = PartialState().is_main_process
-        if main:
-            open_run(config, overwrite, resume)
-        PartialState().wait_for_everyone()
-    folder = RunFolder(args.output_dir, write=main)
-    if folder.summary:
-        print(f"{folder.path} is finished; --overwrite starts again")
-        return folder.summary
-
-    accelerator = Accelerator(cpu=args.use_cpu)
-    model = config.model
-    if config.benchmarks:
-        with one_line_errors():
+        check_run(config, overwrite, resume)
+        accelerator = Accelerator(cpu=args.use_cpu)
+        if config.benchmarks:
             check_benchmarks(config.benchmarks, accelerator)
+    finished = RunFolder(args.output_dir).summary
+    if resume and finished:
+        print(f"{args.output_dir} is finished; --overwrite starts again")
+        return finished
+
+    model, started = config.model, time.monotonic()
     if model.name_or_path == QUICKSTART:
         from rlfr_mm.quickstart.warmup import prepare_policy
 
         with accelerator.main_process_first():
-            levels, target = config.data.levels, model.warmup_accuracy
-            warm = folder.stage(
-                "warm-up",
-                lambda: str(prepare_policy(QUICKSTART_CACHE, levels=levels, seed=0, target_accuracy=target)),
+            warm = prepare_policy(
+                QUICKSTART_CACHE, levels=config.data.levels, seed=0, target_accuracy=model.warmup_accuracy
             )
-        model = replace(model, name_or_path=warm)
+        model = replace(model, name_or_path=str(warm))
+    warmed = time.monotonic()
     with one_line_errors():
         processor = load_processor(model, config.data)
         problems = check_prompts(problems, processor, config.data)
@@ -77,7 +71,14 @@ def run(config: RunConfig, overwrite: bool = False, resume: bool = False, comman
         if config.offline and demonstrations:
             demonstrations = check_prompts(demonstrations, processor, config.offline.data)
         policy = load_policy(model).to(accelerator.device)
-        given = load_field(config, policy.config)
+        trainer = make_trainer(config, args, policy, processor, problems)
+    main = accelerator.is_main_process
+    if main:  # everything that could be wrong with the input has been looked at: now a folder may change
+        open_run(config, overwrite)
+    accelerator.wait_for_everyone()
+    folder = RunFolder(args.output_dir, write=main)
+    if model is not config.model:
+        folder.done("warm-up", warmed - started, model.name_or_path)
 
     def held_out_accuracy(source: Any, name: str) -> dict[str, Any]:
         evaluation = config.evaluation or EvaluationConfig()
@@ -92,15 +93,15 @@ def run(config: RunConfig, overwrite: bool = False, resume: bool = False, comman
     results = {"method": args.advantage_shaping, "seed": args.seed, "steps": None}
     if config.evaluation:
         results["accuracy_before"] = folder.stage("accuracy before", lambda: held_out_accuracy(policy, "before"))
-    if given is None and config.offline and args.uses_field:
+    if config.offline and args.uses_field:
         from rlfr_mm.flow.field import FlowField
         from rlfr_mm.flow.offline import train_field
 
         start = folder.path / "flow"
         arguments = (policy, processor, demonstrations, config.flow, config.offline, start, accelerator)
         folder.stage("flow field", lambda: train_field(*arguments) and str(start))
-        given = FlowField.from_pretrained(start)
-    results["steps"] = folder.stage("training", lambda: train(config, args, policy, processor, problems, given, folder))
+        trainer.start_fields_from(FlowField.from_pretrained(start))
+    results["steps"] = folder.stage("training", lambda: train(config, trainer, processor, folder))
     if config.evaluation:
         trained = load_policy(replace(model, name_or_path=str(folder.path / "final"))).to(accelerator.device)
         results["accuracy_after"] = folder.stage("accuracy after", lambda: held_out_accuracy(trained, "after"))
@@ -114,17 +115,53 @@ def run(config: RunConfig, overwrite: bool = False, resume: bool = False, comman
     return results
 
 
-def load_field(config: RunConfig, policy_config: Any) -> "FlowField | None":
-    """The field that the configuration names, checked against the policy; None where none is named."""
-    from rlfr_mm.flow.field import FlowField, config_for_policy
+def make_trainer(
+    config: RunConfig, args: "RLFRConfig", policy: Any, processor: Any, problems: "Dataset"
+) -> "RLFRTrainer":
+    """The trainer with the field that the configuration names, or a random one; ValueError for what does not fit."""
+    from peft import LoraConfig
 
-    if config.field is None:
-        return None
-    weights_only = Path(config.field).is_file()
-    flow = config_for_policy(config.flow, policy_config) if weights_only else None
-    field = FlowField.from_pretrained(config.field, flow)
-    field.check_matches(policy_config)
-    return field
+    from rlfr_mm.flow.field import FlowField, config_for_policy
+    from rlfr_mm.rewards import accuracy_reward, format_reward
+    from rlfr_mm.trainer import MetricsWriter, RLFRTrainer
+
+    needed = args.generation_batch_size // args.num_generations
+    if len(problems) < needed:
+        raise ValueError(
+            f"{len(problems)} problems are fewer than the {needed} of a batch of rollouts: use more, or lower "
+            "train.per_device_train_batch_size or train.gradient_accumulation_steps"
+        )
+    field = None
+    if config.field is not None:
+        weights_only = Path(config.field).is_file()
+        flow = config_for_policy(config.flow, policy.config) if weights_only else None
+        field = FlowField.from_pretrained(config.field, flow)
+        field.check_matches(policy.config)
+    elif args.uses_field:
+        field = FlowField.for_policy(config.flow, policy.config, seed=args.seed)
+        if not config.offline:
+            print("no `field` and no `offline` section: the flow field starts from random weights")
+    try:
+        lora = LoraConfig(**config.model.lora) if config.model.lora else None
+    except (TypeError, ValueError) as error:
+        raise ValueError(f"model.lora={config.model.lora}: {error}") from None
+    rewards: list[Callable[..., Any]] = [accuracy_reward]
+    args.reward_weights = [1.0]
+    if args.format_reward_weight:
+        rewards.append(format_reward)
+        args.reward_weights.append(args.format_reward_weight)
+    return RLFRTrainer(
+        model=policy,
+        reward_funcs=rewards,
+        args=args,
+        train_dataset=problems,
+        processing_class=processor,
+        peft_config=lora,
+        field=field if args.uses_field else None,
+        flow_reward_config=config.flow_reward,
+        update_config=config.update,
+        callbacks=[MetricsWriter(args.output_dir)],
+    )
 
 
 def held_out_answers(
@@ -227,45 +264,15 @@ def answer_benchmarks(
     return scores
 
 
-def train(
-    config: RunConfig,
-    args: "RLFRConfig",
-    policy: Any,
-    processor: Any,
-    problems: "Dataset",
-    field: "FlowField | None",
-    folder: "RunFolder",
-) -> int:
+def train(config: RunConfig, trainer: "RLFRTrainer", processor: Any, folder: "RunFolder") -> int:
     """The RL stage, from the last checkpoint where there is one; writes final/ and returns the number of steps."""
-    from peft import LoraConfig
+    from transformers import set_seed
 
-    from rlfr_mm.flow.field import FlowField
-    from rlfr_mm.rewards import accuracy_reward, format_reward
-    from rlfr_mm.trainer import EverySoManySteps, MetricsWriter, RLFRTrainer
+    from rlfr_mm.trainer import EverySoManySteps
 
     checkpoint = folder.last_checkpoint
     if folder.write:
-        step = int(checkpoint.name.removeprefix("checkpoint-")) if checkpoint else 0
-        folder.cut_after(step)
-    if field is None and args.uses_field:
-        field = FlowField.for_policy(config.flow, policy.config, seed=args.seed)
-    rewards: list[Callable[..., Any]] = [accuracy_reward]
-    args.reward_weights = [1.0]
-    if args.format_reward_weight:
-        rewards.append(format_reward)
-        args.reward_weights.append(args.format_reward_weight)
-    trainer = RLFRTrainer(
-        model=policy,
-        reward_funcs=rewards,
-        args=args,
-        train_dataset=problems,
-        processing_class=processor,
-        peft_config=LoraConfig(**config.model.lora) if config.model.lora else None,
-        field=field,
-        flow_reward_config=config.flow_reward,
-        update_config=config.update,
-        callbacks=[MetricsWriter(folder.path)],
-    )
+        folder.cut_after(int(checkpoint.name.removeprefix("checkpoint-")) if checkpoint else 0)
     if benchmarks := config.benchmarks:
 
         def work(step: int) -> None:
@@ -276,6 +283,7 @@ def train(
             trainer.accelerator.wait_for_everyone()
 
         trainer.add_callback(EverySoManySteps(benchmarks.steps, work))
+    set_seed(trainer.args.seed)  # whatever was done before, in this process or an earlier one
     trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
     trainer.save_policy(folder.path / "final")
     return trainer.state.global_step
@@ -289,7 +297,7 @@ def main(argv: list[str] | None = None) -> None:
     arguments = parser.parse_args(argv)
     with one_line_errors():
         config: RunConfig = load_config(RunConfig, arguments.config, arguments.overrides)
-    config.train.setdefault("output_dir", f"runs/{Path(arguments.config).stem}")
+    config.train["output_dir"] = config.train.get("output_dir") or f"runs/{Path(arguments.config).stem}"
     command = shlex.join(["python", "-m", "rlfr_mm.train", "--config", arguments.config, *arguments.overrides])
     results = run(config, arguments.overwrite, arguments.resume, command)
     print(json.dumps(results, indent=2))

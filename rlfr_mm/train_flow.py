@@ -16,7 +16,7 @@ def main(argv: list[str] | None = None) -> None:
         from accelerate import Accelerator
 
         from rlfr_mm.data import check_prompts, load_demonstrations, load_processor
-        from rlfr_mm.flow.offline import train_field
+        from rlfr_mm.flow.offline import check_start, train_field
         from rlfr_mm.policy import load_policy
 
         accelerator = Accelerator()
@@ -24,7 +24,8 @@ def main(argv: list[str] | None = None) -> None:
         processor = load_processor(config.model, config.offline.data)
         demonstrations = check_prompts(demonstrations, processor, config.offline.data)
         policy = load_policy(config.model).to(accelerator.device)
-    folder = config.offline.output_dir
+        folder = config.offline.output_dir
+        check_start(folder, policy, config.flow, config.offline)
     train_field(policy, processor, demonstrations, config.flow, config.offline, folder, accelerator)
     accelerator.print(f"The field is in {folder}; name it as `field:` in a training configuration.")
 

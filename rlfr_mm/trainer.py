@@ -27,7 +27,12 @@ from transformers import PreTrainedModel, TrainerCallback
 from transformers.trainer_utils import rotate_checkpoints
 from trl import GRPOTrainer
 from trl.models.utils import disable_gradient_checkpointing
-from trl.trainer.utils import split_pixel_values_by_grid, split_tensor_dict, unsplit_pixel_values_by_grid
+from trl.trainer.utils import (
+    RepeatSampler,
+    split_pixel_values_by_grid,
+    split_tensor_dict,
+    unsplit_pixel_values_by_grid,
+)
 
 from rlfr_mm.config import FlowRewardConfig, OnlineUpdateConfig
 from rlfr_mm.flow.field import FlowField
@@ -53,15 +58,29 @@ _FORWARD_INPUTS = (
 
 
 class MetricsWriter(TrainerCallback):
-    """Appends what is logged of a step to `metrics.jsonl`: one row a step, on the main process."""
+    """Appends what is logged of a step to `metrics.jsonl`: one row a step, on the main process.
+
+    Where a batch of rollouts serves several steps, the first has TRL's figures of it and the last has ours.
+    """
 
     def __init__(self, run_dir: str | Path):
         self.path = Path(run_dir) / "metrics.jsonl"
 
     def on_log(self, args: Any, state: Any, control: Any, logs: dict[str, Any] | None = None, **kwargs: Any) -> None:
-        if logs and "reward" in logs and state.is_world_process_zero:
+        if logs and "loss" in logs and state.is_world_process_zero:
             with self.path.open("a") as file:
                 file.write(json.dumps({"step": state.global_step, **logs}) + "\n")
+
+
+class EpochSampler(RepeatSampler):
+    """TRL's sampler with an order for each epoch of its own, which a run resumed in that epoch has, too.
+
+    TRL draws the orders from one running generator: a resumed run would see the first epoch's again.
+    """
+
+    def set_epoch(self, epoch: int) -> None:
+        if self.shuffle:
+            self.generator.manual_seed((self.seed or 0) + epoch)
 
 
 class EverySoManySteps(TrainerCallback):
@@ -81,7 +100,8 @@ class RLFRTrainer(GRPOTrainer):
 
     `args` is an `RLFRConfig`. With `advantage_shaping: flow` a `field` made for this policy is needed; it is replicated
     on every process in float32 and takes its own steps. With `score: log_ratio` a copy of it learns the rejected
-    rollouts from then on. All other arguments are GRPOTrainer's.
+    rollouts from then on. The first reward function says what is correct: 1, and what is not. All other arguments are
+    GRPOTrainer's.
     """
 
     args: Any  # an RLFRConfig
@@ -122,6 +142,17 @@ class RLFRTrainer(GRPOTrainer):
         self._record_next_scoring = False
         self._saving_to: Path | None = None
 
+    def start_fields_from(self, field: FlowField) -> None:
+        """Take over the weights of a field that was trained after this trainer was made."""
+        for updater in self.updaters.values():
+            updater.field.load_state_dict(field.state_dict())
+
+    def _get_train_sampler(self, dataset: Any = None) -> RepeatSampler:
+        trl: Any = super()._get_train_sampler(dataset)
+        return EpochSampler(
+            trl.data_source, trl.mini_repeat_count, trl.batch_size, trl.repeat_count, trl.shuffle, trl.seed
+        )
+
     # ---- 1. rollouts: rewards, latents, advantages -------------------------------------------------------------
 
     def _generate_and_score_completions(self, inputs: list[dict[str, Any]]) -> dict[str, Any]:
@@ -142,7 +173,6 @@ class RLFRTrainer(GRPOTrainer):
             outcome=output["advantages"],
             rewards=self._rewards,
             reward_names=self.reward_func_names,
-            total=self._total_reward(self._rewards),
             advantages=output["advantages"].unsqueeze(1) * completion_mask,
         )
         if self.field is not None:
@@ -175,11 +205,6 @@ class RLFRTrainer(GRPOTrainer):
         if images is not None:  # TRL says None for a prompt without images; processors want [] beside prompts with
             images = [own or [] for own in images]
         return prompt_ids, images, multimodal_fields
-
-    def _total_reward(self, rewards: Tensor) -> Tensor:
-        """The weighted sum of each rollout's rewards, NaN where no function could grade it."""
-        total = (rewards * self.reward_weights.to(rewards.device)).nansum(dim=1)
-        return total.masked_fill(rewards.isnan().all(dim=1), torch.nan)
 
     def _flow_rewards(self, field: FlowField, latents: Tensor, mask: Tensor, logps: Any) -> FlowRecord:
         """Deviation and flow reward of this process's rollouts, normalised over those of all processes."""
@@ -326,8 +351,7 @@ class RLFRTrainer(GRPOTrainer):
         return loss
 
     def _finish(self, batch: RolloutBatch) -> None:
-        correct = batch.total >= self.update_config.accept_reward  # NaN is not correct, and left out of the AUCs
-        graded = ~batch.total.isnan()
+        correct, graded = batch.accuracy == 1, ~batch.accuracy.isnan()  # what is not graded is left out of the AUCs
         self._metrics["train"]["accuracy"].append(correct[graded].float().mean().item())
         if batch.flow is not None:
             self._record_flow_metrics(batch, batch.flow)
@@ -337,8 +361,7 @@ class RLFRTrainer(GRPOTrainer):
             )
             self._metrics["train"][f"auc/{name}"].append(auc)
         if self.accelerator.is_main_process and self.args.rollouts_per_step:
-            limit = self.args.rollouts_per_step
-            self.writer.write(*batch.records(self._tokenizer, limit, self.update_config.accept_reward))
+            self.writer.write(*batch.records(self._tokenizer, self.args.rollouts_per_step))
 
     def _record_flow_metrics(self, batch: RolloutBatch, flow: FlowRecord) -> None:
         tokens = batch.mask.sum()
@@ -364,8 +387,8 @@ class RLFRTrainer(GRPOTrainer):
         if "entropy" in self.update_config.accept:
             tokens = self._gather_tokens(entropies)[self._gather_tokens(mask)]
             threshold = torch.quantile(tokens, self.update_config.entropy_quantile).item()
-        total, accept_reward = batch.total[self._mine(len(batch.inputs))][index], self.update_config.accept_reward
-        learns = {FIELD_FOLDER: total >= accept_reward, REJECTED_FOLDER: total < accept_reward}  # NaN is in neither
+        accuracy, least = batch.accuracy[self._mine(len(batch.inputs))][index], self.update_config.accept_reward
+        learns = {FIELD_FOLDER: accuracy >= least, REJECTED_FOLDER: accuracy < least}  # NaN is in neither
         for folder, updater in self.updaters.items():
             weights = acceptance_weights(mask, learns[folder], entropies, threshold, self.update_config)
             for number in range(self.update_config.passes):
@@ -437,6 +460,8 @@ class RLFRTrainer(GRPOTrainer):
 
     def save_policy(self, folder: str | Path) -> None:
         """The policy, its processor and, under `flow/`, the field, as one folder that loads with transformers."""
+        if self.is_fsdp_enabled:  # checkpoints may be sharded; of those transformers saves no whole model
+            self.accelerator.state.fsdp_plugin.set_state_dict_type("FULL_STATE_DICT")
         self.save_model(str(folder))
         if self.accelerator.is_main_process:
             self._save_fields(Path(folder))

@@ -20,7 +20,9 @@ from rlfr_mm.flow_reward import (
 DEVIATION = torch.tensor([[1.0, 3.0, 2.0], [8.0, 4.0, 99.0]])
 MASK = torch.tensor([[True, True, True], [True, True, False]])
 OUTCOME = torch.tensor([1.0, -1.0])
-OUTCOMES = torch.tensor([1.0, 0.0, -1.0, 0.0, 0.0, 0.0])  # of two groups of three, the second of them unanimous
+OUTCOMES = torch.tensor(
+    [1.0, 0.0, -1.0, 0.0, 3e-4, -3e-4]
+)  # of two groups of three, the second unanimous but for rounding
 
 
 def config(**changes) -> FlowRewardConfig:

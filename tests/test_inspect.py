@@ -27,7 +27,7 @@ def train(policy: Path, folder: Path, **settings) -> Path:
 
     overrides = [f"model.name_or_path={policy}", f"train.output_dir={folder}"]
     overrides += [f"train.{name}={value}" for name, value in settings.items()]
-    open_run(load_config(RunConfig, str(ROOT / "configs/rl/quickstart.yaml"), overrides), False, False)
+    open_run(load_config(RunConfig, str(ROOT / "configs/rl/quickstart.yaml"), overrides), False)
     trainer = make_trainer(policy, folder, **settings)
     trainer.add_callback(MetricsWriter(folder))
     trainer.train()

@@ -8,6 +8,7 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -31,7 +32,7 @@ def config(tiny_policy: Path, tmp_path: Path) -> Path:
     quickstart = {"source": "quickstart", "instruction": "none"}
     values = {
         "model": {"name_or_path": str(tiny_policy), "dtype": "float32", "freeze_vision": False},
-        "data": quickstart | {"limit": 16},
+        "data": quickstart | {"limit": 6},  # three steps an epoch
         "flow": {"num_blocks": 2, "standardise": True},
         "offline": {"data": quickstart | {"limit": 24}, "batch_size": 8, "max_steps": 5, "save_steps": 2},
         "evaluation": {"data": quickstart | {"split": "test", "limit": 8}},
@@ -69,10 +70,10 @@ def _kill_when(process: subprocess.Popen, reached) -> None:
     process.wait()
 
 
-def _error(capsys: pytest.CaptureFixture, *arguments: str | Path) -> str:
+def _error(capsys: pytest.CaptureFixture, *arguments: str | Path, command: Any = train) -> str:
     """The one line that a command with bad input leaves on stderr."""
     with pytest.raises(SystemExit) as stopped:
-        train.main([str(argument) for argument in arguments])
+        command.main([str(argument) for argument in arguments])
     assert stopped.value.code == 2
     errors = [line for line in capsys.readouterr().err.splitlines() if line.startswith("error: ")]
     assert len(errors) == 1
@@ -96,11 +97,11 @@ def test_a_killed_run_resumes_to_the_same_metrics_and_weights(config: Path, tmp_
         assert summary[f"accuracy_{stage}"]["accuracy"] == right / 8 and all("completion" in row for row in answers)
     assert (whole.path / "checkpoint-6").is_dir() and not (whole.path / "checkpoint-4").exists()
 
-    # Killed between two checkpoints: the records are ahead of the last one.
+    # Killed in the second epoch between two checkpoints: the records are ahead of the last one.
     arguments = ["--config", config, f"train.output_dir={killed.path}"]
-    _kill_when(_start(*arguments), lambda: len(killed.metrics()) == 3)
-    assert killed.last_checkpoint is not None and killed.last_checkpoint.name == "checkpoint-2"
-    half_written = killed.path / ".saving" / "checkpoint-4"  # as a kill during a save leaves it
+    _kill_when(_start(*arguments), lambda: len(killed.metrics()) == 5)
+    assert killed.last_checkpoint is not None and killed.last_checkpoint.name == "checkpoint-4"
+    half_written = killed.path / ".saving" / "checkpoint-6"  # as a kill during a save leaves it
     half_written.mkdir(parents=True)
     (half_written / "model.safetensors").write_bytes(b"half")
     train.main([*map(str, arguments), "--resume"])
@@ -120,7 +121,7 @@ def test_a_killed_run_resumes_to_the_same_metrics_and_weights(config: Path, tmp_
     assert not torch.equal(start.final_layer.linear.weight, end.final_layer.linear.weight)
 
 
-def test_a_killed_offline_start_goes_on_to_the_same_field(config: Path, tmp_path: Path):
+def test_a_killed_offline_start_goes_on_to_the_same_field(config: Path, tmp_path: Path, capsys: pytest.CaptureFixture):
     from rlfr_mm import train_flow
 
     values = yaml.safe_load(config.read_text())
@@ -139,6 +140,8 @@ def test_a_killed_offline_start_goes_on_to_the_same_field(config: Path, tmp_path
     assert (outputs[0] / "log.jsonl").read_text() == log.read_text()
     assert len(log.read_text().splitlines()) == 5
     assert not list(outputs[1].glob("checkpoint-*"))
+    other = shutil.copytree(values["model"]["name_or_path"], tmp_path / "other policy")
+    assert "other settings" in _error(capsys, *arguments[0], f"model.name_or_path={other}", command=train_flow)
 
 
 @pytest.mark.parametrize("shaping", ["entropy", "none"])
@@ -184,7 +187,22 @@ def test_a_run_folder_is_never_lost_by_accident(config: Path, tmp_path: Path, ca
     assert "other settings" in _error(capsys, "--config", config, "--resume")
     (run / "summary.json").write_text("{}")
     assert "holds a finished run" in _error(capsys, "--config", config)
+    bad = ("model.name_or_path=no/such/model", "model.lora={rr: 8}", "field=nowhere")
+    for override in bad:  # what was there goes only when nothing is wrong with what is to come
+        _error(capsys, "--config", config, "--overwrite", override)
     assert (run / "thesis.txt").read_text() == "precious"
+    _error(capsys, "--config", config, f"train.output_dir={tmp_path / 'new'}", bad[1])
+    assert not list((tmp_path / "new").glob("*"))
+
+
+def test_every_step_has_its_row_where_a_batch_of_rollouts_serves_several(config: Path, tmp_path: Path):
+    settings = ["per_device_train_batch_size=2", "steps_per_generation=4", "max_steps=8", "save_steps=4"]
+    train.main(["--config", str(config), "evaluation=null", *(f"train.{setting}" for setting in settings)])
+    rows = RunFolder(tmp_path / "run").metrics()
+    assert [row["step"] for row in rows] == list(range(1, 9))
+    for key in ("reward", "accuracy", "flow/reward_mean"):
+        assert [row["step"] % 4 for row in rows if key in row] == ([1, 1] if key == "reward" else [0, 0])
+    assert all(row["flow/field_loss"] > 0 for row in rows)  # with each step of the policy the field's
 
 
 @pytest.mark.parametrize(
@@ -206,6 +224,23 @@ def test_a_run_folder_is_never_lost_by_accident(config: Path, tmp_path: Path, ca
         ("benchmarks={eval_tasks: [rlfr_math500], data_root: nowhere}", "rlfr_math500: its data cannot be read"),
         ("benchmarks={eval_tasks: []}", "benchmarks.eval_tasks=[] must be at least one task"),
         ("nonsense", "overrides look like flow_reward.topk=10"),
+        ("model.lora={rr:", "the value is not valid YAML"),
+        ("model.lora={rr: 8}", "model.lora={'rr': 8}: "),
+        ("model.lora={r: 0}", "`r` should be a positive integer"),
+        ("model=null", "model must be a mapping of settings"),
+        ("model.attn_implementation=no_such_kernel", "no_such_kernel"),
+        ("data.limit=1", "1 problems are fewer than the 2 of a batch of rollouts"),
+        ("evaluation.data={source: quickstart}", "evaluation.data is the training data"),
+        ("evaluation.batch_size=0", "evaluation.batch_size=0 must be >= 1"),
+        ("evaluation.temperature=-1", "evaluation.temperature=-1.0 must be >= 0"),
+        ("offline.data.max_pixels=3136", "offline.data.max_pixels=3136 must be data.max_pixels, or left out"),
+        ("offline.learning_rate=-1", "offline.learning_rate=-1.0 must be > 0"),
+        ("flow.flow_layers=[0.25, 0.26]", "flow_layers"),
+        ("flow.hidden_size=64", "hidden_size"),
+        ("flow_reward={score: log_ratio}", "score=log_ratio needs update.enabled"),
+        ("train.reward_weights=[5.0, 1.0]", "set that"),
+        ("train.temperature=0", "train.temperature=0.0 must be > 0"),
+        ("train.eval_strategy=steps", "eval"),
     ],
 )
 def test_a_bad_setting_is_one_line_before_any_step(
@@ -213,6 +248,8 @@ def test_a_bad_setting_is_one_line_before_any_step(
 ):
     monkeypatch.setenv("HF_HUB_OFFLINE", "1")
     overrides = [override] + (["offline=null"] if override.startswith("field") else [])
+    overrides += ["update.enabled=false"] if "log_ratio" in override else []
+    overrides += ["evaluation.data.split=train"] if override.startswith("evaluation.data") else []
     assert message in _error(capsys, "--config", config, *overrides)
     assert not (tmp_path / "run" / "metrics.jsonl").exists()
 
@@ -251,8 +288,9 @@ def test_help_lists_every_setting_and_loads_no_torch():
         "try: main(['--help'])\nexcept SystemExit: pass\n"
         "assert not {{'torch', 'transformers'}} & set(sys.modules), 'heavy'"
     )
-    for module, setting in (("train", "flow_reward.threshold (0.6)"), ("train_flow", "offline.learning_rate (0.0001)")):
+    training = ("flow_reward.threshold (0.6)", "train.advantage_shaping ('flow')", "evaluation.data.split ('test')")
+    for module, settings in (("train", training), ("train_flow", ("offline.learning_rate (0.0001)",))):
         command = [sys.executable, "-c", script.format(module=module)]
         result = subprocess.run(command, capture_output=True, text=True)
         assert result.returncode == 0, result.stderr
-        assert setting in result.stdout
+        assert all(setting in result.stdout for setting in settings)

@@ -52,6 +52,20 @@ def test_online_update_changes_every_field_parameter(checkpointing: dict, tiny_p
     assert unchanged == []
 
 
+def test_correct_is_what_the_first_reward_says_whatever_the_others_add(tiny_policy: Path, tmp_path: Path):
+    def well_formed(completions: list, **kwargs: object) -> list[float]:
+        return [1.0] * len(completions)
+
+    trainer = make_trainer(tiny_policy, tmp_path, max_steps=1, reward=[every_third, well_formed])
+    batches = _finished_batches(trainer)
+    trainer.train()
+    (row,) = [log for log in trainer.state.log_history if "accuracy" in log]
+    assert row["accuracy"] == 3 / 8 and row["reward"] == 11 / 8
+    tokens, layers, draws = batches[0].mask[::3].sum().item(), 3, 4
+    assert row["flow/accepted_weight"] == tokens * layers * draws - 3 * layers * draws  # the last has no context
+    assert [record.correct for record in read_rollouts(tmp_path)] == [index % 3 == 0 for index in range(8)]
+
+
 def test_a_field_takes_as_many_steps_with_each_of_the_policy_as_asked(tiny_policy: Path, tmp_path: Path):
     update = OnlineUpdateConfig(passes=3)
     trainer = make_trainer(tiny_policy, tmp_path, max_steps=2, update_config=update)

@@ -38,6 +38,15 @@ def demonstration_latents(
     return recorder.latents, mask.to(policy.device)
 
 
+def check_start(folder: str | Path, policy: PreTrainedModel, flow: FlowConfig, config: OfflineConfig) -> dict[str, Any]:
+    """What the field of an offline start depends on; ValueError where the folder holds that of another."""
+    settings = {"policy": policy.config.name_or_path, "flow": as_dict(flow), "offline": as_dict(config)}
+    stored = Path(folder) / "settings.json"
+    if stored.exists() and json.loads(stored.read_text()) != settings:
+        raise ValueError(f"{folder} holds an offline start with other settings: remove it or name another folder")
+    return settings
+
+
 def train_field(
     policy: PreTrainedModel,
     processor: Processor,
@@ -53,9 +62,7 @@ def train_field(
     order, times and noise depend on the seed and the step alone. Each process takes its part of every batch.
     """
     folder = Path(folder)
-    settings = {"flow": as_dict(flow), "offline": as_dict(config)}
-    if (folder / "settings.json").exists() and json.loads((folder / "settings.json").read_text()) != settings:
-        raise ValueError(f"{folder} holds an offline start with other settings: remove it or name another folder")
+    settings = check_start(folder, policy, flow, config)
     if (folder / "flow_config.json").exists():
         return FlowField.from_pretrained(folder).to(policy.device)
     policy.eval()
