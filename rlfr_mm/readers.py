@@ -21,6 +21,7 @@ ID_COLUMNS = ("problem_id", "id", "pid", "uuid", "unique_id", "question_id", "ID
 OPTION_COLUMNS = ("options", "choices")
 PLACEHOLDER = "<image>"  # numbered ones, as <image1> of MATH-V, name parts of one picture and stay in the text
 
+_LETTER = re.compile(r"[A-Z][.:)]?|\([A-Za-z]\)[.:]?")  # an option as the answer: B, B., (b)
 _MESSAGES_AS_TEXT = re.compile(r'\s*\[\s*\{\s*"(?:role|content)"\s*:')  # as some MM-EUREKA files keep them
 
 
@@ -147,7 +148,10 @@ def read_row(
         options = _first(row, OPTION_COLUMNS) or []
         if not isinstance(options, list):
             raise ValueError(f"the options are {options!r:.80}; give a list of texts")
-        choices = [str(option) for option in options] if solution in option_letters(options) else []
+        letter = _LETTER.fullmatch(solution)
+        choices = []
+        if letter and letter[0].strip("().:").upper() in option_letters(options):
+            solution, choices = letter[0].strip("().:").upper(), [str(option) for option in options]
         _place_images(messages, len(images))
     except ValueError as error:
         raise ValueError(f"{name}: {error}") from None

@@ -75,6 +75,9 @@ def test_options_are_listed_where_the_answer_is_their_letter(read: Any) -> None:
     record = read({"question": "Which day?", "options": days, "answer": "B"})
     assert record["prompt"][0]["content"] == [text("Which day?\nChoices:\n(A) Wednesday\n(B) Friday")]
     assert record["choices"] == days
+    for spelled in ("(B)", "(b)", "B.", "B:"):
+        again = read({"question": "Which day?", "options": days, "answer": spelled})
+        assert (again["prompt"], again["choices"], again["solution"]) == (record["prompt"], days, "B")
     drawn = read({"question": "Which one?", "options": ["(A)", "(B)"], "answer": "B"})
     assert drawn["prompt"][0]["content"] == [text("Which one?")]
     free = read({"problem": "Find x.", "choices": ["3", "4"], "answer": "4"})  # geometry3k asks for the value

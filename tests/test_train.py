@@ -226,7 +226,7 @@ def test_every_step_has_its_row_where_a_batch_of_rollouts_serves_several(config:
         ("nonsense", "overrides look like flow_reward.topk=10"),
         ("model.lora={rr:", "the value is not valid YAML"),
         ("model.lora={rr: 8}", "model.lora={'rr': 8}: "),
-        ("model.lora={r: 0}", "`r` should be a positive integer"),
+        ("model.lora={r: 2}", "Please specify `target_modules`"),
         ("model=null", "model must be a mapping of settings"),
         ("model.attn_implementation=no_such_kernel", "no_such_kernel"),
         ("data.limit=1", "1 problems are fewer than the 2 of a batch of rollouts"),
