@@ -18,7 +18,7 @@ import tempfile
 import time
 from pathlib import Path
 
-from rlfr_mm.eval import backends, records, run, score  # noqa: F401 - loaded once, for all forks
+from rlfr_mm.eval import backends, run, run_files, score  # noqa: F401 - loaded once, for all forks
 from rlfr_mm.quickstart.policy import build_policy
 
 TASKS = ("rlfr_quickstart", "rlfr_quickstart_pass32")
@@ -33,7 +33,7 @@ def start(policy: Path, folder: Path) -> int:
             os.dup2(nowhere.fileno(), 1)
             os.dup2(nowhere.fileno(), 2)
         os._exit(run.main([*options.split(), "--gen_kwargs", "max_new_tokens=12", "--output_dir", str(folder)]))
-    while not (folder / records.MANIFEST).exists() and alive(process):
+    while not (folder / run_files.MANIFEST).exists() and alive(process):
         time.sleep(0.005)
     return process
 
@@ -66,7 +66,7 @@ def main() -> int:
         if finish(process) != 0:
             raise SystemExit("error: the run that is not killed fails")
         duration = time.monotonic() - began
-        reference = records.read_run(root / "reference")
+        reference = run_files.read_run(root / "reference")
         total = sum(map(len, reference.values()))
         kills: list[dict] = []
         while len(kills) < args.kills:
@@ -79,9 +79,9 @@ def main() -> int:
             if done:
                 shutil.rmtree(killed)
                 continue
-            journals = [killed / task / records.SAMPLES for task in TASKS]
-            found = [records.read_rows(path) for path in journals if path.exists()]
-            same = finish(start(policy, killed)) == 0 and records.read_run(killed) == reference
+            journals = [killed / task / run_files.SAMPLES for task in TASKS]
+            found = [run_files.read_rows(path) for path in journals if path.exists()]
+            same = finish(start(policy, killed)) == 0 and run_files.read_run(killed) == reference
             left = sum(len(rows) for rows, _ in found)
             kills.append({"rows_left": left, "torn_lines": sum(len(bad) for _, bad in found), "same_rows": same})
             print(f"kill {len(kills)}: {left} of {total} rows left, same after resuming: {same}", flush=True)

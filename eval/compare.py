@@ -16,7 +16,7 @@ from pathlib import Path
 
 import numpy as np
 
-from rlfr_mm.eval import published, records, stats
+from rlfr_mm.eval import published, run_files, stats
 from rlfr_mm.eval.records import RunError, SampleRow
 from rlfr_mm.eval.score import RULES, aggregate_rows, problem_scores
 from rlfr_mm.grading.scorers import RuleName
@@ -64,7 +64,7 @@ def load_method(text: str) -> Method:
     label, given, folders = text.partition("=")
     if not given:
         label, folders = Path(text.split(",")[0]).name, text
-    return Method(label, [records.read_run(Path(folder)) for folder in folders.split(",")])
+    return Method(label, [run_files.read_run(Path(folder)) for folder in folders.split(",")])
 
 
 def compare(a: Method, b: Method, rule: RuleName = "strict") -> list[TaskComparison]:

@@ -10,7 +10,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from rlfr_mm.eval import records
+from rlfr_mm.eval import run_files
 from rlfr_mm.eval.formats import FORMATS, EvaluatedRun, EvaluatedTask, Format
 from rlfr_mm.eval.records import RunError
 from rlfr_mm.eval.score import RULES, result
@@ -64,11 +64,11 @@ def format_named(name: str) -> Format:
 
 def evaluate_rows(run: Path, rule: RuleName, model: str | None = None) -> EvaluatedRun:
     """The tasks of a run that have rows, with their results by `rule`. Raises RunError where none has."""
-    manifest = records.read_manifest(run)
+    manifest = run_files.read_manifest(run)
     if model:
         manifest = manifest.model_copy(update={"model": manifest.model.model_copy(update={"name": model})})
     tasks = []
-    for name, rows in records.read_run(run).items():
+    for name, rows in run_files.read_run(run).items():
         if not rows:
             continue
         plan = manifest.tasks[name]

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from rlfr_mm.eval import records
+from rlfr_mm.eval import records, run_files
 from rlfr_mm.eval.records import BenchmarkResult, Manifest, RunError, SampleRow
 
 if TYPE_CHECKING:
@@ -70,8 +70,8 @@ def read_runs(folders: Sequence[Path]) -> list[Run]:
     names = [folder.resolve().name for folder in folders]
     runs = []
     for number, (folder, name) in enumerate(zip(folders, names, strict=True)):
-        manifest = records.read_manifest(folder)
-        rows = {task: found for task, found in records.read_run(folder).items() if found}
+        manifest = run_files.read_manifest(folder)
+        rows = {task: found for task, found in run_files.read_run(folder).items() if found}
         if not rows:
             raise RunError(f"{folder} has no responses yet: finish it with eval.run, or leave it out")
         label = name if names.count(name) == 1 else str(folder)
@@ -271,7 +271,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         print(f"error: {error}", file=sys.stderr)
         return 2
     for note in notes:
-        records.warn(note)
+        run_files.warn(note)
     print(f"{args.out}: {len(page.encode()) / 1e6:.1f} MB")
     return 0
 

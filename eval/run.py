@@ -16,8 +16,9 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from rlfr_mm.eval import records
-from rlfr_mm.eval.records import BenchmarkResult, Journal, Manifest, ModelInfo, RowKey, RunError, SampleRow, Session
+from rlfr_mm.eval import records, run_files
+from rlfr_mm.eval.records import BenchmarkResult, Manifest, ModelInfo, RowKey, RunError, SampleRow, Session
+from rlfr_mm.eval.run_files import Journal
 
 if TYPE_CHECKING:
     from rlfr_mm.eval.backends import Backend
@@ -42,15 +43,15 @@ def evaluate(
     from rlfr_mm.eval.plan import one_line, plan_task
     from rlfr_mm.eval.score import score_run
 
-    with records.locked(run), ThreadPoolExecutor(1) as aside:
+    with run_files.locked(run), ThreadPoolExecutor(1) as aside:
         parsers = aside.submit(grading.self_test)  # it starts a worker: not while a model waits
         tasks = [plan_task(spec, backend, settings) for spec in specs]
         try:
             parsers.result()
         except RuntimeError as error:
             raise RunError(one_line(error)) from error
-        records.write_manifest(run, _manifest(run, backend, tasks, settings))
-        answered = {task.spec.name: _answered(run / task.spec.name / records.SAMPLES) for task in tasks}
+        run_files.write_manifest(run, _manifest(run, backend, tasks, settings))
+        answered = {task.spec.name: _answered(run / task.spec.name / run_files.SAMPLES) for task in tasks}
         total = sum(len(task.samples) for task in tasks)
         initial = sum(sample.key in answered[task.spec.name] for task in tasks for sample in task.samples)
         failures: list[str] = []
@@ -63,9 +64,9 @@ def evaluate(
 
 
 def _answered(path: Path) -> set[RowKey]:
-    rows, bad = records.repair_rows(path)
-    for line in records.describe_bad(path, bad, moved=True):
-        records.warn(line)
+    rows, bad = run_files.repair_rows(path)
+    for line in run_files.describe_bad(path, bad, moved=True):
+        run_files.warn(line)
     return {row.key for row in rows}
 
 
@@ -73,7 +74,7 @@ def _answer(backend: "Backend", task: "PlannedTask", run: Path, answered: set[Ro
     """Generates, grades and journals what is missing of one task; returns what went wrong, each kind once."""
     failures: dict[str, None] = {}
     silent = 0
-    with contextlib.closing(Journal(run / task.spec.name / records.SAMPLES)) as journal:
+    with contextlib.closing(Journal(run / task.spec.name / run_files.SAMPLES)) as journal:
         for number, seed, batch in task.batches(backend.batch_size):
             missing = [sample for sample in batch if sample.key not in answered]
             if not missing:
@@ -168,9 +169,9 @@ def _manifest(run: Path, backend: "Backend", tasks: Sequence["PlannedTask"], set
         tasks=plans,
         sessions=[_session()],
     )
-    if not (run / records.MANIFEST).exists():
+    if not (run / run_files.MANIFEST).exists():
         return now
-    before = records.read_manifest(run)
+    before = run_files.read_manifest(run)
     grown = {"problems", "samples"}
     pairs: list[tuple[str, Any, Any]] = [
         ("the model", _identity(before.model), _identity(now.model)),

@@ -11,7 +11,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, get_args
 
-from rlfr_mm.eval import records
+from rlfr_mm.eval import records, run_files
 from rlfr_mm.eval.formats.base import Response
 from rlfr_mm.eval.formats.matching import matched
 from rlfr_mm.eval.plan import load_docs, one_line, undecoded
@@ -175,8 +175,8 @@ def score_run(run: Path, rule: RuleName = "strict") -> tuple[list[BenchmarkResul
 
     An aggregation that fails costs its own task's metrics and no other's.
     """
-    manifest = records.read_manifest(run)
-    found = records.read_run(run)
+    manifest = run_files.read_manifest(run)
+    found = run_files.read_run(run)
     results, complaints = [], []
     for name, plan in manifest.tasks.items():
         rows = found.get(name, [])
@@ -188,7 +188,7 @@ def score_run(run: Path, rule: RuleName = "strict") -> tuple[list[BenchmarkResul
         if results[-1].missing:
             wanted = plan.problems * plan.samples
             complaints.append(f"{name}: {results[-1].missing} of {wanted} responses are missing")
-    records.write_results(run, results)
+    run_files.write_results(run, results)
     return results, complaints
 
 
@@ -224,24 +224,24 @@ def rescore(run: Path) -> list[str]:
         RunError: another process holds the run, or it cannot be written.
     """
     changes = []
-    records.read_manifest(run)  # locking would make the folder
-    with records.locked(run):
-        manifest = records.read_manifest(run)
+    run_files.read_manifest(run)  # locking would make the folder
+    with run_files.locked(run):
+        manifest = run_files.read_manifest(run)
         for task, plan in manifest.tasks.items():
             plan.scorer_version = SCORERS[plan.scorer].version
-            path = run / task / records.SAMPLES
-            rows, bad = records.repair_rows(path)
-            for line in records.describe_bad(path, bad, moved=True):
-                records.warn(line)
+            path = run / task / run_files.SAMPLES
+            rows, bad = run_files.repair_rows(path)
+            for line in run_files.describe_bad(path, bad, moved=True):
+                run_files.warn(line)
             judged = regrade(rows)
             if judged != rows:
-                records.write_rows(path, judged)
+                run_files.write_rows(path, judged)
             for old, new in zip(rows, judged, strict=True):
                 for rule in RULES:
                     before, after = old.judged(rule).status, new.judged(rule).status
                     if before != after:
                         changes.append(f"{task} {old.problem_id}#{old.sample_index} {rule}: {before} -> {after}")
-        records.write_manifest(run, manifest)
+        run_files.write_manifest(run, manifest)
     return changes
 
 
@@ -256,7 +256,7 @@ def import_responses(
     Raises:
         RunError: the folder holds a run already, or a response fits no problem of the task or one twice.
     """
-    if (run / records.MANIFEST).exists():
+    if (run / run_files.MANIFEST).exists():
         raise RunError(f"{run} holds a run already; give another --output_dir")
     docs, positions = _answered_docs(responses, spec, data_root)
     generation = {"imported": source}
@@ -293,9 +293,9 @@ def import_responses(
     hashes = {row.doc_id: row.doc_hash for row in rows}
     plan = plan.model_copy(update={"problems": len(hashes), "data_hash": records.digest(sorted(hashes.values()))})
     info = ModelInfo(backend="import", name=model)
-    with records.locked(run):
-        records.write_rows(run / spec.name / records.SAMPLES, rows)
-        records.write_manifest(run, Manifest(source=f"import:{source}", model=info, tasks={spec.name: plan}))
+    with run_files.locked(run):
+        run_files.write_rows(run / spec.name / run_files.SAMPLES, rows)
+        run_files.write_manifest(run, Manifest(source=f"import:{source}", model=info, tasks={spec.name: plan}))
 
 
 def _answered_docs(

@@ -2,7 +2,7 @@
 
 import pytest
 
-from rlfr_mm.eval import records, run
+from rlfr_mm.eval import run, run_files
 
 
 @pytest.fixture(scope="session")
@@ -35,4 +35,4 @@ def finished(arguments, tmp_path_factory):
     """A run that was never stopped: its folder and its rows."""
     folder = tmp_path_factory.mktemp("runs") / "finished"
     assert run.main(arguments(folder)) == 0
-    return folder, records.read_run(folder)
+    return folder, run_files.read_run(folder)

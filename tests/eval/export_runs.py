@@ -3,7 +3,7 @@
 from pathlib import Path
 from typing import Any
 
-from rlfr_mm.eval import records
+from rlfr_mm.eval import records, run_files
 from rlfr_mm.eval.records import Manifest, ModelInfo, Session, TaskPlan
 from rlfr_mm.eval.score import doc_fields, graded_rows
 from rlfr_mm.grading import SCORERS
@@ -50,7 +50,7 @@ def make_run(run: Path, answers: dict[str, Answers], rows_expected: int | None =
             for doc_id, (doc, responses) in enumerate(found)
             for index, response in enumerate(responses)
         ]
-        records.write_rows(run / name / records.SAMPLES, graded_rows(fields))
+        run_files.write_rows(run / name / run_files.SAMPLES, graded_rows(fields))
         plans[name] = plan
     session = Session(
         started="2026-03-04T05:06:07+00:00",
@@ -60,7 +60,7 @@ def make_run(run: Path, answers: dict[str, Answers], rows_expected: int | None =
         hardware={"cpu": "16 cores"},
     )
     info = ModelInfo(backend="vllm", name=MODEL, revision="main", weights_sha256="00ff")
-    records.write_manifest(run, Manifest(model=info, seed=0, batch_size=8, tasks=plans, sessions=[session]))
+    run_files.write_manifest(run, Manifest(model=info, seed=0, batch_size=8, tasks=plans, sessions=[session]))
     return run
 
 

@@ -7,7 +7,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 import pytest
 import torch
 
-from rlfr_mm.eval import records, run
+from rlfr_mm.eval import run, run_files
 from rlfr_mm.eval.backends import PolicyBackend, Request, build_backend
 from rlfr_mm.eval.records import RunError
 from rlfr_mm.quickstart.policy import build_tokenizer
@@ -169,10 +169,10 @@ def server():
 def test_a_server_gets_a_seed_of_its_own_for_every_sample(server, arguments, tmp_path):
     _, model = server
     assert run.main(arguments(tmp_path, model=model, tasks="rlfr_quickstart_pass32", limit=1)) == 0
-    [rows] = records.read_run(tmp_path).values()
+    [rows] = run_files.read_run(tmp_path).values()
     assert len({row.seed for row in rows}) == 32 and all(row.response == str(row.seed) for row in rows)
     assert all((row.prompt_tokens, row.completion_tokens, row.finish_reason) == (11, 3, "stop") for row in rows)
-    assert "api_key" not in records.read_manifest(tmp_path).model.args
+    assert "api_key" not in run_files.read_manifest(tmp_path).model.args
 
 
 def test_a_server_may_come_back_elsewhere(server, arguments, tmp_path):
@@ -198,7 +198,7 @@ def test_a_model_that_returns_nothing_is_said_so(server, arguments, tmp_path, ca
     handler.reply = staticmethod(lambda asked: "")
     assert run.main(arguments(tmp_path, model=model, tasks="rlfr_quickstart")) == 0
     assert "the model returned nothing: all 2 responses are empty" in capfd.readouterr().out
-    [result] = records.read_results(tmp_path)
+    [result] = run_files.read_results(tmp_path)
     assert result.counts["no_answer"] == result.empty_responses == 2
 
 
@@ -215,10 +215,10 @@ def test_failed_requests_are_missing_and_are_asked_again(server, arguments, tmp_
     assert 0 < failed < 4
     assert run.main(options) == 1
     assert f"rlfr_quickstart: {failed} of 4 responses are missing" in capfd.readouterr().err
-    assert len(records.read_run(tmp_path)["rlfr_quickstart"]) == 4 - failed
+    assert len(run_files.read_run(tmp_path)["rlfr_quickstart"]) == 4 - failed
     handler.reply = staticmethod(answer)
     assert run.main(options) == 0
-    rows = records.read_run(tmp_path)["rlfr_quickstart"]
+    rows = run_files.read_run(tmp_path)["rlfr_quickstart"]
     assert sorted(row.doc_id for row in rows) == [0, 1, 2, 3]
 
 

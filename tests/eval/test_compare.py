@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from scipy.stats import binomtest
 
-from rlfr_mm.eval import compare, records, score, stats
+from rlfr_mm.eval import compare, run_files, score, stats
 from rlfr_mm.eval.formats import Response
 from rlfr_mm.tasks import registry
 
@@ -41,7 +41,7 @@ def test_the_table_holds_difference_test_and_flips(tmp_path, capsys):
     assert found["p"] == pytest.approx(binomtest(2, 14).pvalue) and found["p_method"] == "McNemar exact"
     assert found["p_holm"] == found["p"] and found["test"]["interval"]["low"] > 0
     assert found["detectable"] == stats.minimal_detectable_difference(found["test"]["standard_error"])
-    rows = records.read_run(tmp_path / "a")[GSM8K.name]
+    rows = run_files.read_run(tmp_path / "a")[GSM8K.name]
     ids = {row.doc_id: row.problem_id for row in rows}
     assert found["gained"] == [ids[i] for i in range(30, 42)] and found["lost"] == [ids[28], ids[29]]
     table = capsys.readouterr().out
@@ -90,7 +90,7 @@ def test_holm_is_taken_over_the_tasks(tmp_path):
         run = {}
         for task, right in tasks.items():
             folder = tmp_path / name / task
-            run |= records.read_run(Path(made(folder, [1] * right + [0] * (12 - right), registry.task(task))))
+            run |= run_files.read_run(Path(made(folder, [1] * right + [0] * (12 - right), registry.task(task))))
         methods.append(compare.Method(name, [run]))
     found = compare.compare(*methods)
     p = [binomtest(0, 8).pvalue, binomtest(0, 1).pvalue]

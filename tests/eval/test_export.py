@@ -13,7 +13,7 @@ import pytest
 import yaml
 
 from rlfr_mm.eval import export as command
-from rlfr_mm.eval import records, score
+from rlfr_mm.eval import run_files, score
 from rlfr_mm.eval.export import export
 from rlfr_mm.eval.formats import FORMATS
 from rlfr_mm.eval.formats.matching import matched
@@ -48,7 +48,7 @@ def table(path):
 
 
 def test_the_runs_hold_right_wrong_and_unanswered_responses(boards):
-    statuses = {row.verdict.status for rows in records.read_run(boards).values() for row in rows}
+    statuses = {row.verdict.status for rows in run_files.read_run(boards).values() for row in rows}
     assert {"correct", "wrong", "no_answer"} <= statuses
 
 
@@ -102,7 +102,7 @@ def read_back(name, path, task, docs):
 @pytest.mark.parametrize(("name", "task", "pattern"), ROUND_TRIPS)
 def test_what_was_answered_comes_back(boards, exported, name, task, pattern):
     (path,) = (exported / name).glob(pattern)
-    rows = records.read_run(boards)[task]
+    rows = run_files.read_run(boards)[task]
     back = read_back(name, path, task, [doc for doc, _ in BOARDS[task]])
     assert back == {(row.problem_id, row.sample_index): row.response for row in rows}
     again = score.regrade([row.model_copy(update={"response": back[row.problem_id, 0]}) for row in rows])
@@ -118,8 +118,8 @@ def test_a_board_file_becomes_a_run_with_the_same_verdicts(boards, exported, tmp
     (path,) = (exported / name).glob(pattern)
     source = ["--from", name, str(path), "--task", task, "--output_dir", str(tmp_path / "run"), "--model", MODEL]
     score.main(source)
-    again = {row.problem_id: row for row in records.read_run(tmp_path / "run")[task]}
-    for row in records.read_run(boards)[task]:
+    again = {row.problem_id: row for row in run_files.read_run(tmp_path / "run")[task]}
+    for row in run_files.read_run(boards)[task]:
         assert again[row.problem_id].verdict == row.verdict
         assert again[row.problem_id].verdict_official == row.verdict_official
 
@@ -131,7 +131,7 @@ def test_several_samples_of_a_problem_come_back_in_their_order(tmp_path, name):
     (path,) = (path for path in written if "_samples" in path.name)
     back = read_back(name, path, "rlfr_math500_pass32", [doc for doc, _ in SAMPLED["rlfr_math500_pass32"]])
     assert back == {
-        (row.problem_id, row.sample_index): row.response for row in records.read_run(run)["rlfr_math500_pass32"]
+        (row.problem_id, row.sample_index): row.response for row in run_files.read_run(run)["rlfr_math500_pass32"]
     }
 
 
@@ -429,7 +429,7 @@ def test_the_official_rule_is_what_is_asked_for(boards, tmp_path):
     """MathVista's own scorer truncates: 7.4 is right where the answer is the integer 7."""
     export(boards, "mathvista", tmp_path, rule="official")
     scores = json.loads((tmp_path / "rlfr_mathvista_testmini" / "scores_tiny-vl-3b.json").read_text())
-    rows = records.read_run(boards)["rlfr_mathvista_testmini"]
+    rows = run_files.read_run(boards)["rlfr_mathvista_testmini"]
     correct = sum(row.verdict_official.correct for row in rows)
     assert (correct, sum(row.verdict.correct for row in rows)) == (3, 2)
     assert scores["average"]["correct"] == correct
@@ -508,7 +508,7 @@ def test_a_drawn_task_has_no_dataset_on_the_hub(tmp_path, name):
 
 def test_a_run_without_rows_is_refused(tmp_path, capsys):
     run = make_run(tmp_path / "run", TEXT)
-    (run / "rlfr_math500" / records.SAMPLES).write_text("")
+    (run / "rlfr_math500" / run_files.SAMPLES).write_text("")
     assert "no rows" in refused(capsys, run, "--to", "csv", "--out", tmp_path / "out")
 
 

@@ -5,7 +5,7 @@ import json
 
 import pytest
 
-from rlfr_mm.eval import records, score
+from rlfr_mm.eval import run_files, score
 from rlfr_mm.eval.export import export
 from rlfr_mm.eval.formats import FORMATS
 from rlfr_mm.eval.formats.matching import matched
@@ -24,7 +24,7 @@ def published(shared, name):
 def imported(shared, name, path, out, task=TASK):
     arguments = ["--from", name, str(path), "--task", task, "--output_dir", str(out)]
     assert score.main([*arguments, "--data_root", str(shared / "hub")]) in (0, 1)
-    return {row.problem_id: row for row in records.read_run(out)[task]}
+    return {row.problem_id: row for row in run_files.read_run(out)[task]}
 
 
 @pytest.fixture(scope="module")

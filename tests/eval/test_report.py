@@ -8,7 +8,7 @@ import re
 import pytest
 from PIL import Image
 
-from rlfr_mm.eval import records, report, report_samples
+from rlfr_mm.eval import records, report, report_samples, run_files
 from rlfr_mm.eval.plan import load_docs
 from rlfr_mm.eval.records import RunError
 from rlfr_mm.quickstart import world
@@ -33,13 +33,13 @@ def drawn():
 
 def with_image_hashes(run, task, docs):
     """The run as eval.run leaves it, which hashes the images it shows to the model."""
-    path = run / task / records.SAMPLES
+    path = run / task / run_files.SAMPLES
     spec = registry.task(task)
     rows = [
         row.model_copy(update={"image_hashes": [records.image_hash(image) for image in spec.images(docs[row.doc_id])]})
-        for row in records.read_rows(path)[0]
+        for row in run_files.read_rows(path)[0]
     ]
-    records.write_rows(path, rows)
+    run_files.write_rows(path, rows)
 
 
 def wrong(demonstration):
@@ -123,7 +123,7 @@ def test_a_headline_that_is_no_accuracy_has_the_accuracy_beside_it(tmp_path):
 def test_every_task_of_the_registry_with_rows_makes_a_page(tmp_path):
     run = make_run(tmp_path / "run", BOARDS)
     text, notes = report.report_page(report.read_runs([run]), tmp_path)
-    rows = {(row.task, row.problem_id): row for found in records.read_run(run).values() for row in found}
+    rows = {(row.task, row.problem_id): row for found in run_files.read_run(run).values() for row in found}
     cards = data_of(text)["cards"]
     assert len(cards) == len(rows)
     for card in cards:
@@ -141,7 +141,7 @@ def test_every_task_of_the_registry_with_rows_makes_a_page(tmp_path):
 def test_cards_pair_the_runs(runs, page):
     found = data_of(page.read_text())
     cards = [card for card in found["cards"] if card["task"] == "rlfr_quickstart"]
-    rows = [records.read_run(run)["rlfr_quickstart"] for run in runs]
+    rows = [run_files.read_run(run)["rlfr_quickstart"] for run in runs]
     assert len(cards) == 12
     for card, *pair in zip(cards, *rows, strict=True):
         assert [found["texts"][answer["prompt"]] for answer in card["answers"]] == [row.prompt for row in pair]
@@ -169,8 +169,8 @@ def test_an_image_is_shown_only_where_it_is_the_one_that_the_model_saw(drawn, tm
 def test_imported_rows_get_the_question_and_the_image_of_their_record(drawn, tmp_path):
     docs, right = drawn
     run = make_run(tmp_path / "run", {"rlfr_quickstart": [(docs[5], [right[5]])]})
-    path = run / "rlfr_quickstart" / records.SAMPLES
-    records.write_rows(path, [row.model_copy(update={"prompt": None}) for row in records.read_rows(path)[0]])
+    path = run / "rlfr_quickstart" / run_files.SAMPLES
+    run_files.write_rows(path, [row.model_copy(update={"prompt": None}) for row in run_files.read_rows(path)[0]])
     text, notes = report.report_page(report.read_runs([run]))
     found = data_of(text)
     (card,) = found["cards"]
@@ -247,9 +247,9 @@ def test_nothing_that_a_model_or_a_dataset_says_becomes_markup(drawn, chromium, 
     hostile = docs[0] | {"id": ATTACK, "level": ATTACK, "solution": ATTACK, "question": ATTACK}
     answers = [(hostile, [ATTACK]), (docs[1], [f"<answer>{ATTACK}</answer>"]), (docs[2], [right[2]])]
     run = make_run(tmp_path / "<img src=y onerror=alert(1)>", {"rlfr_quickstart": answers})
-    manifest = records.read_manifest(run)
+    manifest = run_files.read_manifest(run)
     named = manifest.model.model_copy(update={"name": ATTACK, "args": {ATTACK: ATTACK}})
-    records.write_manifest(run, manifest.model_copy(update={"model": named}))
+    run_files.write_manifest(run, manifest.model_copy(update={"model": named}))
     path = tmp_path / "page.html"
     assert report.main([str(run), "--out", str(path)]) == 0
     for query in ("", "q=onerror"):
@@ -265,12 +265,12 @@ def test_nothing_that_a_model_or_a_dataset_says_becomes_markup(drawn, chromium, 
 
 def test_ten_thousand_responses_leave_one_page_of_them_in_the_document(runs, chromium, tmp_path):
     task = "rlfr_quickstart"
-    rows = records.read_run(runs[0])[task]
+    rows = run_files.read_run(runs[0])[task]
     many = [row.model_copy(update={"sample_index": sample}) for row in rows for sample in range(834)]
-    records.write_rows(tmp_path / "run" / task / records.SAMPLES, many)
-    manifest = records.read_manifest(runs[0])
+    run_files.write_rows(tmp_path / "run" / task / run_files.SAMPLES, many)
+    manifest = run_files.read_manifest(runs[0])
     plan = manifest.tasks[task].model_copy(update={"samples": 834})
-    records.write_manifest(tmp_path / "run", manifest.model_copy(update={"tasks": {task: plan}}))
+    run_files.write_manifest(tmp_path / "run", manifest.model_copy(update={"tasks": {task: plan}}))
     assert report.main([str(tmp_path / "run"), "--out", str(tmp_path / "page.html")]) == 0
     chromium.open((tmp_path / "page.html").as_uri() + "#page=1001")
     assert chromium.evaluate(COUNT) == "10,001–10,008 of 10,008 responses"
@@ -304,8 +304,8 @@ def test_published_responses_stand_beside_their_pictures(shared, chromium, tmp_p
 
 def test_bad_input_ends_in_one_line_and_status_2(runs, tmp_path, capsys):
     empty = tmp_path / "empty"
-    records.write_rows(empty / "rlfr_quickstart" / records.SAMPLES, [])
-    records.write_manifest(empty, records.read_manifest(runs[0]))
+    run_files.write_rows(empty / "rlfr_quickstart" / run_files.SAMPLES, [])
+    run_files.write_manifest(empty, run_files.read_manifest(runs[0]))
     run, out = str(runs[0]), str(tmp_path / "page.html")
     for arguments, told in (
         ([str(tmp_path / "nothing"), "--out", out], "is no run folder"),
@@ -324,22 +324,22 @@ def test_runs_of_one_name_are_told_apart_by_their_paths(runs, tmp_path):
     (tmp_path / "a" / "first").symlink_to(runs[0])
     copies = [runs[0], tmp_path / "b" / "first"]
     copies[1].parent.mkdir()
-    records.write_manifest(copies[1], records.read_manifest(runs[0]))
-    for task, rows in records.read_run(runs[0]).items():
-        records.write_rows(copies[1] / task / records.SAMPLES, rows)
+    run_files.write_manifest(copies[1], run_files.read_manifest(runs[0]))
+    for task, rows in run_files.read_run(runs[0]).items():
+        run_files.write_rows(copies[1] / task / run_files.SAMPLES, rows)
     assert [run.label for run in report.read_runs(copies)] == [str(folder) for folder in copies]
     with pytest.raises(RunError, match="twice"):
         report.read_runs([runs[0], tmp_path / "a" / "first"])
 
 
 def test_a_task_that_cannot_be_scored_costs_the_others_nothing(runs, tmp_path):
-    manifest = records.read_manifest(runs[0])
+    manifest = run_files.read_manifest(runs[0])
     run = tmp_path / "run"
     tasks = {"rlfr_gone": manifest.tasks["rlfr_quickstart"], "rlfr_quickstart": manifest.tasks["rlfr_quickstart"]}
     for task in tasks:
-        rows = [row.model_copy(update={"task": task}) for row in records.read_run(runs[0])["rlfr_quickstart"]]
-        records.write_rows(run / task / records.SAMPLES, rows)
-    records.write_manifest(run, manifest.model_copy(update={"tasks": tasks}))
+        rows = [row.model_copy(update={"task": task}) for row in run_files.read_run(runs[0])["rlfr_quickstart"]]
+        run_files.write_rows(run / task / run_files.SAMPLES, rows)
+    run_files.write_manifest(run, manifest.model_copy(update={"tasks": tasks}))
     text, notes = report.report_page(report.read_runs([run]))
     assert len(data_of(text)["cards"]) == 24
     assert "rlfr_gone" in notes[0] and "<figcaption>rlfr_quickstart</figcaption>" in text

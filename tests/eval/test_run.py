@@ -15,7 +15,7 @@ from pathlib import Path
 
 import pytest
 
-from rlfr_mm.eval import records, run
+from rlfr_mm.eval import records, run, run_files
 from rlfr_mm.eval.backends import build_backend
 from rlfr_mm.eval.plan import RunSettings, generation_settings, plan_task
 from rlfr_mm.tasks import registry
@@ -43,7 +43,7 @@ def test_rows_say_what_was_asked_and_how(finished, policy):
     assert row.generation["temperature"] == 0.6 and row.generation["repetition_penalty"] == 1.0
     assert row.generation["max_new_tokens"] == 4 and rows[GREEDY][0].generation["temperature"] == 0.0
     assert row.finish_reason in ("stop", "length") and 1 <= row.completion_tokens <= 4 and row.prompt_tokens > 9
-    manifest = records.read_manifest(folder)
+    manifest = run_files.read_manifest(folder)
     assert manifest.model.weights_sha256 and manifest.model.backend == "rlfr"
     assert {"torch", "lmms-eval", "rlfr_mm"} <= manifest.sessions[0].libraries.keys()
     assert manifest.tasks[SAMPLED].samples == 32 and manifest.tasks[SAMPLED].rows == 200
@@ -60,7 +60,7 @@ def test_samples_of_a_problem_differ_and_seeds_are_derived(finished):
 
 def test_results_mark_a_slice_and_hold_every_pass_at_k(finished):
     folder, _ = finished
-    sampled, greedy = records.read_results(folder)
+    sampled, greedy = run_files.read_results(folder)
     assert sampled.partial and sampled.problems == 2 and sampled.problems_expected == 200 and sampled.missing == 0
     assert {f"pass@{k}" for k in range(1, 33)} <= sampled.metrics.keys() and sampled.headline == "pass@32"
     assert greedy.headline == "accuracy" and greedy.interval.low <= greedy.score <= greedy.interval.high
@@ -69,10 +69,10 @@ def test_results_mark_a_slice_and_hold_every_pass_at_k(finished):
 def test_a_finished_run_generates_nothing_more(finished, arguments, tmp_path):
     folder, rows = finished
     copy = shutil.copytree(folder, tmp_path / "copy")
-    before = {task: (copy / task / records.SAMPLES).read_bytes() for task in rows}
+    before = {task: (copy / task / run_files.SAMPLES).read_bytes() for task in rows}
     assert run.main(arguments(copy)) == 0
-    assert before == {task: (copy / task / records.SAMPLES).read_bytes() for task in rows}
-    assert len(records.read_manifest(copy).sessions) == 2
+    assert before == {task: (copy / task / run_files.SAMPLES).read_bytes() for task in rows}
+    assert len(run_files.read_manifest(copy).sessions) == 2
 
 
 def test_a_journal_cut_at_any_byte_resumes_to_the_same_rows(finished, arguments, tmp_path):
@@ -82,16 +82,16 @@ def test_a_journal_cut_at_any_byte_resumes_to_the_same_rows(finished, arguments,
     for number in range(2):
         copy = shutil.copytree(folder, tmp_path / str(number))
         for task in rows:
-            path = copy / task / records.SAMPLES
+            path = copy / task / run_files.SAMPLES
             os.truncate(path, generator.randrange(path.stat().st_size))
         assert run.main(arguments(copy)) == 0
-        assert records.read_run(copy) == rows
+        assert run_files.read_run(copy) == rows
 
 
 def test_a_killed_process_resumes_to_the_same_rows(finished, arguments, tmp_path):
     _, rows = finished
     killed = tmp_path / "killed"
-    journal = killed / SAMPLED / records.SAMPLES
+    journal = killed / SAMPLED / run_files.SAMPLES
     for seen in (1, 30_000):  # killed after the first rows, then later
         process = subprocess.Popen(command(arguments(killed)), cwd=ROOT, stderr=subprocess.DEVNULL)
         while process.poll() is None and not (journal.exists() and journal.stat().st_size >= seen):
@@ -99,18 +99,18 @@ def test_a_killed_process_resumes_to_the_same_rows(finished, arguments, tmp_path
         with contextlib.suppress(ProcessLookupError):
             os.kill(process.pid, signal.SIGKILL)
         assert process.wait() == -signal.SIGKILL, "the run ended before it could be killed"
-    assert 0 < len(records.read_rows(journal)[0]) < len(rows[SAMPLED])
+    assert 0 < len(run_files.read_rows(journal)[0]) < len(rows[SAMPLED])
     assert run.main(arguments(killed)) == 0
-    assert records.read_run(killed) == rows
+    assert run_files.read_run(killed) == rows
 
 
 def test_a_larger_limit_and_further_tasks_keep_what_is_there(finished, arguments, tmp_path):
     small = arguments(tmp_path, model="dummy", tasks=GREEDY, limit=2, batch_size=2)
     large = arguments(tmp_path, model="dummy", tasks=f"{GREEDY},{SAMPLED}", limit=3, batch_size=2)
     assert run.main(small) == 0
-    before = records.read_run(tmp_path)[GREEDY]
+    before = run_files.read_run(tmp_path)[GREEDY]
     assert run.main(large) == 0
-    rows = records.read_run(tmp_path)
+    rows = run_files.read_run(tmp_path)
     assert rows[GREEDY][:2] == before and len(rows[GREEDY]) == 3 and len(rows[SAMPLED]) == 96
 
 
@@ -142,19 +142,19 @@ def test_unusable_input_is_one_line_and_loses_nothing(finished, arguments, capfd
     assert run.main(arguments(folder, **changes)) == 2
     message = capfd.readouterr().err.strip().splitlines()[-1]
     assert message.startswith("error: ") and named in message
-    assert records.read_run(folder) == rows
+    assert run_files.read_run(folder) == rows
 
 
 def test_an_unreadable_row_is_moved_aside_and_answered_again(finished, arguments, tmp_path, capfd):
     folder, rows = finished
     copy = shutil.copytree(folder, tmp_path / "copy")
-    path = copy / GREEDY / records.SAMPLES
+    path = copy / GREEDY / run_files.SAMPLES
     lines = path.read_bytes().split(b"\n")
     path.write_bytes(b"\n".join([lines[0], b'{"what": "is this"}', *lines[2:]]))
     assert run.main(arguments(copy)) == 0
     assert f"{path}, line 2 cannot be read" in capfd.readouterr().err
-    assert "is this" in (copy / GREEDY / records.BAD_SAMPLES).read_text()
-    key = {row.key: row for row in records.read_run(copy)[GREEDY]}
+    assert "is this" in (copy / GREEDY / run_files.BAD_SAMPLES).read_text()
+    key = {row.key: row for row in run_files.read_run(copy)[GREEDY]}
     assert key == {row.key: row for row in rows[GREEDY]}
 
 
@@ -168,16 +168,16 @@ def test_a_full_disk_is_named_and_the_run_goes_on_later(arguments, tmp_path):
         command(arguments(tmp_path, **options)), cwd=ROOT, preexec_fn=little_room, capture_output=True, text=True
     )
     assert stopped.returncode == 2
-    assert stopped.stderr.splitlines()[-1].startswith(f"error: cannot write {tmp_path / SAMPLED / records.SAMPLES}")
-    kept, bad = records.read_rows(tmp_path / SAMPLED / records.SAMPLES)
+    assert stopped.stderr.splitlines()[-1].startswith(f"error: cannot write {tmp_path / SAMPLED / run_files.SAMPLES}")
+    kept, bad = run_files.read_rows(tmp_path / SAMPLED / run_files.SAMPLES)
     assert 0 < len(kept) < 128 and bad == []
     assert run.main(arguments(tmp_path, **options)) == 0
-    rows = records.read_run(tmp_path)
+    rows = run_files.read_run(tmp_path)
     assert rows[SAMPLED][: len(kept)] == kept and (len(rows[SAMPLED]), len(rows[GREEDY])) == (128, 4)
 
 
 def test_a_second_process_is_refused(arguments, tmp_path, capfd):
-    with records.locked(tmp_path):
+    with run_files.locked(tmp_path):
         assert run.main(arguments(tmp_path, model="dummy")) == 2
     assert f"in use by process {os.getpid()}" in capfd.readouterr().err
 
@@ -187,7 +187,7 @@ def test_a_slice_of_the_data_needs_permission_and_is_marked(shared, arguments, t
     assert run.main(arguments(tmp_path, **options)) == 2
     assert "300 records where the registry expects 3040" in capfd.readouterr().err
     assert run.main([*arguments(tmp_path, **options), "--allow-changed-data"]) == 0
-    [result] = records.read_results(tmp_path)
+    [result] = run_files.read_results(tmp_path)
     assert result.partial and result.changed_data
 
 
@@ -214,7 +214,7 @@ def test_missing_images_are_named_by_record_and_fail_the_run(shared, arguments, 
     messages = capfd.readouterr().err
     assert "rlfr_mathvista_testmini: 2 of 2 responses are missing" in messages
     assert "record 1 has no image" in messages
-    assert {result.task: result.rows for result in records.read_results(tmp_path)}[GREEDY] == 2
+    assert {result.task: result.rows for result in run_files.read_results(tmp_path)}[GREEDY] == 2
 
 
 def test_a_yaml_gives_options_and_the_command_line_wins(arguments, tmp_path):

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from rlfr_mm.eval import records, score
+from rlfr_mm.eval import run_files, score
 from rlfr_mm.eval.formats import Response
 from rlfr_mm.eval.plan import changed_data
 from rlfr_mm.eval.records import RunError
@@ -33,8 +33,8 @@ def test_imported_responses_are_graded_and_marked_as_a_slice(tmp_path):
     [result], complaints = score.score_run(run)
     assert complaints == [] and result.partial and result.problems == 4
     assert result.counts == {"correct": 2, "wrong": 1, "no_answer": 1, "timeout": 0, "error": 0}
-    assert result.score == 0.5 and records.read_results(run) == [result]
-    assert records.read_manifest(run).source == "import:test"
+    assert result.score == 0.5 and run_files.read_results(run) == [result]
+    assert run_files.read_manifest(run).source == "import:test"
 
 
 def test_pass_at_k_and_its_interval_come_from_all_samples(tmp_path):
@@ -48,24 +48,24 @@ def test_pass_at_k_and_its_interval_come_from_all_samples(tmp_path):
 
 def test_grading_again_restores_verdicts_and_names_what_changed(tmp_path, capsys):
     run = imported(tmp_path, [["The answer is 0."], ["The answer is 3."]])
-    path = run / GSM8K.name / records.SAMPLES
-    rows = records.read_rows(path)[0]
+    path = run / GSM8K.name / run_files.SAMPLES
+    rows = run_files.read_rows(path)[0]
     forged = Verdict("correct", 1.0, "3", "forged")
-    records.write_rows(path, [rows[0], rows[1].model_copy(update={"verdict": forged})])
+    run_files.write_rows(path, [rows[0], rows[1].model_copy(update={"verdict": forged})])
     assert score.main([str(run)]) == 0
     assert "1 verdicts changed" in (said := capsys.readouterr().out)
     assert f"{rows[1].problem_id}#0 strict: correct -> wrong" in said
-    assert records.read_rows(path)[0] == rows
-    assert records.read_results(run)[0].score == 0.5
+    assert run_files.read_rows(path)[0] == rows
+    assert run_files.read_results(run)[0].score == 0.5
 
 
 def test_a_run_of_an_older_scorer_goes_on_after_grading_again(finished, arguments, tmp_path, capsys):
     """New verdicts beside old ones would be two measurements in one score."""
     run = shutil.copytree(finished[0], tmp_path / "run")
-    manifest = records.read_manifest(run)
+    manifest = run_files.read_manifest(run)
     for plan in manifest.tasks.values():
         plan.scorer_version = "0"
-    records.write_manifest(run, manifest)
+    run_files.write_manifest(run, manifest)
     assert run_main(arguments(run)) == 2
     assert "scorer_version was 0" in (said := capsys.readouterr().err) and "eval.score" in said
     assert score.main([str(run)]) == 0
@@ -93,12 +93,12 @@ def test_averages_of_a_group_appear_when_its_tasks_are_whole(tmp_path):
 def test_the_official_rule_can_be_asked_for(tmp_path):
     run = imported(tmp_path, [["The answer is 0."]])
     assert score.main([str(run), "--rule", "official"]) == 0
-    assert records.read_results(run)[0].rule == "official"
+    assert run_files.read_results(run)[0].rule == "official"
 
 
 def test_an_item_that_cannot_be_graded_costs_itself_alone(tmp_path):
     """An unknown scorer is a bug of the registry: its row says `error`, the others have their verdicts."""
-    row = records.read_rows(imported(tmp_path, [["The answer is 0."]]) / GSM8K.name / records.SAMPLES)[0][0]
+    row = run_files.read_rows(imported(tmp_path, [["The answer is 0."]]) / GSM8K.name / run_files.SAMPLES)[0][0]
     fields = row.model_dump(exclude={"verdict", "verdict_official"})
     good, broken, again = score.graded_rows([fields, fields | {"scorer": "nonsense"}, fields])
     assert good.verdict == again.verdict == row.verdict and good.verdict.correct
@@ -107,12 +107,12 @@ def test_an_item_that_cannot_be_graded_costs_itself_alone(tmp_path):
 
 def test_an_aggregation_that_fails_costs_its_own_task_alone(finished, tmp_path, capsys):
     run = shutil.copytree(finished[0], tmp_path / "run")
-    manifest = records.read_manifest(run)
+    manifest = run_files.read_manifest(run)
     plans = manifest.tasks | {"rlfr_gone": next(iter(manifest.tasks.values()))}
-    records.write_manifest(run, manifest.model_copy(update={"tasks": plans}))
+    run_files.write_manifest(run, manifest.model_copy(update={"tasks": plans}))
     assert score.main([str(run)]) == 1
     assert "incomplete: rlfr_gone: cannot be aggregated" in capsys.readouterr().err
-    assert {result.task for result in records.read_results(run)} == manifest.tasks.keys()
+    assert {result.task for result in run_files.read_results(run)} == manifest.tasks.keys()
 
 
 def test_a_score_that_is_no_mean_has_an_interval_too(shared, tmp_path):
@@ -131,7 +131,7 @@ def test_responses_are_matched_to_the_records_of_the_mirror(shared, tmp_path):
     doc = registry.load(spec, shared / "hub")[7]
     answer = Response(f"so \\boxed{{{doc['answer']}}}", {"unique_id": doc["unique_id"]})
     score.import_responses([answer], spec, "test", "model", tmp_path / "run", str(shared / "hub"))
-    [row] = records.read_run(tmp_path / "run")[spec.name]
+    [row] = run_files.read_run(tmp_path / "run")[spec.name]
     assert (row.doc_id, row.gold, row.verdict.status) == (7, doc["answer"], "correct")
     assert row.doc["problem"] == doc["problem"]
 
