@@ -243,7 +243,7 @@ class HarnessBackend:
         folder = Path(source) if Path(source).is_dir() else None
         self.info = ModelInfo(
             backend=name,
-            args={key: value for key, value in args.items() if not key.endswith(("key", "token"))},
+            args=args,
             name=folder.resolve().name if folder else source,
             revision=getattr(self.lm.model.config, "_commit_hash", None) if local else None,
             weights_sha256=weights_sha256(folder) if folder else None,

@@ -5,15 +5,17 @@
 
 import hashlib
 import json
+import re
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any, Literal, NamedTuple
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
 from rlfr_mm.grading.verdict import Status, Verdict
 
 SCHEMA_VERSION: Literal[1] = 1
+_SECRET = r"(?:key|token|secret|passw(?:or)?d)"  # how the name of an option ends whose value must not be kept
 
 
 class RunError(Exception):
@@ -102,6 +104,11 @@ class ModelInfo(Record):
     revision: str | None = None
     weights_sha256: str | None = None
 
+    @field_validator("args")
+    @classmethod
+    def _without_secrets(cls, args: dict[str, Any]) -> dict[str, Any]:
+        return {name: value for name, value in args.items() if not re.search(f"{_SECRET}$", name, re.IGNORECASE)}
+
 
 class Session(Record):
     """One start of the command on this run folder."""
@@ -111,6 +118,11 @@ class Session(Record):
     git_commit: str | None
     libraries: dict[str, str]
     hardware: dict[str, Any]
+
+    @field_validator("command")
+    @classmethod
+    def _redacted(cls, command: str) -> str:
+        return re.sub(rf"(?i)({_SECRET}[= ]['\"]?)[^\s,'\"]+", r"\1***", command)
 
 
 class Manifest(Record):

@@ -7,7 +7,6 @@ stopped, and ends with the same rows as if it had not been. Everything after gen
 import argparse
 import contextlib
 import datetime
-import re
 import shlex
 import sys
 from collections.abc import Mapping, Sequence
@@ -203,18 +202,13 @@ def _identity(model: ModelInfo) -> dict[str, Any]:
     return model.model_dump() | {"args": args}
 
 
-def redacted(command: str) -> str:
-    """The command without the values of keys and tokens."""
-    return re.sub(r"((?:key|token)=)[^,\s']+", r"\1***", command)
-
-
 def _session() -> Session:
     from rlfr_mm.run_folder import environment
 
     made = environment()
     return Session(
         started=datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
-        command=redacted(shlex.join(sys.orig_argv)),
+        command=shlex.join(sys.orig_argv),
         git_commit=made["git_commit"],
         libraries=made["versions"] | {name: version(name) for name in ("lmms-eval", "math-verify", "pillow")},
         hardware=made["hardware"],

@@ -1,6 +1,5 @@
 """The Hugging Face hub: `.eval_results/*.yaml` for its leaderboards, and a model card with a model-index."""
 
-import re
 from pathlib import Path
 
 from rlfr_mm import __version__
@@ -80,15 +79,10 @@ def write_model_card(run: EvaluatedRun, out: Path) -> list[Path]:
         model=run.model,  # the header's model_name has become part of its model-index
         manifest=run.manifest,
         session=session,
-        command=_without_secrets(session.command) if session else None,
         table=markdown_table(run),
         tasks=[(task, described(task), settings(task)) for task in run.tasks],
     )
     return [write_text(out / "README.md", str(card))]
-
-
-def _without_secrets(command: str) -> str:
-    return re.sub(r"(?i)((?:key|token|secret|password)[= ])[^\s,]+", r"\1***", command)
 
 
 def _on_hub(spec: TaskSpec) -> bool:

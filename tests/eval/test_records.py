@@ -4,7 +4,7 @@ import pytest
 from PIL import Image
 
 from rlfr_mm.eval import records, run_files
-from rlfr_mm.eval.records import BenchmarkResult
+from rlfr_mm.eval.records import BenchmarkResult, ModelInfo, Session
 
 
 def make_result(**changes) -> BenchmarkResult:
@@ -60,3 +60,22 @@ def test_the_hash_of_a_record_covers_fields_and_images():
     changed = [{"answer": 2}, {"image": blue}, {"views": [{"bytes": b"gif", "path": None}]}, {"views": []}]
     assert base not in [records.doc_hash(doc | change) for change in changed]
     assert records.plain_doc(doc) == {"question": "q", "answer": 1, "image": None, "views": [None]}
+
+
+@pytest.mark.parametrize(
+    ("command", "kept"),
+    [
+        ("run --model 'openai,api_key=sk-1,model=x' --seed 1", "run --model 'openai,api_key=***,model=x' --seed 1"),
+        ("run --model openai,API_KEY=sk-12", "run --model openai,API_KEY=***"),
+        ("run --model azure,azure_password=abc,x=1", "run --model azure,azure_password=***,x=1"),
+        ("serve --auth-token 'abc' --max_new_tokens=64", "serve --auth-token '***' --max_new_tokens=64"),
+    ],
+)
+def test_no_manifest_holds_a_secret_of_the_command(command, kept):
+    session = Session(started="2026", command=command, git_commit=None, libraries={}, hardware={})
+    assert session.command == kept and Session.model_validate_json(session.model_dump_json()) == session
+
+
+def test_no_manifest_holds_a_secret_of_the_models_arguments():
+    args = {"model": "x", "API_KEY": "sk-12", "azure_password": "abc", "hf_token": "t", "max_new_tokens": 4}
+    assert ModelInfo(backend="openai", name="x", args=args).args == {"model": "x", "max_new_tokens": 4}
