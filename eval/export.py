@@ -110,7 +110,7 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
         "--rule",
         choices=RULES,
         default="strict",
-        help="verdicts to export: strict (default), or official, the benchmark's own scorer with its bugs",
+        help="verdicts to export: strict (default), or official, the benchmark's own scorer where it is no judge model",
     )
     parser.add_argument("--model", help="name of the model in the files (default: the run's)")
     parser.add_argument(

@@ -69,7 +69,9 @@ class SampleRow(Record):
     scorer: str
     scorer_version: str
     verdict: Verdict = Field(description="rule `strict`: never guesses; what results are made of")
-    verdict_official: Verdict = Field(description="rule `official`: the benchmark's own scorer, its bugs included")
+    verdict_official: Verdict = Field(
+        description="rule `official`: the benchmark's own scorer, bugs included; strict where that is a judge model"
+    )
 
     @property
     def key(self) -> RowKey:

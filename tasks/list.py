@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from rlfr_mm.grading import SCORERS
 from rlfr_mm.tasks.registry import GROUPS, TASKS, TaskSpec
 
-COLUMNS = ("task", "records", "rows", "samples", "scorer", "prompt", "generation", "paper column")
+COLUMNS = ("task", "records", "rows", "samples", "scorer", "official rule", "prompt", "generation", "paper column")
 
 
 def line(spec: TaskSpec) -> tuple[str, ...]:
@@ -21,10 +21,17 @@ def line(spec: TaskSpec) -> tuple[str, ...]:
         str(spec.rows),
         str(spec.samples),
         f"{spec.scorer} v{SCORERS[spec.scorer].version}",
+        official_rule(spec),
         spec.protocol,
         f"{decoding}, {generation.max_new_tokens} tokens",
         spec.paper_column or "",
     )
+
+
+def official_rule(spec: TaskSpec) -> str:
+    """Whether rule `official` is one of the benchmark, or the strict one because there is none to follow."""
+    scorer = SCORERS[spec.scorer]
+    return "as strict" if scorer.official == scorer.strict else "own"
 
 
 def table(lines: Sequence[Sequence[str]]) -> str:
@@ -36,6 +43,10 @@ def table(lines: Sequence[Sequence[str]]) -> str:
 def main(argv: Sequence[str] | None = None) -> None:
     argparse.ArgumentParser(prog="python -m tasks.list", description="List the tasks and groups.").parse_args(argv)
     print(table([COLUMNS, *map(line, TASKS.values())]), end="\n\n")
+    print(
+        "as strict: the benchmark's scorer is a judge model, or there is none: `official` is the strict rule",
+        end="\n\n",
+    )
     groups = [("group", "members", "averages")]
     groups += [(name, ", ".join(group.members), ", ".join(group.averages)) for name, group in GROUPS.items()]
     print(table(groups))
