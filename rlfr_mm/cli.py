@@ -5,7 +5,7 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from rlfr_mm.config import describe
+from rlfr_mm.config_file import describe
 
 
 def parser_for(program: str, doc: str, config_class: type) -> argparse.ArgumentParser:

@@ -1,27 +1,23 @@
-"""Every setting of a run: one dataclass field = default + help + check. Defaults are the paper's (arXiv 2510.10201).
+"""Every setting of a run: one dataclass field = default + help + check.
 
-A YAML file has one section per dataclass (`SECTIONS`) and lists only what differs. `load_config` turns it into
-instances and reports an unknown key or a wrong type in one line. This module loads no torch, so that `--help` is quick;
-`RLFRConfig`, which extends TRL's `GRPOConfig`, is made on first use.
+Flow settings default to the paper's (arXiv 2510.10201), those of `train` to TRL's, but for what `RLFRArguments` adds.
+
+A YAML file has one section per dataclass and lists only what differs; `rlfr_mm.config_file` reads it. This module
+loads no torch, so that `--help` is quick; `RLFRConfig`, which extends TRL's `GRPOConfig`, is made on first use.
 """
 
-import difflib
-import typing
-from dataclasses import MISSING, asdict, dataclass, field, fields, is_dataclass, replace
-from pathlib import Path
+from dataclasses import MISSING, dataclass, field
 from typing import Any, Literal
-
-import yaml
-from pydantic import ConfigDict, TypeAdapter, ValidationError
 
 QUICKSTART = "quickstart"  # as a policy or a dataset: the embedded default of rlfr_mm.quickstart
 
 
-def _option(default: Any = MISSING, *, help: str, make: Any = MISSING) -> Any:
-    """A dataclass field with its help text; `make` builds a default that must not be shared."""
+def _option(default: Any = MISSING, *, help: str, make: Any = MISSING, more: type | None = None) -> Any:
+    """A dataclass field with its help text; `make` builds a default that must not be shared, `more` has more help."""
+    metadata = {"help": help, "more": more}
     if make is not MISSING:
-        return field(default_factory=make, metadata={"help": help})
-    return field(default=default, metadata={"help": help})
+        return field(default_factory=make, metadata=metadata)
+    return field(default=default, metadata=metadata)
 
 
 def _check(ok: bool, given: str, wanted: str) -> None:
@@ -342,7 +338,7 @@ class RunConfig:
     update: OnlineUpdateConfig = _option(make=OnlineUpdateConfig, help="the field's own steps")
     evaluation: EvaluationConfig | None = _option(None, help="held-out accuracy before and after")
     benchmarks: BenchmarkConfig | None = _option(None, help="benchmark tasks answered during training")
-    train: dict[str, Any] = _option(make=dict, help="RLFRArguments and every field of TRL's GRPOConfig")
+    train: dict[str, Any] = _option(make=dict, help="every field of TRL's GRPOConfig, and these:", more=RLFRArguments)
 
     def __post_init__(self) -> None:
         if self.field is not None and self.offline is not None:
@@ -370,103 +366,6 @@ class OfflineRunConfig:
     model: ModelArguments = _option(make=ModelArguments, help="the frozen policy")
     flow: FlowConfig = _option(make=FlowConfig, help="the field")
     offline: OfflineConfig = _option(make=OfflineConfig, help="expert data and optimisation")
-
-
-def build(cls: type, values: Any, section: str = "", default: Any = None) -> Any:
-    """An instance of the dataclass `cls` from a mapping; ValueError in one line for an unknown key or a wrong type.
-
-    What the mapping leaves out is as in `default`, an instance, or as `cls` has it.
-    """
-    where = f"{section}." if section else ""
-    if not isinstance(values, dict):
-        raise ValueError(f"{section or 'the configuration'} must be a mapping of settings, got {values!r}")
-    hints = typing.get_type_hints(cls)
-    entries = {f.name: f for f in fields(cls) if f.init}
-    arguments = {}
-    for key, value in values.items():
-        if key not in entries:
-            near = difflib.get_close_matches(str(key), entries, n=1)
-            raise ValueError(f"unknown key {where}{key}" + (f"; did you mean {where}{near[0]}?" if near else ""))
-        nested, optional = _nested(hints[key])
-        if nested is None:
-            arguments[key] = _typed(hints[key], value, f"{where}{key}")
-        elif value is None and optional:
-            arguments[key] = None
-        else:
-            arguments[key] = build(nested, value, f"{where}{key}", _default(entries[key]))
-    return cls(**arguments) if default is None else replace(default, **arguments)
-
-
-def _nested(hint: Any) -> tuple[type | None, bool]:
-    """The dataclass that a setting is, if it is one, and whether null may stand in its place."""
-    kinds = typing.get_args(hint) or (hint,)
-    nested = [kind for kind in kinds if is_dataclass(kind)]
-    return (typing.cast(type, nested[0]) if nested else None), type(None) in kinds
-
-
-def _default(entry: Any) -> Any:
-    return entry.default_factory() if entry.default is MISSING else entry.default
-
-
-def _typed(hint: Any, value: Any, name: str) -> Any:
-    """`value` as the type `hint`; YAML reads 1e-6 as text, so text that is a number passes as one, but yes is no 1."""
-    kinds = {hint, *typing.get_args(hint)}
-    if isinstance(value, bool) and kinds & {int, float} and bool not in kinds:
-        raise ValueError(f"{name}={value} must be a number")
-    try:
-        return TypeAdapter(hint, config=ConfigDict(arbitrary_types_allowed=True)).validate_python(value)
-    except ValidationError as error:
-        message = error.errors()[0]["msg"]
-        raise ValueError(f"{name}={value!r}: {message[0].lower()}{message[1:]}") from None
-
-
-def load_config(cls: type, path: str | Path, overrides: list[str] | None = None) -> Any:
-    """The dataclass `cls` from a YAML file, with `section.key=value` overrides (values in YAML) applied on top."""
-    path = Path(path)
-    if not path.is_file():
-        raise ValueError(f"no configuration file {path}; the ones that come with rlfr_mm are under configs/")
-    try:
-        values = yaml.safe_load(path.read_text()) or {}
-    except yaml.YAMLError as error:
-        raise ValueError(f"{path} is not valid YAML: {' '.join(str(error).split())}") from None
-    if not isinstance(values, dict):
-        raise ValueError(f"{path} must hold a mapping of sections, got {type(values).__name__}")
-    for override in overrides or []:
-        key, separator, text = override.partition("=")
-        if not separator or not key:
-            raise ValueError(f"cannot read {override!r}; overrides look like flow_reward.topk=10")
-        *sections, last = key.split(".")
-        target = values
-        for section in sections:
-            if not isinstance(target.get(section), dict):
-                target[section] = {}
-            target = target[section]
-        try:
-            target[last] = yaml.safe_load(text)
-        except yaml.YAMLError:
-            raise ValueError(f"{override!r}: the value is not valid YAML") from None
-    return build(cls, values)
-
-
-def as_dict(config: Any) -> dict[str, Any]:
-    """The settings as plain values, for records and checkpoints; `build` is its inverse."""
-    return asdict(config)
-
-
-def describe(cls: type, section: str = "", defaults: Any = None) -> list[str]:
-    """One line per setting, `key (default): help`, for `--help`; defaults are those of the instance, or of `cls`."""
-    lines: list[str] = []
-    for entry in fields(cls):
-        name = f"{section}.{entry.name}" if section else entry.name
-        default = _default(entry) if defaults is None else getattr(defaults, entry.name)
-        nested, _ = _nested(typing.get_type_hints(cls)[entry.name])
-        if nested is not None:
-            lines += describe(nested, name, default)
-        else:
-            lines.append(f"  {name} ({default!r}): {entry.metadata['help']}")
-            if name == "train":
-                lines += describe(RLFRArguments, name)
-    return lines
 
 
 SHAPED_LOSS_TYPES = ("grpo", "bnpo", "dr_grpo", "dapo")

@@ -22,7 +22,7 @@ import yaml
 from tqdm import tqdm
 
 from rlfr_mm.cli import one_line_errors, parser_for
-from rlfr_mm.config import load_config
+from rlfr_mm.config_file import load_config
 from rlfr_mm.grid import Cell, ExperimentConfig, cells, opening_comment, read_base, resolved
 from rlfr_mm.results import CURVES, UNGRADED, CellRecord, ExperimentRecord, read_results, write_report, write_results
 from rlfr_mm.run_folder import RunFolder

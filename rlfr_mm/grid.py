@@ -9,7 +9,8 @@ from typing import Any
 
 import yaml
 
-from rlfr_mm.config import RunConfig, as_dict, load_config
+from rlfr_mm.config import RunConfig
+from rlfr_mm.config_file import as_dict, load_config
 
 SWEEP = "values"  # {values: [a, b]} in place of a setting: one variant of the method for each
 

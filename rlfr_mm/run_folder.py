@@ -13,7 +13,8 @@ from typing import Any
 
 import yaml
 
-from rlfr_mm.config import RunConfig, as_dict
+from rlfr_mm.config import RunConfig
+from rlfr_mm.config_file import as_dict
 from rlfr_mm.records import RolloutWriter
 
 LIBRARIES = ("rlfr_mm", "torch", "transformers", "trl", "accelerate", "datasets")

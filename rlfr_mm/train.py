@@ -15,7 +15,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from rlfr_mm.cli import one_line_errors, parser_for
-from rlfr_mm.config import QUICKSTART, BenchmarkConfig, EvaluationConfig, RunConfig, build, load_config
+from rlfr_mm.config import QUICKSTART, BenchmarkConfig, EvaluationConfig, RunConfig
+from rlfr_mm.config_file import build, load_config
 
 if TYPE_CHECKING:
     from accelerate import Accelerator
@@ -121,9 +122,10 @@ def make_trainer(
     """The trainer with the field that the configuration names, or a random one; ValueError for what does not fit."""
     from peft import LoraConfig
 
+    from rlfr_mm.callbacks import MetricsWriter
     from rlfr_mm.flow.field import FlowField, config_for_policy
     from rlfr_mm.rewards import accuracy_reward, format_reward
-    from rlfr_mm.trainer import MetricsWriter, RLFRTrainer
+    from rlfr_mm.trainer import RLFRTrainer
 
     needed = args.generation_batch_size // args.num_generations
     if len(problems) < needed:
@@ -268,7 +270,7 @@ def train(config: RunConfig, trainer: "RLFRTrainer", processor: Any, folder: "Ru
     """The RL stage, from the last checkpoint where there is one; writes final/ and returns the number of steps."""
     from transformers import set_seed
 
-    from rlfr_mm.trainer import EverySoManySteps
+    from rlfr_mm.callbacks import EverySoManySteps
 
     checkpoint = folder.last_checkpoint
     if folder.write:

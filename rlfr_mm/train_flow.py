@@ -4,7 +4,8 @@ A killed run, started again with the same configuration, goes on from its last c
 """
 
 from rlfr_mm.cli import one_line_errors, parser_for
-from rlfr_mm.config import OfflineRunConfig, load_config
+from rlfr_mm.config import OfflineRunConfig
+from rlfr_mm.config_file import load_config
 
 
 def main(argv: list[str] | None = None) -> None:

@@ -12,10 +12,7 @@ TRL shuffles and splits the batch before the loss, so each rollout carries its i
 """
 
 import copy
-import json
 import math
-import shutil
-from collections.abc import Callable
 from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
@@ -23,8 +20,6 @@ from typing import Any
 import torch
 from accelerate.utils import gather_object
 from torch import Tensor
-from transformers import PreTrainedModel, TrainerCallback
-from transformers.trainer_utils import rotate_checkpoints
 from trl import GRPOTrainer
 from trl.models.utils import disable_gradient_checkpointing
 from trl.trainer.utils import (
@@ -34,6 +29,7 @@ from trl.trainer.utils import (
     unsplit_pixel_values_by_grid,
 )
 
+from rlfr_mm.checkpoints import WholeCheckpoints
 from rlfr_mm.config import FlowRewardConfig, OnlineUpdateConfig
 from rlfr_mm.flow.field import FlowField
 from rlfr_mm.flow.loss import latent_regression_loss, scored_tokens, velocity_deviation
@@ -57,21 +53,6 @@ _FORWARD_INPUTS = (
 )  # fmt: skip
 
 
-class MetricsWriter(TrainerCallback):
-    """Appends what is logged of a step to `metrics.jsonl`: one row a step, on the main process.
-
-    Where a batch of rollouts serves several steps, the first has TRL's figures of it and the last has ours.
-    """
-
-    def __init__(self, run_dir: str | Path):
-        self.path = Path(run_dir) / "metrics.jsonl"
-
-    def on_log(self, args: Any, state: Any, control: Any, logs: dict[str, Any] | None = None, **kwargs: Any) -> None:
-        if logs and "loss" in logs and state.is_world_process_zero:
-            with self.path.open("a") as file:
-                file.write(json.dumps({"step": state.global_step, **logs}) + "\n")
-
-
 class EpochSampler(RepeatSampler):
     """TRL's sampler with an order for each epoch of its own, which a run resumed in that epoch has, too.
 
@@ -83,19 +64,7 @@ class EpochSampler(RepeatSampler):
             self.generator.manual_seed((self.seed or 0) + epoch)
 
 
-class EverySoManySteps(TrainerCallback):
-    """Calls `work` with the step, every `steps` optimiser steps (None: not) and after the last."""
-
-    def __init__(self, steps: int | None, work: Callable[[int], None]):
-        self.steps, self.work = steps, work
-
-    def on_step_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
-        due = self.steps is not None and state.global_step % self.steps == 0
-        if due or state.global_step == state.max_steps:
-            self.work(state.global_step)
-
-
-class RLFRTrainer(GRPOTrainer):
+class RLFRTrainer(WholeCheckpoints, GRPOTrainer):
     """GRPO whose advantages are shaped token by token (arXiv 2510.10201).
 
     `args` is an `RLFRConfig`. With `advantage_shaping: flow` a `field` made for this policy is needed; it is replicated
@@ -140,7 +109,6 @@ class RLFRTrainer(GRPOTrainer):
         self._batch: RolloutBatch | None = None  # the rollouts TRL is working on
         self._loss_inputs: dict[str, Any] | None = None  # the micro-batch whose loss is being computed
         self._record_next_scoring = False
-        self._saving_to: Path | None = None
 
     def start_fields_from(self, field: FlowField) -> None:
         """Take over the weights of a field that was trained after this trainer was made."""
@@ -403,50 +371,12 @@ class RLFRTrainer(GRPOTrainer):
 
     # ---- 5. checkpoints ----------------------------------------------------------------------------------------
 
-    def _get_output_dir(self, trial: Any) -> str:
-        return str(self._saving_to or super()._get_output_dir(trial))
-
-    def _save_checkpoint(self, model: Any, trial: Any) -> None:
-        """Everything is written into a folder aside, which is renamed once it is whole: no kill leaves half of one."""
-        output_dir = Path(self.args.output_dir)
-        name = f"checkpoint-{self.state.global_step}"
-        self._saving_to = output_dir / ".saving"
-        if self.accelerator.is_main_process:
-            shutil.rmtree(self._saving_to, ignore_errors=True)
-            (self._saving_to / name).mkdir(parents=True)
-        self.accelerator.wait_for_everyone()
-        try:
-            super()._save_checkpoint(model, trial)
-            if self.accelerator.is_main_process and self.field is not None:
-                self._save_fields(self._saving_to / name)
-                optimizers = {folder: updater.optimizer.state_dict() for folder, updater in self.updaters.items()}
-                state = {"optimizers": optimizers, "noise": self.noise.get_state()}
-                torch.save(state, self._saving_to / name / FIELD_STATE)
-            self.accelerator.wait_for_everyone()
-            if self.accelerator.is_main_process:
-                shutil.rmtree(output_dir / name, ignore_errors=True)
-                (self._saving_to / name).rename(output_dir / name)
-                rotate_checkpoints(str(output_dir), self.args.save_total_limit)
-                shutil.rmtree(self._saving_to)
-            self.accelerator.wait_for_everyone()
-        finally:
-            self._saving_to = None
-
-    def _load_from_checkpoint(self, resume_from_checkpoint: str, model: Any = None) -> None:
-        """Load the policy's weights by their names in the file, which save_pretrained may have written differently.
-
-        transformers 5.23 hands the file's names to `load_state_dict` and ignores those that do not fit: for
-        Qwen2.5-VL not one fits, and the run would go on from the weights it started with.
-        """
-        sharded = self.is_fsdp_enabled or self.is_deepspeed_enabled
-        if sharded or not isinstance(self.model, PreTrainedModel):  # their files hold the names as they are
-            super()._load_from_checkpoint(resume_from_checkpoint, model)
+    def save_extras(self, folder: Path) -> None:
+        if self.field is None:
             return
-        load: Any = type(self.model).from_pretrained
-        saved, loading = load(resume_from_checkpoint, dtype=self.model.dtype, output_loading_info=True)
-        if loading["missing_keys"]:
-            raise ValueError(f"{resume_from_checkpoint} lacks weights: {', '.join(sorted(loading['missing_keys']))}")
-        self.model.load_state_dict(saved.state_dict())
+        self._save_fields(folder)
+        optimizers = {name: updater.optimizer.state_dict() for name, updater in self.updaters.items()}
+        torch.save({"optimizers": optimizers, "noise": self.noise.get_state()}, folder / FIELD_STATE)
 
     def _load_optimizer_and_scheduler(self, checkpoint: str | None) -> None:
         super()._load_optimizer_and_scheduler(checkpoint)

@@ -4,7 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from rlfr_mm.config import OfflineRunConfig, RunConfig, build, load_config
+from rlfr_mm.config import OfflineRunConfig, RunConfig
+from rlfr_mm.config_file import build, load_config
 
 CONFIGS = Path(__file__).resolve().parent.parent / "configs"
 RL = sorted((CONFIGS / "rl").glob("*.yaml"))

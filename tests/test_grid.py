@@ -5,7 +5,8 @@ from pathlib import Path
 import pytest
 import yaml
 
-from rlfr_mm.config import RunConfig, load_config
+from rlfr_mm.config import RunConfig
+from rlfr_mm.config_file import load_config
 from rlfr_mm.grid import ExperimentConfig, cells, opening_comment, resolved
 from tests.conftest import ROOT
 
@@ -68,7 +69,8 @@ def test_methods_that_would_share_a_folder_are_refused():
 
 @pytest.mark.parametrize("path", EXPERIMENTS, ids=lambda path: path.stem)
 def test_every_cell_of_the_experiments_is_a_run_that_would_start(path: Path, tmp_path: Path):
-    from rlfr_mm.config import RLFRConfig, build
+    from rlfr_mm.config import RLFRConfig
+    from rlfr_mm.config_file import build
 
     experiment = load_config(ExperimentConfig, path)
     assert opening_comment(path)

@@ -15,12 +15,13 @@ ENTRY_POINTS = {"train.py", "experiment.py", "results.py", "inspect.py"}
 # What each part of the library may import of the others (modules of rlfr_mm).
 LAYERS = {
     "config": set(),
+    "config_file": set(),
     "grading": set(),
     "prompts": set(),
     "quickstart": {"config", "grading", "prompts", "policy", "flow", "rewards"},
     "latents": set(),
     "policy": {"config"},
-    "flow": {"config", "latents", "policy"},
+    "flow": {"config", "config_file", "latents", "policy"},
     "flow_reward": {"config"},
     "token_score": {"flow_reward"},
     "shaping": set(),
@@ -63,7 +64,9 @@ def test_each_layer_imports_only_what_lies_below(part: str):
         assert _imports(path, "rlfr_mm") - {part} <= LAYERS[part], path
 
 
-@pytest.mark.parametrize("module", ["rlfr_mm.grading", "rlfr_mm.config", "rlfr_mm.tasks.registry"])
+@pytest.mark.parametrize(
+    "module", ["rlfr_mm.grading", "rlfr_mm.config_file", "rlfr_mm.config", "rlfr_mm.tasks.registry"]
+)
 def test_light_modules_load_no_torch(module: str):
     script = f"import sys, {module}\nassert not {{'torch', 'transformers'}} & set(sys.modules)"
     result = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True)

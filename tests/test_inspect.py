@@ -11,7 +11,8 @@ import pytest
 from PIL import Image
 
 from rlfr_mm import inspect, token_statistics
-from rlfr_mm.config import RunConfig, load_config
+from rlfr_mm.config import RunConfig
+from rlfr_mm.config_file import load_config
 from rlfr_mm.inspect_rollouts import group_cards
 from rlfr_mm.records import RolloutWriter, read_rollouts
 from rlfr_mm.run_folder import open_run
@@ -23,7 +24,7 @@ HOSTILE = "</script><script>alert(1)</script><img src=x onerror=alert(2)>\u2028\
 
 def train(policy: Path, folder: Path, **settings) -> Path:
     """A run folder with two groups of four rollouts a step, each with correct and incorrect ones."""
-    from rlfr_mm.trainer import MetricsWriter
+    from rlfr_mm.callbacks import MetricsWriter
 
     overrides = [f"model.name_or_path={policy}", f"train.output_dir={folder}"]
     overrides += [f"train.{name}={value}" for name, value in settings.items()]

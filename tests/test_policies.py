@@ -15,7 +15,8 @@ from transformers import (
     Qwen3VLVideoProcessor,
 )
 
-from rlfr_mm.config import FlowConfig, OnlineUpdateConfig, RLFRConfig, build
+from rlfr_mm.config import FlowConfig, OnlineUpdateConfig, RLFRConfig
+from rlfr_mm.config_file import build
 from rlfr_mm.flow.field import FlowField
 from rlfr_mm.quickstart import world
 from rlfr_mm.quickstart.policy import CHAT_TEMPLATE, build_tokenizer

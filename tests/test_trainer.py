@@ -6,7 +6,8 @@ from pathlib import Path
 import pytest
 import torch
 
-from rlfr_mm.config import FlowConfig, FlowRewardConfig, OnlineUpdateConfig, RLFRConfig, build
+from rlfr_mm.config import FlowConfig, FlowRewardConfig, OnlineUpdateConfig, RLFRConfig
+from rlfr_mm.config_file import build
 from rlfr_mm.flow.field import FlowField
 from rlfr_mm.flow.loss import scored_tokens, velocity_deviation
 from rlfr_mm.flow_reward import flow_advantages, flow_reward

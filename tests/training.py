@@ -7,7 +7,8 @@ import torch
 from datasets import Dataset
 from transformers import AutoModelForImageTextToText, AutoProcessor
 
-from rlfr_mm.config import FlowConfig, FlowRewardConfig, OnlineUpdateConfig, RLFRConfig, build
+from rlfr_mm.config import FlowConfig, FlowRewardConfig, OnlineUpdateConfig, RLFRConfig
+from rlfr_mm.config_file import build
 from rlfr_mm.flow.field import FlowField
 from rlfr_mm.quickstart import world
 from rlfr_mm.trainer import RLFRTrainer

@@ -20,7 +20,8 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
-from rlfr_mm.config import FlowConfig, as_dict, build
+from rlfr_mm.config import FlowConfig
+from rlfr_mm.config_file import as_dict, build
 
 FORMAT_VERSION = 1
 WEIGHTS_NAME = "flow.safetensors"

@@ -13,7 +13,8 @@ from torch import Tensor
 from tqdm import tqdm
 from transformers import PreTrainedModel, get_cosine_schedule_with_warmup
 
-from rlfr_mm.config import FlowConfig, OfflineConfig, as_dict
+from rlfr_mm.config import FlowConfig, OfflineConfig
+from rlfr_mm.config_file import as_dict
 from rlfr_mm.flow.field import FlowField, latent_statistics
 from rlfr_mm.flow.update import FieldUpdater, sample_seeds
 from rlfr_mm.latents import record_latents, stop_after_layer
