@@ -111,13 +111,16 @@ def result(
     Raises:
         ValueError: the benchmark's own aggregation does not take these rows.
     """
-    metrics = _metrics(spec, rows, rule)
+    graded = aggregate_rows(rows, rule)
+    metrics = spec.aggregate(graded) if graded else {}
     # `pass@32` of fewer samples, or a benchmark's own score without a complete group, is not there.
     headline = next((k for k in (spec.headline, f"pass@{plan.samples}") if k in metrics), "accuracy")
-    error = metrics.get(f"{headline}_stderr")
-    interval = None
+    error, interval = None, None
+    if metrics:
+        error, units = _headline_error(spec, graded, headline, metrics.get(f"{headline}_stderr"))
     if error is not None:
-        interval = wilson_interval(metrics[headline], error, len(_clusters(spec, aggregate_rows(rows, rule))))
+        metrics[f"{headline}_stderr"] = error
+        interval = wilson_interval(metrics[headline], error, units)
     known = [row.finish_reason for row in rows if row.finish_reason is not None]
     missing = plan.problems * plan.samples - len(rows)
     problems = len({row.problem_id for row in rows})
@@ -150,24 +153,24 @@ def result(
     )
 
 
-def _metrics(spec: TaskSpec, rows: Sequence[SampleRow], rule: RuleName) -> dict[str, float]:
-    """All numbers of the benchmark that these rows define, the headline's standard error always among them."""
-    if not rows:
-        return {}
-    graded = aggregate_rows(rows, rule)
-    metrics = spec.aggregate(graded)
-    error = f"{spec.headline}_stderr"
-    if spec.headline in metrics and error not in metrics:
-        metrics[error] = jackknife_stderr(lambda kept: spec.aggregate(kept)[spec.headline], _clusters(spec, graded))
-    return {key: value for key, value in metrics.items() if not math.isnan(value)}
+def _headline_error(
+    spec: TaskSpec, graded: Sequence[aggregate.Row], headline: str, known: float | None
+) -> tuple[float | None, int]:
+    """The headline's standard error, None for a single unit, and how many independent units it stands on.
 
-
-def _clusters(spec: TaskSpec, graded: Sequence[aggregate.Row]) -> list[list[aggregate.Row]]:
-    """The rows of each group of problems that are independent of all others."""
+    Units are problems, or the clusters of those that are not independent. A score that is no mean over problems
+    (We-Math's, of whole groups) stands on the clusters that define it by themselves; its error comes from leaving
+    them out.
+    """
     groups: defaultdict[str, list[aggregate.Row]] = defaultdict(list)
     for row in graded:
         groups[aggregate.cluster_of(row, spec.cluster)].append(row)
-    return list(groups.values())
+    units = list(groups.values())
+    error = known
+    if known is None and len(units) > 1:
+        units = [unit for unit in units if headline in spec.aggregate(unit)]
+        error = jackknife_stderr(lambda kept: spec.aggregate(kept)[headline], units)
+    return None if error is None or math.isnan(error) else error, len(units)
 
 
 def score_run(run: Path, rule: RuleName = "strict") -> tuple[list[BenchmarkResult], list[str]]:

@@ -124,7 +124,7 @@ def _mathverse(index: str, problem: str, version: str, answer: str) -> dict[str,
     }
 
 
-def _wemath(group: str, key: str, answer: str) -> dict[str, Any]:
+def wemath_record(group: str, key: str, answer: str) -> dict[str, Any]:
     return {
         "ID": group,
         "split": "testmini",
@@ -202,15 +202,15 @@ BOARDS: dict[str, Answers] = {
         (_mathverse("6", "2", "Text Dominant", "D"), _boxed("D")),
     ],
     "rlfr_wemath_testmini": [
-        (_wemath("2steps_1", "2steps_1", "A"), _boxed("A")),
-        (_wemath("2steps_1", "2steps_2", "B"), _boxed("B")),
-        (_wemath("2steps_1", "2steps_multi", "C"), _boxed("C")),
-        (_wemath("2steps_2", "2steps_1", "A"), _boxed("B")),
-        (_wemath("2steps_2", "2steps_2", "B"), _boxed("B")),
-        (_wemath("2steps_2", "2steps_multi", "C"), _boxed("C")),
-        (_wemath("2steps_3", "2steps_1", "A"), _boxed("A")),
-        (_wemath("2steps_3", "2steps_2", "B"), _boxed("B")),
-        (_wemath("2steps_3", "2steps_multi", "C"), _boxed("A")),
+        (wemath_record("2steps_1", "2steps_1", "A"), _boxed("A")),
+        (wemath_record("2steps_1", "2steps_2", "B"), _boxed("B")),
+        (wemath_record("2steps_1", "2steps_multi", "C"), _boxed("C")),
+        (wemath_record("2steps_2", "2steps_1", "A"), _boxed("B")),
+        (wemath_record("2steps_2", "2steps_2", "B"), _boxed("B")),
+        (wemath_record("2steps_2", "2steps_multi", "C"), _boxed("C")),
+        (wemath_record("2steps_3", "2steps_1", "A"), _boxed("A")),
+        (wemath_record("2steps_3", "2steps_2", "B"), _boxed("B")),
+        (wemath_record("2steps_3", "2steps_multi", "C"), _boxed("A")),
     ],
     "rlfr_logicvista": [
         (_logicvista("v1_0", "C", "inductive"), _boxed("C")),

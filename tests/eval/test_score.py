@@ -10,9 +10,12 @@ from rlfr_mm.eval.formats import Response
 from rlfr_mm.eval.plan import changed_data
 from rlfr_mm.eval.records import RunError
 from rlfr_mm.eval.run import main as run_main
+from rlfr_mm.eval.stats import wilson_interval
 from rlfr_mm.grading.verdict import Verdict
 from rlfr_mm.tasks import registry
 from rlfr_mm.tasks.aggregate import pass_at_k
+
+from .export_runs import wemath_record
 
 GSM8K = registry.task("rlfr_gsm8k")
 
@@ -124,6 +127,39 @@ def test_a_score_that_is_no_mean_has_an_interval_too(shared, tmp_path):
     [result], complaints = score.score_run(tmp_path / "run")
     assert complaints == [] and result.headline == "loose" and result.standard_error > 0
     assert 0 <= result.interval.low < result.score < result.interval.high <= 1
+
+
+def wemath(tmp_path, complete, broken):
+    """The result of groups of a composite and two steps, all right, and of groups that lack their composite."""
+    spec = registry.task("rlfr_wemath_testmini")
+    keys = ["2steps_1", "2steps_2", "2steps_multi"]
+    groups = [(f"2steps_{i}", keys if i < complete else keys[:2]) for i in range(complete + broken)]
+    responses = [
+        Response("<answer>A</answer>", wemath_record(group, key, "A")) for group, found in groups for key in found
+    ]
+    score.import_responses(responses, spec, "test", "model", tmp_path / "run", None)
+    [result], complaints = score.score_run(tmp_path / "run")
+    assert complaints == []
+    return result
+
+
+@pytest.mark.parametrize(("complete", "broken"), [(2, 0), (2, 1), (2, 60), (60, 2)])
+def test_groups_that_define_no_score_are_no_evidence_for_it(tmp_path, complete, broken):
+    """All groups are right: the interval is Wilson's for the complete ones, whatever lies beside them."""
+    result = wemath(tmp_path, complete, broken)
+    assert (result.headline, result.score, result.metrics["groups"]) == ("loose", 1.0, complete)
+    assert result.interval == wilson_interval(1.0, 0.0, complete)
+
+
+def test_one_complete_group_has_a_score_and_no_interval(tmp_path):
+    """Leaving it out would leave nothing that defines the score."""
+    result = wemath(tmp_path, 1, 3)
+    assert (result.headline, result.score, result.standard_error, result.interval) == ("loose", 1.0, None, None)
+
+
+def test_without_a_complete_group_the_accuracy_stands_for_the_task(tmp_path):
+    result = wemath(tmp_path, 0, 3)
+    assert result.headline == "accuracy" and result.interval == wilson_interval(1.0, 0.0, 3)
 
 
 def test_responses_are_matched_to_the_records_of_the_mirror(shared, tmp_path):
