@@ -47,7 +47,7 @@ class TaskComparison:
     p: float
     p_method: str
     p_holm: float | None  # over the tasks of this pair of methods
-    detectable: float  # true difference found with 80 % power at this size
+    detectable: float | None  # true difference found with 80 % power at this size; None without any spread
     problems: int
     left_out: int
     gained: list[str]  # problems that mostly A got wrong and B right
@@ -98,10 +98,9 @@ def _compare_task(spec: TaskSpec, a: Method, b: Method, rule: RuleName) -> TaskC
     if scores_a.shape[1] < 2:
         raise RunError(f"{spec.name}: fewer than 2 independent units have a {metric} in both methods")
     gained, lost = _flips(kept[0], kept[1], rule)
-    single = len(a.runs) == 1
-    test = stats.paired_bootstrap(scores_a[0], scores_b[0]) if single else stats.paired_seeds(scores_a, scores_b)
+    test = stats.paired_test(scores_a, scores_b)
     p, p_method = test.p, test.method
-    if single and np.isin([scores_a, scores_b], [0.0, 1.0]).all():
+    if len(a.runs) == 1 and np.isin([scores_a, scores_b], [0.0, 1.0]).all():
         _, _, p = stats.mcnemar_exact(scores_a[0], scores_b[0])
         p_method = "McNemar exact"
     return TaskComparison(
@@ -115,7 +114,7 @@ def _compare_task(spec: TaskSpec, a: Method, b: Method, rule: RuleName) -> TaskC
         p=p,
         p_method=p_method,
         p_holm=None,
-        detectable=stats.minimal_detectable_difference(test.standard_error),
+        detectable=stats.minimal_detectable_difference(test.standard_error) if test.standard_error else None,
         problems=len(common),
         left_out=len(set.union(*ids)) - len(common),
         gained=gained,
@@ -184,14 +183,15 @@ def comparison_table(found: Sequence[TaskComparison], references: Sequence[str],
         interval = f"{100 * one.test.interval.low:+.1f} to {100 * one.test.interval.high:+.1f}"
         cells = [one.task, one.metric, f"{100 * one.score_a:.1f}", f"{100 * one.score_b:.1f}"]
         cells += [f"{100 * one.test.difference:+.1f}", interval, f"{one.p:.3g}", f"{one.p_holm:.3g}"]
-        cells += [f"{100 * one.detectable:.1f}", str(one.problems)]
+        cells += ["-" if one.detectable is None else f"{100 * one.detectable:.1f}", str(one.problems)]
         lines.append(cells + [_reference(model, registry.task(one.task)) for model in references])
     widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
     text = [f"A = {first.a}, B = {first.b}{seeds}"]
     text += ["  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip() for line in lines]
     methods = sorted({(one.p_method, one.test.interval.method) for one in found})
     text += [f"p: {p}; interval: {interval}" for p, interval in methods]
-    text.append("detectable: true difference that is found with 80 % power; p Holm: corrected over these tasks")
+    text.append("detectable: true difference that is found with 80 % power, - where all problems show the same one")
+    text.append("p Holm: corrected over these tasks")
     if first.test.seeds == 1:
         text.append("one run each: this speaks about these two checkpoints, not about training again with another seed")
     if references:

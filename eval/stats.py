@@ -19,6 +19,8 @@ from rlfr_mm.tasks.aggregate import clustered_stderr
 T = TypeVar("T")
 Floats = NDArray[np.float64]
 RESAMPLES = 10_000
+BOOTSTRAP_FROM = 50  # problems: of fewer, the percentile interval is too narrow (benchmarks/interval_coverage.py)
+NOTHING = 1e-12  # what rounding leaves of a difference or spread that is zero
 
 
 @dataclass(frozen=True)
@@ -100,11 +102,29 @@ def mcnemar_exact(a: ArrayLike, b: ArrayLike) -> tuple[int, int, float]:
     return only_a, only_b, float(distributions.binomtest(only_a, only_a + only_b, 0.5).pvalue)
 
 
+def paired_test(a: ArrayLike, b: ArrayLike, level: float = 0.95) -> PairedTest:
+    """The mean difference B - A by the test that fits the size: what `eval.compare` prints.
+
+    Several seeds: `paired_seeds`. One seed: `paired_bootstrap` from BOOTSTRAP_FROM problems on, the paired t test of
+    `paired_seeds` below that and where the bootstrap would draw the same number over and over.
+
+    Args:
+        a, b: (seeds, problems) scores, or (problems,), the same problems in the same order.
+    """
+    first, second = np.atleast_2d(np.asarray(a, dtype=np.float64)), np.atleast_2d(np.asarray(b, dtype=np.float64))
+    _same_shape(first, second)
+    seeds, problems = first.shape
+    if seeds == 1 and problems >= BOOTSTRAP_FROM and np.ptp(second - first) > NOTHING:
+        return paired_bootstrap(first[0], second[0], level)
+    return paired_seeds(first, second, level)
+
+
 def paired_bootstrap(a: ArrayLike, b: ArrayLike, level: float = 0.95, seed: int = 0) -> PairedTest:
     """The mean difference B - A with the percentile interval and p of the bootstrap over problems.
 
     p is twice the smaller tail of the resampled differences at 0, counted with one resample added so that it is never
-    0. It speaks about these two models on problems like these; another training seed is another model.
+    0. It speaks about these two models on problems like these; another training seed is another model. For few problems
+    or differences without spread it claims too much: `paired_test` knows.
 
     Args:
         a, b: (problems,) scores, the same problems in the same order.
@@ -133,8 +153,9 @@ def paired_seeds(a: ArrayLike, b: ArrayLike, level: float = 0.95) -> PairedTest:
     Seed i of A is paired with seed i of B, problem by problem. With D = B - A of shape (seeds, problems) the variance
     of the mean of D is (MS_seed + MS_problem - MS_rest) / (seeds * problems), the expected mean squares of a two-way
     layout without replication, with Satterthwaite's degrees of freedom; it is never taken below its larger main part.
-    With one seed it is the paired t test over problems. With two or three seeds whose effects differ much, p is
-    somewhat too small (false alarms measured at 7 % instead of 5 % for three seeds): take five or more.
+    With one seed it is the paired t test over problems; without any spread, see `_without_spread`. With two or three
+    seeds whose effects differ much, p is somewhat too small (false alarms measured at 7 % instead of 5 % for three
+    seeds): take five or more.
 
     Args:
         a, b: (seeds, problems) scores, the same problems in the same order.
@@ -162,11 +183,10 @@ def paired_seeds(a: ArrayLike, b: ArrayLike, level: float = 0.95) -> PairedTest:
             parts = ms_seed**2 / (seeds - 1) + ms_problem**2 / (problems - 1) + ms_rest**2 / rest
             freedom = scaled**2 / parts
     error = float(np.sqrt(scaled / (seeds * problems)))
+    if error <= NOTHING:
+        return _without_spread(float(mean), seeds, problems, level)
     half = distributions.t.ppf((1 + level) / 2, freedom) * error
-    if error > 0:
-        p = float(2 * distributions.t.sf(abs(mean) / error, freedom))
-    else:  # every difference is the same number
-        p = 1.0 if mean == 0 else 0.0
+    p = float(2 * distributions.t.sf(abs(mean) / error, freedom))
     method = "paired t by problem" if seeds == 1 else "paired t by seed and problem"
     return PairedTest(
         difference=float(mean),
@@ -174,6 +194,27 @@ def paired_seeds(a: ArrayLike, b: ArrayLike, level: float = 0.95) -> PairedTest:
         interval=Interval(low=float(mean - half), high=float(mean + half), level=level, method=method),
         p=p,
         method=method,
+        problems=problems,
+        seeds=seeds,
+    )
+
+
+def _without_spread(difference: float, seeds: int, problems: int, level: float) -> PairedTest:
+    """The test where every problem shows the same difference, which is no proof that the next one would.
+
+    The interval grants a share of unseen problems a difference of -1 or 1: the upper end of Wilson's interval for a
+    share of which none of n was seen. For two equal runs it is Tango's score interval (1998). p is the exact one of
+    the sign-flip test.
+    """
+    z2 = distributions.norm.ppf((1 + level) / 2) ** 2
+    unseen = z2 / (problems + z2)
+    centre = (1 - unseen) * difference
+    return PairedTest(
+        difference=difference,
+        standard_error=0.0,
+        interval=Interval(low=centre - unseen, high=centre + unseen, level=level, method="score, no spread"),
+        p=1.0 if abs(difference) <= NOTHING else 2.0 ** (1 - problems),
+        method="sign flip",
         problems=problems,
         seeds=seeds,
     )

@@ -79,8 +79,16 @@ def test_several_samples_of_a_problem_are_one_unit(tmp_path):
     a, b = np.array([0, 1, 2, 3, 4, 2]), np.array([1, 1, 4, 3, 4, 4])
     methods = [compare.load_method(made(tmp_path / name, wins, samples=4)) for name, wins in (("a", a), ("b", b))]
     [found] = compare.compare(*methods)
-    assert found.test == stats.paired_bootstrap(a / 4, b / 4)
-    assert found.p_method == "paired bootstrap" and found.problems == 6
+    assert found.test == stats.paired_seeds(a / 4, b / 4)
+    assert found.p_method == "paired t by problem" and found.problems == 6
+
+
+def test_two_equal_runs_are_no_proof_of_equality(tmp_path, capsys):
+    right = [1] * 20 + [0] * 10
+    paths = [made(tmp_path / name, right) for name in "ab"]
+    assert compare.main(paths) == 0
+    cells = capsys.readouterr().out.splitlines()[2].split()
+    assert cells[4:] == ["+0.0", "-11.4", "to", "+11.4", "1", "1", "-", "30"]
 
 
 def test_holm_is_taken_over_the_tasks(tmp_path):

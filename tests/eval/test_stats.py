@@ -66,6 +66,42 @@ def test_paired_bootstrap_interval_agrees_with_scipys():
     assert stats.paired_bootstrap(a, b) == ours
 
 
+@pytest.mark.parametrize("gain", [0.0, 0.1])
+@pytest.mark.parametrize(("n", "samples", "repeats"), [(10, 1, 600), (10, 8, 600), (30, 8, 600), (100, 8, 60)])
+def test_intervals_of_a_difference_cover_it(n, samples, repeats, gain):
+    """Both methods meet problems of the same difficulty; the chances of B are higher by `gain` overall."""
+    generator = np.random.default_rng(n + samples)
+    inside = []
+    for p in np.linspace(0.1, 0.8, 8):
+        chance = generator.beta(2 * p, 2 * (1 - p), size=(repeats, n))
+        better = chance + gain / (1 - p) * (1 - chance)
+        pairs = zip(generator.binomial(samples, chance), generator.binomial(samples, better), strict=True)
+        intervals = [stats.paired_test(a / samples, b / samples).interval for a, b in pairs]
+        inside += [interval.low <= gain <= interval.high for interval in intervals]
+    assert 0.93 <= np.mean(inside) <= 0.985
+
+
+def test_differences_without_spread_keep_an_interval():
+    """Two problems that both gained an eighth are no evidence; thirty without a difference leave 11 % open."""
+    few = stats.paired_test([0, 0], [0.125, 0.125])
+    assert few.p == 0.5 and few.interval.low < -0.5 and few.interval.high > 0.5
+    equal = stats.paired_test([0, 1, 1] * 10, [0, 1, 1] * 10)
+    wilson = stats.score_interval([0] * 30).high  # of the share of problems on which two methods differ
+    assert (equal.interval.low, equal.interval.high, equal.p) == (pytest.approx(-wilson), pytest.approx(wilson), 1.0)
+    for a, b in (([[0.1] * 100] * 3, [[0.3] * 100] * 3), ([0.1] * 100, [0.3] * 100)):
+        same = stats.paired_test(a, b)
+        assert (same.standard_error, same.p) == (0.0, 2.0**-99) and same.interval.low < 0.2 < same.interval.high
+    gained = stats.paired_test([0] * 30, [1] * 30)
+    assert gained.interval.high == pytest.approx(1.0) and gained.interval.low < 0.8
+
+
+def test_the_bootstrap_is_for_many_problems_of_one_seed():
+    a, b = np.random.default_rng(0).random((2, 50))
+    assert stats.paired_test(a, b) == stats.paired_bootstrap(a, b)
+    assert stats.paired_test(a[:49], b[:49]) == stats.paired_seeds(a[:49], b[:49])
+    assert stats.paired_test([a, b], [b, b]) == stats.paired_seeds([a, b], [b, b])
+
+
 @given(st.lists(st.tuples(st.booleans(), st.booleans()), min_size=1, max_size=60))
 @settings(max_examples=60, deadline=None)
 def test_mcnemar_agrees_with_statsmodels(pairs):
