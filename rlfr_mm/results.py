@@ -1,10 +1,12 @@
 """What experiments found: their records, tables and pictures. `python -m rlfr_mm.results` writes docs/results.md anew.
 
 FOLDER/experiments/NAME/results.json holds the records of an experiment; notes.md beside it, where there is one, what
-its authors make of them. Every figure in a table is computed here from the records.
+its authors make of them. FOLDER/score_ranking/NAME.json is written by benchmarks/score_ranking.py. Every figure in a
+table comes from these records.
 """
 
 import argparse
+import json
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -20,6 +22,10 @@ AUCS = {
     "auc/deviation": "AUC of minus deviation",
     "auc/logprob": "AUC of log-probability",
 }
+RANKING = """Before any RL: does the mean score of a rollout's tokens rank the rollouts of a group, and does it say more
+than the log-probability? AUC is P(a correct rollout scores above an incorrect one to the same prompt), ties one half;
+the gain is that of both together over the log-probability alone, weighed on half of the prompts and ranked on the
+other. Brackets are 95 % intervals over prompts. Of so many scores some intervals exclude 0 by chance."""
 CURVES = ("accuracy", *AUCS, "flow/shaping_magnitude")  # of metrics.jsonl, one value a step
 
 
@@ -302,6 +308,25 @@ def write_report(folder: Path) -> None:
     plot_experiment(curves, gains, record.compare_to[0], folder / "curves.png")
 
 
+def ranking_table(path: Path) -> str:
+    """Markdown: every score of a record of benchmarks/score_ranking.py, the best gain over log-probability first."""
+    record = json.loads(path.read_text())
+    columns = ("score", "field", "context", "time", "tokens")
+    lines = [
+        f"### Level {record['level']}",
+        f"{record['rollouts']} rollouts of {record['prompts']} prompts. The policy is right in "
+        f"{record['accuracy']:.1%}; {record['groups_all_wrong']:.1%} of its groups are all wrong and {record['groups_all_right']:.1%} all right.",
+        "\n".join([_row([*columns, "within-group AUC", "gain over log-probability"]), _row(["---"] * 7)]),
+    ]
+    for row in sorted(record["rows"], key=lambda row: -row["gain"]["value"]):
+        auc, gain = (
+            f"{row[key]['value']:{sign}.3f} [{row[key]['low']:{sign}.3f}, {row[key]['high']:{sign}.3f}]"
+            for key, sign in (("auc", ""), ("gain", "+"))
+        )
+        lines[-1] += "\n" + _row([*("" if row[name] is None else str(row[name]) for name in columns), auc, gain])
+    return "\n\n".join(lines)
+
+
 def page(folder: Path) -> str:
     """docs/results.md: every experiment with its purpose, its table, its picture and its authors' notes."""
     parts = ["# Results", f"Written by `python -m rlfr_mm.results {folder}` from the record files under it."]
@@ -314,6 +339,9 @@ def page(folder: Path) -> str:
         notes = path.parent / "notes.md"
         if notes.exists():
             parts.append(notes.read_text().strip())
+    rankings = sorted(folder.glob("score_ranking/*.json"))
+    if rankings:
+        parts += ["## Which score ranks rollouts", RANKING, *map(ranking_table, rankings)]
     return "\n\n".join(parts) + "\n"
 
 
@@ -322,8 +350,8 @@ def main(argv: list[str] | None = None) -> None:
     parser.add_argument("folder", type=Path, nargs="?", default=Path("docs/results"), help="where the records are")
     folder = parser.parse_args(argv).folder
     with one_line_errors():
-        if not any(folder.glob("experiments/*/results.json")):
-            raise ValueError(f"no experiments/NAME/results.json under {folder}")
+        if not [*folder.glob("experiments/*/results.json"), *folder.glob("score_ranking/*.json")]:
+            raise ValueError(f"no experiments/NAME/results.json and no score_ranking/NAME.json under {folder}")
         text = page(folder)
     folder.with_suffix(".md").write_text(text)
 

@@ -1,5 +1,6 @@
 """From records to comparisons, tables and pictures: against figures worked out by hand or by scipy."""
 
+import json
 from pathlib import Path
 
 import numpy as np
@@ -138,3 +139,25 @@ def test_the_page_has_every_experiment_with_its_picture_and_notes(tmp_path: Path
     with pytest.raises(SystemExit) as stopped:
         results.main([str(tmp_path / "nothing")])
     assert stopped.value.code == 2 and "error: no experiments/NAME/results.json" in capsys.readouterr().err
+
+
+def test_rankings_of_scores_stand_in_the_page_best_gain_first(tmp_path: Path):
+    def row(score: str, time: float | None, gain: float) -> dict:
+        place = {"field": "all layers", "context": "previous", "time": time, "tokens": "all"}
+        estimates = {
+            key: {"value": value, "low": value - 0.02, "high": value + 0.02}
+            for key, value in (("auc", 0.6), ("gain", gain))
+        }
+        return {"score": score, **place, **estimates}
+
+    rows = [row("log-probability", None, 0.0), row("deviation", 0.8, -0.01), row("log-ratio", 0.8, 0.03)]
+    shares = {"accuracy": 0.4, "groups_all_wrong": 0.17, "groups_all_right": 0.05}
+    record = {"level": 3, "prompts": 256, "rollouts": 2048, "rows": rows, **shares}
+    (tmp_path / "score_ranking").mkdir()
+    (tmp_path / "score_ranking" / "level3.json").write_text(json.dumps(record))
+    results.main([str(tmp_path)])
+    text = tmp_path.with_suffix(".md").read_text()
+    assert "2048 rollouts of 256 prompts. The policy is right in 40.0%" in text
+    lines = [line for line in text.splitlines() if "all layers" in line]
+    assert [line.split(" | ")[0] for line in lines] == ["| log-ratio", "| log-probability", "| deviation"]
+    assert lines[0].endswith("| 0.8 | all | 0.600 [0.580, 0.620] | +0.030 [+0.010, +0.050] |")

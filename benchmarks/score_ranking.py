@@ -1,0 +1,204 @@
+"""Which score of a token ranks the rollouts of a group rightly, before any RL, and what does it add to log-probability?
+
+    python benchmarks/score_ranking.py --level 3 --json docs/results/score_ranking/level3.json
+
+Rollouts of the embedded policy, sampled once. Fields are made by the offline start, one for each context, latent space
+and layer; the two fields of the log-ratio then learn the right and the wrong rollouts of half of the prompts. The other
+half ranks the scores: the within-group AUC of a rollout's mean score, and the AUC that it adds to that of the
+log-probability, with intervals over prompts. `python -m rlfr_mm.results` puts the records into docs/results.md.
+"""
+
+import argparse
+import copy
+import json
+import math
+import tempfile
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from accelerate import Accelerator
+from datasets import Dataset
+from torch import Tensor
+from torch.nn.utils.rnn import pad_sequence
+from tqdm import tqdm
+from transformers import AutoProcessor
+
+from rlfr_mm.config import FlowConfig, FlowRewardConfig, ModelArguments, OfflineConfig
+from rlfr_mm.flow.field import FlowField
+from rlfr_mm.flow.loss import scored_tokens, velocity_deviation
+from rlfr_mm.flow.offline import train_field
+from rlfr_mm.flow.update import FieldUpdater, sample_seeds
+from rlfr_mm.latents import record_latents
+from rlfr_mm.policy import answer_problems, encode_demonstrations, load_policy
+from rlfr_mm.quickstart import world
+from rlfr_mm.quickstart.warmup import prepare_policy
+from rlfr_mm.rewards import accuracy_reward
+from rlfr_mm.run_folder import environment
+from rlfr_mm.token_statistics import Rollouts, rank_rollouts
+
+GROUP = 8
+MAX_NEW_TOKENS = 48
+BATCH = 128  # sequences of one pass
+UNCERTAIN = 0.9  # tokens to which the policy gave at most this probability
+LAYERS = (0.25, 0.5, 0.75)
+TIMES = (0.2, 0.4, 0.6, 0.8, 0.9)
+OFFLINE = {"batch_size": 32, "learning_rate": 2e-3}  # as in configs/rl/quickstart.yaml
+RATIO_PASSES = 4  # over the rollouts that a field of the log-ratio learns
+
+
+@dataclass(frozen=True)
+class Sampled:
+    """N rollouts of T tokens, `GROUP` to a prompt, with the latents of all layers that are asked for."""
+
+    latents: Tensor  # (N, layer, 1 + T, hidden)
+    logps: Tensor  # (N, T)
+    mask: Tensor  # (N, T)
+    correct: Tensor  # (N,)
+
+    def __getitem__(self, rows: slice) -> "Sampled":
+        return Sampled(self.latents[rows], self.logps[rows], self.mask[rows], self.correct[rows])
+
+
+def sample(policy: Any, processor: Any, level: int, prompts: int) -> Sampled:
+    """Rollouts at temperature 1 to problems that neither the warm-up nor the offline start has seen."""
+    problems = [row for row in world.rows(prompts, "test", [level]) for _ in range(GROUP)]
+    sampling: dict[str, Any] = {"max_new_tokens": MAX_NEW_TOKENS, "temperature": 1.0, "seed": 0}
+    texts = answer_problems(policy, processor, problems, batch_size=BATCH, description="rollouts", **sampling)
+    rewards = accuracy_reward(completions=texts, solution=[row["solution"] for row in problems])
+    rows = [{**row, "completion": text} for row, text in zip(problems, texts, strict=True)]
+    parts: dict[str, list[Tensor]] = {"latents": [], "logps": [], "mask": []}
+    layers = list(range(policy.config.get_text_config().num_hidden_layers))
+    for start in tqdm(range(0, len(rows), BATCH), desc="latents", unit="batch"):
+        inputs, mask = encode_demonstrations(rows[start : start + BATCH], processor, MAX_NEW_TOKENS)
+        length = mask.shape[1]
+        with torch.no_grad(), record_latents(policy, layers, length + 1) as recorder:
+            logits = policy(**inputs, use_cache=False, logits_to_keep=length + 1).logits[:, :-1]
+        logps = logits.log_softmax(-1).gather(-1, inputs["input_ids"][:, -length:, None])[..., 0]
+        for name, values in (("latents", recorder.latents.transpose(1, 2)), ("logps", logps), ("mask", mask)):
+            parts[name] += list(values)
+    padded = {name: pad_sequence(values, batch_first=True) for name, values in parts.items()}
+    correct = torch.tensor([reward == 1 for reward in rewards])
+    return Sampled(padded["latents"].transpose(1, 2), padded["logps"], padded["mask"], correct)
+
+
+def ranked(rollouts: Sampled, values: Tensor, scored: Tensor) -> dict[str, Any]:
+    """AUC and gain of the mean (N, T) value over the scored tokens, larger for correct; a rollout without any has 0."""
+    mean = (values * scored).sum(1) / scored.sum(1).clamp(min=1)
+    group = np.arange(len(mean)) // GROUP
+    one = np.arange(len(mean))
+    means = {
+        "logprob": (rollouts.logps * rollouts.mask).sum(1) / rollouts.mask.sum(1),
+        "deviation": mean,
+    }
+    zeros = np.zeros(len(mean))
+    columns = {name: column.double().numpy() for name, column in means.items()}
+    flat = Rollouts(
+        step=zeros.astype(int), prompt=group, group=group, correct=rollouts.correct.double().numpy(),
+        length=np.ones(len(mean), dtype=int), owner=one, position=zeros.astype(int), token=zeros.astype(int),
+        vocabulary=[""], values=columns | {"entropy": zeros, "flow_reward": zeros},
+    )  # fmt: skip
+    (ranking,) = (each for each in rank_rollouts(flat) if each.score == "deviation")
+    assert ranking.auc and ranking.gain
+    return {"auc": asdict(ranking.auc), "gain": asdict(ranking.gain)}
+
+
+def deviations(field: FlowField, rollouts: Sampled, config: FlowRewardConfig) -> Tensor:
+    """(N, T) velocity deviations; the noise is keyed by prompt, so that the rollouts of a group share it."""
+    parts = []
+    for start in range(0, len(rollouts.mask), BATCH):
+        part = rollouts[slice(start, start + BATCH)]
+        latents = part.latents[:, field.layer_indices]
+        seeds = [(start + i) // GROUP for i in range(len(part.mask))]
+        parts.append(velocity_deviation(field, latents, part.mask, config, seeds))
+    return torch.cat(parts)
+
+
+def contrast(field: FlowField, rollouts: Sampled, learns: Tensor, accelerator: Accelerator) -> FlowField:
+    """A copy of the field after some passes over the rollouts that it is to learn."""
+    updater = FieldUpdater(copy.deepcopy(field), OfflineConfig(learning_rate=1e-3), accelerator)
+    noise, index = torch.Generator().manual_seed(0), learns.nonzero()[:, 0]
+    for _ in range(RATIO_PASSES):
+        order = index[torch.randperm(len(index), generator=noise)]
+        for rows in order.split(OFFLINE["batch_size"]):
+            latents, mask = rollouts.latents[rows][:, field.layer_indices], rollouts.mask[rows]
+            updater.step(latents, mask, mask.float(), sample_seeds(noise, 0, len(rows)))
+    return updater.field
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n\n")[0])
+    parser.add_argument("--level", type=int, default=3, choices=world.LEVELS)
+    parser.add_argument("--warmup-accuracy", type=float, default=0.3, help="of the policy, sampled")
+    parser.add_argument("--prompts", type=int, default=512)
+    parser.add_argument("--cache", type=Path, default=Path(".cache/quickstart"), help="of warmed-up policies")
+    parser.add_argument("--json", type=Path, metavar="OUT", help="write the figures")
+    options = parser.parse_args()
+
+    folder = prepare_policy(options.cache, levels=[options.level], seed=0, target_accuracy=options.warmup_accuracy)
+    processor = AutoProcessor.from_pretrained(folder, padding_side="left")
+    policy = load_policy(ModelArguments(name_or_path=str(folder))).eval()
+    accelerator = Accelerator(cpu=True)
+    demonstrations = Dataset.from_list(world.rows(2048, "train", [options.level]))
+    everything = sample(policy, processor, options.level, options.prompts)
+    half = GROUP * (options.prompts // 2)
+    learnt, rollouts = everything[slice(0, half)], everything[slice(half, None)]
+    uncertain = rollouts.mask & (rollouts.logps <= math.log(UNCERTAIN))
+    rows: list[dict[str, Any]] = []
+
+    def add(score: str, field: str, context: str, time: float | None, values: Tensor, scored: Tensor) -> None:
+        for tokens, chosen in (("all", scored), (f"p <= {UNCERTAIN}", scored & uncertain)):
+            found = ranked(rollouts, values, chosen)
+            rows.append({"score": score, "field": field, "context": context, "time": time, "tokens": tokens, **found})
+
+    def made(scratch: str, name: str, **settings: Any) -> FlowField:
+        flow = FlowConfig(**({"num_blocks": 2, "batch_multiplier": 1, "standardise": True} | settings))
+        config = OfflineConfig(**OFFLINE)
+        return train_field(policy, processor, demonstrations, flow, config, Path(scratch) / name, accelerator)
+
+    names = {1: "following", -1: "previous", 0: "itself"}
+    fields: dict[tuple[str, int], FlowField] = {}
+    add("log-probability", "", "", None, rollouts.logps, rollouts.mask)
+    with tempfile.TemporaryDirectory() as scratch:
+        for shift in names:
+            fields["all layers", shift] = made(scratch, f"shift{shift}", context_shifts=[shift])
+        for layer in LAYERS:
+            fields[f"layer {layer}", -1] = made(scratch, f"layer{layer}", flow_layers=[layer], context_shifts=[-1])
+        fields["all layers, raw", -1] = made(scratch, "raw", standardise=False, context_shifts=[-1])
+        for (kind, shift), field in fields.items():
+            for time in TIMES if kind == "all layers" else (0.8,):
+                for used in (1, -1) if (kind, shift) == ("all layers", 1) else (shift,):
+                    config = FlowRewardConfig(times=[time], context_shifts=[used])
+                    context = names[used] if used == shift else f"{names[shift]}, used with {names[used]}"
+                    values = deviations(field, rollouts, config)
+                    add("deviation", kind, context, time, -values, scored_tokens(rollouts.mask, [used]))
+        for shift in (1, -1):
+            start = fields["all layers", shift]
+            right = contrast(start, learnt, learnt.correct, accelerator)
+            wrong = contrast(start, learnt, ~learnt.correct, accelerator)
+            for time in TIMES:
+                config = FlowRewardConfig(times=[time], context_shifts=[shift])
+                ratio = deviations(wrong, rollouts, config) - deviations(right, rollouts, config)
+                add("log-ratio", "all layers", names[shift], time, ratio, scored_tokens(rollouts.mask, [shift]))
+
+    correct = everything.correct.view(-1, GROUP).float().mean(1)
+    record = {
+        "level": options.level,
+        "accuracy": round(correct.mean().item(), 4),
+        "groups_all_wrong": round((correct == 0).float().mean().item(), 4),
+        "groups_all_right": round((correct == 1).float().mean().item(), 4),
+        "prompts": options.prompts // 2,
+        "rollouts": len(rollouts.mask),
+        "rows": rows,
+    }
+    text = json.dumps(record | environment(), indent=1) + "\n"
+    if options.json:
+        options.json.parent.mkdir(parents=True, exist_ok=True)
+        options.json.write_text(text)
+    print(text)
+
+
+if __name__ == "__main__":
+    main()
