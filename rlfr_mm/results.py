@@ -315,7 +315,8 @@ def ranking_table(path: Path) -> str:
     lines = [
         f"### Level {record['level']}",
         f"{record['rollouts']} rollouts of {record['prompts']} prompts. The policy is right in "
-        f"{record['accuracy']:.1%}; {record['groups_all_wrong']:.1%} of its groups are all wrong and {record['groups_all_right']:.1%} all right.",
+        f"{record['accuracy']:.1%}; {record['groups_all_wrong']:.1%} of its groups are all wrong and "
+        f"{record['groups_all_right']:.1%} all right.",
         "\n".join([_row([*columns, "within-group AUC", "gain over log-probability"]), _row(["---"] * 7)]),
     ]
     for row in sorted(record["rows"], key=lambda row: -row["gain"]["value"]):
