@@ -151,10 +151,10 @@ def curve_figures(metrics: Sequence[Mapping[str, Any]]) -> list[Figure]:
     """Title, curves and chart of each metric that the run logged: moving averages, and thin behind them the steps."""
     import numpy as np
 
-    from rlfr_mm.curves import smoothed
+    from rlfr_mm.curves import smoothed, window_for
     from rlfr_mm.page.charts import Line, line_chart
 
-    window = max(1, min(11, len(metrics) // 5))
+    window = window_for(len(metrics))
     steps = np.array([row["step"] for row in metrics])
     figures = []
     for title, names in (CURVES | {"Rewards of a rollout": _reward_curves(metrics)}).items():
