@@ -6,8 +6,7 @@
 import hashlib
 import json
 import re
-from collections import Counter
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
 from typing import Any, Literal, NamedTuple
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
@@ -242,10 +241,3 @@ def _plain(value: Any, of_image: Callable[[Any], str | None]) -> Any:
 def clean_text(text: str) -> str:
     """The text with lone surrogates, which UTF-8 cannot hold, written as escapes."""
     return text.encode("utf-8", "backslashreplace").decode("utf-8")
-
-
-def count_statuses(verdicts: Iterable[Verdict]) -> dict[Status, int]:
-    """How many verdicts there are of each status; every status has an entry."""
-    found = Counter(verdict.status for verdict in verdicts)
-    statuses: tuple[Status, ...] = ("correct", "wrong", "no_answer", "timeout", "error")
-    return {status: found[status] for status in statuses}

@@ -12,12 +12,9 @@ from pathlib import Path
 from typing import Any, get_args
 
 from rlfr_mm.eval import records, run_files
-from rlfr_mm.eval.formats.base import Response
-from rlfr_mm.eval.formats.matching import matched
-from rlfr_mm.eval.plan import load_docs, one_line, undecoded
-from rlfr_mm.eval.records import BenchmarkResult, Manifest, ModelInfo, RunError, SampleRow, TaskPlan
+from rlfr_mm.eval.records import BenchmarkResult, RunError, SampleRow, TaskPlan
 from rlfr_mm.eval.stats import jackknife_stderr, wilson_interval
-from rlfr_mm.grading import SCORERS, Item, Verdict, grade_all
+from rlfr_mm.grading import SCORERS, Item, Status, Verdict, grade_all
 from rlfr_mm.grading.scorers import RuleName
 from rlfr_mm.tasks import aggregate, registry
 from rlfr_mm.tasks.spec import TaskSpec
@@ -141,7 +138,7 @@ def result(
         samples=plan.samples,
         rows=len(rows),
         missing=missing,
-        counts=records.count_statuses(row.judged(rule) for row in rows),
+        counts=dict.fromkeys(get_args(Status), 0) | Counter(row.judged(rule).status for row in rows),
         empty_responses=sum(not row.response.strip() for row in rows),
         truncated=known.count("length") if known else None,
         headline=headline,
@@ -248,81 +245,6 @@ def rescore(run: Path) -> list[str]:
     return changes
 
 
-def import_responses(
-    responses: Sequence[Response], spec: TaskSpec, source: str, model: str, run: Path, data_root: str | None
-) -> None:
-    """Makes a run folder of another harness's responses, graded by our rules.
-
-    The problems come from the dataset under `data_root`; without one from the file, where it carries whole records
-    (rows are then numbered as in the file), and else from the hub.
-
-    Raises:
-        RunError: the folder holds a run already, or a response fits no problem of the task or one twice.
-    """
-    if (run / run_files.MANIFEST).exists():
-        raise RunError(f"{run} holds a run already; give another --output_dir")
-    docs, positions = _answered_docs(responses, spec, data_root)
-    generation = {"imported": source}
-    samples = 1 + max((response.sample_index for response in responses), default=0)
-    plan = TaskPlan(
-        dataset=spec.dataset,
-        config=spec.config,
-        splits=list(spec.splits),
-        revision=spec.revision,
-        data_hash="",
-        rows=len(docs),
-        rows_expected=spec.rows,
-        changed_data=False,
-        problems=0,
-        samples=samples,
-        generation=generation,
-        scorer=spec.scorer,
-        scorer_version=SCORERS[spec.scorer].version,
-    )
-    fields = []
-    for response, position in zip(responses, positions, strict=True):
-        doc = docs[position]
-        try:
-            known = doc_fields(spec, plan, position, doc, records.doc_hash(doc))
-        except ValueError as error:
-            raise RunError(f"{one_line(error)}; --data_root DIR takes the problems from the dataset") from None
-        known |= {"sample_index": response.sample_index, "response": records.clean_text(response.text)}
-        fields.append(known | {"generation": generation, "generation_hash": records.digest(generation)})
-    rows = graded_rows(fields)
-    keys = Counter(row.key for row in rows)
-    twice = next((row for row in rows if keys[row.key] > 1), None)
-    if twice:
-        raise RunError(f"problem {twice.problem_id} is answered twice with sample_index {twice.sample_index}")
-    hashes = {row.doc_id: row.doc_hash for row in rows}
-    plan = plan.model_copy(update={"problems": len(hashes), "data_hash": records.digest(sorted(hashes.values()))})
-    info = ModelInfo(backend="import", name=model)
-    with run_files.locked(run):
-        run_files.write_rows(run / spec.name / run_files.SAMPLES, rows)
-        run_files.write_manifest(run, Manifest(source=f"import:{source}", model=info, tasks={spec.name: plan}))
-
-
-def _answered_docs(
-    responses: Sequence[Response], spec: TaskSpec, data_root: str | None
-) -> tuple[Sequence[Mapping[str, Any]], list[int]]:
-    """The task's records, and for each response the position of the one it answers."""
-    if data_root is None and _is_whole(responses[0].fields, spec):
-        return [response.fields for response in responses], list(range(len(responses)))
-    docs = list(undecoded(load_docs(spec, data_root)))
-    try:
-        return docs, matched(responses, docs, spec)
-    except ValueError as error:
-        raise RunError(one_line(error)) from None
-
-
-def _is_whole(fields: Mapping[str, Any], spec: TaskSpec) -> bool:
-    try:
-        spec.item(fields, "")
-        spec.row(fields, 0, Verdict("no_answer", 0.0, None, ""))
-    except ValueError:
-        return False
-    return True
-
-
 def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m eval.score", description=__doc__)
     parser.add_argument("run", nargs="?", type=Path, help="run folder to grade again")
@@ -347,8 +269,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     args = parse_args(argv)
     try:
         if args.source:
+            from rlfr_mm.eval.importing import import_file
+
             run = args.output_dir
-            _import(args)
+            import_file(*args.source, args.task, run, args.data_root, args.model)
         else:
             run = args.run
             changes = rescore(run)
@@ -363,23 +287,6 @@ def main(argv: Sequence[str] | None = None) -> int:
     for complaint in complaints:
         print(f"incomplete: {complaint}", file=sys.stderr)
     return 1 if complaints else 0
-
-
-def _import(args: argparse.Namespace) -> None:
-    from rlfr_mm.eval.formats import FORMATS
-
-    name, path = args.source[0], Path(args.source[1])
-    readers = {name: one.read for name, one in FORMATS.items() if one.read is not None}
-    if name not in readers:
-        raise RunError(f"--from {name}: no such format to read; there are {', '.join(sorted(readers))}")
-    try:
-        spec = registry.task(args.task)
-        responses = readers[name](path, spec)
-    except (ValueError, OSError) as error:
-        raise RunError(one_line(error)) from error
-    if not responses:
-        raise RunError(f"{path} holds no responses")
-    import_responses(responses, spec, name, args.model or path.stem, args.output_dir, args.data_root)
 
 
 if __name__ == "__main__":

@@ -187,32 +187,66 @@ def write_csv(path: Path, lines: Sequence[Mapping[str, Any]], quoting: int = csv
     return path
 
 
-def read_json(path: Path) -> Any:
+def read_text(path: Path) -> str:
+    """The file's text, line ends as they are. Errors: ValueError naming a file that is no UTF-8."""
     try:
-        return json.loads(path.read_text(encoding="utf-8"))
-    except ValueError as error:
+        return path.read_bytes().decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise ValueError(f"{path} is no UTF-8 text: {error.reason} at byte {error.start}") from None
+
+
+def read_json(path: Path) -> Any:
+    text = read_text(path)
+    try:
+        return json.loads(text)
+    except (ValueError, RecursionError) as error:
         raise ValueError(f"{path} is no JSON file: {error}") from None
 
 
-def read_jsonl(path: Path) -> list[dict[str, Any]]:
-    """The objects of a JSON Lines file. Errors: ValueError naming the line that is none."""
+def read_jsonl(path: Path) -> list[tuple[str, dict[str, Any]]]:
+    """The objects of a JSON Lines file, each with its place. Errors: ValueError naming a line that is none."""
     found = []
     # Not splitlines(): U+2028 and its like may stand inside a string.
-    for number, line in enumerate(path.read_text(encoding="utf-8").split("\n"), start=1):
+    for number, line in enumerate(read_text(path).split("\n"), start=1):
         if line.strip():
+            where = f"{path}, line {number}"
             try:
                 value = json.loads(line)
-            except ValueError as error:
-                raise ValueError(f"{path}, line {number} is no JSON: {error}") from None
+            except (ValueError, RecursionError) as error:
+                raise ValueError(f"{where} is no JSON: {error}") from None
             if not isinstance(value, dict):
-                raise ValueError(f"{path}, line {number} is no JSON object")
-            found.append(value)
+                raise ValueError(f"{where} is no JSON object")
+            found.append((where, value))
     return found
 
 
-def text_of(entry: Mapping[str, Any], names: Sequence[str], where: str) -> str:
-    """The response in the first of the fields that the entry has, "" where it is null. Errors: ValueError."""
+def text_of(entry: Mapping[str, Any], names: Sequence[str], where: str) -> Any:
+    """What stands in the first of the fields that the entry has, for `response_of`. Errors: ValueError."""
     for name in names:
         if name in entry:
-            return "" if entry[name] is None else str(entry[name])
+            return entry[name]
     raise ValueError(f"{where} has no response: none of the fields {', '.join(names)}, only {', '.join(entry)}")
+
+
+def response_of(
+    where: str,
+    text: Any,
+    fields: Mapping[str, Any],
+    doc_id: Any = None,
+    sample_index: Any = 0,
+    problem_id: Any = None,
+) -> Response:
+    """A Response of values as they stand in a file. Nothing (null, NaN) is an empty text, a number the text of it.
+
+    Errors: ValueError naming the place and the value that is of another kind.
+    """
+    if text is None or text != text:
+        text = ""
+    if isinstance(text, bool) or not isinstance(text, str | int | float):
+        raise ValueError(f"{where}: the response is no text but a {type(text).__name__}")
+    for name, number in (("doc_id", 0 if doc_id is None else doc_id), ("sample_index", sample_index)):
+        if type(number) is not int or number < 0:
+            raise ValueError(f"{where}: {name}={number!r} must be a whole number from 0 on")
+    if problem_id is not None and (isinstance(problem_id, bool) or not isinstance(problem_id, str | int)):
+        raise ValueError(f"{where}: the problem's id {problem_id!r} must be a text")
+    return Response(str(text), fields, doc_id, sample_index, None if problem_id is None else str(problem_id))

@@ -3,7 +3,7 @@
 The sources are the benchmarks' published evaluation scripts and results; a record keeps the dataset's fields and names.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +16,7 @@ from rlfr_mm.eval.formats.base import (
     percent,
     read_json,
     read_jsonl,
+    response_of,
     text_of,
     write_csv,
     write_json,
@@ -93,8 +94,9 @@ def read_mathvista(path: Path, spec: TaskSpec) -> list[Response]:
     if not isinstance(entries, dict) or not all(isinstance(entry, dict) for entry in entries.values()):
         raise ValueError(f"{path} is no MathVista output: expected an object of records by pid")
     return [
-        Response(text_of(entry, ("response",), f"{path}, pid {pid}"), {"pid": pid, **entry})
+        response_of(where, text_of(entry, ("response",), where), {"pid": pid, **_record(entry)})
         for pid, entry in entries.items()
+        for where in [f"{path}, pid {pid}"]
     ]
 
 
@@ -224,8 +226,9 @@ def read_logicvista(path: Path, spec: TaskSpec) -> list[Response]:
         raise ValueError(f"{path} is no LogicVista answers file: expected an object of answers by id")
     # Its `answer` is the response, not the record's field of that name.
     return [
-        Response(text_of(entry, ("answer",), f"{path}, {problem}"), {}, problem_id=problem)
+        response_of(where, text_of(entry, ("answer",), where), {}, problem_id=problem)
         for problem, entry in entries.items()
+        for where in [f"{path}, {problem}"]
     ]
 
 
@@ -267,25 +270,34 @@ def write_visulogic(run: EvaluatedRun, out: Path) -> list[Path]:
 # -------------------------------------------------- readers of records with a response among their fields
 
 _RESPONSE_FIELDS = ("response", "model_answer", "model_response", "prediction", "output", "completion")
+# What files say about a response, or to find its problem: no fields of the dataset's record.
+_ADDED_FIELDS = frozenset(
+    (*_RESPONSE_FIELDS, "extraction", "true_false", "judgement", "extracted_answer", "extractor", "partial")
+) | {"doc_id", "problem_id"}
+
+
+def _record(entry: Mapping[str, Any]) -> dict[str, Any]:
+    """The record's own fields: the same for all responses to it."""
+    return {name: value for name, value in entry.items() if name not in _ADDED_FIELDS}
 
 
 def read_records(path: Path, spec: TaskSpec) -> list[Response]:
     """JSON Lines, or a JSON list, of a record's fields (or `problem_id`, or `doc_id`) and the response to it."""
-    entries = read_jsonl(path) if path.suffix == ".jsonl" else read_json(path)
-    if not isinstance(entries, list):
-        raise ValueError(f"{path} holds no list of records")
+    if path.suffix == ".jsonl":
+        entries = read_jsonl(path)
+    else:
+        listed = read_json(path)
+        if not isinstance(listed, list) or not all(isinstance(entry, dict) for entry in listed):
+            raise ValueError(f"{path} holds no list of records")
+        entries = [(f"{path}, record {number}", entry) for number, entry in enumerate(listed, start=1)]
     # MathVerse calls the response model_answer, as MATH-V calls the extracted answer; and its ids sample_index.
     mathverse = spec.benchmark == "MathVerse"
     names = sorted(_RESPONSE_FIELDS, key=lambda name: name != "model_answer") if mathverse else _RESPONSE_FIELDS
     found = []
-    for number, entry in enumerate(entries, start=1):
-        where = f"{path}, record {number}"
-        if not isinstance(entry, dict):
-            raise ValueError(f"{where} is no object")
-        sample_index = 0 if mathverse else entry.get("sample_index", 0)
-        found.append(
-            Response(text_of(entry, names, where), entry, entry.get("doc_id"), sample_index, entry.get("problem_id"))
-        )
+    for where, entry in entries:
+        text, record = text_of(entry, names, where), _record(entry)
+        sample_index = 0 if mathverse else record.pop("sample_index", 0)
+        found.append(response_of(where, text, record, entry.get("doc_id"), sample_index, entry.get("problem_id")))
     return found
 
 

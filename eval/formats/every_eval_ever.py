@@ -14,6 +14,7 @@ from rlfr_mm.eval.formats.base import (
     Response,
     file_name,
     read_jsonl,
+    response_of,
     scores,
     write_json,
     write_jsonl,
@@ -193,14 +194,17 @@ def _sample(run: EvaluatedRun, task: EvaluatedTask, row: SampleRow, evaluation: 
 def read(path: Path, spec: TaskSpec) -> list[Response]:
     """The responses of a samples file, ours or another library's whose sample ids are the benchmark's."""
     found = []
-    for number, entry in enumerate(read_jsonl(path), start=1):
+    for where, entry in read_jsonl(path):
         try:
             first = int((entry.get("metadata") or {}).get("sample_index", 0))
             problem, texts = entry["sample_id"], entry["output"]["raw"]
-        except (KeyError, TypeError, ValueError):
-            raise ValueError(f"{path}, line {number} is no single-turn sample with sample_id and output.raw") from None
+        except (KeyError, TypeError, ValueError, AttributeError):
+            raise ValueError(f"{where} is no single-turn sample with sample_id and output.raw") from None
+        if problem is None or not isinstance(texts, list):
+            raise ValueError(f"{where}: sample_id must be a text and output.raw a list of texts")
         found += [
-            Response(text, {}, sample_index=first + offset, problem_id=problem) for offset, text in enumerate(texts)
+            response_of(where, text, {}, sample_index=first + offset, problem_id=problem)
+            for offset, text in enumerate(texts)
         ]
     return found
 

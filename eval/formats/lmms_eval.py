@@ -10,6 +10,7 @@ from rlfr_mm.eval.formats.base import (
     Response,
     file_name,
     read_jsonl,
+    response_of,
     scores,
     write_json,
     write_jsonl,
@@ -91,14 +92,14 @@ def _samples(task: EvaluatedTask) -> list[dict[str, Any]]:
 def read(path: Path, spec: TaskSpec) -> list[Response]:
     """The responses of a samples file of the same dataset and split: it names problems by their position in it."""
     found = []
-    for number, entry in enumerate(read_jsonl(path), start=1):
-        texts: Any = entry.get("resps", entry.get("filtered_resps"))
-        while isinstance(texts, list) and len(texts) == 1 and isinstance(texts[0], list):
-            texts = texts[0]
-        texts = [texts] if isinstance(texts, str) else texts
-        if not isinstance(entry.get("doc_id"), int) or not isinstance(texts, list):
-            raise ValueError(f"{path}, line {number} has no doc_id or no resps: not a samples file of lmms-eval")
-        found += [Response(str(text), {}, entry["doc_id"], index) for index, text in enumerate(texts)]
+    for where, entry in read_jsonl(path):
+        answers: Any = entry.get("resps", entry.get("filtered_resps"))
+        if entry.get("doc_id") is None or answers is None:
+            raise ValueError(f"{where} has no doc_id or no resps: not a samples file of lmms-eval")
+        # A text, the samples of a request, or a list of those for each request.
+        parts = answers if isinstance(answers, list) else [answers]
+        texts = [text for part in parts for text in (part if isinstance(part, list) else [part])]
+        found += [response_of(where, text, {}, entry["doc_id"], index) for index, text in enumerate(texts)]
     return found
 
 

@@ -36,7 +36,7 @@ def _by_id(response: Response, by_id: Mapping[str, int], size: int, spec: TaskSp
         return response.doc_id if 0 <= response.doc_id < size else None
     try:
         return by_id.get(str(response.problem_id or spec.problem_id(response.fields)))
-    except KeyError:
+    except (KeyError, TypeError, AttributeError):  # not there, or of a kind that no id is made of
         return None
 
 

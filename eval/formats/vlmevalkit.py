@@ -5,6 +5,7 @@ Columns and tables follow the kit's `vlmeval/dataset/utils/<benchmark>.py`. Its 
 """
 
 import csv
+import io
 import json
 import math
 from collections.abc import Callable
@@ -21,6 +22,8 @@ from rlfr_mm.eval.formats.base import (
     of_benchmark,
     percent,
     read_json,
+    read_text,
+    response_of,
     text_of,
     write_csv,
     write_json,
@@ -246,10 +249,14 @@ def read(path: Path, spec: TaskSpec) -> list[Response]:
     """The predictions of a file of the kit, .xlsx, .tsv or .json, in its order, with what identifies the problems."""
     found = []
     for number, line in enumerate(_lines(path), start=1):
+        where = f"{path}, row {number}"
         fields = {name: line[column] for column, name in IDENTIFYING.items() if line.get(column) is not None}
         if "variant" in fields:
-            fields["variant"] = int(fields["variant"])
-        found.append(Response(text_of(line, ("prediction",), f"{path}, row {number}"), fields))
+            try:
+                fields["variant"] = int(fields["variant"])
+            except (TypeError, ValueError):
+                raise ValueError(f"{where}: varid={fields['variant']!r} must be a whole number") from None
+        found.append(response_of(where, text_of(line, ("prediction",), where), fields))
     return found
 
 
@@ -258,17 +265,29 @@ def _lines(path: Path) -> list[Line]:
         lines = _xlsx_lines(path)
     elif path.suffix == ".tsv":
         csv.field_size_limit(2**31 - 1)
-        with path.open(encoding="utf-8", newline="") as file:
-            lines = list(csv.DictReader(file, delimiter="\t"))
+        try:
+            lines = list(csv.DictReader(io.StringIO(read_text(path), newline=""), delimiter="\t"))
+        except csv.Error as error:
+            raise ValueError(f"{path} is no .tsv file: {error}") from None
     elif path.suffix == ".json":
-        lines = read_json(path)
-        if isinstance(lines, dict):  # as pandas writes it: column, position, value
-            columns = [column.values() for column in lines.values()]
-            lines = [dict(zip(lines, values, strict=True)) for values in zip(*columns, strict=True)]
+        lines = _json_lines(path)
     else:
         raise ValueError(f"{path} is no file of VLMEvalKit: it must end in .xlsx, .tsv or .json")
     if not lines or "index" not in lines[0]:
         raise ValueError(f"{path} has no column `index`")
+    return lines
+
+
+def _json_lines(path: Path) -> list[Line]:
+    """A list of rows; or as pandas writes it, an object of columns, each an object of cells by position."""
+    lines = read_json(path)
+    if isinstance(lines, dict) and all(isinstance(column, dict) for column in lines.values()):
+        columns = list(lines.values())
+        if any(column.keys() != columns[0].keys() for column in columns):
+            raise ValueError(f"{path}: its columns are not of one length")
+        lines = [dict(zip(lines, cells, strict=True)) for cells in zip(*(c.values() for c in columns), strict=True)]
+    if not isinstance(lines, list) or not all(isinstance(line, dict) for line in lines):
+        raise ValueError(f"{path} is no table: expected a list of rows, or columns of cells by position")
     return lines
 
 

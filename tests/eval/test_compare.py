@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from scipy.stats import binomtest
 
-from rlfr_mm.eval import compare, run_files, score, stats
+from rlfr_mm.eval import compare, importing, run_files, stats
 from rlfr_mm.eval.formats import Response
 from rlfr_mm.tasks import registry
 
@@ -26,7 +26,7 @@ def made(folder, right, task=GSM8K, samples=1, gold=lambda i: 2 * i, first=0):
         for i, wins in enumerate(right, start=first)
         for sample in range(samples)
     ]
-    score.import_responses(responses, task, "test", folder.name, folder, None)
+    importing.import_responses(responses, task, "test", folder.name, folder, None)
     return str(folder)
 
 
@@ -56,7 +56,7 @@ def test_published_scores_stand_beside_their_task(tmp_path, capsys):
     ]
     for name in ("a", "b"):
         responses = [Response("\\boxed{1}", one) for one in fields]
-        score.import_responses(responses, spec, "test", name, tmp_path / name, None)
+        importing.import_responses(responses, spec, "test", name, tmp_path / name, None)
     runs = [str(tmp_path / name) for name in ("a", "b")]
     assert compare.main([*runs, "--published", "Qwen2.5-Math-7B + RLFR"]) == 0
     line = next(line for line in capsys.readouterr().out.splitlines() if line.startswith("rlfr_math500 "))

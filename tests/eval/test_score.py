@@ -1,14 +1,13 @@
-"""Results follow from the rows alone: grading again, aggregating, and taking in another harness's responses."""
+"""Results follow from the rows alone: grading again and aggregating."""
 
 import shutil
 from pathlib import Path
 
 import pytest
 
-from rlfr_mm.eval import run_files, score
+from rlfr_mm.eval import importing, run_files, score
 from rlfr_mm.eval.formats import Response
 from rlfr_mm.eval.plan import changed_data
-from rlfr_mm.eval.records import RunError
 from rlfr_mm.eval.run import main as run_main
 from rlfr_mm.eval.stats import wilson_interval
 from rlfr_mm.grading.verdict import Verdict
@@ -27,7 +26,7 @@ def imported(tmp_path, answers, spec=GSM8K, name="run"):
         for i, texts in enumerate(answers)
         for sample, text in enumerate(texts)
     ]
-    score.import_responses(responses, spec, "test", "model", tmp_path / name, None)
+    importing.import_responses(responses, spec, "test", "model", tmp_path / name, None)
     return tmp_path / name
 
 
@@ -84,7 +83,7 @@ def test_averages_of_a_group_appear_when_its_tasks_are_whole(tmp_path):
         )
         for i in range(spec.rows)
     ]
-    score.import_responses(answers, spec, "test", "model", tmp_path / "logic", None)
+    importing.import_responses(answers, spec, "test", "model", tmp_path / "logic", None)
     [logic], _ = score.score_run(tmp_path / "logic")
     both = [logic, logic.model_copy(update={"task": "rlfr_visulogic", "metrics": logic.metrics | {"accuracy": 0.75}})]
     assert not logic.partial and logic.score == 0.25
@@ -123,7 +122,7 @@ def test_a_score_that_is_no_mean_has_an_interval_too(shared, tmp_path):
     spec = registry.task("rlfr_wemath_testmini")
     docs = registry.load(spec, shared / "hub").remove_columns("image_path")
     responses = [Response(f"<answer>{'A' if i % 3 else doc['answer']}</answer>", doc) for i, doc in enumerate(docs)]
-    score.import_responses(responses, spec, "test", "model", tmp_path / "run", None)
+    importing.import_responses(responses, spec, "test", "model", tmp_path / "run", None)
     [result], complaints = score.score_run(tmp_path / "run")
     assert complaints == [] and result.headline == "loose" and result.standard_error > 0
     assert 0 <= result.interval.low < result.score < result.interval.high <= 1
@@ -137,7 +136,7 @@ def wemath(tmp_path, complete, broken):
     responses = [
         Response("<answer>A</answer>", wemath_record(group, key, "A")) for group, found in groups for key in found
     ]
-    score.import_responses(responses, spec, "test", "model", tmp_path / "run", None)
+    importing.import_responses(responses, spec, "test", "model", tmp_path / "run", None)
     [result], complaints = score.score_run(tmp_path / "run")
     assert complaints == []
     return result
@@ -160,25 +159,6 @@ def test_one_complete_group_has_a_score_and_no_interval(tmp_path):
 def test_without_a_complete_group_the_accuracy_stands_for_the_task(tmp_path):
     result = wemath(tmp_path, 0, 3)
     assert result.headline == "accuracy" and result.interval == wilson_interval(1.0, 0.0, 3)
-
-
-def test_responses_are_matched_to_the_records_of_the_mirror(shared, tmp_path):
-    spec = registry.task("rlfr_math500")
-    doc = registry.load(spec, shared / "hub")[7]
-    answer = Response(f"so \\boxed{{{doc['answer']}}}", {"unique_id": doc["unique_id"]})
-    score.import_responses([answer], spec, "test", "model", tmp_path / "run", str(shared / "hub"))
-    [row] = run_files.read_run(tmp_path / "run")[spec.name]
-    assert (row.doc_id, row.gold, row.verdict.status) == (7, doc["answer"], "correct")
-    assert row.doc["problem"] == doc["problem"]
-
-
-def test_problems_answered_twice_or_by_nobody_are_refused(tmp_path):
-    fields = {"question": "1 + 1?", "answer": "#### 2"}
-    with pytest.raises(RunError, match="answered twice"):
-        score.import_responses([Response("2", fields, 0)] * 2, GSM8K, "test", "model", tmp_path / "a", None)
-    run = imported(tmp_path, [["0"]])
-    with pytest.raises(RunError, match="holds a run already"):
-        score.import_responses([Response("2", fields, 0)], GSM8K, "test", "model", run, None)
 
 
 @pytest.mark.parametrize(
