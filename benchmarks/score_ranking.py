@@ -91,16 +91,16 @@ def ranked(rollouts: Sampled, values: Tensor, scored: Tensor) -> dict[str, Any]:
     one = np.arange(len(mean))
     means = {
         "logprob": (rollouts.logps * rollouts.mask).sum(1) / rollouts.mask.sum(1),
-        "deviation": mean,
+        "flow_reward": mean,  # of the scores of a record the one that is larger for correct
     }
     zeros = np.zeros(len(mean))
     columns = {name: column.double().numpy() for name, column in means.items()}
     flat = Rollouts(
         step=zeros.astype(int), prompt=group, group=group, correct=rollouts.correct.double().numpy(),
         length=np.ones(len(mean), dtype=int), owner=one, position=zeros.astype(int), token=zeros.astype(int),
-        vocabulary=[""], values=columns | {"entropy": zeros, "flow_reward": zeros},
+        vocabulary=[""], values=columns | {"entropy": zeros, "deviation": zeros},
     )  # fmt: skip
-    (ranking,) = (each for each in rank_rollouts(flat) if each.score == "deviation")
+    (ranking,) = (each for each in rank_rollouts(flat) if each.score == "flow_reward")
     assert ranking.auc and ranking.gain
     return {"auc": asdict(ranking.auc), "gain": asdict(ranking.gain)}
 
@@ -172,8 +172,8 @@ def main() -> None:
                 for used in (1, -1) if (kind, shift) == ("all layers", 1) else (shift,):
                     config = FlowRewardConfig(times=[time], context_shifts=[used])
                     context = names[used] if used == shift else f"{names[shift]}, used with {names[used]}"
-                    values = deviations(field, rollouts, config)
-                    add("deviation", kind, context, time, -values, scored_tokens(rollouts.mask, [used]))
+                    values = -deviations(field, rollouts, config)
+                    add("minus deviation", kind, context, time, values, scored_tokens(rollouts.mask, [used]))
         for shift in (1, -1):
             start = fields["all layers", shift]
             right = contrast(start, learnt, learnt.correct, accelerator)
