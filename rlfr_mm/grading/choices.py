@@ -1,31 +1,18 @@
-"""Which option does a response choose? Explicit statements first; weaker signs only for a rule that may guess."""
+"""Which option does a response state as its answer? Nothing is guessed: what only begins with an option is none."""
 
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
+from fractions import Fraction
+from functools import lru_cache
 
-from rlfr_mm.grading.extract import (
-    last_answer_tag,
-    last_boxed,
-    last_conclusion,
-    last_sentence,
-    plain_text,
-    sentences,
-    statements,
-)
+from rlfr_mm.grading.extract import final_part, plain_text, stated, trimmed
+from rlfr_mm.grading.text import latex, tidy
+from rlfr_mm.grading.units import agree, measured
+from rlfr_mm.grading.values import number
 
 LETTERS = "ABCDEFGHI"  # that are read; LogicVista's questions reach I
-_NOUN = r"(?:[Oo]ption|[Cc]hoice|[Aa]nswer|[Ff]igure|[Dd]iagram|[Ii]mage|[Ss]et|[Bb]ox|[Ss]hape)"
-_DECLARED = re.compile(rf"\b{_NOUN} \(?([{LETTERS}])\)? is (?:the )?(?:correct|right|only|best|answer)")
-_REFUSAL = re.compile(
-    r"\b(?:none of the|cannot|can't|sorry)\b|\bnot? (?:be )?(?:possible|provided?|given|determined?|enough|match)",
-    re.IGNORECASE,
-)
-_NEGATION = re.compile(r"\b(?:not|no|incorrect|wrong|neither)\b|n't\b", re.IGNORECASE)
-_LESS = re.compile(r"\b(?:less|fewer|smaller|lower|shorter|below|lowest|least|smallest|minimum)\b", re.IGNORECASE)
-_MORE = re.compile(
-    r"\b(?:more|greater|larger|higher|bigger|longer|above|highest|most|largest|maximum)\b", re.IGNORECASE
-)
+_NOUN = r"(?:option|choice|answer|figure|diagram|image|picture|set|box|shape)"
 
 
 @dataclass(frozen=True)
@@ -41,6 +28,14 @@ def letter_of(index: int) -> str:
     return chr(ord("A") + index)
 
 
+def letters_in(text: str) -> str:
+    """The letters, sorted, of a text that is nothing but one or more of them, "(B), D"; empty for any other."""
+    text = plain_text(text)
+    if _SEVERAL.fullmatch(text) or re.fullmatch(_LETTER, text):
+        return "".join(sorted(re.findall(f"[{LETTERS}]", text)))
+    return ""
+
+
 def listed_options(question: str) -> tuple[str, ...]:
     """The option texts of a question that ends in "(A) first (B) second ..."; empty where it lists none in order."""
     parts = re.split(r"\(([A-Z])\)", question)
@@ -53,152 +48,153 @@ def listed_options(question: str) -> tuple[str, ...]:
 def find_choice(response: str, choices: Sequence[str] = (), several: bool = False) -> Choice | None:
     """The option that the response states as its answer, by letter or by its whole text; None where it states none.
 
-    Read, in this order: the answer tag, the conclusion, the box, the response itself where it is no more than an
-    option, the last line, "option B is correct", what follows "the answer is" (the last one first), a first word "yes"
-    or "no". `several` lets an answer consist of more than one letter. A letter may lie beyond the choices.
+    Read, in this order: what the response states (`extract.stated`), the response itself or its last line where it is
+    no more than an option, "option B is correct", a first word "yes" or "no". A statement that leaves it open, "B or
+    C", ends the search. `several` lets an answer consist of more than one letter. A letter may lie beyond the choices.
     """
-    for method, text in _final_texts(response):
-        letters = _named(plain_text(text), choices, several)
+    texts = stated(response)
+    for method, text in texts:
+        letters = read_choice(text, choices, several)
         if letters:
             return Choice(letters, method)
-    first = re.match(r"\W*(yes|no)\b", response, re.IGNORECASE)
-    keys = [_key(choice) for choice in choices]
-    if first and first.group(1).lower() in keys:
-        return Choice(letter_of(keys.index(first.group(1).lower())), "first word")
-    return None
-
-
-def guess_choice(
-    response: str, choices: Sequence[str] = (), several: bool = False, question: str = ""
-) -> Choice | None:
-    """The option that is mentioned last in the conclusion, the last sentence or the whole response.
-
-    Between "yes" and "no" a first sentence that denies, or that says less where the question says more, is a "no".
-    None where the response says that no option fits or that it cannot tell.
-    """
-    if refuses(response):
+        if _OPEN.search(plain_text(text)[:80]) or len(re.findall(rf"\b[{LETTERS[1:]}]\b", text)) > 1:
+            return None
+    if texts and texts[0][0].startswith("answer tag"):
         return None
-    keys = [_key(choice) for choice in choices]
-    if sorted(keys) == ["no", "yes"]:
-        said = (sentences(response) or [""])[0]
-        less, more = bool(_LESS.search(said)), bool(_MORE.search(said))
-        asked_less, asked_more = bool(_LESS.search(question)), bool(_MORE.search(question))
-        opposed = less != more and asked_less != asked_more and less != asked_less
-        asks_back = bool(re.match(r"[^.!?\n]*\?", response))
-        answer = "no" if asks_back or bool(_NEGATION.search(said)) != opposed else "yes"
-        return Choice(letter_of(keys.index(answer)), "polarity of first sentence")
-    for method, text in (
-        ("conclusion", last_conclusion(response)),
-        ("last sentence", last_sentence(response)),
-        ("response", response),
-    ):
-        letters = None if text is None else _mentioned(plain_text(text), choices, several)
+    text = final_part(response).strip()
+    lines = [line for line in text[-2000:].splitlines() if line.strip()]
+    last_line = lines[-1] if len(lines) > 1 and not _is_list(lines[-2:]) else ""
+    for method, text_ in (("response", text if len(text) < 400 else ""), ("last line", last_line)):
+        letters = read_choice(text_, choices, several, bare=True)
         if letters:
-            return Choice(letters, f"mentioned in {method}")
-    return None
+            return Choice(letters, method)
+    declared = list(_DECLARED.finditer(text[-2000:]))
+    if declared:
+        letter = next(filter(None, declared[-1].groups()[:3]))
+        return None if _OPEN.search(declared[-1].group()) else Choice(letter, "declared")
+    polar = _yes_or_no(text, choices)
+    return None if polar is None else Choice(polar, "first word")
 
 
-def stated_text(response: str) -> tuple[str, str] | None:
-    """What the answer tag, the conclusion, the box or the last sentence's "the answer is" holds, and which of them."""
-    said = statements(last_sentence(response))
-    for method, text in (
-        ("answer tag", last_answer_tag(response)),
-        ("conclusion", last_conclusion(response)),
-        ("boxed", last_boxed(response)),
-        ("statement", said[-1] if said else None),
-    ):
-        if text:
-            return plain_text(text), method
-    return None
-
-
-def refuses(response: str) -> bool:
-    """Does the end of the response say that no option fits or that there is no telling?"""
-    return bool(_REFUSAL.search(response[-300:]))
-
-
-def _final_texts(response: str) -> list[tuple[str, str]]:
-    tagged = last_answer_tag(response)
-    if tagged is not None:  # the response says itself what its answer is, and nothing else is
-        return [("answer tag", tagged), *(("answer tag+boxed", box) for box in [last_boxed(tagged)] if box)]
-    declared = _DECLARED.findall(response)
-    texts = [
-        ("conclusion", last_conclusion(response)),
-        ("boxed", last_boxed(response)),
-        ("response", response if len(response) < 400 else None),
-        ("last line", _answering_last_line(response)),
-        ("declared", declared[-1] if declared else None),
-        # a statement before the box is not the last word
-        *(("statement", statement) for statement in reversed(statements(response[max(response.rfind("boxed{"), 0) :]))),
-    ]
-    return [(method, text) for method, text in texts if text]
-
-
-def _answering_last_line(response: str) -> str | None:
-    """The last line, unless it rules an option out or goes on with a list of the options."""
-    lines = [line for line in response[-2000:].splitlines() if line.strip()][-2:]
-    if not lines or re.search(r"\bincorrect\b|\bnot correct\b|\bwrong\b", lines[-1]):
+def _yes_or_no(text: str, choices: Sequence[str]) -> str | None:
+    """The option "yes" or "no" where the text begins with it, as a clause of its own, and does not say the other."""
+    first = re.match(r"\W*(yes|no)(?=[,.;!]|\s*$)", text, re.IGNORECASE)
+    keys = [_option(choice).key for choice in choices] if first else []
+    if first is None or not {"yes", "no"}.issuperset(keys) or first.group(1).lower() not in keys:
         return None
-    marker = re.compile(rf"[\W_]*([{LETTERS}])[).:]")
-    before, last = marker.match(lines[0]), marker.match(lines[-1])
-    return None if len(lines) == 2 and before and last and before.group(1) < last.group(1) else lines[-1]
+    word = first.group(1).lower()
+    other = "no" if word == "yes" else "yes"
+    return None if re.search(rf"\b{other}\b", text, re.IGNORECASE) else letter_of(keys.index(word))
+
+
+# signs that a text leaves the answer open, or says what it is not
+_OPEN = re.compile(
+    r"\b(?:or|not|nor|neither|either|between|wrong|incorrect|impossible|cannot|unclear|unknown|false)\b|n't\b|\?|不|错",
+    re.IGNORECASE,
+)
+# behind a letter: that the option is not the one, or another letter beside it
+_RULED_OUT = re.compile(
+    r"\b(?:wrong|incorrect|impossible|false|(?:is|are)(?: not|n't) (?:it|correct|right|possible|the)|too [a-z]+)\b|\?"
+    rf"|\b(?:or|nor|and|not) \(?(?:option )?[{LETTERS}](?:\)|\b(?! [a-z]))",
+    re.IGNORECASE,
+)
+# "option B is correct", "C is the answer", and at the very end "it is option C", "so D"
+_DECLARED = re.compile(
+    rf"(?:(?i:\b{_NOUN}) [(*]*|^[\s(*]*)([{LETTERS}])[)*]* is (?:the )?(?:only )?"
+    r"(?:correct|right|best|answer)\b[^.?\n]*\??"
+    rf"|\b(?:(?:is|be|choose|select|pick) (?:the )?(?i:{_NOUN})|(?i:{_NOUN})\b[^.\n]{{,80}} is)"
+    rf" [(*]*([{LETTERS}])[)*.\s]*\Z"
+    rf"|\b(?:[Ss]o|[Tt]hus|[Hh]ence|[Tt]herefore),? (?:it is |it's |(?i:{_NOUN}) )?[(*]*([{LETTERS}])[)*.\s]*\Z",
+    re.MULTILINE,
+)
+
+
+def _is_list(lines: Sequence[str]) -> bool:
+    """Do these two lines go on with a list of the options?"""
+    before, last = (re.match(rf"[\W_]*([{LETTERS}])[).:]", line) for line in lines)
+    return bool(before and last and before.group(1) < last.group(1))
+
+
+@dataclass(frozen=True)
+class _Option:
+    """What an option text, or a text that may be one, is compared by."""
+
+    key: str  # tidy, fractions as such, without case, spaces and degree signs
+    value: Fraction | str  # less the unit; a number by its value
+    unit: str
+    word: str  # of a single word, less its article and plural; else empty
+
+
+@lru_cache(maxsize=4096)
+def _option(text: str) -> _Option:
+    value, unit = measured(latex(plain_text(text)))
+    word = re.fullmatch(r"(?:an? |the )?([a-z]{3,}?)s?", plain_text(text).lower().strip(" ."))
+    numeric = number(tidy(value))
+    return _Option(_key(text), _key(value) if numeric is None else numeric, unit, word.group(1) if word else "")
 
 
 def _key(text: str) -> str:
-    """An option text as it is compared: plain, without case, spaces, degree signs and a closing full stop."""
-    text = re.sub(r"\^?\{?\\circ\}?|°|\bdegrees?\b", "", plain_text(text))
-    return re.sub(r"\s+", "", re.sub(r"(\d)\.0+(?!\d)", r"\1", text)).lower().rstrip(".")
+    text = re.sub(r"\^?\{?\\circ\}?|\bdegrees?\b", "", tidy(text))
+    text = re.sub(r"(?<![\w}])(\d+)/(\d+)(?![\w/])", r"\\frac{\1}{\2}", text)
+    text = re.sub(r"(?<=[\d}])\\times(?=\\)", "", re.sub(r"(\d\.\d*?)0+(?!\d)", r"\1", text))
+    return re.sub(r"[\s*]+|(?<=\d)\.(?!\d)", "", text).lower().rstrip(".")
 
 
-def _named(text: str, choices: Sequence[str], several: bool) -> str | None:
-    """The letters that a statement of the answer begins with or consists of, else the option that it spells out."""
-    key, keys = _key(text), [_key(choice) for choice in choices]
-    # options that are letters themselves, such as "(e)", are no texts for a capital letter to match
-    if keys.count(key) == 1 and (not re.fullmatch(r"\(?[a-i]\)?", key) or text.strip(" .") in choices):
-        return letter_of(keys.index(key))
-    text = re.sub(rf"^(?:[Tt]he )?(?:correct |final |best )?{_NOUN}s?\b[ :]*", "", text)
-    group = re.match(rf"\(?[{LETTERS}]\)?(?:(?:\s*(?:,|and|&|;)\s*)+\(?[{LETTERS}]\)?)+(?![A-Za-z])", text)
-    run = re.fullmatch(rf"\(?([{LETTERS}]{{2,}})\)?\.?", text)
-    listed = group.group() if group else run.group(1) if run and len(set(run.group(1))) == len(run.group(1)) else ""
-    if listed:
-        letters = set(re.findall(f"[{LETTERS}]", listed))
-        return "".join(sorted(letters)) if several or len(letters) == 1 else None
-    # "(B) ...", "B. ...", "B) ...", "B: ...", "B" and no more; a bare "A dog" is no option letter.
-    letter = re.match(
-        rf"\(([{LETTERS}])\)|([{LETTERS}])(?=\s*[).:,;=]|\s*$|\s+[(\"]|\s+(?:because|since|as|which)\b)", text
-    )
-    if letter:
-        return letter.group(1) or letter.group(2)
+def _matching(text: str, choices: Sequence[str]) -> str | None:
+    """The letter of the one option that the text spells out, up to a unit that one of them lacks, or an article."""
+    said, options = _option(text), [_option(choice) for choice in choices]
+    keys = [option.key for option in options]
+    if not said.key:
+        return None
+    if said.key in keys:
+        # options that are letters themselves, such as "(e)", are no texts for a capital letter to match
+        alone = re.fullmatch(r"\(?[a-i]\)?", said.key) and text.strip(" .") not in choices
+        return None if alone else letter_of(keys.index(said.key))
+    near = [
+        letter_of(index)
+        for index, option in enumerate(options)
+        if (option.value == said.value and agree(option.unit, said.unit)) or option.word == said.word != ""
+    ]
+    return near[0] if len(near) == 1 else None
+
+
+_PREFIX = re.compile(
+    rf"^(?:so |therefore,? )?(?:the )?(?:correct |final |best )?(?:{_NOUN}s?|both)\b(?: is\b)?[ :]*", re.IGNORECASE
+)
+_SUFFIX = re.compile(
+    r" (?:is|are) (?:both )?(?:the )?(?:correct|right)(?: (?:answers?|options?|choices?|ones?))?$|是?正确的?$"
+)
+_LETTER = rf"[(\[{{'\"]*([{LETTERS}])[)\]}}'\"]*"
+_SEVERAL = re.compile(rf"{_LETTER}(?:(?:[\s,&;]|and\b)+{_LETTER})+\.?|[{LETTERS}]{{2,}}")
+_FIRST = re.compile(rf"{_LETTER}(?:\s*$|\s*[.:,;=)]+(?=\s|$|[^A-Za-z])|(?<=[)\]}}])(?=\s)|\s+(?=[(\"]))")
+
+
+def read_choice(text: str, choices: Sequence[str] = (), several: bool = False, bare: bool = False) -> str | None:
+    """The letters that the whole of a statement gives, or the one option whose text it is; None for all else.
+
+    Behind a letter there may be its option's text or, unless the text is a `bare` line and might be a list or a
+    thought, an explanation that leaves nothing open.
+    """
+    whole = plain_text(text)
+    text = trimmed(whole)
+    spelled = _matching(whole, choices) or _matching(text, choices)
+    if spelled:
+        return spelled
+    text = _SUFFIX.sub("", _PREFIX.sub("", text))
+    if _SEVERAL.fullmatch(text):
+        found = letters_in(text)
+        letters = "".join(sorted(set(found)))
+        return letters if (several and letters == found) or len(letters) == 1 else None
+    first = _FIRST.match(text)
+    if first:
+        rest = text[first.end() :].strip(' .)("')
+        own = _matching(rest, choices) if rest else first.group(1)
+        stands = own is None and not (bare and choices) and not _RULED_OUT.search(rest)
+        return first.group(1) if own == first.group(1) or stands else None
+    behind = re.fullmatch(rf"([^()]+) \(([{LETTERS}])\)", text)
+    if behind and not bare and not _RULED_OUT.search(text):
+        return behind.group(2) if _matching(behind.group(1), choices) in (behind.group(2), None) else None
     lower = re.fullmatch(rf"\(?([{LETTERS.lower()}])[.)]*", text)
     if lower:
         return lower.group(1).upper()
-    begins = [index for index, option in enumerate(keys) if len(option) > 1 and _begins_with(key, option)]
-    return letter_of(max(begins, key=lambda index: len(keys[index]))) if begins else None
-
-
-def _begins_with(key: str, option: str) -> bool:
-    """A number is no beginning of a longer number."""
-    return key.startswith(option) and not (option[-1].isdigit() and re.match(r"[\d.]*\d", key[len(option) :]))
-
-
-def _mentioned(text: str, choices: Sequence[str], several: bool) -> str | None:
-    """The last letter in brackets or behind a noun, else option text, else bare letter; with `several` every letter."""
-    text = re.sub(r"(\d)\.0+(?!\d)", r"\1", text)
-    bracketed = rf"\(([{LETTERS}])\)|\b(?:{_NOUN}|labeled) \"?([{LETTERS}])\b(?! [a-z])"
-    bare = rf"\b([{LETTERS[1:8]}])\b"
-    spelled = [
-        (match.end(), len(match.group()), letter_of(index))
-        for index, choice in enumerate(choices)
-        for match in re.finditer(rf"(?<![\w.]){re.escape(plain_text(choice).lower())}(?![\w])(?!\.\d)", text.lower())
-        if match.group()
-    ]
-    long_spelled = [where for where in spelled if where[1] > 3]
-    if long_spelled:
-        return max(long_spelled)[2]
-    for pattern in (bracketed, bare):
-        if pattern is bare and spelled:
-            return max(spelled)[2]
-        found = ["".join(match.groups("")) for match in re.finditer(pattern, text)]
-        if found:
-            return "".join(sorted(set(found))) if several else found[-1]
-    return None
+    return _matching(text, choices) or (None if bare else _yes_or_no(text, choices))

@@ -4,6 +4,7 @@ Every comparison takes (gold, answer, tolerance) and may hang, so nothing here i
 process. None of them evaluates text as Python.
 """
 
+import cmath
 import math
 import re
 from collections.abc import Callable
@@ -29,13 +30,25 @@ def symbolic_equal(gold: str, answer: str, tolerance: tuple[float, ...] = ()) ->
     """
     read_gold, read_answer = _math_verify_reading(gold), _math_verify_reading(answer)
     if read_gold and read_answer and verify(read_gold, read_answer, timeout_seconds=None):
-        return True
+        return not _apart(read_gold[0], read_answer[0])
     return bool(tolerance) and _near(_values(gold), _values(answer), tolerance)
 
 
 @lru_cache(maxsize=512)  # a gold meets many answers
 def _math_verify_reading(text: str) -> list:
     return parse(f"${text}$", _LATEX_ONLY, fallback_mode="no_fallback", parsing_timeout=None)
+
+
+def _apart(gold: object, answer: object) -> bool:
+    """Are these different numbers that math-verify took for equal, since it rounds to six places?"""
+    if not (isinstance(gold, sympy.Expr) and isinstance(answer, sympy.Expr) and gold.is_number and answer.is_number):
+        return False
+    try:
+        right, value = complex(gold.evalf()), complex(answer.evalf())
+    except (TypeError, ValueError, OverflowError):
+        return False
+    percent = value * 100, value / 100  # "50%" is equal to 50 and 0.5
+    return not any(cmath.isclose(right, known, rel_tol=1e-9, abs_tol=1e-300) for known in (value, *percent))
 
 
 def _values(text: str) -> list[float]:

@@ -1,26 +1,49 @@
 """Finding the answer in a response. Pure text functions, each in time linear in the response's length."""
 
-import math
 import re
 from collections import deque
 
 _BRACES = re.compile(r"\\(?:boxed|fbox)\s*\{|\\.|[{}]", re.DOTALL)
 
 
-def last_boxed(text: str) -> str | None:
-    r"""The contents of the last balanced ``\boxed{...}`` or ``\fbox{...}``; the inner one of a nested pair."""
-    opened: list[int | None] = []  # where the contents of each open brace start, None for braces that box nothing
-    best: tuple[int, int] | None = None
+def _boxes(text: str, at_most: int) -> list[tuple[int, int, int]]:
+    """Where the last balanced boxes start, where their contents do, and where these end; of nested ones the inner."""
+    opened: list[tuple[int, int] | None] = []  # None for braces that box nothing
+    found: deque[tuple[int, int, int]] = deque(maxlen=at_most)
     for token in _BRACES.finditer(text):
         if token.group().startswith(("\\boxed", "\\fbox")):
-            opened.append(token.end())
+            opened.append(token.span())
         elif token.group() == "{":
             opened.append(None)
         elif token.group() == "}" and opened:
-            start = opened.pop()
-            if start is not None and (best is None or start > best[0]):
-                best = (start, token.start())
-    return None if best is None else text[best[0] : best[1]].strip()
+            box = opened.pop()
+            if box is not None and (not found or box[0] > found[-1][0]):
+                found.append((*box, token.start()))
+    return list(found)
+
+
+def last_boxed(text: str) -> str | None:
+    r"""The contents of the last balanced ``\boxed{...}`` or ``\fbox{...}``; the inner one of a nested pair."""
+    boxes = _boxes(text, 1)
+    return text[boxes[0][1] : boxes[0][2]].strip() if boxes else None
+
+
+_JOINED = re.compile(r"[\s$]*(,|\\?,?\s*(?:\\text\s*\{)?\s*(?:and|or)\b\s*\}?)[\s$]*")
+
+
+def final_box(text: str) -> tuple[str, int] | None:
+    r"""The last box and where it ends, with those that "," "and" or "or" join to it: ``\boxed{1} or \boxed{2}``."""
+    boxes = _boxes(text, 8)
+    if not boxes:
+        return None
+    answer, first = text[boxes[-1][1] : boxes[-1][2]].strip(), boxes[-1][0]
+    for start, contents, end in reversed(boxes[:-1]):
+        between = _JOINED.fullmatch(text[end + 1 : first]) if first - end < 40 else None
+        if between is None:
+            break
+        joint = " or " if "or" in between.group() else ", "
+        answer, first = text[contents:end].strip() + joint + answer, start
+    return answer, boxes[-1][2] + 1
 
 
 def last_answer_tag(text: str) -> str | None:
@@ -31,6 +54,23 @@ def last_answer_tag(text: str) -> str | None:
     end = lowered.rfind("</answer>")
     start = lowered.rfind("<answer>", 0, end) if end >= 0 else -1
     return text[start + len("<answer>") : end].strip() if start >= 0 else None
+
+
+def last_conclusion(text: str) -> str | None:
+    """The contents of the last ``<CONCLUSION>...</CONCLUSION>``, the answer section of LLaVA-CoT's format."""
+    end = text.rfind("</CONCLUSION>")
+    start = text.rfind("<CONCLUSION>", 0, end) if end >= 0 else -1
+    return text[start + len("<CONCLUSION>") : end].strip() if start >= 0 else None
+
+
+_WIDE = {0xFF01 + i: 0x21 + i for i in range(94)} | {ord("、"): ","}  # the letters and signs of Chinese typesetting
+
+
+def final_part(response: str) -> str:
+    """What follows the reasoning in <think> tags, else all; wide signs and GLM's box are written as the usual ones."""
+    text = response.translate(_WIDE).replace("<|begin_of_box|>", "\\boxed{").replace("<|end_of_box|>", "}")
+    after = text.rpartition("</think>")[2]
+    return after if after.strip() else text
 
 
 _UNITS = """zero one two three four five six seven eight nine ten eleven twelve thirteen fourteen fifteen sixteen
@@ -63,13 +103,6 @@ def words_to_number(text: str, among_others: bool = False) -> int | None:
     return total + current
 
 
-def last_conclusion(text: str) -> str | None:
-    """The contents of the last ``<CONCLUSION>...</CONCLUSION>``, the answer section of LLaVA-CoT's format."""
-    end = text.rfind("</CONCLUSION>")
-    start = text.rfind("<CONCLUSION>", 0, end) if end >= 0 else -1
-    return text[start + len("<CONCLUSION>") : end].strip() if start >= 0 else None
-
-
 _WRAPPERS = re.compile(
     r"\\(?:text|textbf|textit|mathrm|mathbf|mathit|rm|bf|mbox)\s*\{([^{}]*)\}|\\(?:left|right|displaystyle)\b"
 )
@@ -82,152 +115,80 @@ def plain_text(text: str) -> str:
 
 
 _STATEMENT = re.compile(
-    r"(?:(?<!other )\b(?:answer|option|choice|conclusion|solution|result)s?(?: letter)?\*{0,2}"
-    r"(?: (?:to|for|of) [^.\n:]{1,80}?)?(?: (?:is|are|would be|should be|will be|must be|becomes)\b:?|:|=)"
-    r"|答案(?:是|为|：|:)|####)[\s*:]*",
-    re.IGNORECASE,
+    r"(?:\b(?:answer|(?:correct|right|best|final|likely) (?:option|choice)|the (?:option|choice)(?!s))s?(?: letter)?"
+    r"[*_]{0,2}"
+    r"(?: (?:to|for|of) [^.\n:]{1,80}?)?(?: (?:is|are|would be|should be|will be|must be|becomes)\b:?|\s?:|\s?=)"
+    r"|^[#*_ \t]*(?:final )?answer[*_ \t]*(?=\n)"  # a heading
+    r"|答案(?:应?[是为选]|:)+:?|(?:选项|选择)(?:是|为|:)|(?<![可不能])选择?\s*:?\s*(?=[(\[]?[A-I](?![A-Za-z]))"
+    # OpenAI's formats for GSM8K, where nothing but a number and its unit follows
+    r"|^(?:####|A:)(?=[ \t*$\\(]*[-−]?\d[\d,.]*(?:/\d+)?[ ]?(?:\\?%|°|[a-zµ²³/^2]+(?: [a-z²³]+){0,2})?[*$\\).]*\s*$))"
+    r"[\s*:]*",
+    re.IGNORECASE | re.MULTILINE,
 )
 
 
 def statements(text: str) -> list[str]:
     """What follows each of the last 50 "the answer is", up to the end of its sentence, in the order of the text."""
     ends = deque((match.end() for match in _STATEMENT.finditer(text)), maxlen=50)
-    return [_to_sentence_end(text, end) for end in ends]
+    return [statement for end in ends if (statement := _to_sentence_end(text, end))]
 
 
-_SENTENCE_END = re.compile(r"\n|[.!?](?=\s+[A-Z\"(*]|\s*$)|。")
+_SENTENCE_END = re.compile(r"\n|(?<!\\)[.!?](?=\s+[A-Z\"(*]|\s*$)|(?<=\d)[.?](?=\s+\d)|。")
 
 
 def _to_sentence_end(text: str, start: int) -> str:
     text = text[start : start + 400]
     end = _SENTENCE_END.search(text)
-    return (text[: end.start()] if end else text).strip()
+    return (text[: end.end() if end.group() == "?" else end.start()] if end else text).strip()
 
 
-def sentences(text: str) -> list[str]:
-    """The sentences and lines of a text that hold a letter or digit."""
-    return [part.strip() for part in _SENTENCE_END.split(text) if re.search(r"\w", part)]
+def stated(response: str) -> list[tuple[str, str]]:
+    """The texts in which the response states its answer, the more telling first, and how each was found.
 
-
-def last_sentence(text: str) -> str:
-    """The last of the `sentences`, empty for none."""
-    return (sentences(text[-2000:]) or [""])[-1]
-
-
-_NUMBER = re.compile(r"(?<![\w.])[-−]?(?:\d{1,3}(?:,\d{3})+|\d+)?(?:\.\d+)?(?<=\d)(?:[eE][-+]?\d+)?(?!\d|,\d{3}(?!\d))")
-
-
-def _numeral(text: str) -> str:
-    """Without thousands separators and decimals that are all zero."""
-    return re.sub(r"\.0*$", "", text.replace(",", "").replace("−", "-"))
-
-
-def numbers_in(text: str) -> list[str]:
-    """The numerals of a text in order, without thousands separators; "five" as "5" where there is no numeral at all."""
-    found = [_numeral(match.group()) for match in _NUMBER.finditer(text)]
-    if not found:
-        spelled = (words_to_number(word) for word in re.findall(r"[a-z]+(?:-[a-z]+)?", text.lower()))
-        found = [str(value) for value in spelled if value is not None]
-    return found
-
-
-def stated_number(response: str, alone: bool = False) -> tuple[str, str] | None:
-    """The number that the response states as its answer, and where: answer tag, box, what follows "the answer is".
-
-    The first number there, behind the last equals sign if there is one; with `alone` it must be the only one.
+    A closed answer tag leaves nothing else to be read. Behind it in rank come the conclusion tag and the box; what is
+    stated before the box, or the reasoning, is not the last word. Of several statements the last comes first.
     """
-    for method, text in (
-        ("answer tag", last_answer_tag(response)),
-        ("boxed", last_boxed(response)),
-        *(("statement", statement) for statement in reversed(statements(response))),
-    ):
-        if text is not None:
-            numbers = numbers_in(plain_text(text).rpartition("=")[2]) or numbers_in(plain_text(text))
-            if numbers and not (alone and len(numbers) > 1):
-                return numbers[0], method
-            if alone:
-                return None
-    return None
+    text = final_part(response)
+    tagged = last_answer_tag(text)
+    if tagged is not None:
+        boxed = final_box(tagged)
+        texts = [("answer tag+boxed", boxed[0])] if boxed else []
+        texts += [("answer tag+statement", statement) for statement in reversed(statements(tagged))]
+        return [*texts, ("answer tag", tagged)]
+    concluded = last_conclusion(text)
+    texts = [("conclusion", concluded)] if concluded else []
+    boxed = final_box(text)
+    if boxed is not None:
+        texts.append(("boxed", boxed[0]))
+        text = text[boxed[1] :]
+    texts += [("statement", statement) for statement in reversed(statements(text))]
+    if not texts and len(text) < len(response) and (boxed := final_box(response)) is not None:
+        texts = [("boxed", boxed[0])]  # within the reasoning
+    return texts
 
 
-_PURE_NUMBER = re.compile(r"[-+]?(?:\d{1,3}(?:,\d{3})+|\d+|(?=\.\d))(?:\.\d*)?(?:[eE][-+]?\d{1,3})?", re.ASCII)
-
-
-_FRACTION = re.compile(
-    r"([-+]?)\\[dt]?frac(?:\{(\d{1,15})\}\{(\d{1,15})\}|(\d)(\d))|([-+]?)(\d{1,15})/(\d{1,15})", re.ASCII
+_LEAD = re.compile(
+    r"^(?:[:=\s]|\\(?:approx|sim|quad|,|;| )|≈|~|(?:is|equals?|equal to|approximately|approx\.|about|around|roughly"
+    r"|exactly|simply|just|only)\b|(?:final )?result:)+",
+    re.IGNORECASE,
+)
+_TAIL = re.compile(
+    r"\s*(?:[,;(–—]\s*)?(?:\b(?:because|since|as|which|due to|where|given that)\b|(?<=[,;(] )(?:but )?not\b"
+    r"|(?<=\()not\b|\brather than\b|\binstead of\b).*$",
+    re.IGNORECASE | re.DOTALL,
 )
 
 
-def number(text: str) -> float | None:
-    """The value of a text that is one decimal number or fraction, with a currency or degree sign at most; else None."""
-    text = re.sub(r"\^?\{?\\circ\}?|°|\\?[$£€]|\\[,!; ]|\s", "", text).replace("−", "-")
-    fraction = _FRACTION.fullmatch(text)
-    if fraction:
-        sign, *parts = (group for group in fraction.groups() if group is not None)
-        value = int(parts[0]) / int(parts[1]) if int(parts[1]) else None
-        return -value if value is not None and sign == "-" else value
-    text = re.sub(r"[{}]", "", text)
-    if not _PURE_NUMBER.fullmatch(text):
-        return None
-    value = float(text.replace(",", ""))
-    return value if abs(value) < 1e300 else None
-
-
-_SURD = re.compile(r"(-?)(\d*)(?:\\sqrt\{?(\d{1,9})\}?|(\\pi))", re.ASCII)
-_COMPLEX = re.compile(r"-?\d{1,9}[+-]\d{0,9}i", re.ASCII)
-
-
-def constant(text: str) -> complex | None:
-    r"""The value of a `number`, of "x=5", of the forms ``2\sqrt{3}`` and ``2\pi``, and of "3-2i"; None for all else."""
-    text = re.sub(r"^[A-Za-z]=", "", text.replace(" ", ""))
-    surd = _SURD.fullmatch(text)
-    if surd:
-        factor = float(surd.group(2)[:300] or 1) * (math.sqrt(int(surd.group(3))) if surd.group(3) else math.pi)
-        return -factor if surd.group(1) else factor
-    if _COMPLEX.fullmatch(text):
-        return complex(re.sub(r"(?<=[+-])i", "1i", text).replace("i", "j"))
-    return number(text)
+def trimmed(text: str) -> str:
+    """The answer without "approximately" before it and without what follows "because" or ", not" behind it."""
+    text = re.sub(r"\\text\s*\{\s*(approximately|about|around|or|and)\s*\}", r" \1 ", text.strip().strip("*_`'\""))
+    text = re.sub(r"^<+([^<>]*)>+$", r"\1", text)
+    tail = _TAIL.search(text)
+    return _LEAD.sub("", text[: tail.start()] if tail and tail.start() else text).strip(" \t\n,;:*").rstrip(". ")
 
 
 def bare_answer(response: str) -> str | None:
     """A response of one short line that is nothing but an answer: a letter, a number with its unit, a formula."""
-    text = response.strip()
+    text = final_part(response).strip()
     words = re.findall(r"[A-Za-z]{2,}", re.sub(r"\\[A-Za-z]+", "", text))
     return text if text and "\n" not in text and len(text) <= 80 and len(words) <= 2 else None
-
-
-_CONCLUDES = re.compile(
-    r"\W*(?:therefore|thus|so|hence|in conclusion|in total|finally|overall|因此|所以)\b", re.IGNORECASE
-)
-_ASSERTED = re.compile(
-    r"(?:\b(?:is|are|was|were|be|has|have|had|equals?|contains?|about|approximately|only)|[=≈:])\s*[*$\\(]*"
-    r"([-−]?\d[\d,]*(?:\.\d+)?)",
-    re.IGNORECASE,
-)
-
-
-def guessed_number(response: str, question: str = "") -> tuple[str, str] | None:
-    """The likeliest answer among the numbers of the response, and where it stands.
-
-    What fills the question's blank; in a calculation, of the last sentence; else of a concluding sentence, else of the
-    sentence that shares most words with the question, the last of equals. Numbers of the question itself come last.
-    """
-    for after in re.findall(r"\(?_+\)? ((?:\w+ ?){1,4})", question):
-        filled = re.search(rf"(\d+) {re.escape(after)}", response)
-        if filled:
-            return filled.group(1), "blank"
-    parts = [plain_text(part) for part in reversed(sentences(response))]
-    asked, given = set(re.findall(r"[a-z]+", question.lower())), set(numbers_in(question))
-    candidates = [("last sentence", part) for part in parts[:1] if "=" in response]
-    candidates += [("conclusion", part) for part in parts if _CONCLUDES.match(part)]
-    candidates += [("bold", part) for part in reversed(re.findall(r"\*\*([^*]+)\*\*", response))]
-    parts.sort(key=lambda part: -len(asked & set(re.findall(r"[a-z]+", part.lower()))))
-    for method, part in (*candidates, *(("sentence", part) for part in parts)):
-        asserted = [_numeral(match) for match in _ASSERTED.findall(part)]
-        numbers = [*reversed(asserted), *reversed(numbers_in(part))]
-        if re.search(r"\byear\b", question):
-            numbers.sort(key=lambda number: not re.fullmatch(r"(?:1[5-9]|20)\d\d", number))
-        new = [number for number in numbers if number not in given]
-        if numbers:
-            return (new or numbers)[0], method
-    return None

@@ -70,6 +70,8 @@ def _read(item: Item, rule: RuleName) -> Verdict | tuple[Found, Comparison]:
 
 def _compared(item: Item, rule: RuleName, found: Found | None) -> Verdict | tuple[Found, Comparison]:
     compare = _rule(item, rule).compare
+    if rule == "strict" and not any(gold.strip() for gold in item.golds):
+        return Verdict("error", 0.0, found.answer if found else None, "no gold", "the record has no answer to grade by")
     if found is None:
         return Verdict("no_answer", 0.0, None, "nothing found")
     try:

@@ -245,6 +245,16 @@ def gsm8k_answer(response: str) -> str | None:
     return lines[-1].strip() if lines else None
 
 
+# --- Minerva Math: numeric_equality in the appendix of arXiv 2206.14858 ----------------------------------------------
+
+
+def minerva_close(gold: float, value: float) -> bool:
+    """Near by numpy's isclose; within a hundredth of their mean where that calls one, or their difference, zero."""
+    if min(abs(gold), abs(value), abs(gold - value)) <= 1e-8:
+        return abs(gold - value) < 0.01 * (gold + value) / 2 or gold == value
+    return abs(gold - value) <= 1e-8 + 1e-5 * abs(value)
+
+
 # --- OlympiadBench: eval/auto_scoring_judge.py and inference/judge.py of OpenBMB/OlympiadBench -----------------------
 
 

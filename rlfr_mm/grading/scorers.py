@@ -1,38 +1,24 @@
 """The benchmarks' scorers by name: how each finds an answer and what it takes for equal, under two rules.
 
 `strict` reads an answer only where the response states one: answer tag, box, "the answer is", or nothing but an answer.
-`official` follows the benchmark's scorer; where that asks a judge model, rules over the response stand in for it. A
+`official` follows the benchmark's scorer; where that asks a judge model, the rules of `judge` stand in for it. A
 closed answer tag, which no official prompt asks for, goes before the official extraction.
 """
 
 import json
-import math
 import re
+from collections.abc import Callable
 from dataclasses import replace
+from fractions import Fraction
 
 from rlfr_mm.grading import official
-from rlfr_mm.grading.choices import (
-    LETTERS,
-    Choice,
-    find_choice,
-    guess_choice,
-    letter_of,
-    listed_options,
-    refuses,
-    stated_text,
-)
-from rlfr_mm.grading.extract import (
-    bare_answer,
-    guessed_number,
-    last_answer_tag,
-    last_boxed,
-    number,
-    stated_number,
-    statements,
-)
+from rlfr_mm.grading.choices import Choice, find_choice, letter_of, letters_in, listed_options, read_choice
+from rlfr_mm.grading.extract import bare_answer, last_answer_tag, stated, trimmed, words_to_number
 from rlfr_mm.grading.item import Comparison, Found, Item, Rule, RuleName, Scorer
+from rlfr_mm.grading.judge import guess_choice, guessed_number, likely_choice, refuses, stated_number, stated_text
 from rlfr_mm.grading.pool import Job
-from rlfr_mm.grading.text import compare_lists, compare_text, tidy
+from rlfr_mm.grading.text import aligned, compare_text, read, tidy
+from rlfr_mm.grading.values import number
 
 __all__ = ["SCORERS", "Item", "RuleName", "Scorer"]
 
@@ -43,41 +29,40 @@ _LONGEST_ANSWER = 2000  # characters; nothing longer is an answer, and no parser
 
 
 def _find_answer(item: Item) -> Found | None:
-    """The option of an item with choices; else the answer tag, the last box, the last "answer is", a bare answer."""
-    response = item.response
+    """The option of an item with choices; else what the response states as its answer, or is nothing else than."""
     option = _find_option(item) if item.choices else None
     if option is not None:
         return option
-    tagged = last_answer_tag(response)
-    boxed = last_boxed(response if tagged is None else tagged)
-    if boxed is not None:
-        return Found(boxed, "boxed" if tagged is None else "answer tag+boxed")
-    if tagged is not None:
-        return Found(tagged, "answer tag")
-    said = [statement for statement in statements(response) if statement]
-    if said:
-        return Found(said[-1], "statement")
-    bare = bare_answer(response)
+    texts = stated(item.response)
+    if texts and texts[0][0] in ("statement", "answer tag+statement"):
+        # an explanation behind the answer is not the last word
+        texts = [text for text in texts if len(trimmed(text[1]).split()) <= 6] or texts
+        return None if texts[0][1].endswith("?") else Found(texts[0][1], texts[0][0])
+    if texts:
+        return Found(texts[0][1], texts[0][0])
+    bare = bare_answer(item.response)
     return None if bare is None else Found(bare, "response")
 
 
 def _compare_answer(item: Item, found: Found) -> Comparison:
-    """By option letter where the gold is an option, as text, as decimals rounded to 6 places, else by math-verify.
+    """By option letter where the gold is an option, as text, by value, else by math-verify; up to a unit.
 
     The item's `precision`, an absolute tolerance or several with commas, makes numbers equal that differ by no more.
     """
-    golds = [tidy(gold) for gold in item.golds]
-    if item.choices or all(re.fullmatch(rf"\(?[{LETTERS}]\)?", gold) for gold in golds):
-        chosen = _chosen_letter(item, found.answer)
+    if item.choices or _gold_letters(item):
+        chosen = _chosen_letters(item, found.answer)
         if chosen is not None:
             return Comparison(chosen == _gold_letters(item), "option")
-    named = _option_text(item, golds[0])
-    golds = golds if named is None else [tidy(named)]
-    answer, tolerances = tidy(found.answer), _tolerances(item)
+    named = _option_text(item, item.golds[0])
+    golds = [read(gold, is_gold=True) for gold in (item.golds if named is None else (named,))]
+    answer, tolerances = read(found.answer), _tolerances(item)
     known = [compare_text(gold, answer, tolerances) for gold in golds]
     if True in known or None not in known:
         return Comparison(True in known, "text or number")
-    return _ask("symbolic", golds, answer, tolerances)
+    if len(answer.whole) > _LONGEST_ANSWER:
+        return Comparison(False, "too long")
+    undecided = [aligned(gold, answer) for gold, equal in zip(golds, known, strict=True) if equal is None]
+    return Comparison(None, "symbolic", tuple(Job("symbolic", *pair, tolerances) for pair in undecided))
 
 
 def _ask(comparison: str, golds: list[str], answer: str, tolerances: tuple[float, ...] = ()) -> Comparison:
@@ -109,19 +94,18 @@ def _option_text(item: Item, letter: str) -> str | None:
     return next((text for i, text in enumerate(_options(item)) if letter_of(i) == letter), None)
 
 
-def _chosen_letter(item: Item, answer: str) -> str | None:
+def _chosen_letters(item: Item, answer: str) -> str | None:
     if re.fullmatch("[A-Z]", answer):
         return answer
-    choice = find_choice(answer, _options(item))
-    return None if choice is None else choice.letters
+    return read_choice(answer, _options(item), several=len(_gold_letters(item)) > 1)
 
 
 def _gold_letters(item: Item) -> str:
-    """The letters of the gold answer, which is given as letters ("A, C") or as the text of an option."""
+    """The letters of a gold answer that is given as letters, "A, C", or as the text of an option; empty for others."""
     gold, options = item.golds[0].strip(), _options(item)
     if gold in options and _option_text(item, gold) is None:
         return letter_of(options.index(gold))
-    return "".join(sorted(re.findall(r"[A-Z0-9]", gold.upper())))
+    return letters_in(gold)
 
 
 def _found(choice: Choice | None) -> Found | None:
@@ -129,27 +113,37 @@ def _found(choice: Choice | None) -> Found | None:
 
 
 def _find_option(item: Item) -> Found | None:
-    return _found(find_choice(item.response, _options(item)))
+    return _found(find_choice(item.response, _options(item), several=len(_gold_letters(item)) > 1))
 
 
 def _find_options(item: Item) -> Found | None:
+    """Letters, of which a response may give several whatever the gold; another answer where the gold is no letter."""
+    if not _gold_letters(item):
+        return _find_answer(item)
     return _found(find_choice(item.response, _options(item), several=True))
 
 
 def _find_or_guess_option(item: Item) -> Found | None:
-    return _find_option(item) or _found(guess_choice(item.response, _options(item)))
+    options = _options(item)
+    return _found(likely_choice(item.response, options) or guess_choice(item.response, options))
 
 
 def _find_or_guess_options(item: Item) -> Found | None:
-    return _find_options(item) or _found(guess_choice(item.response, _options(item), several=True))
+    """Raises ValueError for LogicVista's item without an answer, v1_382, which VLMEvalKit leaves out."""
+    if not item.golds[0].strip():
+        raise ValueError("the record has no answer to grade by")
+    options = _options(item)
+    return _found(likely_choice(item.response, options, True) or guess_choice(item.response, options, True))
 
 
 def _compare_option(item: Item, found: Found) -> Comparison:
-    return Comparison(_chosen_letter(item, found.answer) == _gold_letters(item), "option")
+    return Comparison(_chosen_letters(item, found.answer) == _gold_letters(item), "option")
 
 
 def _compare_letters(item: Item, found: Found) -> Comparison:
     """The same letters, in whatever order."""
+    if not _gold_letters(item):
+        return _compare_answer(item, found)
     letters = "".join(sorted(re.findall(r"[A-Z0-9]", found.answer.upper())))
     return Comparison(bool(letters) and letters == _gold_letters(item), "letters")
 
@@ -171,9 +165,27 @@ def _harness_compare(item: Item, found: Found) -> Comparison:
     return _ask("harness", list(map(official.harness_normalised, item.golds)), found.answer)
 
 
+def _minerva(compare: Callable[[Item, Found], Comparison]) -> Callable[[Item, Found], Comparison]:
+    """Numbers by the tolerance of the benchmark's own scorer, which reads powers of ten; everything else otherwise."""
+
+    def compare_minerva(item: Item, found: Found) -> Comparison:
+        value, golds = number(read(found.answer).value), [number(gold) for gold in item.golds]
+        if value is None or None in golds:
+            return compare(item, found)
+        near = any(official.minerva_close(float(value), float(gold)) for gold in golds if gold is not None)
+        return Comparison(near, "numeric")
+
+    return compare_minerva
+
+
 def _gsm8k_find(item: Item) -> Found | None:
     answer = official.gsm8k_answer(item.response)
     return None if answer is None else Found(answer, "A: or ####")
+
+
+def _gsm8k_strict_find(item: Item) -> Found | None:
+    """What any problem's response states; a base model may go on with a question of its own."""
+    return _find_answer(replace(item, response=re.split(r"(?<=\S)\s*\n(?:Q|Question):", item.response)[0]))
 
 
 def _gsm8k_compare(item: Item, found: Found) -> Comparison:
@@ -202,22 +214,34 @@ def _olympiad_compare(item: Item, found: Found) -> Comparison:
 
 
 def _mathvista_find(item: Item) -> Found | None:
-    if item.choices:
-        return _find_option(item)
-    stated = stated_number(item.response, alone=True)
-    return _find_answer(item) if stated is None else Found(*stated)
+    return _find_option(item) if item.choices else _find_answer(item)
 
 
 def _mathvista_compare(item: Item, found: Found) -> Comparison:
-    """Options by letter or text; numbers by value, rounded to the item's precision; lists by their numbers."""
+    """Options by letter or text; numbers by value, rounded to the item's precision; lists by their numbers in order."""
     if item.choices:
         return _compare_option(item, found)
-    value, gold = number(tidy(found.answer)), number(item.golds[0])
-    if value is None or gold is None:
-        return Comparison(compare_lists(tidy(item.golds[0]), tidy(found.answer)) is True, "list")
+    if item.meta.get("answer_type") == "list":
+        golds, values = (_numbers(text) for text in (item.golds[0], found.answer))
+        return Comparison(golds is not None and golds == values, "list")
+    # the value of a calculation, "3 + 2 = 5", stands behind its last equals sign
+    answer = read(found.answer.rpartition("=")[2]).value
+    value, gold = number(re.sub(r"\\?%$", "", answer)), number(item.golds[0])
+    if value is None and (spelled := words_to_number(answer)) is not None:
+        value = Fraction(spelled)
+    if gold is None:
+        return Comparison(compare_text(read(item.golds[0], is_gold=True), read(found.answer)) is True, "text")
+    if value is None:
+        return Comparison(False, "no number")
     if item.meta.get("answer_type") == "float":
-        value = round(value, int(item.meta.get("precision") or 0))
+        return Comparison(round(float(value), int(float(item.meta.get("precision") or 0))) == float(gold), "numeric")
     return Comparison(value == gold, "numeric")
+
+
+def _numbers(text: str) -> list[Fraction] | None:
+    """The numbers of "[1, 2.0]" or "1 and 2"; None where there is anything else."""
+    values = [number(tidy(part)) for part in re.split(r",|\band\b", text.strip(" []()"))]
+    return None if None in values else [value for value in values if value is not None]
 
 
 def _mathvista_judge(item: Item) -> Found:
@@ -225,7 +249,7 @@ def _mathvista_judge(item: Item) -> Found:
     response, question = item.response, str(item.meta.get("question", ""))
     if not item.choices:
         return Found(*(stated_number(response) or guessed_number(response, question) or ("N/A", "no number")))
-    choice = find_choice(response, item.choices)
+    choice = likely_choice(response, item.choices)
     if choice is None:
         stated = stated_text(response)
         if stated is not None:
@@ -309,9 +333,8 @@ def _dynamath_find(item: Item) -> Found | None:
 
 def _dynamath_compare(item: Item, found: Found) -> Comparison:
     """Numbers within 0.001, options by letter, everything else as in most benchmarks."""
-    value, gold = number(tidy(found.answer)), number(item.golds[0])
-    if item.meta.get("answer_type") == "float" and value is not None and gold is not None:
-        return Comparison(math.isclose(value, gold, rel_tol=0, abs_tol=0.001), "within 0.001")
+    if item.meta.get("answer_type") == "float":
+        item = replace(item, meta={**item.meta, "precision": 0.001 / 1.01})  # less OlympiadBench's slack
     return _compare_answer(item, found)
 
 
@@ -337,49 +360,51 @@ def _dynamath_official(item: Item, found: Found) -> Comparison:
 _STRICT = Rule(_find_answer, _compare_answer)
 _OPTION = Rule(_find_option, _compare_option)
 _HARNESS = Rule(_harness_find, _harness_compare)
+_MINERVA_STRICT = Rule(_find_answer, _minerva(_compare_answer))
+_MINERVA = Rule(_harness_find, _minerva(_harness_compare))
 _GUESSED_OPTION = Rule(_find_or_guess_option, _compare_option)
 
 SCORERS: dict[str, Scorer] = {
     scorer.name: scorer
     for scorer in (
         # AIME, AMC, training data: no scorer of their own, and math-verify is what the field uses
-        Scorer("math", "1", strict=_STRICT, official=_STRICT),
-        Scorer("choice", "1", strict=_OPTION, official=_GUESSED_OPTION),
-        Scorer("math500", "1", strict=_STRICT, official=_HARNESS),
-        Scorer("minerva_math", "1", strict=_STRICT, official=_HARNESS),
+        Scorer("math", "2", strict=_STRICT, official=_STRICT),
+        Scorer("choice", "2", strict=_OPTION, official=_GUESSED_OPTION),
+        Scorer("math500", "2", strict=_STRICT, official=_HARNESS),
+        Scorer("minerva_math", "2", strict=_MINERVA_STRICT, official=_MINERVA),
         Scorer(
             "gsm8k",
-            "1",
-            strict=Rule(lambda item: _gsm8k_find(item) or _find_answer(item), _compare_answer),
+            "2",
+            strict=Rule(_gsm8k_strict_find, _compare_answer),
             official=Rule(lambda item: _gsm8k_find(item) or _harness_find(item), _gsm8k_compare),
         ),
-        Scorer("olympiadbench", "1", strict=_STRICT, official=Rule(_olympiad_find, _olympiad_compare)),
+        Scorer("olympiadbench", "2", strict=_STRICT, official=Rule(_olympiad_find, _olympiad_compare)),
         Scorer(
             "mathvista",
-            "1",
+            "2",
             strict=Rule(_mathvista_find, _mathvista_compare),
             official=Rule(_mathvista_judge, _mathvista_official),
         ),
-        Scorer("mathvision", "1", strict=_STRICT, official=Rule(_mathvision_find, _mathvision_compare)),
+        Scorer("mathvision", "2", strict=_STRICT, official=Rule(_mathvision_find, _mathvision_compare)),
         # the scorers of these two are judge models
-        Scorer("mathverse", "1", strict=_STRICT, official=_STRICT),
-        Scorer("geometry3k", "1", strict=_STRICT, official=_STRICT),
+        Scorer("mathverse", "2", strict=_STRICT, official=_STRICT),
+        Scorer("geometry3k", "2", strict=_STRICT, official=_STRICT),
         Scorer(
             "wemath",
-            "1",
+            "2",
             strict=Rule(_wemath_strict_find, _compare_option),
             official=Rule(_wemath_find, _compare_letters),
         ),
         Scorer(
             "logicvista",
-            "1",
+            "2",
             strict=Rule(_find_options, _compare_letters),
             official=Rule(_find_or_guess_options, _compare_letters),
         ),
-        Scorer("visulogic", "1", strict=_OPTION, official=Rule(_visulogic_find, _compare_letters)),
+        Scorer("visulogic", "2", strict=_OPTION, official=Rule(_visulogic_find, _compare_letters)),
         Scorer(
             "dynamath",
-            "1",
+            "2",
             strict=Rule(_dynamath_find, _dynamath_compare),
             official=Rule(_dynamath_official_find, _dynamath_official),
         ),

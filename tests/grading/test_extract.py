@@ -4,13 +4,8 @@ from hypothesis import strategies as st
 
 from rlfr_mm.grading.extract import (
     bare_answer,
-    guessed_number,
     last_answer_tag,
     last_boxed,
-    number,
-    numbers_in,
-    plain_text,
-    stated_number,
     statements,
     words_to_number,
 )
@@ -47,24 +42,6 @@ def test_last_answer_tag_is_the_last_closed_one_of_any_case():
     assert last_answer_tag("İ<answer>5</answer>") == "5"  # its lower case is two letters
 
 
-@pytest.mark.parametrize(
-    ("text", "value"),
-    [
-        ("1,234.50", 1234.5), ("-3", -3.0), ("−3", -3.0), (".5", 0.5), ("5.", 5.0), ("$\\$20$", 20.0), ("1e3", 1000.0),
-        ("60^{\\circ}", 60.0), ("{7}", 7.0), ("12,34", None), ("1,2", None), ("5 cm", None), ("e22", None), ("", None),
-        (".", None), ("nan", None), ("inf", None), ("1_0", None), ("٣", None), ("1e999", None),
-    ],
-)  # fmt: skip
-def test_number_reads_one_decimal_number_and_nothing_else(text, value):
-    assert number(plain_text(text)) == value
-
-
-def test_numbers_in_keeps_thousands_together_and_reads_words_without_numerals():
-    assert numbers_in("from 1,250 to 3.50 or -2") == ["1250", "3.50", "-2"]
-    assert numbers_in("there are twenty-five of them") == ["25"]
-    assert numbers_in("v2 and x3.1") == []
-
-
 def test_words_to_number():
     assert words_to_number("two hundred and five") == 205
     assert words_to_number("three thousand twenty-one") == 3021
@@ -77,21 +54,6 @@ def test_statements_end_with_their_sentence_and_keep_their_order():
     text = "The answer is 3.5 cm. Wait. The correct option is (B). So\n**Answer:** 7\n#### 8"
     assert statements(text) == ["3.5 cm", "(B)", "7", "8"]
     assert statements("The other options are: (C) no") == []
-
-
-def test_stated_number_takes_the_value_behind_the_equals_sign():
-    assert stated_number("So the answer is x = 4 + 3 = 7.") == ("7", "statement")
-    assert stated_number("<answer>12 apples</answer>") == ("12", "answer tag")
-    assert stated_number("<answer>3 or 4</answer>", alone=True) is None
-    assert stated_number("there are 5 apples") is None
-
-
-def test_guessed_number_prefers_conclusions_and_numbers_that_the_question_does_not_hold():
-    assert guessed_number("First 3. Then 9. Therefore, the mean is 6.") == ("6", "conclusion")
-    response = "There is 1 block that has exactly 36 houses."
-    assert guessed_number(response, "How many blocks have exactly 36 houses?") == ("1", "sentence")
-    assert guessed_number("It was 94 in 2016.", "In which year was it highest?") == ("2016", "sentence")
-    assert guessed_number("nothing here") is None
 
 
 def test_bare_answer_is_one_short_line_of_answer():
