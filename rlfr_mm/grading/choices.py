@@ -31,9 +31,7 @@ def letter_of(index: int) -> str:
 def letters_in(text: str) -> str:
     """The letters, sorted, of a text that is nothing but one or more of them, "(B), D"; empty for any other."""
     text = plain_text(text)
-    if _SEVERAL.fullmatch(text) or re.fullmatch(_LETTER, text):
-        return "".join(sorted(re.findall(f"[{LETTERS}]", text)))
-    return ""
+    return "".join(sorted(re.findall(f"[{LETTERS}]", text))) if _SEVERAL.fullmatch(text) else ""
 
 
 def listed_options(question: str) -> tuple[str, ...]:
@@ -165,7 +163,8 @@ _SUFFIX = re.compile(
     r" (?:is|are) (?:both )?(?:the )?(?:correct|right)(?: (?:answers?|options?|choices?|ones?))?$|是?正确的?$"
 )
 _LETTER = rf"[(\[{{'\"]*([{LETTERS}])[)\]}}'\"]*"
-_SEVERAL = re.compile(rf"{_LETTER}(?:(?:[\s,&;]|and\b)+{_LETTER})+\.?|[{LETTERS}]{{2,}}")
+_SEVERAL = re.compile(rf"{_LETTER}(?:(?:[\s,&;]|and\b)+{_LETTER})*\.?")
+_RUN = re.compile(rf"[{LETTERS}]{{2,}}")
 _FIRST = re.compile(rf"{_LETTER}(?:\s*$|\s*[.:,;=)]+(?=\s|$|[^A-Za-z])|(?<=[)\]}}])(?=\s)|\s+(?=[(\"]))")
 
 
@@ -181,8 +180,8 @@ def read_choice(text: str, choices: Sequence[str] = (), several: bool = False, b
     if spelled:
         return spelled
     text = _SUFFIX.sub("", _PREFIX.sub("", text))
-    if _SEVERAL.fullmatch(text):
-        found = letters_in(text)
+    found = "".join(sorted(text)) if _RUN.fullmatch(text) else letters_in(text)
+    if found:
         letters = "".join(sorted(set(found)))
         return letters if (several and letters == found) or len(letters) == 1 else None
     first = _FIRST.match(text)

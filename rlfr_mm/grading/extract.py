@@ -121,7 +121,7 @@ _STATEMENT = re.compile(
     r"|^[#*_ \t]*(?:final )?answer[*_ \t]*(?=\n)"  # a heading
     r"|答案(?:应?[是为选]|:)+:?|(?:选项|选择)(?:是|为|:)|(?<![可不能])选择?\s*:?\s*(?=[(\[]?[A-I](?![A-Za-z]))"
     # OpenAI's formats for GSM8K, where nothing but a number and its unit follows
-    r"|^(?:####|A:)(?=[ \t*$\\(]*[-−]?\d[\d,.]*(?:/\d+)?[ ]?(?:\\?%|°|[a-zµ²³/^2]+(?: [a-z²³]+){0,2})?[*$\\).]*\s*$))"
+    r"|^(?:####|A:)(?=[ \t*$\\(]*[-−]?\d[\d,.]*(?:/\d+)?[ ]?(?-i:\\?%|°|[a-zµ²³/^2]+(?: [a-z²³]+){0,2})?[*$\\).]*\s*$))"
     r"[\s*:]*",
     re.IGNORECASE | re.MULTILINE,
 )
@@ -139,7 +139,7 @@ _SENTENCE_END = re.compile(r"\n|(?<!\\)[.!?](?=\s+[A-Z\"(*]|\s*$)|(?<=\d)[.?](?=
 def _to_sentence_end(text: str, start: int) -> str:
     text = text[start : start + 400]
     end = _SENTENCE_END.search(text)
-    return (text[: end.end() if end.group() == "?" else end.start()] if end else text).strip()
+    return (text[: end.end() if end.group() == "?" else end.start()] if end else text).strip().rstrip(". ")
 
 
 def stated(response: str) -> list[tuple[str, str]]:

@@ -176,6 +176,26 @@ def guess_choice(
     return None
 
 
+def mathvista_extraction(response: str, question: str, choices: Sequence[str]) -> tuple[str, str]:
+    """What MathVista's judge would extract, and where it stands; "N/A" where it would find nothing."""
+    if not choices:
+        return stated_number(response) or guessed_number(response, question) or ("N/A", "no number")
+    choice = likely_choice(response, choices)
+    if choice is None:
+        stated = stated_text(response)
+        if stated is not None:
+            return stated
+        choice = guess_choice(response, choices, question=question)
+        numeric = all(re.search(r"\d", text) for text in choices) and not refuses(response)
+        if numeric and (choice is None or choice.method == "mentioned in response"):
+            guessed = guessed_number(response, question)
+            if guessed is not None:
+                return guessed
+    if choice is not None:
+        return f"({choice.letters})", choice.method
+    return response if len(response) < 100 else "N/A", "no option"
+
+
 def stated_text(response: str) -> tuple[str, str] | None:
     """What the answer tag, the conclusion, the box or the last sentence's "the answer is" holds, and which of them."""
     said = statements(last_sentence(response))

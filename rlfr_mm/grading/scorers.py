@@ -15,7 +15,7 @@ from rlfr_mm.grading import official
 from rlfr_mm.grading.choices import Choice, find_choice, letter_of, letters_in, listed_options, read_choice
 from rlfr_mm.grading.extract import bare_answer, last_answer_tag, stated, trimmed, words_to_number
 from rlfr_mm.grading.item import Comparison, Found, Item, Rule, RuleName, Scorer
-from rlfr_mm.grading.judge import guess_choice, guessed_number, likely_choice, refuses, stated_number, stated_text
+from rlfr_mm.grading.judge import guess_choice, likely_choice, mathvista_extraction
 from rlfr_mm.grading.pool import Job
 from rlfr_mm.grading.text import aligned, compare_text, read, tidy
 from rlfr_mm.grading.values import number
@@ -101,11 +101,14 @@ def _chosen_letters(item: Item, answer: str) -> str | None:
 
 
 def _gold_letters(item: Item) -> str:
-    """The letters of a gold answer that is given as letters, "A, C", or as the text of an option; empty for others."""
+    """The letters of a gold answer that is given as letters, "A, C", or as the text of an option; empty for others.
+
+    "AC" is no list of letters but where an answer may consist of several: elsewhere it names a line.
+    """
     gold, options = item.golds[0].strip(), _options(item)
     if gold in options and _option_text(item, gold) is None:
         return letter_of(options.index(gold))
-    return letters_in(gold)
+    return letters_in(", ".join(gold) if item.scorer == "logicvista" and gold.isalpha() else gold)
 
 
 def _found(choice: Choice | None) -> Found | None:
@@ -245,24 +248,7 @@ def _numbers(text: str) -> list[Fraction] | None:
 
 
 def _mathvista_judge(item: Item) -> Found:
-    """What the benchmark's judge model would most likely extract; "N/A" where it would find nothing."""
-    response, question = item.response, str(item.meta.get("question", ""))
-    if not item.choices:
-        return Found(*(stated_number(response) or guessed_number(response, question) or ("N/A", "no number")))
-    choice = likely_choice(response, item.choices)
-    if choice is None:
-        stated = stated_text(response)
-        if stated is not None:
-            return Found(*stated)
-        choice = guess_choice(response, item.choices, question=question)
-        numeric = all(re.search(r"\d", text) for text in item.choices) and not refuses(response)
-        if numeric and (choice is None or choice.method == "mentioned in response"):
-            guessed = guessed_number(response, question)
-            if guessed is not None:
-                return Found(*guessed)
-    if choice is not None:
-        return Found(f"({choice.letters})", choice.method)
-    return Found(response if len(response) < 100 else "N/A", "no option")
+    return Found(*mathvista_extraction(item.response, str(item.meta.get("question", "")), item.choices or ()))
 
 
 def _mathvista_official(item: Item, found: Found) -> Comparison:

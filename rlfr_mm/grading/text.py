@@ -173,11 +173,13 @@ def compare_lists(gold: str, answer: str) -> bool | None:
 
 
 def _brackets_and_parts(text: str) -> tuple[str, list[str]] | None:
-    """The outer brackets and what the commas between them part; None where there are more brackets or other signs."""
+    """The outer brackets and what the commas between them part, solutions without brackets each once; None where there
+    are more brackets or other signs."""
     match = re.fullmatch(r"([(\[]?)((?:(?!\\pm|\\cup|\\\{|\{,)[^()\[\]=<>&])*)([)\]]?)", text)
     if match is None or bool(match.group(1)) != bool(match.group(3)) or re.search(r"[A-Za-z]{2} | [A-Za-z]{2}", text):
         return None
-    return match.group(1) + match.group(3), match.group(2).split(",")
+    parts = match.group(2).split(",")
+    return match.group(1) + match.group(3), parts if match.group(1) else list(dict.fromkeys(parts))
 
 
 def _near(right: complex | None, value: complex | None, tolerance: float | None = None) -> bool | None:

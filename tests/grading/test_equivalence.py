@@ -80,3 +80,9 @@ def test_self_test_names_a_broken_parser(monkeypatch):
         self_test()
     with pytest.raises(TypeError):
         parse_latex("1")
+
+
+def test_numbers_that_math_verify_rounds_together_are_different():
+    assert not symbolic_equal("\\frac{\\sqrt{3}+1}{2}", "1.3660254")
+    assert not symbolic_equal("\\frac{1}{10^{9}}", "\\frac{2}{10^{9}}")
+    assert symbolic_equal("\\frac{\\sqrt{3}+1}{2}", "\\frac{1}{2}+\\frac{\\sqrt{3}}{2}")

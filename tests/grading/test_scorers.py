@@ -171,3 +171,59 @@ def test_grading_loads_neither_torch_nor_sympy():
     code = f"import sys, rlfr_mm.grading; print({heavy})"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"
+
+
+def test_minerva_reads_powers_of_ten_with_its_own_tolerance():
+    def verdict(answer, gold, rule):
+        return grade(Item(f"\\boxed{{{answer}}}", gold, "minerva_math"), rule).correct
+
+    for rule in ("strict", "official"):
+        for answer in ("4.5 \\times 10^{33}", "4.5 \\cdot 10^{33} \\text{ erg}", "4.5\\times10^{33}\\,\\mathrm{m}"):
+            assert verdict(answer, "4.5e33", rule), answer
+        assert not verdict("4.6 \\times 10^{33}", "4.5e33", rule)
+        assert not verdict("0", "1.325e-27", rule) and not verdict("1e-20", "7.4e-12", rule)
+        assert verdict("0.00150001", "0.0015", rule) and not verdict("0.0016", "0.0015", rule)
+
+
+@pytest.mark.parametrize("rule", ["strict", "official"])
+def test_a_record_without_an_answer_is_ungradable(rule):
+    verdict = grade(Item("The answer is B.", "", "logicvista"), rule)
+    assert verdict.unscored and "no answer" in verdict.detail
+
+
+def test_a_gold_of_several_letters_is_a_set_and_a_gold_number_a_number():
+    assert grade(Item("<answer>D and C</answer>", "C\nD", "mathverse", CHOICES)).correct
+    assert not grade(Item("<answer>C</answer>", "C\nD", "mathverse", CHOICES)).correct
+    assert grade(Item("<answer>3</answer>", "3", "logicvista")).correct
+    assert grade(Item("\\boxed{C}", "\\text{(C)}", "math500")).correct
+    assert not grade(Item("\\boxed{D}", "\\text{(C)}", "math500")).correct
+
+
+@pytest.mark.parametrize(
+    "answer",
+    ["\\sqrt{5}", "5\\pi", "x^5", "5x", "5!", "5k", "5 million", "minus 5", "not 5", "more than 5", "5 or 6", "2/5"],
+)
+def test_mathvista_takes_a_number_that_stands_alone(answer):
+    assert not grade(mathvista(f"<answer>{answer}</answer>", "5", answer_type="integer")).correct
+
+
+@pytest.mark.parametrize("answer", ["5 apples", "about 5", "five", "5 cm", "3 + 2 = 5", "x = 5", "5\\%", "5.0"])
+def test_mathvista_takes_a_number_with_its_unit(answer):
+    assert grade(mathvista(f"<answer>{answer}</answer>", "5", answer_type="integer")).correct
+
+
+def test_mathvista_compares_lists_by_their_numbers():
+    item = mathvista("<answer>2014 and 2016</answer>", "[2014, 2016]", answer_type="list")
+    assert grade(item).correct
+    assert not grade(mathvista("<answer>2016, 2014</answer>", "[2014, 2016]", answer_type="list")).correct
+
+
+def test_gsm8k_ends_where_a_base_model_asks_the_next_question():
+    assert grade(Item("#### 42\n\nQ: next question\nA: 50", "42", "gsm8k")).correct
+    assert grade(Item("Q: x\nA: 42", "42", "gsm8k")).correct
+
+
+def test_dynamath_allows_a_thousandth_also_for_formulas():
+    number = {"answer_type": "float"}
+    for answer in ("\\frac{2\\pi}{3}", "2\\pi/3", "2.094 cm", "x = 2.094", "approximately 2.094"):
+        assert grade(Item(f"<answer>{answer}</answer>", "2.0944", "dynamath", meta=number)).correct, answer
