@@ -1,6 +1,6 @@
 """What a run costs beyond generation: data, prompts, journal, grading and results, over the bare back end's time.
 
-python benchmarks/eval_overhead.py [--json OUT]
+python benchmarks/eval_overhead.py [--json OUT] [--note TEXT]
 
 The same requests in the same batches are answered by the back end alone and by a whole run, in turn; the overhead is
 (run - bare) / bare, its median over the rounds. Beside it, `outside_generate` counts the time of a run outside of the
@@ -29,6 +29,7 @@ def main() -> int:
     parser.add_argument("--batch_size", type=int, default=16)
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--json", type=Path)
+    parser.add_argument("--note", default="", help="what the record says about the machine at that time")
     args = parser.parse_args()
     spec = registry.task("rlfr_quickstart")
     settings = RunSettings(limit=args.limit, generation={"max_new_tokens": args.max_new_tokens})
@@ -70,6 +71,7 @@ def main() -> int:
     overhead = statistics.median((one["run_s"] - one["bare_s"]) / one["bare_s"] for one in rounds)
     outside = statistics.median(one["outside_generate"] for one in rounds)
     summary = {"responses": args.limit, "max_new_tokens": args.max_new_tokens, "batch_size": args.batch_size}
+    summary |= {"note": args.note} if args.note else {}
     summary |= {"overhead": round(overhead, 4), "outside_generate": round(outside, 4), "rounds": rounds}
     print(f"overhead {overhead:.1%}, outside of generation {outside:.1%}")
     if args.json:
