@@ -337,13 +337,17 @@ def page(folder: Path) -> str:
             continue
         where = path.parent.relative_to(folder.parent)
         parts += [f"## {record.name}", record.about, table(record).strip(), f"![learning curves]({where}/curves.png)"]
-        notes = path.parent / "notes.md"
-        if notes.exists():
-            parts.append(notes.read_text().strip())
+        parts += _notes(path.parent)
     rankings = sorted(folder.glob("score_ranking/*.json"))
     if rankings:
-        parts += ["## Which score ranks rollouts", RANKING, *map(ranking_table, rankings)]
+        parts += ["## Which score ranks rollouts", RANKING, *_notes(folder / "score_ranking")]
+        parts += map(ranking_table, rankings)
     return "\n\n".join(parts) + "\n"
+
+
+def _notes(folder: Path) -> list[str]:
+    notes = folder / "notes.md"
+    return [notes.read_text().strip()] if notes.exists() else []
 
 
 def main(argv: list[str] | None = None) -> None:
