@@ -3,11 +3,10 @@
 DIR holds sets as JSON Lines, plain or gzipped, one row a response with the benchmark's own verdict in
 `official_correct`. Every set is graded by the `official` rule of its benchmark's scorer in two ways: from the published
 extraction (or the prediction, where only that is published), and from the raw response. Exit status: 0 when every bar
-is reached, 1 when one is missed, 2 when DIR cannot be read.
+is reached, 1 when one is missed or nothing could be compared, 2 when DIR cannot be read or a file not be written.
 """
 
 import argparse
-import gzip
 import json
 import sys
 from collections import Counter
@@ -18,14 +17,12 @@ from pathlib import Path
 from typing import Any
 
 from rlfr_mm.cli import one_line_errors
+from rlfr_mm.eval.parity_sets import Row, item_of, older_integer_rule, read_manifest, read_sets
 from rlfr_mm.grading import SCORERS, Item, Verdict, grade_all, grade_all_extracted, grade_extracted
 from rlfr_mm.tasks.dynamath import worst_case
 
-Row = Mapping[str, Any]
-
 OFFICIAL_WRONG_LIMIT = 0.015
 DEADLINE_S = 20.0  # more than graders get elsewhere: here a busy machine must not look like a disagreement
-_FLAGS_ONLY = "dynamath"
 
 
 @dataclass(frozen=True)
@@ -45,7 +42,7 @@ BARS: dict[str, Bar] = {
     "GSM8K": Bar("gsm8k", 0.999, 0.995),
     "LogicVista": Bar("logicvista", 0.999, 0.97),
     "OlympiadBench": Bar("olympiadbench", 0.999, 0.999),
-    "DynaMath": Bar(_FLAGS_ONLY, 1.0, 1.0),
+    "DynaMath": Bar("dynamath", 1.0, 1.0),
 }
 
 
@@ -74,7 +71,7 @@ class Agreement:
         return self.agree / self.n if self.n else float("nan")
 
     def reaches(self, bar: float) -> bool:
-        return self.n == 0 or self.share >= bar
+        return self.n == 0 or self.share >= bar  # a set need not publish both kinds of answers
 
 
 @dataclass
@@ -94,7 +91,8 @@ class SetParity:
     @property
     def missed(self) -> list[str]:
         """What keeps the set from its bar, in words; empty when it is reached."""
-        reasons = []
+        measured = self.published_aggregates or self.from_official.n or self.whole_set.n or self.official_wrong
+        reasons = [] if measured else ["not measured: neither answers nor aggregates are published"]
         for name, agreement, bar in (
             ("the official answer", self.from_official, self.bar.from_official),
             ("the response", self.from_response, self.bar.from_response),
@@ -120,34 +118,6 @@ class SetParity:
         return numbers | ({"aggregates": self.aggregates} if self.aggregates else {}) | {"missed": self.missed}
 
 
-def read_sets(folder: Path) -> dict[str, list[Row]]:
-    """The rows of every `*.jsonl` and `*.jsonl.gz` in the folder, by set name.
-
-    Raises:
-        ValueError: the folder has none, or a line is no row; the file and line are named.
-    """
-    sets: dict[str, list[Row]] = {}
-    for path in sorted([*folder.glob("*.jsonl"), *folder.glob("*.jsonl.gz")]):
-        rows = sets.setdefault(path.name.split(".jsonl")[0], [])
-        open_text = gzip.open if path.suffix == ".gz" else open
-        try:
-            with open_text(path, "rt", encoding="utf-8") as lines:
-                for number, line in enumerate(lines, start=1):
-                    rows.append(_checked(json.loads(line), f"{path}, line {number}"))
-        except (json.JSONDecodeError, OSError, EOFError, UnicodeDecodeError) as problem:
-            raise ValueError(f"{path}, after line {len(rows)}: no JSON Lines ({problem})") from problem
-    if not sets:
-        raise ValueError(f"no *.jsonl or *.jsonl.gz files in {folder}: give a folder of published verdicts")
-    return sets
-
-
-def _checked(row: Any, where: str) -> Row:
-    missing = {"benchmark", "id", "official_correct"} - set(row if isinstance(row, dict) else ())
-    if missing:
-        raise ValueError(f"{where}: a row needs the field {sorted(missing)[0]!r}")
-    return row
-
-
 def bar_of(name: str, rows: Sequence[Row]) -> Bar:
     """The bar of a set. Raises ValueError for a benchmark that no scorer here belongs to."""
     benchmark = str(rows[0]["benchmark"]) if rows else ""
@@ -157,37 +127,11 @@ def bar_of(name: str, rows: Sequence[Row]) -> Bar:
     raise ValueError(f"set {name}: unknown benchmark {benchmark!r}; known are {', '.join(BARS)}")
 
 
-def item_of(row: Row, scorer: str, whole_numbers_only: bool = False) -> Item:
-    """The row as the official scorer gets it."""
-    choices = None if row.get("choices") is None else tuple(map(str, row["choices"]))
-    golds = [str(row["gold"])]
-    if scorer == "mathvision":  # the option's text is an answer as well as its letter
-        golds, choices = [gold for gold in (*golds, row.get("gold_value")) if gold], None
-    meta = {name: row.get(name) for name in ("question_type", "answer_type", "precision", "unit", "question")}
-    meta["question"] = meta["question"] or ""
-    if scorer == "mathvista":
-        meta["whole_numbers_only"] = whole_numbers_only
-    return Item(row.get("response") or "", tuple(golds), scorer, choices, meta)
-
-
-def older_integer_rule(rows: Iterable[Row]) -> bool:
-    """Were these MathVista predictions written by the older of the benchmark's two rules for integers?
-
-    It takes a text like "7.5" for no integer (prediction null), where the current one truncates (prediction "7").
-    """
-    for row in rows:
-        if row.get("answer_type") == "integer" and row.get("question_type") != "multi_choice":
-            extraction = str(row.get("extraction") or "")
-            if extraction.count(".") == 1 and extraction.replace(".", "").removeprefix("-").isdecimal():
-                return row.get("prediction") is None
-    return False
-
-
 def compare_set(name: str, rows: Sequence[Row], published: Mapping[str, Any]) -> SetParity:
     """Grade one set both ways. `published` is its entry in the folder's manifest, empty where there is none."""
     parity = SetParity(name, bar_of(name, rows), len(rows))
     scorer = parity.bar.scorer
-    if scorer == _FLAGS_ONLY:
+    if scorer == "dynamath":
         return _compare_flags(parity, rows, published)
     items = [item_of(row, scorer, older_integer_rule(rows)) for row in rows]
     source = next((key for key in ("extraction", "prediction") if any(row.get(key) is not None for row in rows)), None)
@@ -374,6 +318,13 @@ def _table(results: Sequence[SetParity]) -> Iterable[str]:
                 yield f"{'':{width}}  {count:4} {reason}"
 
 
+def _write(path: Path, text: str) -> None:
+    try:
+        path.write_text(text, encoding="utf-8")
+    except OSError as problem:
+        raise ValueError(f"cannot write {path}: {problem.strerror}") from None
+
+
 def main(arguments: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python -m eval.parity", description=(__doc__ or "").split("\n\n")[0])
     parser.add_argument("folder", type=Path, metavar="DIR", help="folder of published verdicts, *.jsonl or *.jsonl.gz")
@@ -388,14 +339,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
         sets = read_sets(options.folder)
         for name, rows in sets.items():
             bar_of(name, rows)
-        manifest = options.folder / "manifest.json"
-        listed = json.loads(manifest.read_text(encoding="utf-8"))["sets"] if manifest.is_file() else []
-        published = {entry["set"]: entry for entry in listed}
+        published = read_manifest(options.folder / "manifest.json")
         results = [compare_set(name, rows, published.get(name, {})) for name, rows in sets.items()]
-        if options.json:
-            options.json.write_text(json.dumps({"sets": [result.as_json() for result in results]}, indent=1) + "\n")
-        if options.docs:
-            options.docs.write_text(bars_markdown(results), encoding="utf-8")
+        figures = json.dumps({"sets": [result.as_json() for result in results]}, indent=1) + "\n"
+        for path, text in ((options.json, figures), (options.docs, bars_markdown(results))):
+            if path is not None:
+                _write(path, text)
     print("\n".join(_table(results)))
     return 1 if any(result.missed for result in results) else 0
 

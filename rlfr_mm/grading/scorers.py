@@ -257,7 +257,7 @@ def _mathvista_official(item: Item, found: Found) -> Comparison:
         found.answer,
         item.choices or (),
         str(item.meta.get("answer_type")),
-        int(item.meta.get("precision") or 0),
+        int(float(item.meta.get("precision") or 0)),
         bool(item.meta.get("whole_numbers_only")),
     )
     return Comparison(prediction in item.golds, "nearest choice" if item.choices else "normalised text")

@@ -39,9 +39,32 @@ def test_exit_status_says_whether_the_bars_are_reached(tmp_path, capsys, flipped
         ("{", "x.jsonl, after line 0: no JSON Lines"),
         ('{"id": 1, "official_correct": true}', "x.jsonl, line 1: a row needs the field 'benchmark'"),
         (
-            '{"id": 1, "official_correct": true, "benchmark": "MMLU"}',
+            '{"id": 1, "official_correct": true, "benchmark": "MMLU", "gold": "1"}',
             "set x: unknown benchmark 'MMLU'; known are MathVista",
         ),
+        ('{"id": 1, "official_correct": true, "benchmark": "GSM8K"}', "x.jsonl, line 1: a row needs the field 'gold'"),
+        ('{"id": 1, "official_correct": true, "benchmark": "DynaMath"}', "a row needs the field 'group'"),
+        (
+            '{"id": 1, "official_correct": null, "benchmark": "GSM8K", "gold": "1"}',
+            "needs the field 'official_correct'",
+        ),
+        (
+            '{"id": 1, "official_correct": "false", "benchmark": "GSM8K", "gold": "1"}',
+            "official_correct must be true or false, not 'false'",
+        ),
+        (
+            '{"id": 1, "official_correct": true, "benchmark": "GSM8K", "gold": "1", "response": ["1"]}',
+            "response must be text",
+        ),
+        (
+            '{"id": 1, "official_correct": true, "benchmark": "MathVista", "gold": "1", "choices": "ab"}',
+            "choices must be a list",
+        ),
+        (
+            '{"id": 1, "official_correct": true, "benchmark": "MathVista", "gold": "1", "precision": "two"}',
+            "precision must be a number",
+        ),
+        ("[]", "x.jsonl, line 1: a row needs the field 'benchmark'"),
     ],
 )
 def test_bad_input_is_named_in_one_line_with_status_2(tmp_path, capsys, content, message):
@@ -51,6 +74,38 @@ def test_bad_input_is_named_in_one_line_with_status_2(tmp_path, capsys, content,
         main([str(tmp_path)])
     error = capsys.readouterr().err
     assert exit_.value.code == 2 and message in error and error.count("\n") == 1
+
+
+def test_a_manifest_of_another_shape_and_a_file_that_cannot_be_written_are_named(tmp_path, capsys):
+    write(tmp_path, "drawn__set", [gsm8k(18, True)])
+    for arguments, message in (
+        (["--json", str(tmp_path / "no" / "out.json")], "cannot write"),
+        ([], "manifest.json: needs"),
+    ):
+        if not arguments:
+            (tmp_path / "manifest.json").write_text("{}")
+        with pytest.raises(SystemExit) as exit_:
+            main([str(tmp_path), *arguments])
+        error = capsys.readouterr().err
+        assert exit_.value.code == 2 and message in error and error.count("\n") == 1
+
+
+def test_numbers_are_read_as_text_and_flags_as_truth_values(tmp_path):
+    vista = {"benchmark": "MathVista", "answer_type": "float", "precision": "1.0", "extraction": 1.249, "choices": None}
+    vision = {"benchmark": "MATH-Vision", "gold": "B", "gold_value": 3, "prediction": "3", "response": 3}
+    for name, row in (("vista", {**vista, "gold": 1.2, "response": 1.249}), ("vision", vision)):
+        write(tmp_path, name, [{**row, "official_correct": 1}])
+    for name, rows in read_sets(tmp_path).items():
+        result = compare_set(name, rows, {})
+        assert result.missed == [] and result.from_official.agree == result.whole_set.agree == 1
+
+
+def test_a_set_in_which_nothing_could_be_compared_is_missed():
+    nothing = {**ROW, "id": "1", "response": None, "official_correct": True}
+    flags = {"benchmark": "DynaMath", "id": "1", "group": "a", "official_correct": True}
+    for row in (nothing, flags):
+        (reason,) = compare_set("s", [row], {}).missed
+        assert reason.startswith("not measured")
 
 
 def test_an_official_verdict_against_arithmetic_counts_apart():
