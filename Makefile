@@ -8,8 +8,9 @@ TEST_READY := $(VENV)/.installed-test
 
 .PHONY: quickstart test check format wheel clean
 
+# One thread: the tensors are tiny, and threads that wait for each other crawl on cores that are shared.
 quickstart: $(RUN_READY)
-	$(BIN)/python -m rlfr_mm.train --config configs/rl/quickstart.yaml --overwrite
+	OMP_NUM_THREADS=1 $(BIN)/python -m rlfr_mm.train --config configs/rl/quickstart.yaml --overwrite
 
 test: $(TEST_READY)
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist worksteal
