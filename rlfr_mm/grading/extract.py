@@ -172,19 +172,26 @@ _LEAD = re.compile(
     r"|exactly|simply|just|only)\b|(?:final )?result:)+",
     re.IGNORECASE,
 )
+# "the value of x is 42", "Janet makes $18": what is left, a number or formula, must still be the whole of an answer
+_SAYS = "is|are|was|were|equals?|ha[sd]|have|makes?|costs?|takes?|gets?|earns?|needs?"
+_CLAUSE = re.compile(
+    r"^(?:so |thus |hence |therefore,? )?(?:[Tt]h(?:e|is|at|ere)\b|[Ii]t\b|[Ww]e\b|[A-Z][a-z]+\b)"
+    rf"(?:(?! (?:{_SAYS}|not|if|or|than|unless)\b)[^.,=<>\n]){{0,80}} (?:{_SAYS})(?= [-−\d$\\(])"
+)
 _TAIL = re.compile(
-    r"\s*(?:[,;(–—]\s*)?(?:\b(?:because|since|as|which|due to|where|given that)\b|(?<=[,;(] )(?:but )?not\b"
-    r"|(?<=\()not\b|\brather than\b|\binstead of\b).*$",
+    r"\s*(?:[,;(–—]\s*)?(?:\b(?:because|since|which|due to|where|given that)\b"
+    r"|(?<=[,;(] )(?:as(?! well)|(?:but )?not)\b|(?<=\()not\b|\brather than\b|\binstead of\b).*$",
     re.IGNORECASE | re.DOTALL,
 )
 
 
 def trimmed(text: str) -> str:
-    """The answer without "approximately" before it and without what follows "because" or ", not" behind it."""
+    """The answer without "the area is approximately" before it and "because of ..." or ", not ..." behind it."""
     text = re.sub(r"\\text\s*\{\s*(approximately|about|around|or|and)\s*\}", r" \1 ", text.strip().strip("*_`'\""))
     text = re.sub(r"^<+([^<>]*)>+$", r"\1", text)
     tail = _TAIL.search(text)
-    return _LEAD.sub("", text[: tail.start()] if tail and tail.start() else text).strip(" \t\n,;:*").rstrip(". ")
+    text = _CLAUSE.sub("", text[: tail.start()] if tail and tail.start() else text)
+    return _LEAD.sub("", text).strip(" \t\n,;:*").rstrip(". ")
 
 
 def bare_answer(response: str) -> str | None:

@@ -33,6 +33,7 @@ def latex(text: str) -> str:
     text = re.sub(r"\\frac(\d)(\d)", r"\\frac{\1}{\2}", text)
     text = text.replace("\\langle", "(").replace("\\rangle", ")").replace("\\mathbb{R}", "(-\\infty,\\infty)")
     text = re.sub(r"(?<![\w.])(\d+(?:\.\d+)?)[eE]([-+]?\d{1,3})(?![\w.])", r"\1\\times10^{\2}", text)
+    text = re.sub(r"(?<![A-Za-z\\])pi(?![A-Za-z])", r"\\pi ", text)
     return re.sub(r"(?<=\d)\s*(?:\\text\s*\{\s*)?\bpercent\b\}?", "%", text)
 
 
@@ -54,7 +55,9 @@ class Quantity:
     unit: str
 
 
-_NAMED = re.compile(r"^(?:\\text\s*\{)?\s*[A-Za-z][A-Za-z. ]*[a-z][A-Za-z. ]{2,}\}?\s*=\s*(?=\S)")
+_NAMED = re.compile(
+    r"^(?![^=]*\b(?:not|if|unless|or|than)\b)(?:\\text\s*\{)?\s*[A-Za-z][A-Za-z. ]*[a-z][A-Za-z. ]{2,}\}?\s*=\s*(?=\S)"
+)
 
 
 @lru_cache(maxsize=4096)
@@ -125,6 +128,9 @@ def compare_text(gold: Quantity, answer: Quantity, tolerances: tuple[float, ...]
     for percent, other in ((percents[0], value), (percents[1], wanted), tuple(percents)):
         if percent is not None and other is not None:
             return other == percent or (None in percents and other == percent / 100)
+    names = [re.match(r"[A-Za-z](?==)", text) for text in (right, said)]
+    if names[0] and names[1] and names[0].group() != names[1].group():
+        return None
     if len(tolerances) < 2 and (near := _near(constant(right), constant(said), *tolerances)) is not None:
         return near
     return None if tolerances else compare_lists(right, said)

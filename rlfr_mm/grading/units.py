@@ -69,7 +69,9 @@ _NO_UNITS = frozenset(
     word
     for line in """is are was be not no or and to if when where for than more less least most at by from with plus minus
     over hundred thousand million billion trillion dozen half halves third quarter percent wrong incorrect impossible
-    correct right root mod modulo base factorial negative positive""".splitlines()
+    correct right root mod modulo base factorial negative positive fewer greater false true fourth fifth sixth seventh
+    eighth ninth tenth twelfth hundredth thousandth ten pi theta alpha beta gamma delta lambda omega phi sigma rho tau
+    epsilon infinity""".splitlines()
     for word in line.split()
 )
 _ATTACHED = frozenset(["m", "s", "g", "h", "cm", "mm", "km", "kg", "ft", "in", "min", "dm", "ml", "deg"])

@@ -93,3 +93,19 @@ def test_tidy_keeps_what_has_a_meaning():
     assert tidy("1 and 2.") == "1 and 2"
     assert tidy("\\\\frac{1}{2}") == "\\frac{1}{2}" == tidy("\\dfrac{1}{2}")
     assert tidy("\\begin{pmatrix} 1 \\\\ 2 \\end{pmatrix}").count("\\\\") == 1
+
+
+@pytest.mark.parametrize(
+    ("gold", "answer", "equal"),
+    [
+        ("42", "The area is 42 cm²", True), ("18", "Janet makes $18 every day", True),
+        ("42", "The area is not 42", None),
+        ("42", "The area is less than 42", None), ("42", "42 as well as 43", None),
+        ("42", "It is false that x is 42", None),
+        ("2", "2 theta", None), ("3", "3 tenths", None), ("2\\pi", "2 pi", True), ("x=5", "y=5", None),
+        ("5", "not x = 5", None), ("5", "5 maybe or 6", None), ("5", "length = 5 cm", True),
+    ],
+)  # fmt: skip
+def test_a_clause_around_an_answer_changes_nothing_unless_it_denies_it(gold, answer, equal):
+    decided = compare_text(read(gold, is_gold=True), read(answer))
+    assert decided is equal or (decided is False and equal is None)
