@@ -163,7 +163,7 @@ _SUFFIX = re.compile(
     r" (?:is|are) (?:both )?(?:the )?(?:correct|right)(?: (?:answers?|options?|choices?|ones?))?$|是?正确的?$"
 )
 _LETTER = rf"[(\[{{'\"]*([{LETTERS}])[)\]}}'\"]*"
-_SEVERAL = re.compile(rf"{_LETTER}(?:(?:[\s,&;]|and\b)+{_LETTER})*\.?")
+_SEVERAL = re.compile(rf"{_LETTER}(?:[ \t]*(?:[,;&\n]|and\b)[\s,;&]*(?:and\b\s*)?{_LETTER})*\.?")
 _RUN = re.compile(rf"[{LETTERS}]{{2,}}")
 _FIRST = re.compile(rf"{_LETTER}(?:\s*$|\s*[.:,;=)]+(?=\s|$|[^A-Za-z])|(?<=[)\]}}])(?=\s)|\s+(?=[(\"]))")
 

@@ -132,5 +132,6 @@ def test_what_is_left_open_or_denied_is_no_answer(response, letters):
 def test_chinese_lists_of_letters_are_sets():
     assert find_choice("<answer>B、D</answer>", several=True).letters == "BD"
     assert find_choice("<answer>Both B and D</answer>", several=True).letters == "BD"
+    assert find_choice("The answer is (B) A, B, D.", several=True).letters == "B"
     assert letters_in("C\nD") == "CD" and letters_in("\\text{(C)}") == "C"
     assert letters_in("BD") == letters_in("TEXT") == ""
