@@ -1,5 +1,6 @@
 """From YAML and the command line to the dataclasses of `rlfr_mm.config`, with errors of one line. Loads no torch."""
 
+import copy
 import difflib
 import typing
 from dataclasses import MISSING, asdict, fields, is_dataclass, replace
@@ -69,7 +70,13 @@ def load_config(cls: type, path: str | Path, overrides: list[str] | None = None)
         raise ValueError(f"{path} is not valid YAML: {' '.join(str(error).split())}") from None
     if not isinstance(values, dict):
         raise ValueError(f"{path} must hold a mapping of sections, got {type(values).__name__}")
-    for override in overrides or []:
+    return build(cls, with_overrides(values, overrides or []))
+
+
+def with_overrides(values: dict[str, Any], overrides: list[str]) -> dict[str, Any]:
+    """The values of a file with `section.key=value` on top; ValueError for an override that is none."""
+    values = copy.deepcopy(values)
+    for override in overrides:
         key, separator, text = override.partition("=")
         if not separator or not key:
             raise ValueError(f"cannot read {override!r}; overrides look like flow_reward.topk=10")
@@ -83,7 +90,7 @@ def load_config(cls: type, path: str | Path, overrides: list[str] | None = None)
             target[last] = yaml.safe_load(text)
         except yaml.YAMLError:
             raise ValueError(f"{override!r}: the value is not valid YAML") from None
-    return build(cls, values)
+    return values
 
 
 def as_dict(config: Any) -> dict[str, Any]:

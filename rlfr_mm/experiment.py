@@ -129,14 +129,17 @@ def _reason(log: Path) -> str:
 
 def check_unchanged(experiment: Experiment, record: ExperimentRecord, before: ExperimentRecord | None) -> None:
     """ValueError where a cell has been run with other settings than it would be now: results are never mixed."""
-    if before is not None and before.base != record.base:
-        raise ValueError(f"{experiment.results} was made with another {experiment.base}: name another experiment")
     stored = {cell.key: cell.settings for cell in before.cells} if before else {}
+    run_before = {(condition, method) for condition, method, _ in stored}
     wanted: dict[tuple[str, str], dict[str, Any]] = {}
     for cell in experiment.cells:
         method = (cell.condition, cell.method)
         if method not in wanted:
-            wanted[method] = resolved(cell, experiment.base)
+            wanted[method] = resolved(cell, record.base)
+            if before and method in run_before and resolved(cell, before.base) != wanted[method]:
+                raise ValueError(
+                    f"{experiment.results} was made with another {experiment.base}: name another experiment"
+                )
             if wanted[method]["evaluation"] is None:
                 raise ValueError(f"{experiment.base} has no evaluation section: experiments compare held-out accuracy")
         if stored.get(cell.key, cell.settings) != cell.settings:

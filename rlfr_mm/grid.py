@@ -10,7 +10,7 @@ from typing import Any
 import yaml
 
 from rlfr_mm.config import RunConfig
-from rlfr_mm.config_file import as_dict, load_config
+from rlfr_mm.config_file import as_dict, build, with_overrides
 
 SWEEP = "values"  # {values: [a, b]} in place of a setting: one variant of the method for each
 
@@ -92,9 +92,9 @@ def cells(config: ExperimentConfig) -> list[Cell]:
     return made
 
 
-def resolved(cell: Cell, base: Path) -> dict[str, Any]:
-    """All settings of the cell's run, without its folder."""
-    run = as_dict(load_config(RunConfig, base, cell.overrides))
+def resolved(cell: Cell, base: dict[str, Any]) -> dict[str, Any]:
+    """All settings of the cell's run on the settings of a base, without its folder."""
+    run = as_dict(build(RunConfig, with_overrides(base, cell.overrides)))
     return {**run, "train": {key: value for key, value in run["train"].items() if key != "output_dir"}}
 
 

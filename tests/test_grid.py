@@ -7,7 +7,7 @@ import yaml
 
 from rlfr_mm.config import RunConfig
 from rlfr_mm.config_file import load_config
-from rlfr_mm.grid import ExperimentConfig, cells, opening_comment, resolved
+from rlfr_mm.grid import ExperimentConfig, cells, opening_comment, read_base, resolved
 from tests.conftest import ROOT
 
 EXPERIMENTS = sorted((ROOT / "configs" / "experiments").glob("*.yaml"))
@@ -76,7 +76,7 @@ def test_every_cell_of_the_experiments_is_a_run_that_would_start(path: Path, tmp
     assert opening_comment(path)
     for cell in cells(experiment):
         if cell.seed == experiment.seeds[0]:
-            run = resolved(cell, path.parent / experiment.base)
+            run = resolved(cell, read_base(path.parent / experiment.base))
             args = build(RLFRConfig, run["train"] | {"output_dir": str(tmp_path)}, "train")
             assert args.seed == cell.seed
             levels = cell.settings["data.levels"]
