@@ -236,8 +236,8 @@ def _legend(record: ExperimentRecord, comparisons: list[Comparison]) -> str:
         f"Held-out accuracy in percent over {problems} problems, ± one standard error over seeds. Gains are paired by "
         f"seed and problem, with 95 % intervals; p is corrected (Holm) for the {len(comparisons)} comparisons here.",
     ]
-    if comparisons:
-        gains = [100 * each.detectable for each in comparisons]
+    gains = [100 * each.detectable for each in comparisons if each.detectable]  # 0: no difference varied
+    if gains:
         lines[0] += f" A true gain of {min(gains):.1f} to {max(gains):.1f} points would be found in four cases of five."
     if record.target_accuracy is not None:
         lines.append(
