@@ -36,7 +36,8 @@ def seconds(work: Callable[[], object]) -> float:
 
 def early_exit(rounds: int) -> dict[str, float]:
     """A decoder of 12 layers with a vocabulary of 32,000, 8 sequences of 256 tokens; layers at 0.25, 0.5, 0.75."""
-    shape = {"hidden_size": 512, "intermediate_size": 1536, "num_hidden_layers": 12, "num_attention_heads": 8}
+    heads = {"num_attention_heads": 8, "num_key_value_heads": 8}
+    shape = {"hidden_size": 512, "intermediate_size": 1536, "num_hidden_layers": 12} | heads
     model = AutoModelForCausalLM.from_config(AutoConfig.for_model("qwen2", vocab_size=32_000, **shape)).eval()
     ids = torch.randint(0, 32_000, (8, 256))
 
@@ -63,7 +64,7 @@ def step(rounds: int) -> dict[str, float]:
                 run = f"{scratch}/{shaping}-{index}"
                 settings = [f"model.name_or_path={policy}", f"train.output_dir={run}", "train.max_steps=5"]
                 settings += [f"train.advantage_shaping={shaping}", "offline=null", "evaluation=null", "data.limit=64"]
-                settings += ["train.save_strategy='no'", "update.accept_reward=0"]
+                settings += ["train.save_strategy='no'", "update.accept_reward=0", "flow.standardise=false"]
                 train.main(["--config", str(ROOT / "configs/rl/quickstart.yaml"), *settings])
                 seen.append(statistics.median(row["step_time"] for row in RunFolder(run).metrics()[1:]))
     return {"ratio": statistics.median(a / b for a, b in zip(*times.values(), strict=True)), "rounds": rounds}

@@ -142,6 +142,8 @@ def make_trainer(
     elif args.uses_field:
         field = FlowField.for_policy(config.flow, policy.config, seed=args.seed)
         if not config.offline:
+            if config.flow.standardise:
+                raise ValueError("flow.standardise=true needs `offline` or `field`: there the statistics come from")
             print("no `field` and no `offline` section: the flow field starts from random weights")
     try:
         lora = LoraConfig(**config.model.lora) if config.model.lora else None

@@ -223,6 +223,7 @@ def test_every_step_has_its_row_where_a_batch_of_rollouts_serves_several(config:
         ("benchmarks={eval_tasks: [rlfr_quickstar]}", "rlfr_quickstart"),
         ("benchmarks={eval_tasks: [rlfr_math500], data_root: nowhere}", "rlfr_math500: its data cannot be read"),
         ("benchmarks={eval_tasks: []}", "benchmarks.eval_tasks=[] must be at least one task"),
+        ("offline=null", "flow.standardise=true needs `offline` or `field`"),
         ("nonsense", "overrides look like flow_reward.topk=10"),
         ("model.lora={rr:", "the value is not valid YAML"),
         ("model.lora={rr: 8}", "model.lora={'rr': 8}: "),
