@@ -295,7 +295,7 @@ def olympiad_normalised(text: str) -> str:
         ("\\sim", "="), ("^\\prime", "'"), ("^{\\prime}", "'"), ("^\\circ", ""), ("%", ""),
     ):  # fmt: skip
         text = text.replace(old, new)
-    text = re.sub(r"^[\n$,.:;^_=+`!@#%&*~，。]+|[\n$,.:;^_=+`!@#%&*~，。]+$", "", text)
+    text = text.strip("\n$,.:;^_=+`!@#%&*~，。")
     return re.sub(r"\\(?:mathrm|mathbf)\{~?([^}]*)\}", r"\1", text)
 
 

@@ -66,6 +66,11 @@ BIG_RESPONSES = {
     "chinese": _big("答案是"),
     "degree signs": _big("^{\\circ}"),
     "infinities": _big("\\infty,"),
+    "spaces behind a letter": "A" + " " * BIG + "x",
+    "lines behind a letter": "A" + "\n" * BIG + "x",
+    "words": _big("word "),
+    "clauses": "The area " + _big("is a ") + "5",
+    "compound units": _big("5 m/s "),
     "boxed intervals": "\\boxed{" + _big("(1,2)\\cup") + "}",
 }
 SMALL_PIECES = [
@@ -113,6 +118,16 @@ def test_hundred_kilobytes_of_anything_are_graded_in_little_time(name):
             (verdict,) = grade_all([item], rule, DEADLINE_S)
             assert time.thread_time() - start < 1.0, f"{scorer} {rule}"
             assert verdict.status != "error", f"{scorer} {rule}: {verdict.detail}"
+
+
+@pytest.mark.parametrize("name", BIG_RESPONSES)
+@pytest.mark.parametrize("form", ["<answer>{}</answer>", "The answer is {}"])
+def test_hundred_kilobytes_of_a_stated_answer_are_read_in_little_time(form, name):
+    for scorer, choices in (("math", None), ("mathvista", None), ("mathvista", ("1", "B", "seven"))):
+        start = time.thread_time()
+        verdict = grade(Item(form.format(BIG_RESPONSES[name]), "7", scorer, choices), "strict", DEADLINE_S)
+        assert time.thread_time() - start < 1.0, scorer
+        assert verdict.status != "error", verdict.detail
 
 
 def test_every_hostile_response_gets_a_verdict_in_time():
