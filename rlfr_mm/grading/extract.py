@@ -179,7 +179,7 @@ _CLAUSE = re.compile(
     rf"(?:(?! (?:{_SAYS}|not|if|or|than|unless)\b)[^.,=<>\n]){{0,80}} (?:{_SAYS})(?= [-−\d$\\(])"
 )
 _TAIL = re.compile(
-    r"\s*(?:[,;(–—]\s*)?(?:\b(?:because|since|which|due to|where|given that)\b"
+    r"(?<!\s)\s*(?:[,;(–—]\s*)?(?:\b(?:because|since|which|due to|where|given that)\b"
     r"|(?<=[,;(] )(?:as(?! well)|(?:but )?not)\b|(?<=\()not\b|\brather than\b|\binstead of\b).*$",
     re.IGNORECASE | re.DOTALL,
 )

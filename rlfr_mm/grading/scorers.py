@@ -17,13 +17,10 @@ from rlfr_mm.grading.extract import bare_answer, last_answer_tag, stated, trimme
 from rlfr_mm.grading.item import Comparison, Found, Item, Rule, RuleName, Scorer
 from rlfr_mm.grading.judge import guess_choice, likely_choice, mathvista_extraction
 from rlfr_mm.grading.pool import Job
-from rlfr_mm.grading.text import aligned, compare_text, read, tidy
+from rlfr_mm.grading.text import LONGEST_ANSWER, aligned, compare_text, read, tidy
 from rlfr_mm.grading.values import number
 
 __all__ = ["SCORERS", "Item", "RuleName", "Scorer"]
-
-_LONGEST_ANSWER = 2000  # characters; nothing longer is an answer, and no parser gets it
-
 
 # --- formulas, numbers and options: the strict rule of most benchmarks -----------------------------------------------
 
@@ -56,11 +53,11 @@ def _compare_answer(item: Item, found: Found) -> Comparison:
     named = _option_text(item, item.golds[0])
     golds = [read(gold, is_gold=True) for gold in (item.golds if named is None else (named,))]
     answer, tolerances = read(found.answer), _tolerances(item)
+    if len(answer.value) > LONGEST_ANSWER:
+        return Comparison(False, "too long")
     known = [compare_text(gold, answer, tolerances) for gold in golds]
     if True in known or None not in known:
         return Comparison(True in known, "text or number")
-    if len(answer.whole) > _LONGEST_ANSWER:
-        return Comparison(False, "too long")
     undecided = [aligned(gold, answer) for gold, equal in zip(golds, known, strict=True) if equal is None]
     return Comparison(None, "symbolic", tuple(Job("symbolic", *pair, tolerances) for pair in undecided))
 
@@ -69,7 +66,7 @@ def _ask(comparison: str, golds: list[str], answer: str, tolerances: tuple[float
     """Equal text is equal at once; the rest is for a worker."""
     if answer in golds:
         return Comparison(True, "exact")
-    if len(answer) > _LONGEST_ANSWER:
+    if len(answer) > LONGEST_ANSWER:
         return Comparison(False, "too long")
     return Comparison(None, comparison, tuple(Job(comparison, gold, answer, tolerances) for gold in golds))
 
