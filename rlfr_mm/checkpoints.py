@@ -1,4 +1,4 @@
-"""Checkpoints of transformers' Trainer that are whole or not there, and give the weights that were saved."""
+"""Checkpoints of transformers' Trainer that are whole or not there, and from which a run goes on as if never killed."""
 
 import shutil
 from pathlib import Path
@@ -41,6 +41,11 @@ class WholeCheckpoints(Trainer):
             self.accelerator.wait_for_everyone()
         finally:
             self._saving_to = None
+
+    def _run_epoch(self, *args: Any, **kwargs: Any) -> None:
+        """transformers 5.23 takes one more step from the checkpoint of the last one, unless an epoch ends there."""
+        if self.state.global_step < self.state.max_steps:
+            super()._run_epoch(*args, **kwargs)
 
     def _load_from_checkpoint(self, resume_from_checkpoint: str, model: Any = None) -> None:
         """Load the policy's weights by their names in the file, which save_pretrained may have written differently.

@@ -121,6 +121,25 @@ def test_a_killed_run_resumes_to_the_same_metrics_and_weights(config: Path, tmp_
     assert not torch.equal(start.final_layer.linear.weight, end.final_layer.linear.weight)
 
 
+def test_a_run_killed_after_its_last_checkpoint_takes_no_other_step(config: Path, tmp_path: Path):
+    arguments = ["--config", str(config), "train.max_steps=2"]  # of the three steps of an epoch
+    train.main(arguments)
+    run = RunFolder(tmp_path / "run")
+    metrics, summary = run.metrics(), run.summary
+    assert [row["step"] for row in metrics] == [1, 2] and run.last_checkpoint is not None
+    (run.path / "final").rename(tmp_path / "final")  # back to where the checkpoint was just written
+    (run.path / "summary.json").unlink()
+    (run.path / "stages.json").write_text(
+        json.dumps({name: stage for name, stage in run.stages.items() if name not in ("training", "accuracy after")})
+    )
+    train.main([*arguments, "--resume"])
+    again = RunFolder(run.path)
+    assert again.metrics() == metrics and again.summary["accuracy_after"] == summary["accuracy_after"]
+    for name in ("model.safetensors", "flow/flow.safetensors"):
+        expected, found = load_file(tmp_path / "final" / name), load_file(run.path / "final" / name)
+        assert all(torch.equal(value, found[key]) for key, value in expected.items())
+
+
 def test_a_killed_offline_start_goes_on_to_the_same_field(config: Path, tmp_path: Path, capsys: pytest.CaptureFixture):
     from rlfr_mm import train_flow
 
