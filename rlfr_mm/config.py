@@ -119,11 +119,12 @@ class FlowRewardConfig:
     what the deviation is worth. Whatever the score, the field runs and the same tokens are scored.
     """
 
-    score: Literal["deviation", "residual", "log_ratio", "logprob", "majority"] = _option(
+    score: Literal["deviation", "residual", "log_ratio", "logprob", "majority", "departure"] = _option(
         "deviation",
         help="what a token is punished for: its velocity deviation; the residual of that after a linear fit on its "
         "log-probability; the deviation from the field minus that from a second field, which learns the rejected "
-        "rollouts; minus its log-probability (control); the share of its group with another answer (control)",
+        "rollouts; minus its log-probability (control); the share of its group with another answer (control); being "
+        "the first to leave the row's expert solution (control: what any dense reward could bring at most)",
     )
     max_probability: float | None = _option(
         None, help="score only tokens to which the policy gave at most this probability; None: all"

@@ -40,14 +40,15 @@ logger = logging.getLogger(__name__)
 
 
 def load_problems(args: DataArguments) -> Dataset:
-    """Problems with the columns prompt, images, solution, choices, problem_id; images are decoded on access (RGB).
+    """Problems with the columns prompt, images, solution, choices, problem_id, expert; images are decoded on access.
 
     `prompt` is conversational: text-only rows have string contents, rows with images have a list of parts with one
-    {"type": "image"} per image; `images` is a list of PIL images ([] for text-only rows); `choices` is a list of option
-    texts ([] for free answers). Missing columns, files, answers and placeholders raise a one-line ValueError, as does
-    an answer that the grader does not find equal to itself.
+    {"type": "image"} per image; `images` is a list of RGB PIL images ([] for text-only rows); `choices` is a list of
+    option texts ([] for free answers); `expert` is a right response where the source is the drawn world, else None
+    (TRL would take a column `completion` for a part of the prompt). Missing columns, files, answers and placeholders
+    raise a one-line ValueError, as does an answer that the grader does not find equal to itself.
     """
-    dataset = _load(args, expert=False).remove_columns("completion")
+    dataset = _load(args, expert=False).rename_column("completion", "expert")
     _check_solutions(dataset, args.source)
     return dataset.with_transform(_decode)
 

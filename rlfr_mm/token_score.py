@@ -5,7 +5,7 @@ elsewhere never matter.
 """
 
 import torch
-from jaxtyping import Bool, Float
+from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from rlfr_mm.flow_reward import by_group, by_scope
@@ -33,6 +33,21 @@ def majority_disagreement(answers: list[str | None], num_generations: int) -> Fl
     answered = by_group(torch.tensor([answer is not None for answer in answers]), num_generations)
     agrees = (groups[:, :, None] == groups[:, None, :]) & answered[:, :, None]
     return (1 - agrees.float().mean(-1)).flatten()
+
+
+def first_departure(
+    completion_ids: Int[Tensor, "batch token"], mask: Bool[Tensor, "batch token"], experts: list[list[int]]
+) -> Float[Tensor, "batch token"]:
+    """1 at the first token at which a rollout leaves the expert's token ids, end of turn included; 0 elsewhere.
+
+    Where a problem has one right solution that is the first wrong step, which no reward made of the policy's own
+    states can know: with it an experiment finds out what any dense reward could bring at most.
+    """
+    wanted = torch.full_like(completion_ids, -1)
+    for row, ids in zip(wanted, experts, strict=True):
+        row[: len(ids)] = torch.tensor(ids[: len(row)])
+    departs = (completion_ids != wanted) & mask
+    return (departs & (departs.cumsum(1) == 1)).float()
 
 
 def shuffled(

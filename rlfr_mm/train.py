@@ -133,6 +133,8 @@ def make_trainer(
             f"{len(problems)} problems are fewer than the {needed} of a batch of rollouts: use more, or lower "
             "train.per_device_train_batch_size or train.gradient_accumulation_steps"
         )
+    if config.flow_reward.score == "departure" and None in problems["expert"]:
+        raise ValueError("flow_reward.score=departure needs the one right solution of each problem: source quickstart")
     field = None
     if config.field is not None:
         weights_only = Path(config.field).is_file()

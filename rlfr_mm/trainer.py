@@ -40,7 +40,7 @@ from rlfr_mm.records import RolloutWriter
 from rlfr_mm.rewards import extracted_answers
 from rlfr_mm.rollouts import FlowRecord, RolloutBatch
 from rlfr_mm.shaping import entropy_advantage
-from rlfr_mm.token_score import majority_disagreement, residual, shuffled
+from rlfr_mm.token_score import first_departure, majority_disagreement, residual, shuffled
 
 FIELD_FOLDER = "flow"  # the field, in a checkpoint and in RUN/final
 REJECTED_FOLDER = "flow_rejected"  # the second field of flow_reward.score: log_ratio
@@ -147,7 +147,7 @@ class RLFRTrainer(WholeCheckpoints, GRPOTrainer):
             latents, logps = self._latents, output.get("old_per_token_logps")
             if latents is None:
                 latents, logps = self._score_rollouts(self.field, output)
-            batch.flow = self._flow_rewards(self.field, latents, batch.mask, logps)
+            batch.flow = self._flow_rewards(self.field, latents, batch, logps)
             if self.args.advantage_shaping == "latent_regression":
                 batch.advantages = torch.zeros_like(batch.advantages)
             else:
@@ -174,9 +174,9 @@ class RLFRTrainer(WholeCheckpoints, GRPOTrainer):
             images = [own or [] for own in images]
         return prompt_ids, images, multimodal_fields
 
-    def _flow_rewards(self, field: FlowField, latents: Tensor, mask: Tensor, logps: Any) -> FlowRecord:
+    def _flow_rewards(self, field: FlowField, latents: Tensor, batch: RolloutBatch, logps: Any) -> FlowRecord:
         """Deviation and flow reward of this process's rollouts, normalised over those of all processes."""
-        config, mine = self.flow_reward_config, self._mine(len(mask))
+        config, mask, mine = self.flow_reward_config, batch.mask, self._mine(len(batch.mask))
         seeds = sample_seeds(self.noise, mine.start, len(mask))
         deviation = velocity_deviation(field, latents, mask, config, seeds)
         scored = self._gather_tokens(scored_tokens(mask, config.context_shifts or field.config.context_shifts))
@@ -193,6 +193,10 @@ class RLFRTrainer(WholeCheckpoints, GRPOTrainer):
         elif config.score == "majority":
             disagreement = majority_disagreement(self._answers, self.num_generations)
             score = disagreement.to(score)[:, None].expand_as(score)
+        elif config.score == "departure":
+            encoded = self._tokenizer([row["expert"] for row in batch.inputs], add_special_tokens=False)["input_ids"]
+            experts = [[*ids, self._tokenizer.eos_token_id] for ids in encoded]
+            score = self._gather_tokens(first_departure(batch.completion_ids, mask, experts))
         reward = flow_reward(score, scored, config, self.num_generations)
         if config.shuffle != "none":
             draws = torch.Generator().manual_seed(seeds[0] - mine.start)  # the same on every process

@@ -67,6 +67,7 @@ def test_text_and_image_rows_have_the_columns_that_trl_wants(folder: Path) -> No
         "solution": "2",
         "choices": [],
         "problem_id": "t",
+        "expert": None,
     }
     assert image["prompt"] == [{"role": "user", "content": [{"type": "image"}, {"type": "text", "text": "How many?"}]}]
     assert [(picture.mode, picture.getpixel((9, 9))) for picture in image["images"]] == [("RGB", (255, 0, 0))]
@@ -135,6 +136,7 @@ def test_quickstart_problems_are_drawn_and_their_demonstrations_are_right() -> N
     assert len(problems) == 6
     for problem, demonstration in zip(problems, demonstrations, strict=True):
         completion = demonstration.pop("completion")
+        assert problem.pop("expert") == completion
         assert completion.endswith(f"<answer>{problem['solution']}</answer>")
         assert problem.pop("images")[0].tobytes() == demonstration.pop("images")[0].tobytes()
         assert problem == demonstration

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from rlfr_mm.token_score import majority_disagreement, residual, shuffled
+from rlfr_mm.token_score import first_departure, majority_disagreement, residual, shuffled
 
 SCORED = torch.tensor([[True, True, True, False], [True, True, False, False], [True, True, True, True]])
 
@@ -32,6 +32,14 @@ def test_disagreement_with_the_majority_by_hand():
     """Two groups of four; no answer agrees with nobody, not even with another rollout without one."""
     answers = ["7", "7", "8", "7", None, "8", None, "7"]
     assert majority_disagreement(answers, 4).tolist() == [0.25, 0.25, 0.75, 0.25, 1, 0.75, 1, 0.75]
+
+
+def test_first_departure_by_hand():
+    """A wrong token, one that goes on behind the end, the expert's own, one cut short before it could go wrong."""
+    ids = torch.tensor([[5, 6, 9, 8], [5, 6, 2, 7], [5, 6, 2, 0], [5, 0, 0, 0]])
+    mask = torch.tensor([[True] * 4, [True] * 4, [True, True, True, False], [True, False, False, False]])
+    experts = [[5, 6, 7, 8, 2], [5, 6, 2], [5, 6, 2], [5, 6, 2]]
+    assert first_departure(ids, mask, experts).tolist() == [[0, 0, 1, 0], [0, 0, 0, 1], [0, 0, 0, 0], [0, 0, 0, 0]]
 
 
 @pytest.mark.parametrize("scope", ["sequence", "group"])

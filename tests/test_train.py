@@ -294,6 +294,17 @@ def test_records_that_cannot_be_used_are_named_before_any_step(
         shutil.rmtree(tmp_path / "run", ignore_errors=True)
 
 
+def test_the_departure_score_is_refused_where_no_solution_is_known(
+    config: Path, tmp_path: Path, capsys: pytest.CaptureFixture
+):
+    data = tmp_path / "data.jsonl"
+    data.write_text(
+        "".join(json.dumps({"id": i, "problem": f"{i} + 1?", "answer": str(i + 1)}) + "\n" for i in range(4))
+    )
+    overrides = [f"data={{source: {data}, instruction: none}}", "flow_reward={score: departure}"]
+    assert "score=departure needs the one right solution" in _error(capsys, "--config", config, *overrides)
+
+
 def test_a_field_for_another_policy_is_refused(config: Path, tmp_path: Path, capsys: pytest.CaptureFixture):
     from rlfr_mm.config import FlowConfig
 

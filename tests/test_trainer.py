@@ -211,6 +211,24 @@ def test_log_probability_as_the_score_is_that_of_the_policy_that_sampled(
     assert kept.any()
 
 
+def test_departure_score_marks_the_first_token_that_the_expert_would_not_have_said(tiny_policy: Path, tmp_path: Path):
+    config = FlowRewardConfig(score="departure", normalisation="none", threshold=None, topk=None, flow_coef=1.0)
+    flow_config = FlowConfig(num_blocks=1, context_shifts=[-1])
+    trainer = make_trainer(tiny_policy, tmp_path, reward_config=config, flow_config=flow_config, max_steps=1)
+    batches = _finished_batches(trainer)
+    trainer.train()
+    (batch,) = batches
+    tokenizer = trainer.processing_class.tokenizer
+    for row, ids, mask, reward in zip(batch.inputs, batch.completion_ids, batch.mask, batch.flow.reward, strict=True):
+        expert = tokenizer(row["expert"])["input_ids"] + [tokenizer.eos_token_id]
+        same = [said == right for said, right in zip(ids[mask].tolist(), expert, strict=False)]
+        wanted = [0.0] * len(ids)
+        if False in same:
+            wanted[same.index(False)] = -1.0
+        assert reward.tolist() == wanted
+    assert batch.flow.reward.any()  # an untrained policy does not say what the expert says
+
+
 def test_majority_score_is_one_number_a_rollout_from_its_answer(tiny_policy: Path, tmp_path: Path):
     config = FlowRewardConfig(score="majority", normalisation="none", threshold=None, topk=None, flow_coef=1.0)
     trainer = make_trainer(tiny_policy, tmp_path, reward_config=config, max_steps=1)

@@ -48,7 +48,8 @@ def make_trainer(
     model = AutoModelForImageTextToText.from_pretrained(policy_dir, dtype=torch.float32)
     processor = AutoProcessor.from_pretrained(policy_dir, padding_side="left")
     rows = [
-        {key: row[key] for key in ("prompt", "images", "solution", "problem_id")} for row in world.rows(8, "train", [2])
+        {key: row[key] for key in ("prompt", "images", "solution", "problem_id")} | {"expert": row["completion"]}
+        for row in world.rows(8, "train", [2])
     ]
     defaults = {
         "output_dir": str(output_dir),
