@@ -128,21 +128,68 @@ def contrast(field: FlowField, rollouts: Sampled, learns: Tensor, accelerator: A
     return updater.field
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n\n")[0])
+def parse(about: str, prompts: int) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=about.split("\n\n")[0])
     parser.add_argument("--level", type=int, default=3, choices=world.LEVELS)
     parser.add_argument("--warmup-accuracy", type=float, default=0.3, help="of the policy, sampled")
-    parser.add_argument("--prompts", type=int, default=512)
+    parser.add_argument("--prompts", type=int, default=prompts)
     parser.add_argument("--cache", type=Path, default=Path(".cache/quickstart"), help="of warmed-up policies")
     parser.add_argument("--json", type=Path, metavar="OUT", help="write the figures")
-    options = parser.parse_args()
+    return parser.parse_args()
 
-    folder = prepare_policy(options.cache, levels=[options.level], seed=0, target_accuracy=options.warmup_accuracy)
-    processor = AutoProcessor.from_pretrained(folder, padding_side="left")
-    policy = load_policy(ModelArguments(name_or_path=str(folder))).eval()
-    accelerator = Accelerator(cpu=True)
-    demonstrations = Dataset.from_list(world.rows(2048, "train", [options.level]))
-    everything = sample(policy, processor, options.level, options.prompts)
+
+@dataclass(frozen=True)
+class Setting:
+    """The policy of one level, its expert solutions, and what makes a field on them."""
+
+    policy: Any
+    processor: Any
+    demonstrations: Dataset
+    accelerator: Accelerator
+
+    @classmethod
+    def of(cls, options: argparse.Namespace) -> "Setting":
+        folder = prepare_policy(options.cache, levels=[options.level], seed=0, target_accuracy=options.warmup_accuracy)
+        return cls(
+            load_policy(ModelArguments(name_or_path=str(folder))).eval(),
+            AutoProcessor.from_pretrained(folder, padding_side="left"),
+            Dataset.from_list(world.rows(2048, "train", [options.level])),
+            Accelerator(cpu=True),
+        )
+
+    def field(self, **settings: Any) -> FlowField:
+        """The field after its offline start."""
+        flow = FlowConfig(**({"num_blocks": 2, "batch_multiplier": 1, "standardise": True} | settings))
+        with tempfile.TemporaryDirectory() as scratch:
+            return train_field(
+                self.policy, self.processor, self.demonstrations, flow, OfflineConfig(**OFFLINE),
+                Path(scratch) / "field", self.accelerator,
+            )  # fmt: skip
+
+
+def write(options: argparse.Namespace, everything: Sampled, rollouts: Sampled, rows: list[dict[str, Any]]) -> None:
+    """The record: what the policy does, and how the rollouts were ranked."""
+    correct = everything.correct.view(-1, GROUP).float().mean(1)
+    record = {
+        "level": options.level,
+        "accuracy": round(correct.mean().item(), 4),
+        "groups_all_wrong": round((correct == 0).float().mean().item(), 4),
+        "groups_all_right": round((correct == 1).float().mean().item(), 4),
+        "prompts": len(rollouts.mask) // GROUP,
+        "rollouts": len(rollouts.mask),
+        "rows": rows,
+    }
+    text = json.dumps(record | environment(), indent=1) + "\n"
+    if options.json:
+        options.json.parent.mkdir(parents=True, exist_ok=True)
+        options.json.write_text(text)
+    print(text)
+
+
+def main() -> None:
+    options = parse(__doc__ or "", prompts=512)
+    setting = Setting.of(options)
+    everything = sample(setting.policy, setting.processor, options.level, options.prompts)
     half = GROUP * (options.prompts // 2)
     learnt, rollouts = everything[slice(0, half)], everything[slice(half, None)]
     uncertain = rollouts.mask & (rollouts.logps <= math.log(UNCERTAIN))
@@ -153,51 +200,30 @@ def main() -> None:
             found = ranked(rollouts, values, chosen)
             rows.append({"score": score, "field": field, "context": context, "time": time, "tokens": tokens, **found})
 
-    def made(scratch: str, name: str, **settings: Any) -> FlowField:
-        flow = FlowConfig(**({"num_blocks": 2, "batch_multiplier": 1, "standardise": True} | settings))
-        config = OfflineConfig(**OFFLINE)
-        return train_field(policy, processor, demonstrations, flow, config, Path(scratch) / name, accelerator)
-
     names = {1: "following", -1: "previous", 0: "itself"}
     fields: dict[tuple[str, int], FlowField] = {}
     add("log-probability", "", "", None, rollouts.logps, rollouts.mask)
-    with tempfile.TemporaryDirectory() as scratch:
-        for shift in names:
-            fields["all layers", shift] = made(scratch, f"shift{shift}", context_shifts=[shift])
-        for layer in LAYERS:
-            fields[f"layer {layer}", -1] = made(scratch, f"layer{layer}", flow_layers=[layer], context_shifts=[-1])
-        fields["all layers, raw", -1] = made(scratch, "raw", standardise=False, context_shifts=[-1])
-        for (kind, shift), field in fields.items():
-            for time in TIMES if kind == "all layers" else (0.8,):
-                for used in (1, -1) if (kind, shift) == ("all layers", 1) else (shift,):
-                    config = FlowRewardConfig(times=[time], context_shifts=[used])
-                    context = names[used] if used == shift else f"{names[shift]}, used with {names[used]}"
-                    values = -deviations(field, rollouts, config)
-                    add("minus deviation", kind, context, time, values, scored_tokens(rollouts.mask, [used]))
-        for shift in (1, -1):
-            start = fields["all layers", shift]
-            right = contrast(start, learnt, learnt.correct, accelerator)
-            wrong = contrast(start, learnt, ~learnt.correct, accelerator)
-            for time in TIMES:
-                config = FlowRewardConfig(times=[time], context_shifts=[shift])
-                ratio = deviations(wrong, rollouts, config) - deviations(right, rollouts, config)
-                add("log-ratio", "all layers", names[shift], time, ratio, scored_tokens(rollouts.mask, [shift]))
-
-    correct = everything.correct.view(-1, GROUP).float().mean(1)
-    record = {
-        "level": options.level,
-        "accuracy": round(correct.mean().item(), 4),
-        "groups_all_wrong": round((correct == 0).float().mean().item(), 4),
-        "groups_all_right": round((correct == 1).float().mean().item(), 4),
-        "prompts": options.prompts // 2,
-        "rollouts": len(rollouts.mask),
-        "rows": rows,
-    }
-    text = json.dumps(record | environment(), indent=1) + "\n"
-    if options.json:
-        options.json.parent.mkdir(parents=True, exist_ok=True)
-        options.json.write_text(text)
-    print(text)
+    for shift in names:
+        fields["all layers", shift] = setting.field(context_shifts=[shift])
+    for layer in LAYERS:
+        fields[f"layer {layer}", -1] = setting.field(flow_layers=[layer], context_shifts=[-1])
+    fields["all layers, raw", -1] = setting.field(standardise=False, context_shifts=[-1])
+    for (kind, shift), field in fields.items():
+        for time in TIMES if kind == "all layers" else (0.8,):
+            for used in (1, -1) if (kind, shift) == ("all layers", 1) else (shift,):
+                config = FlowRewardConfig(times=[time], context_shifts=[used])
+                context = names[used] if used == shift else f"{names[shift]}, used with {names[used]}"
+                values = -deviations(field, rollouts, config)
+                add("minus deviation", kind, context, time, values, scored_tokens(rollouts.mask, [used]))
+    for shift in (1, -1):
+        start = fields["all layers", shift]
+        right = contrast(start, learnt, learnt.correct, setting.accelerator)
+        wrong = contrast(start, learnt, ~learnt.correct, setting.accelerator)
+        for time in TIMES:
+            config = FlowRewardConfig(times=[time], context_shifts=[shift])
+            ratio = deviations(wrong, rollouts, config) - deviations(right, rollouts, config)
+            add("log-ratio", "all layers", names[shift], time, ratio, scored_tokens(rollouts.mask, [shift]))
+    write(options, everything, rollouts, rows)
 
 
 if __name__ == "__main__":

@@ -1,8 +1,8 @@
 """What experiments found: their records, tables and pictures. `python -m rlfr_mm.results` writes docs/results.md anew.
 
 FOLDER/experiments/NAME/results.json holds the records of an experiment; notes.md beside it, where there is one, what
-its authors make of them. FOLDER/score_ranking/NAME.json is written by benchmarks/score_ranking.py. Every figure in a
-table comes from these records.
+its authors make of them. FOLDER/score_ranking/NAME.json and FOLDER/latent_probe/NAME.json are written by the
+benchmarks of these names. Every figure in a table comes from these records.
 """
 
 import argparse
@@ -22,10 +22,19 @@ AUCS = {
     "auc/deviation": "AUC of minus deviation",
     "auc/logprob": "AUC of log-probability",
 }
-RANKING = """Before any RL: does the mean score of a rollout's tokens rank the rollouts of a group, and does it say more
+RANKINGS = {  # the folders of the benchmarks' records: their heading and what the figures are
+    "score_ranking": """## Which score ranks rollouts
+
+Before any RL: does the mean score of a rollout's tokens rank the rollouts of a group, and does it say more
 than the log-probability? AUC is P(a correct rollout scores above an incorrect one to the same prompt), ties one half;
 the gain is that of both together over the log-probability alone, weighed on half of the prompts and ranked on the
-other. Brackets are 95 % intervals over prompts. Of so many scores some intervals exclude 0 by chance."""
+other. Brackets are 95 % intervals over prompts. Of so many scores some intervals exclude 0 by chance.""",
+    "latent_probe": """## What the latents know
+
+The same ranking, by learners of graded rollouts that see a token's latents and those of the one before it: a
+classifier, the field taught by preference (Diffusion-DPO, right against wrong rollouts of a prompt), and the log-ratio
+of two fields taught by flow matching. Prompts learnt from come with eight rollouts each.""",
+}
 CURVES = ("accuracy", *AUCS, "flow/shaping_magnitude")  # of metrics.jsonl, one value a step
 
 
@@ -309,15 +318,16 @@ def write_report(folder: Path) -> None:
 
 
 def ranking_table(path: Path) -> str:
-    """Markdown: every score of a record of benchmarks/score_ranking.py, the best gain over log-probability first."""
+    """Markdown: every row of a record of `RANKINGS`, the best gain over log-probability first."""
     record = json.loads(path.read_text())
-    columns = ("score", "field", "context", "time", "tokens")
+    columns = [name for name in record["rows"][0] if name not in ("auc", "gain")]
+    header = [*columns, "within-group AUC", "gain over log-probability"]
     lines = [
         f"### Level {record['level']}",
         f"{record['rollouts']} rollouts of {record['prompts']} prompts. The policy is right in "
         f"{record['accuracy']:.1%}; {record['groups_all_wrong']:.1%} of its groups are all wrong and "
         f"{record['groups_all_right']:.1%} all right.",
-        "\n".join([_row([*columns, "within-group AUC", "gain over log-probability"]), _row(["---"] * 7)]),
+        "\n".join([_row(header), _row(["---"] * len(header))]),
     ]
     for row in sorted(record["rows"], key=lambda row: -row["gain"]["value"]):
         auc, gain = (
@@ -338,10 +348,9 @@ def page(folder: Path) -> str:
         where = path.parent.relative_to(folder.parent)
         parts += [f"## {record.name}", record.about, table(record).strip(), f"![learning curves]({where}/curves.png)"]
         parts += _notes(path.parent)
-    rankings = sorted(folder.glob("score_ranking/*.json"))
-    if rankings:
-        parts += ["## Which score ranks rollouts", RANKING, *_notes(folder / "score_ranking")]
-        parts += map(ranking_table, rankings)
+    for name, about in RANKINGS.items():
+        if records := sorted(folder.glob(f"{name}/*.json")):
+            parts += [about, *_notes(folder / name), *map(ranking_table, records)]
     return "\n\n".join(parts) + "\n"
 
 
@@ -355,8 +364,9 @@ def main(argv: list[str] | None = None) -> None:
     parser.add_argument("folder", type=Path, nargs="?", default=Path("docs/results"), help="where the records are")
     folder = parser.parse_args(argv).folder
     with one_line_errors():
-        if not [*folder.glob("experiments/*/results.json"), *folder.glob("score_ranking/*.json")]:
-            raise ValueError(f"no experiments/NAME/results.json and no score_ranking/NAME.json under {folder}")
+        patterns = ["experiments/*/results.json", *(f"{name}/*.json" for name in RANKINGS)]
+        if not any(path for pattern in patterns for path in folder.glob(pattern)):
+            raise ValueError(f"no {' and no '.join(patterns).replace('*', 'NAME')} under {folder}")
         text = page(folder)
     folder.with_suffix(".md").write_text(text)
 

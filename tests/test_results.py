@@ -161,3 +161,10 @@ def test_rankings_of_scores_stand_in_the_page_best_gain_first(tmp_path: Path):
     lines = [line for line in text.splitlines() if "all layers" in line]
     assert [line.split(" | ")[0] for line in lines] == ["| log-ratio", "| log-probability", "| deviation"]
     assert lines[0].endswith("| 0.8 | all | 0.600 [0.580, 0.620] | +0.030 [+0.010, +0.050] |")
+    probed = [{"learner": "probe", "prompts learnt": 512, "auc": rows[0]["auc"], "gain": rows[2]["gain"]}]
+    (tmp_path / "latent_probe").mkdir()
+    (tmp_path / "latent_probe" / "level3.json").write_text(json.dumps(record | {"rows": probed}))
+    results.main([str(tmp_path)])
+    after = tmp_path.with_suffix(".md").read_text()
+    assert after.startswith(text.strip())
+    assert after.rstrip().endswith("| probe | 512 | 0.600 [0.580, 0.620] | +0.030 [+0.010, +0.050] |")

@@ -106,21 +106,32 @@ def flow_matching_loss(
     return total
 
 
-@torch.no_grad()
 def velocity_deviation(
     field: FlowField,
     latents: Float[Tensor, "batch layer position hidden"],
     mask: Bool[Tensor, "batch token"],
     config: FlowRewardConfig,
     seeds: list[int],
+    keep_graph: bool = False,
 ) -> Float[Tensor, "batch token"]:
     """The channel-mean squared velocity error of each token, averaged over flow layers, contexts and times.
 
     With `config.debias` the error at time t is weighted by t / (1 - t). Computed in the field's float32, whatever the
     latents' dtype. A token is averaged over the contexts it has; it is 0 where it has none, and at padding
-    (`scored_tokens` tells these zeros from scores).
+    (`scored_tokens` tells these zeros from scores). With `keep_graph` it can be differentiated in the field's
+    parameters and in the latents, targets and contexts alike.
     """
-    return _deviation(field, latents, mask, config, seeds)
+    shifts = config.context_shifts or field.config.context_shifts
+    scored = scored_tokens(mask, shifts)
+    with torch.set_grad_enabled(keep_graph):
+        total = torch.zeros(mask.shape, dtype=field.dtype, device=latents.device)
+        for queries in _queries(field, latents, mask, scored, seeds, shifts, list(config.times)):
+            error = _squared_error(field, queries)
+            if config.debias:
+                error = error * likelihood_weight(queries.t)
+            total.index_put_((queries.sample, queries.token), error, accumulate=True)
+        contexts = torch.stack([has_context(mask, shift) for shift in shifts]).sum(0)
+        return total / (contexts.clamp(min=1) * len(field.layer_indices) * len(config.times))
 
 
 def latent_regression_loss(
@@ -130,29 +141,10 @@ def latent_regression_loss(
     config: FlowRewardConfig,
     seeds: list[int],
 ) -> Float[Tensor, ""]:
-    """The mean `velocity_deviation` of the scored tokens, differentiable in the latents, targets and contexts alike."""
-    deviation = _deviation(field, latents, mask, config, seeds)
+    """The mean `velocity_deviation` of the scored tokens, differentiable."""
+    deviation = velocity_deviation(field, latents, mask, config, seeds, keep_graph=True)
     scored = scored_tokens(mask, config.context_shifts or field.config.context_shifts)
     return deviation.sum() / scored.sum().clamp(min=1)
-
-
-def _deviation(
-    field: FlowField,
-    latents: Float[Tensor, "batch layer position hidden"],
-    mask: Bool[Tensor, "batch token"],
-    config: FlowRewardConfig,
-    seeds: list[int],
-) -> Float[Tensor, "batch token"]:
-    shifts = config.context_shifts or field.config.context_shifts
-    scored = scored_tokens(mask, shifts)
-    total = torch.zeros(mask.shape, dtype=field.dtype, device=latents.device)
-    for queries in _queries(field, latents, mask, scored, seeds, shifts, list(config.times)):
-        error = _squared_error(field, queries)
-        if config.debias:
-            error = error * likelihood_weight(queries.t)
-        total.index_put_((queries.sample, queries.token), error, accumulate=True)
-    contexts = torch.stack([has_context(mask, shift) for shift in shifts]).sum(0)
-    return total / (contexts.clamp(min=1) * len(field.layer_indices) * len(config.times))
 
 
 def _squared_error(field: FlowField, queries: _Queries) -> Float[Tensor, "n"]:
