@@ -110,7 +110,7 @@ def write_whole(path: Path, text: str) -> None:
 
 
 def environment() -> dict[str, Any]:
-    """Where a figure was made: versions, hardware and the commit, `-dirty` where the code differs from it."""
+    """Where a figure was made: versions, hardware and the commit, `-dirty` where more than the docs differs from it."""
     import torch
 
     def git(*command: str) -> str | None:
@@ -118,9 +118,11 @@ def environment() -> dict[str, Any]:
         return done.stdout.strip() if done.returncode == 0 else None
 
     known = git("ls-files", "--error-unmatch", Path(__file__).name)  # an installed package is in no repository
+    commit = known and git("rev-parse", "HEAD")
+    changed = git("status", "--porcelain", "--untracked-files=no", "--", ":/", ":(top,exclude)docs")
     gpu = torch.cuda.get_device_name() if torch.cuda.is_available() else None
     return {
         "versions": {"python": platform.python_version()} | {name: version(name) for name in LIBRARIES},
         "hardware": {"cpu_cores": os.cpu_count(), "gpu": gpu},
-        "git_commit": known and git("describe", "--always", "--abbrev=40", "--dirty", "--exclude=*"),
+        "git_commit": commit and commit + "-dirty" * bool(changed),
     }
