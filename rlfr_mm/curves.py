@@ -76,9 +76,9 @@ def plot_experiment(
         gains: condition -> method -> held-out gain over `baseline` with the ends of its interval.
     """
     methods = list(dict.fromkeys(method for shown in curves.values() for method in shown))
-    colours = {
-        method: plt.get_cmap("tab10" if len(methods) <= 10 else "tab20")(i % 20) for i, method in enumerate(methods)
-    }
+    few = len(methods) <= 10  # that many lines can be told apart; of more the dots below are the legend
+    tab10, rainbow = plt.get_cmap("tab10"), plt.get_cmap("turbo")
+    colours = {method: tab10(i) if few else rainbow(i / len(methods)) for i, method in enumerate(methods)}
     height = 3.2 + 0.6 + 0.22 * len(methods)
     figure, grid = plt.subplots(
         2, len(curves), figsize=(max(6, 4.6 * len(curves)), height), squeeze=False, layout="constrained",
@@ -108,6 +108,7 @@ def plot_experiment(
         bottom.set(xlabel=f"held-out gain over {baseline}, points, 95 % interval")
         for axes in (top, bottom):
             axes.spines[["top", "right"]].set_visible(False)
-    grid[0, 0].legend(frameon=False, fontsize=7, loc="best")
+    if few:
+        grid[0, 0].legend(frameon=False, fontsize=7, loc="best")
     figure.savefig(path, dpi=150)
     plt.close(figure)
