@@ -152,6 +152,19 @@ def test_only_the_field_gets_gradients(make_field):
     assert not velocity_deviation(make_field(), values, MASK, FlowRewardConfig(), SEEDS).requires_grad
 
 
+def test_deviation_with_its_graph_is_the_same_and_teaches_the_field(make_field):
+    field, config, values = make_field(), FlowRewardConfig(times=[0.3, 0.8]), latents()
+    plain = velocity_deviation(field, values, MASK, config, SEEDS)
+    kept = velocity_deviation(field, values, MASK, config, SEEDS, keep_graph=True)
+    assert torch.equal(plain, kept.detach()) and not plain.requires_grad
+    kept.sum().backward()
+    with torch.no_grad():
+        for parameter in field.parameters():
+            if parameter.grad is not None:
+                parameter -= 1e-4 * parameter.grad / parameter.grad.norm().clamp(min=1e-9)
+    assert velocity_deviation(field, values, MASK, config, SEEDS).sum() < plain.sum()
+
+
 def test_latent_regression_is_the_mean_deviation_and_moves_the_latents_downhill(make_field):
     field, config = make_field(), FlowRewardConfig()
     values = latents().requires_grad_()
