@@ -2,11 +2,14 @@
 PYTHON ?= python3
 VENV   ?= .venv
 BIN    := $(VENV)/bin
+# One set of versions that passed everything; `make CONSTRAINTS= ...` takes the newest that pyproject.toml allows.
+CONSTRAINTS ?= constraints.txt
+INSTALL := $(BIN)/python -m pip install --quiet $(addprefix -c ,$(CONSTRAINTS))
 # Real files: the environment is rebuilt when pyproject.toml changes.
 RUN_READY  := $(VENV)/.installed
 TEST_READY := $(VENV)/.installed-test
 
-.PHONY: quickstart test check format wheel clean
+.PHONY: quickstart test test-latest constraints check format wheel clean
 
 # One thread: the tensors are tiny, and threads that wait for each other crawl on cores that are shared.
 quickstart: $(RUN_READY)
@@ -14,6 +17,15 @@ quickstart: $(RUN_READY)
 
 test: $(TEST_READY)
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist worksteal
+
+# The next release that breaks us is met here first: a new environment, the newest versions within the bounds.
+test-latest:
+	rm -rf .venv-latest
+	$(MAKE) VENV=.venv-latest CONSTRAINTS= test
+
+# Only versions that passed the tests are written down.
+constraints: test-latest
+	.venv-latest/bin/python -m pip freeze --exclude-editable > constraints.txt
 
 check: $(TEST_READY)
 	$(BIN)/ruff check .
@@ -39,12 +51,12 @@ clean:
 
 $(BIN)/python:
 	$(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install --quiet --upgrade pip
+	$(INSTALL) --upgrade pip
 
-$(RUN_READY): $(BIN)/python pyproject.toml
-	$(BIN)/python -m pip install --quiet -e .
+$(RUN_READY): $(BIN)/python pyproject.toml $(CONSTRAINTS)
+	$(INSTALL) -e .
 	touch $@
 
-$(TEST_READY): $(BIN)/python pyproject.toml
-	$(BIN)/python -m pip install --quiet -e ".[test]"
+$(TEST_READY): $(BIN)/python pyproject.toml $(CONSTRAINTS)
+	$(INSTALL) -e ".[test]"
 	touch $@ $(RUN_READY)
