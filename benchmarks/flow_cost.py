@@ -18,10 +18,10 @@ from transformers import AutoConfig, AutoModelForCausalLM
 
 from rlfr_mm import train
 from rlfr_mm.config import FlowConfig
-from rlfr_mm.flow.field import FlowField
-from rlfr_mm.latents import record_latents, stop_after_layer
+from rlfr_mm.method.field import FlowField
+from rlfr_mm.method.latents import record_latents, stop_after_layer
 from rlfr_mm.quickstart.policy import build_policy
-from rlfr_mm.run_folder import RunFolder, environment
+from rlfr_mm.training.run_folder import RunFolder, environment
 
 ROOT = Path(__file__).resolve().parent.parent
 # (hidden size, decoder layers, parameters in 1e9, blocks of the field)

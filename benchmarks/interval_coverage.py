@@ -15,7 +15,7 @@ from pathlib import Path
 
 import numpy as np
 
-from rlfr_mm.eval import stats
+from rlfr_mm import statistics as stats
 
 
 def coverage(n: int, samples: int, repeats: int, generator: np.random.Generator) -> float:

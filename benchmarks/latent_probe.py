@@ -21,8 +21,8 @@ from torch.nn.functional import softplus
 from tqdm import tqdm
 
 from rlfr_mm.config import FlowRewardConfig
-from rlfr_mm.flow.field import FlowField
-from rlfr_mm.flow.loss import velocity_deviation
+from rlfr_mm.method.field import FlowField
+from rlfr_mm.method.loss import velocity_deviation
 
 LEARNT = (128, 512, 1536)  # prompts whose rollouts the probe learns; the fields learn the most
 EPOCHS = 6

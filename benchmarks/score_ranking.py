@@ -27,17 +27,17 @@ from tqdm import tqdm
 from transformers import AutoProcessor
 
 from rlfr_mm.config import FlowConfig, FlowRewardConfig, ModelArguments, OfflineConfig
-from rlfr_mm.flow.field import FlowField
-from rlfr_mm.flow.loss import scored_tokens, velocity_deviation
-from rlfr_mm.flow.offline import train_field
-from rlfr_mm.flow.update import FieldUpdater, sample_seeds
-from rlfr_mm.latents import record_latents
+from rlfr_mm.method.field import FlowField
+from rlfr_mm.method.latents import record_latents
+from rlfr_mm.method.loss import scored_tokens, velocity_deviation
+from rlfr_mm.method.update import FieldUpdater, sample_seeds
 from rlfr_mm.policy import answer_problems, encode_demonstrations, load_policy
 from rlfr_mm.quickstart import world
 from rlfr_mm.quickstart.warmup import prepare_policy
-from rlfr_mm.rewards import accuracy_reward
-from rlfr_mm.run_folder import environment
-from rlfr_mm.token_statistics import Rollouts, rank_rollouts
+from rlfr_mm.training.offline import train_field
+from rlfr_mm.training.rewards import accuracy_reward
+from rlfr_mm.training.run_folder import environment
+from rlfr_mm.viewing.token_statistics import Rollouts, rank_rollouts
 
 GROUP = 8
 MAX_NEW_TOKENS = 48

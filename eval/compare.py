@@ -16,8 +16,9 @@ from pathlib import Path
 
 import numpy as np
 
-from rlfr_mm.eval import published, run_files, stats
-from rlfr_mm.eval.records import RunError, SampleRow
+from rlfr_mm import statistics as stats
+from rlfr_mm.eval.engine import published, run_files
+from rlfr_mm.eval.engine.records import RunError, SampleRow
 from rlfr_mm.eval.score import RULES, aggregate_rows, problem_scores
 from rlfr_mm.grading.scorers import RuleName
 from rlfr_mm.tasks import registry

@@ -16,8 +16,8 @@ from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
-from rlfr_mm.cli import one_line_errors
-from rlfr_mm.eval.parity_sets import Row, item_of, older_integer_rule, read_manifest, read_sets
+from rlfr_mm.config_file import one_line_errors
+from rlfr_mm.eval.engine.parity_sets import Row, item_of, older_integer_rule, read_manifest, read_sets
 from rlfr_mm.grading import SCORERS, Item, Verdict, grade_all, grade_all_extracted, grade_extracted
 from rlfr_mm.tasks.dynamath import worst_case
 

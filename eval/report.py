@@ -12,14 +12,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from rlfr_mm.eval import records, run_files
-from rlfr_mm.eval.records import BenchmarkResult, Manifest, RunError, SampleRow
+from rlfr_mm.eval.engine import records, run_files
+from rlfr_mm.eval.engine.records import BenchmarkResult, Manifest, RunError, SampleRow
 
 if TYPE_CHECKING:
     from markupsafe import Markup
 
-    from rlfr_mm.page import charts
     from rlfr_mm.tasks.spec import TaskSpec
+    from rlfr_mm.viewing.page import charts
 
 TEMPLATE = Path(__file__).parent / "templates" / "report.html"
 STATUS_NAMES = {
@@ -102,7 +102,7 @@ def score_tasks(runs: Sequence[Run]) -> tuple[dict[str, list[TaskRun]], list[str
 def pass_at_k(member: TaskRun) -> list["charts.Bar"]:
     """pass@1 ... pass@n with intervals over problems, n the samples that every problem has."""
     from rlfr_mm.eval.score import aggregate_rows
-    from rlfr_mm.eval.stats import score_interval
+    from rlfr_mm.statistics import score_interval
     from rlfr_mm.tasks import aggregate
 
     groups = list(aggregate.group_by_problem(aggregate_rows(member.rows)).values())
@@ -119,7 +119,7 @@ def pass_at_k(member: TaskRun) -> list["charts.Bar"]:
 def category_scores(member: TaskRun, field: str) -> dict[str, tuple[int, "charts.Bar"]]:
     """By value of a category: the number of problems, and their mean score with its interval."""
     from rlfr_mm.eval.score import aggregate_rows
-    from rlfr_mm.eval.stats import score_interval
+    from rlfr_mm.statistics import score_interval
     from rlfr_mm.tasks import aggregate
 
     means: dict[str, list[float]] = {}
@@ -135,7 +135,7 @@ def category_scores(member: TaskRun, field: str) -> dict[str, tuple[int, "charts
 
 
 def _bar(run: Run, value: float, interval: records.Interval) -> "charts.Bar":
-    from rlfr_mm.page.charts import Bar
+    from rlfr_mm.viewing.page.charts import Bar
 
     return Bar(run.label, run.colour, value, (interval.low, interval.high))
 
@@ -145,7 +145,7 @@ def _bar(run: Run, value: float, interval: records.Interval) -> "charts.Bar":
 
 def category_charts(members: Sequence[TaskRun]) -> list[tuple[str, "Markup"]]:
     """A chart for each category of the task's breakdown that its rows have."""
-    from rlfr_mm.page.charts import interval_bars
+    from rlfr_mm.viewing.page.charts import interval_bars
 
     drawn = []
     for field in members[0].spec.breakdown:
@@ -163,7 +163,7 @@ def category_charts(members: Sequence[TaskRun]) -> list[tuple[str, "Markup"]]:
 
 def pass_chart(members: Sequence[TaskRun]) -> "Markup | None":
     """pass@k over k with its band, of the runs with several samples of every problem; None where there is none."""
-    from rlfr_mm.page.charts import Line, line_chart
+    from rlfr_mm.viewing.page.charts import Line, line_chart
 
     lines = []
     for member in members:
@@ -176,7 +176,7 @@ def pass_chart(members: Sequence[TaskRun]) -> "Markup | None":
 
 def outcome_chart(members: Sequence[TaskRun]) -> "Markup":
     """How many responses were correct, wrong, without an answer, or not graded."""
-    from rlfr_mm.page.charts import Part, stacked_bars
+    from rlfr_mm.viewing.page.charts import Part, stacked_bars
 
     rows = []
     for member in members:
@@ -189,7 +189,7 @@ def length_chart(members: Sequence[TaskRun]) -> tuple[str, "Markup"]:
     """The unit (tokens where every row knows them, else characters) and the spread of lengths by run and outcome."""
     import numpy as np
 
-    from rlfr_mm.page.charts import Spread, spread_bars
+    from rlfr_mm.viewing.page.charts import Spread, spread_bars
 
     known = all(row.completion_tokens is not None for member in members for row in member.rows)
     spreads = []
@@ -214,9 +214,9 @@ def report_page(runs: Sequence[Run], data_root: Path | None = None) -> tuple[str
     Args:
         data_root: mirror of the datasets that images are read from; None for the ones that the runs read.
     """
-    from rlfr_mm.eval import report_samples
-    from rlfr_mm.page.charts import interval_strip
-    from rlfr_mm.page.html import render_page
+    from rlfr_mm.eval.engine import report_samples
+    from rlfr_mm.viewing.page.charts import interval_strip
+    from rlfr_mm.viewing.page.html import render_page
 
     scored, notes = score_tasks(runs)
     cards, texts = report_samples.cards([run.rows for run in runs])

@@ -15,13 +15,13 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from rlfr_mm.eval import records, run_files
-from rlfr_mm.eval.records import BenchmarkResult, Manifest, ModelInfo, RowKey, RunError, SampleRow, Session
-from rlfr_mm.eval.run_files import Journal
+from rlfr_mm.eval.engine import records, run_files
+from rlfr_mm.eval.engine.records import BenchmarkResult, Manifest, ModelInfo, RowKey, RunError, SampleRow, Session
+from rlfr_mm.eval.engine.run_files import Journal
 
 if TYPE_CHECKING:
-    from rlfr_mm.eval.backends import Backend
-    from rlfr_mm.eval.plan import PlannedTask, RunSettings, Sample
+    from rlfr_mm.eval.engine.backends import Backend
+    from rlfr_mm.eval.engine.plan import PlannedTask, RunSettings, Sample
     from rlfr_mm.tasks.spec import TaskSpec
 
 WHERE_NOT_WHAT = {"base_url", "device", "device_map", "pretrained", "checkpoint", "timeout", "max_retries"}
@@ -39,7 +39,7 @@ def evaluate(
     from tqdm import tqdm
 
     from rlfr_mm import grading
-    from rlfr_mm.eval.plan import one_line, plan_task
+    from rlfr_mm.eval.engine.plan import one_line, plan_task
     from rlfr_mm.eval.score import score_run
 
     with run_files.locked(run), ThreadPoolExecutor(1) as aside:
@@ -95,8 +95,8 @@ def _answer_batch(
     backend: "Backend", task: "PlannedTask", batch: Sequence["Sample"], number: int, seed: int
 ) -> tuple[list[SampleRow], list[str]]:
     """The graded rows of one batch, and why some are not there."""
-    from rlfr_mm.eval.backends import Request
-    from rlfr_mm.eval.plan import one_line
+    from rlfr_mm.eval.engine.backends import Request
+    from rlfr_mm.eval.engine.plan import one_line
     from rlfr_mm.eval.score import doc_fields, graded_rows
 
     asked: list[tuple[Sample, Request]] = []
@@ -203,7 +203,7 @@ def _identity(model: ModelInfo) -> dict[str, Any]:
 
 
 def _session() -> Session:
-    from rlfr_mm.run_folder import environment
+    from rlfr_mm.training.run_folder import environment
 
     made = environment()
     return Session(
@@ -271,7 +271,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Exit status 0: all results are there; 1: some are not, with what is missing; 2: the input cannot be used."""
     try:
         args = parse_args(argv)
-        from rlfr_mm.eval.plan import RunSettings
+        from rlfr_mm.eval.engine.plan import RunSettings
         from rlfr_mm.tasks import registry
 
         try:
@@ -282,7 +282,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             raise RunError("--tasks names no task")
         from lmms_eval.utils import simple_parse_args_string
 
-        from rlfr_mm.eval.backends import build_backend
+        from rlfr_mm.eval.engine.backends import build_backend
         from rlfr_mm.eval.score import result_table
 
         try:

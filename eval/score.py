@@ -11,11 +11,11 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, get_args
 
-from rlfr_mm.eval import records, run_files
-from rlfr_mm.eval.records import BenchmarkResult, RunError, SampleRow, TaskPlan
-from rlfr_mm.eval.stats import jackknife_stderr, wilson_interval
+from rlfr_mm.eval.engine import records, run_files
+from rlfr_mm.eval.engine.records import BenchmarkResult, RunError, SampleRow, TaskPlan
 from rlfr_mm.grading import SCORERS, Item, Status, Verdict, grade_all
 from rlfr_mm.grading.scorers import RuleName
+from rlfr_mm.statistics import jackknife_stderr, wilson_interval
 from rlfr_mm.tasks import aggregate, registry
 from rlfr_mm.tasks.spec import TaskSpec
 
@@ -269,7 +269,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     args = parse_args(argv)
     try:
         if args.source:
-            from rlfr_mm.eval.importing import import_file
+            from rlfr_mm.eval.engine.importing import import_file
 
             run = args.output_dir
             import_file(*args.source, args.task, run, args.data_root, args.model)

@@ -21,11 +21,10 @@ from typing import IO, Any
 import yaml
 from tqdm import tqdm
 
-from rlfr_mm.cli import one_line_errors, parser_for
-from rlfr_mm.config_file import load_config
-from rlfr_mm.grid import Cell, ExperimentConfig, cells, opening_comment, read_base, resolved
+from rlfr_mm.config_file import load_config, one_line_errors, parser_for
+from rlfr_mm.experiments.grid import Cell, ExperimentConfig, cells, opening_comment, read_base, resolved
 from rlfr_mm.results import CURVES, UNGRADED, CellRecord, ExperimentRecord, read_results, write_report, write_results
-from rlfr_mm.run_folder import RunFolder
+from rlfr_mm.training.run_folder import RunFolder
 
 POLL_S = 0.2
 GRACE_S = 10  # for a run to end when it is asked to
@@ -198,8 +197,8 @@ def _cell_record(cell: Cell, run: RunFolder, problems: dict[str, list[str]]) -> 
 
 def _auc_gain(run: RunFolder) -> float | None:
     """What the run's flow reward adds to the log-probability in ranking rollouts; None where it recorded none."""
-    from rlfr_mm.records import read_rollouts
-    from rlfr_mm.token_statistics import flatten, rank_rollouts
+    from rlfr_mm.viewing.rollout_records import read_rollouts
+    from rlfr_mm.viewing.token_statistics import flatten, rank_rollouts
 
     records = list(read_rollouts(run.path))
     rankings = {ranking.score: ranking for ranking in rank_rollouts(flatten(records))} if records else {}

@@ -14,15 +14,15 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from rlfr_mm.cli import one_line_errors
+from rlfr_mm.config_file import one_line_errors
 
 if TYPE_CHECKING:
     from markupsafe import Markup
 
-    from rlfr_mm.page import charts
-    from rlfr_mm.records import RolloutRecord
-    from rlfr_mm.run_folder import RunFolder
-    from rlfr_mm.token_statistics import Bin, Rollouts
+    from rlfr_mm.training.run_folder import RunFolder
+    from rlfr_mm.viewing.page import charts
+    from rlfr_mm.viewing.rollout_records import RolloutRecord
+    from rlfr_mm.viewing.token_statistics import Bin, Rollouts
 
 TEMPLATE = Path(__file__).parent / "page" / "inspect.html"
 SCORES = {
@@ -76,8 +76,8 @@ def read_run(path: Path) -> Run:
     """The run in a folder; ValueError where there is none, or none with rollouts."""
     import yaml
 
-    from rlfr_mm.records import read_rollouts
-    from rlfr_mm.run_folder import RunFolder
+    from rlfr_mm.training.run_folder import RunFolder
+    from rlfr_mm.viewing.rollout_records import read_rollouts
 
     if not (path / "config.yaml").is_file():
         raise ValueError(f"{path} holds no run: name a folder that rlfr_mm.train wrote (train.output_dir)")
@@ -110,7 +110,7 @@ def tables(run: Run, rollouts: "Rollouts") -> dict[str, Any]:
     """
     import numpy as np
 
-    from rlfr_mm import token_statistics as statistics
+    from rlfr_mm.viewing import token_statistics as statistics
 
     shown = [name for curves in [*CURVES.values(), _reward_curves(run.metrics)] for name in curves]
     scores = statistics.rollout_scores(rollouts)
@@ -151,8 +151,8 @@ def curve_figures(metrics: Sequence[Mapping[str, Any]]) -> list[Figure]:
     """Title, curves and chart of each metric that the run logged: moving averages, and thin behind them the steps."""
     import numpy as np
 
-    from rlfr_mm.curves import smoothed, window_for
-    from rlfr_mm.page.charts import Line, line_chart
+    from rlfr_mm.experiments.curves import smoothed, window_for
+    from rlfr_mm.viewing.page.charts import Line, line_chart
 
     window = window_for(len(metrics))
     steps = np.array([row["step"] for row in metrics])
@@ -175,7 +175,7 @@ def curve_figures(metrics: Sequence[Mapping[str, Any]]) -> list[Figure]:
 
 def bin_lines(bins: Mapping[str, Sequence["Bin"]]) -> list["charts.Line"]:
     """A curve with its band over the number of the bin, for each list of bins that is not empty."""
-    from rlfr_mm.page.charts import Line
+    from rlfr_mm.viewing.page.charts import Line
 
     lines = []
     for name, members in bins.items():
@@ -189,7 +189,7 @@ def bin_lines(bins: Mapping[str, Sequence["Bin"]]) -> list["charts.Line"]:
 
 def correctness_figures(figures: Mapping[str, Any]) -> list[Figure]:
     """The share of correct rollouts over each score; none where no group is mixed."""
-    from rlfr_mm.page.charts import line_chart
+    from rlfr_mm.viewing.page.charts import line_chart
 
     title, lines = "Correct rollouts, in percent", bin_lines(figures["accuracy_by_score"])
     label = "tenth by score within the group, lowest to highest"
@@ -198,7 +198,7 @@ def correctness_figures(figures: Mapping[str, Any]) -> list[Figure]:
 
 def deviation_figures(figures: Mapping[str, Any]) -> list[Figure]:
     """Entropy and log-probability of tokens over their deviation."""
-    from rlfr_mm.page.charts import line_chart
+    from rlfr_mm.viewing.page.charts import line_chart
 
     found = []
     for name, bins in figures.get("by_deviation", {}).items():
@@ -210,7 +210,7 @@ def deviation_figures(figures: Mapping[str, Any]) -> list[Figure]:
 
 def length_chart(figures: Mapping[str, Any]) -> "Markup":
     """The spread of response lengths, of correct and incorrect rollouts apart."""
-    from rlfr_mm.page.charts import Spread, spread_bars
+    from rlfr_mm.viewing.page.charts import Spread, spread_bars
 
     colours = dict(OUTCOMES.values())
     rows = [
@@ -225,9 +225,9 @@ def length_chart(figures: Mapping[str, Any]) -> "Markup":
 
 def run_page(run: Run, rollouts: "Rollouts", figures: Mapping[str, Any]) -> tuple[str, list[str]]:
     """The page, and what it had to leave out, one line each (the page says so too)."""
-    from rlfr_mm.inspect_rollouts import group_cards, thumbnails, token_views
-    from rlfr_mm.page.charts import Bar, interval_strip
-    from rlfr_mm.page.html import render_page
+    from rlfr_mm.viewing.page.charts import Bar, interval_strip
+    from rlfr_mm.viewing.page.html import render_page
+    from rlfr_mm.viewing.rollout_cards import group_cards, thumbnails, token_views
 
     notes = list(run.broken)
     shown = group_cards(run.records)
@@ -292,7 +292,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     args = parser.parse_args(argv)
     with one_line_errors():
         run = read_run(args.run)
-    from rlfr_mm.token_statistics import flatten
+    from rlfr_mm.viewing.token_statistics import flatten
 
     rollouts = flatten(run.records)
     figures = tables(run, rollouts)

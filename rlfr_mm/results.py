@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 from pydantic import BaseModel, ConfigDict, ValidationError
 
-from rlfr_mm.cli import one_line_errors
+from rlfr_mm.config_file import one_line_errors
 
 UNGRADED = "?"
 AUCS = {
@@ -117,7 +117,7 @@ def read_results(path: Path) -> ExperimentRecord:
 
 def write_results(record: ExperimentRecord, path: Path) -> None:
     """Write the record file, one line per cell, so that a diff shows which cells are new."""
-    from rlfr_mm.run_folder import write_whole
+    from rlfr_mm.training.run_folder import write_whole
 
     head = record.model_dump_json(exclude={"cells"}).removesuffix("}")
     cells = ",\n".join(cell.model_dump_json() for cell in record.cells)
@@ -131,7 +131,7 @@ def compare(record: ExperimentRecord) -> list[Comparison]:
     Accuracies: t over seeds and problems, both random. Steps: Wilcoxon's signed ranks over seeds; a run that does not
     reach the target counts as one step more than it has. The two are corrected apart.
     """
-    from rlfr_mm.eval.stats import holm, minimal_detectable_difference, paired_seeds
+    from rlfr_mm.statistics import holm, minimal_detectable_difference, paired_seeds
 
     found: list[Comparison] = []
     for condition in record.conditions:
@@ -195,7 +195,7 @@ def steps_to(cell: CellRecord, target: float) -> int:
 
 def smoothed_accuracy(cell: CellRecord) -> np.ndarray:
     """The learning curve as run pictures show it."""
-    from rlfr_mm.curves import smoothed, window_for
+    from rlfr_mm.experiments.curves import smoothed, window_for
 
     values = cell.curves["accuracy"]
     return smoothed(values, window_for(len(values)))
@@ -293,7 +293,7 @@ def _row(cells: list[str]) -> str:
 
 def write_report(folder: Path) -> None:
     """table.md and curves.png of the experiment whose results.json is in the folder."""
-    from rlfr_mm.curves import plot_experiment
+    from rlfr_mm.experiments.curves import plot_experiment
 
     record = read_results(folder / "results.json")
     if not record.cells:

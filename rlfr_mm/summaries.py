@@ -9,7 +9,7 @@ import json
 from pathlib import Path
 from typing import Any
 
-from rlfr_mm.cli import one_line_errors
+from rlfr_mm.config_file import one_line_errors
 
 
 def table(summaries: dict[str, dict[str, Any]]) -> str:

@@ -14,17 +14,16 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from rlfr_mm.cli import one_line_errors, parser_for
 from rlfr_mm.config import QUICKSTART, BenchmarkConfig, EvaluationConfig, RunConfig
-from rlfr_mm.config_file import build, load_config
+from rlfr_mm.config_file import build, load_config, one_line_errors, parser_for
 
 if TYPE_CHECKING:
     from accelerate import Accelerator
     from datasets import Dataset
 
     from rlfr_mm.config import RLFRConfig
-    from rlfr_mm.run_folder import RunFolder
-    from rlfr_mm.trainer import RLFRTrainer
+    from rlfr_mm.training.run_folder import RunFolder
+    from rlfr_mm.training.trainer import RLFRTrainer
 
 QUICKSTART_CACHE = Path(".cache/quickstart")  # warmed-up embedded policies, by their settings
 BENCHMARKS = "benchmarks"  # under the run: a run folder of eval.run per step, and results.json
@@ -35,10 +34,10 @@ def run(config: RunConfig, overwrite: bool = False, resume: bool = False, comman
     from accelerate import Accelerator
 
     from rlfr_mm.config import RLFRConfig
-    from rlfr_mm.curves import plot_run
-    from rlfr_mm.data import check_prompts, load_demonstrations, load_problems, load_processor
+    from rlfr_mm.data.load import check_prompts, load_demonstrations, load_problems, load_processor
+    from rlfr_mm.experiments.curves import plot_run
     from rlfr_mm.policy import load_policy
-    from rlfr_mm.run_folder import RunFolder, check_run, environment, open_run, write_whole
+    from rlfr_mm.training.run_folder import RunFolder, check_run, environment, open_run, write_whole
 
     with one_line_errors():
         args: RLFRConfig = build(RLFRConfig, config.train, "train")
@@ -95,8 +94,8 @@ def run(config: RunConfig, overwrite: bool = False, resume: bool = False, comman
     if config.evaluation:
         results["accuracy_before"] = folder.stage("accuracy before", lambda: held_out_accuracy(policy, "before"))
     if config.offline and args.uses_field:
-        from rlfr_mm.flow.field import FlowField
-        from rlfr_mm.flow.offline import train_field
+        from rlfr_mm.method.field import FlowField
+        from rlfr_mm.training.offline import train_field
 
         start = folder.path / "flow"
         arguments = (policy, processor, demonstrations, config.flow, config.offline, start, accelerator)
@@ -122,10 +121,10 @@ def make_trainer(
     """The trainer with the field that the configuration names, or a random one; ValueError for what does not fit."""
     from peft import LoraConfig
 
-    from rlfr_mm.callbacks import MetricsWriter
-    from rlfr_mm.flow.field import FlowField, config_for_policy
-    from rlfr_mm.rewards import accuracy_reward, format_reward
-    from rlfr_mm.trainer import RLFRTrainer
+    from rlfr_mm.method.field import FlowField, config_for_policy
+    from rlfr_mm.training.callbacks import MetricsWriter
+    from rlfr_mm.training.rewards import accuracy_reward, format_reward
+    from rlfr_mm.training.trainer import RLFRTrainer
 
     needed = args.generation_batch_size // args.num_generations
     if len(problems) < needed:
@@ -186,7 +185,7 @@ def held_out_answers(
     from accelerate.utils import gather_object
 
     from rlfr_mm.policy import answer_problems
-    from rlfr_mm.rewards import accuracy_reward
+    from rlfr_mm.training.rewards import accuracy_reward
 
     share = problems.shard(accelerator.num_processes, accelerator.process_index, contiguous=True)
     completions = answer_problems(
@@ -221,8 +220,8 @@ def check_benchmarks(benchmarks: BenchmarkConfig, accelerator: "Accelerator") ->
     """ValueError for an unknown task, data that cannot be read or are a slice, and a policy that is sharded."""
     from accelerate.utils import DistributedType
 
-    from rlfr_mm.eval.plan import changed_data, load_docs
-    from rlfr_mm.eval.records import RunError
+    from rlfr_mm.eval.engine.plan import changed_data, load_docs
+    from rlfr_mm.eval.engine.records import RunError
     from rlfr_mm.tasks import registry
 
     for spec in registry.expand(benchmarks.eval_tasks):
@@ -240,12 +239,12 @@ def answer_benchmarks(
     policy: Any, processor: Any, benchmarks: BenchmarkConfig, folder: "RunFolder", step: int
 ) -> dict[str, float]:
     """The headline of each task at this step, through the evaluation's own code; added to benchmarks/results.json."""
-    from rlfr_mm.eval.backends import PolicyBackend
-    from rlfr_mm.eval.plan import RunSettings
-    from rlfr_mm.eval.records import ModelInfo
+    from rlfr_mm.eval.engine.backends import PolicyBackend
+    from rlfr_mm.eval.engine.plan import RunSettings
+    from rlfr_mm.eval.engine.records import ModelInfo
     from rlfr_mm.eval.run import evaluate
-    from rlfr_mm.run_folder import write_whole
     from rlfr_mm.tasks import registry
+    from rlfr_mm.training.run_folder import write_whole
 
     settings = RunSettings(
         samples=benchmarks.samples,
@@ -274,7 +273,7 @@ def train(config: RunConfig, trainer: "RLFRTrainer", processor: Any, folder: "Ru
     """The RL stage, from the last checkpoint where there is one; writes final/ and returns the number of steps."""
     from transformers import set_seed
 
-    from rlfr_mm.callbacks import EverySoManySteps
+    from rlfr_mm.training.callbacks import EverySoManySteps
 
     checkpoint = folder.last_checkpoint
     if folder.write:

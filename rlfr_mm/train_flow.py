@@ -3,9 +3,8 @@
 A killed run, started again with the same configuration, goes on from its last checkpoint and ends with the same field.
 """
 
-from rlfr_mm.cli import one_line_errors, parser_for
 from rlfr_mm.config import OfflineRunConfig
-from rlfr_mm.config_file import load_config
+from rlfr_mm.config_file import load_config, one_line_errors, parser_for
 
 
 def main(argv: list[str] | None = None) -> None:
@@ -16,9 +15,9 @@ def main(argv: list[str] | None = None) -> None:
             raise ValueError("offline.output_dir is not set: name the folder for the field")
         from accelerate import Accelerator
 
-        from rlfr_mm.data import check_prompts, load_demonstrations, load_processor
-        from rlfr_mm.flow.offline import check_start, train_field
+        from rlfr_mm.data.load import check_prompts, load_demonstrations, load_processor
         from rlfr_mm.policy import load_policy
+        from rlfr_mm.training.offline import check_start, train_field
 
         accelerator = Accelerator()
         demonstrations = load_demonstrations(config.offline.data)

@@ -9,6 +9,8 @@ from typing import TypedDict
 
 import numpy as np
 
+from rlfr_mm.statistics import clustered_stderr
+
 Categories = Mapping[str, Sequence[str]]
 
 
@@ -103,22 +105,6 @@ def majority_score(answers: Sequence[str | None], scores: Sequence[float]) -> fl
         return 0.0
     most = max(votes.values())
     return float(np.mean([score_of[ballot] for ballot, count in votes.items() if count == most]))
-
-
-def clustered_stderr(values: Sequence[float], clusters: Sequence[str]) -> float:
-    """The standard error of the mean when values of one cluster are correlated (arXiv 2411.00640, eq. 4).
-
-    With the small-sample factor G/(G-1) for G clusters: with one value a cluster it is the usual s/sqrt(n). NaN where
-    there is a single cluster, whose error cannot be known.
-    """
-    residuals: defaultdict[str, float] = defaultdict(float)
-    mean = float(np.mean(values))
-    for value, cluster in zip(values, clusters, strict=True):
-        residuals[cluster] += value - mean
-    if len(residuals) < 2:
-        return float("nan")
-    spread = sum(residual**2 for residual in residuals.values())
-    return float(np.sqrt(spread * len(residuals) / (len(residuals) - 1)) / len(values))
 
 
 def group_by_problem(rows: Iterable[Row]) -> dict[str, list[Row]]:

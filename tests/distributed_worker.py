@@ -7,8 +7,8 @@ import torch
 from accelerate import Accelerator
 
 from rlfr_mm.config import FlowConfig, FlowRewardConfig, OnlineUpdateConfig
-from rlfr_mm.flow.field import FlowField
-from rlfr_mm.flow.update import FieldUpdater, sample_seeds
+from rlfr_mm.method.field import FlowField
+from rlfr_mm.method.update import FieldUpdater, sample_seeds
 from tests.training import make_trainer
 
 ROLLOUTS, TOKENS = 8, 5

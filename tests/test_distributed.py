@@ -9,8 +9,8 @@ import pytest
 import torch
 
 from rlfr_mm.config import FlowRewardConfig
-from rlfr_mm.flow.loss import scored_tokens
-from rlfr_mm.flow_reward import flow_reward
+from rlfr_mm.method.flow_reward import flow_reward
+from rlfr_mm.method.loss import scored_tokens
 from tests.conftest import ROOT
 from tests.distributed_worker import update
 

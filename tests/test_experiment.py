@@ -15,7 +15,7 @@ import yaml
 
 from rlfr_mm import experiment
 from rlfr_mm.results import read_results
-from rlfr_mm.run_folder import RunFolder
+from rlfr_mm.training.run_folder import RunFolder
 from tests.conftest import ROOT
 from tests.training import CPU
 

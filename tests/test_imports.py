@@ -10,27 +10,29 @@ import pytest
 
 from tests.conftest import ROOT
 
-# Entry points, which may import tasks and eval inside their main.
-ENTRY_POINTS = {"train.py", "experiment.py", "results.py", "inspect.py"}
-# What each part of the library may import of the others (modules of rlfr_mm).
-LAYERS = {
+# The commands, which may import tasks and eval.
+COMMANDS = {"train.py", "train_flow.py", "inspect.py", "experiment.py", "results.py", "summaries.py"}
+# What each room of rlfr_mm may import of the others.
+BELOW = {"config", "config_file", "files", "statistics"}
+ROOMS = {
     "config": set(),
     "config_file": set(),
-    "grading": set(),
-    "prompts": set(),
-    "quickstart": {"config", "grading", "prompts", "policy", "flow", "rewards"},
-    "latents": set(),
-    "policy": {"config"},
-    "flow": {"config", "config_file", "latents", "policy"},
-    "flow_reward": {"config"},
-    "token_score": {"flow_reward"},
-    "shaping": set(),
-    "rewards": {"grading"},
+    "files": set(),
+    "statistics": set(),
+    "policy": BELOW,
+    "grading": BELOW,
+    "method": BELOW,
+    "quickstart": BELOW | {"policy", "grading", "data"},
+    "data": BELOW | {"policy", "grading", "quickstart"},
+    "viewing": BELOW,
+    "training": BELOW | {"policy", "grading", "method", "data", "viewing", "quickstart"},
+    "experiments": BELOW | {"training", "viewing"},
 }
+COMMAND_ROOMS = {path.removesuffix(".py") for path in COMMANDS}
 
 
 def _imports(path: Path, package: str) -> set[str]:
-    """The names under `package` that a file imports anywhere: `rlfr_mm.flow.field` -> `flow`."""
+    """The names under `package` that a file imports anywhere: `rlfr_mm.method.field` -> `flow`."""
     found = set()
     for node in ast.walk(ast.parse(path.read_text())):
         names = []
@@ -49,7 +51,7 @@ def _files(part: str) -> list[Path]:
 
 def test_library_modules_import_neither_tasks_nor_eval():
     for path in (ROOT / "rlfr_mm").rglob("*.py"):
-        if path.name not in ENTRY_POINTS:
+        if path.parent.name != "rlfr_mm" or path.name not in COMMANDS:
             assert not _imports(path, "rlfr_mm") & {"tasks", "eval"}, path
 
 
@@ -58,10 +60,17 @@ def test_tasks_do_not_import_eval():
         assert "eval" not in _imports(path, "rlfr_mm"), path
 
 
-@pytest.mark.parametrize("part", LAYERS)
-def test_each_layer_imports_only_what_lies_below(part: str):
-    for path in _files(part):
-        assert _imports(path, "rlfr_mm") - {part} <= LAYERS[part], path
+@pytest.mark.parametrize("room", ROOMS)
+def test_each_room_imports_only_what_lies_below(room: str):
+    for path in _files(room):
+        assert _imports(path, "rlfr_mm") - {room} <= ROOMS[room], path
+
+
+def test_every_room_is_listed():
+    folder = ROOT / "rlfr_mm"
+    found = {path.name for path in folder.iterdir() if (path / "__init__.py").exists()}
+    found |= {path.stem for path in folder.glob("*.py")} - {"__init__"}
+    assert found - COMMAND_ROOMS == set(ROOMS)
 
 
 @pytest.mark.parametrize(

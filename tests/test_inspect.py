@@ -10,12 +10,13 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from rlfr_mm import inspect, token_statistics
+from rlfr_mm import inspect
 from rlfr_mm.config import RunConfig
 from rlfr_mm.config_file import load_config
-from rlfr_mm.inspect_rollouts import group_cards
-from rlfr_mm.records import RolloutWriter, read_rollouts
-from rlfr_mm.run_folder import open_run
+from rlfr_mm.training.run_folder import open_run
+from rlfr_mm.viewing import token_statistics
+from rlfr_mm.viewing.rollout_cards import group_cards
+from rlfr_mm.viewing.rollout_records import RolloutWriter, read_rollouts
 from tests.conftest import ROOT
 from tests.training import make_trainer
 
@@ -24,7 +25,7 @@ HOSTILE = "</script><script>alert(1)</script><img src=x onerror=alert(2)>\u2028\
 
 def train(policy: Path, folder: Path, **settings) -> Path:
     """A run folder with two groups of four rollouts a step, each with correct and incorrect ones."""
-    from rlfr_mm.callbacks import MetricsWriter
+    from rlfr_mm.training.callbacks import MetricsWriter
 
     overrides = [f"model.name_or_path={policy}", f"train.output_dir={folder}"]
     overrides += [f"train.{name}={value}" for name, value in settings.items()]

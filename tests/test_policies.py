@@ -17,11 +17,11 @@ from transformers import (
 
 from rlfr_mm.config import FlowConfig, OnlineUpdateConfig, RLFRConfig
 from rlfr_mm.config_file import build
-from rlfr_mm.flow.field import FlowField
+from rlfr_mm.method.field import FlowField
 from rlfr_mm.quickstart import world
 from rlfr_mm.quickstart.policy import CHAT_TEMPLATE, build_tokenizer
-from rlfr_mm.records import read_rollouts
-from rlfr_mm.trainer import RLFRTrainer
+from rlfr_mm.training.trainer import RLFRTrainer
+from rlfr_mm.viewing.rollout_records import read_rollouts
 from tests.training import CPU, every_third
 
 SIDE = 96  # pixels: 3 x 3 visual tokens of Qwen3-VL, whose patches have 16

@@ -8,7 +8,7 @@ import yaml
 from transformers import AutoConfig, Qwen2_5_VLForConditionalGeneration
 
 from rlfr_mm import train
-from rlfr_mm.records import read_rollouts
+from rlfr_mm.viewing.rollout_records import read_rollouts
 from tests.training import CPU
 
 VOCABULARY = 151_665  # entries of the real tokenizer

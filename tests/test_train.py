@@ -17,9 +17,9 @@ from PIL import Image
 from safetensors.torch import load_file
 
 from rlfr_mm import train
-from rlfr_mm.flow.field import FlowField
-from rlfr_mm.records import read_rollouts
-from rlfr_mm.run_folder import RunFolder
+from rlfr_mm.method.field import FlowField
+from rlfr_mm.training.run_folder import RunFolder
+from rlfr_mm.viewing.rollout_records import read_rollouts
 from tests.conftest import ROOT
 from tests.training import CPU
 

@@ -9,9 +9,9 @@ from transformers import AutoModelForImageTextToText, AutoProcessor
 
 from rlfr_mm.config import FlowConfig, FlowRewardConfig, OnlineUpdateConfig, RLFRConfig
 from rlfr_mm.config_file import build
-from rlfr_mm.flow.field import FlowField
+from rlfr_mm.method.field import FlowField
 from rlfr_mm.quickstart import world
-from rlfr_mm.trainer import RLFRTrainer
+from rlfr_mm.training.trainer import RLFRTrainer
 
 CPU = {
     "use_cpu": True,

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from rlfr_mm.eval.records import BenchmarkResult, Manifest, SampleRow, TaskPlan
+from rlfr_mm.eval.engine.records import BenchmarkResult, Manifest, SampleRow, TaskPlan
 from rlfr_mm.grading.verdict import Verdict
 from rlfr_mm.tasks.spec import TaskSpec
 

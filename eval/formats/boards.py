@@ -7,6 +7,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+from rlfr_mm.eval.engine.records import SampleRow
 from rlfr_mm.eval.formats.base import (
     EvaluatedRun,
     EvaluatedTask,
@@ -24,7 +25,6 @@ from rlfr_mm.eval.formats.base import (
     write_text,
 )
 from rlfr_mm.eval.formats.tables import escaped_latex
-from rlfr_mm.eval.records import SampleRow
 from rlfr_mm.tasks.spec import TaskSpec
 
 

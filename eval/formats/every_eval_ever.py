@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from rlfr_mm import __version__
+from rlfr_mm.eval.engine.records import SampleRow
 from rlfr_mm.eval.formats.base import (
     EvaluatedRun,
     EvaluatedTask,
@@ -19,7 +20,6 @@ from rlfr_mm.eval.formats.base import (
     write_json,
     write_jsonl,
 )
-from rlfr_mm.eval.records import SampleRow
 from rlfr_mm.tasks.spec import TaskSpec
 
 SCHEMA_VERSION = "0.3.0"

@@ -3,6 +3,7 @@
 from pathlib import Path
 from typing import Any
 
+from rlfr_mm.eval.engine.records import SampleRow
 from rlfr_mm.eval.formats.base import (
     EvaluatedRun,
     EvaluatedTask,
@@ -15,7 +16,6 @@ from rlfr_mm.eval.formats.base import (
     write_json,
     write_jsonl,
 )
-from rlfr_mm.eval.records import SampleRow
 from rlfr_mm.tasks.spec import TaskSpec
 
 

@@ -14,6 +14,7 @@ from itertools import zip_longest
 from pathlib import Path
 from typing import Any
 
+from rlfr_mm.eval.engine.records import SampleRow
 from rlfr_mm.eval.formats.base import (
     EvaluatedRun,
     EvaluatedTask,
@@ -29,7 +30,6 @@ from rlfr_mm.eval.formats.base import (
     write_json,
 )
 from rlfr_mm.eval.formats.boards import VISULOGIC_TAGS, wemath_scores
-from rlfr_mm.eval.records import SampleRow
 from rlfr_mm.tasks.spec import TaskSpec
 
 CELL_LIMIT = 32_767  # characters that a cell of an .xlsx holds

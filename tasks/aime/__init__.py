@@ -1,6 +1,6 @@
 """AIME 2024 and 2025: 30 problems each, answers are integers from 0 to 999."""
 
-from rlfr_mm.prompts import with_instruction
+from rlfr_mm.data.prompts import with_instruction
 from rlfr_mm.tasks.records import as_published, integer_answer, text_digest
 from rlfr_mm.tasks.spec import TaskSpec
 

@@ -1,6 +1,6 @@
 """AMC 12: the 40 problems of 2023 that most papers use, and the 83 of 2022 and 2023 that the paper's suite uses."""
 
-from rlfr_mm.prompts import with_instruction
+from rlfr_mm.data.prompts import with_instruction
 from rlfr_mm.tasks.records import as_published, integer_answer, text_digest
 from rlfr_mm.tasks.spec import TaskSpec
 

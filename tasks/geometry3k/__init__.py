@@ -1,6 +1,6 @@
 """Geometry3K: 601 test problems with a diagram; open answers (rlfr), or the choice of four as first published."""
 
-from rlfr_mm.prompts import with_instruction
+from rlfr_mm.data.prompts import with_instruction
 from rlfr_mm.tasks.records import without_image_markers
 from rlfr_mm.tasks.spec import Doc, TaskSpec
 

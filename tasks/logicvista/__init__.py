@@ -3,7 +3,7 @@
 Its authors send the bare question, which is the `official` protocol. VLMEvalKit leaves out the item `v1_382`.
 """
 
-from rlfr_mm.prompts import with_instruction
+from rlfr_mm.data.prompts import with_instruction
 from rlfr_mm.tasks.records import as_published
 from rlfr_mm.tasks.spec import TaskSpec
 

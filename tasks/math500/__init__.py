@@ -1,6 +1,6 @@
 """MATH500: 500 problems of the MATH test set."""
 
-from rlfr_mm.prompts import with_instruction
+from rlfr_mm.data.prompts import with_instruction
 from rlfr_mm.tasks.records import as_published
 from rlfr_mm.tasks.spec import TaskSpec
 

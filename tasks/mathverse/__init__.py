@@ -6,7 +6,7 @@ The board's main score is the accuracy without chain-of-thought rating ("w/o"), 
 import re
 from dataclasses import replace
 
-from rlfr_mm.prompts import with_instruction
+from rlfr_mm.data.prompts import with_instruction
 from rlfr_mm.tasks.spec import Doc, TaskSpec
 
 _CHOICE = re.compile(r"^\s*\(?([A-H])\)?\s*[:.)]\s*(.*)$", re.MULTILINE)

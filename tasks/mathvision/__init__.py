@@ -2,7 +2,7 @@
 
 from dataclasses import replace
 
-from rlfr_mm.prompts import with_instruction, with_options
+from rlfr_mm.data.prompts import with_instruction, with_options
 from rlfr_mm.tasks.records import without_image_markers
 from rlfr_mm.tasks.spec import Doc, TaskSpec
 

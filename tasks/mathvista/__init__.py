@@ -1,6 +1,6 @@
 """MathVista testmini: 1,000 problems over images, five tasks, seven skills; free answers and options."""
 
-from rlfr_mm.prompts import with_instruction
+from rlfr_mm.data.prompts import with_instruction
 from rlfr_mm.tasks.spec import Doc, TaskSpec
 
 

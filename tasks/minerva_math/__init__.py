@@ -3,7 +3,7 @@
 Its authors prompt with worked examples; the `official` protocol here is the bare problem.
 """
 
-from rlfr_mm.prompts import with_instruction
+from rlfr_mm.data.prompts import with_instruction
 from rlfr_mm.tasks.records import as_published, text_digest
 from rlfr_mm.tasks.spec import TaskSpec
 

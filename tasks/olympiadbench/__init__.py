@@ -1,6 +1,6 @@
 """OlympiadBench, its English text-only competition maths with open answers (OE_TO_maths_en_COMP)."""
 
-from rlfr_mm.prompts import with_instruction
+from rlfr_mm.data.prompts import with_instruction
 from rlfr_mm.tasks.spec import Doc, TaskSpec
 
 _ANSWER_TYPES = {

@@ -2,7 +2,8 @@
 
 import pytest
 
-from rlfr_mm.eval import run, run_files
+from rlfr_mm.eval import run
+from rlfr_mm.eval.engine import run_files
 
 
 @pytest.fixture(scope="session")

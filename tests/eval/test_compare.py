@@ -7,7 +7,9 @@ import numpy as np
 import pytest
 from scipy.stats import binomtest
 
-from rlfr_mm.eval import compare, importing, run_files, stats
+from rlfr_mm import statistics as stats
+from rlfr_mm.eval import compare
+from rlfr_mm.eval.engine import importing, run_files
 from rlfr_mm.eval.formats import Response
 from rlfr_mm.tasks import registry
 

@@ -13,11 +13,12 @@ import pytest
 import yaml
 
 from rlfr_mm.eval import export as command
-from rlfr_mm.eval import run_files, score
+from rlfr_mm.eval import score
+from rlfr_mm.eval.engine import run_files
+from rlfr_mm.eval.engine.records import RunError
 from rlfr_mm.eval.export import export
 from rlfr_mm.eval.formats import FORMATS
 from rlfr_mm.eval.formats.matching import matched
-from rlfr_mm.eval.records import RunError
 from rlfr_mm.tasks import registry
 
 from .export_runs import BOARDS, DRAWN, MODEL, ODD_TEXTS, SAMPLED, TEXT, make_run

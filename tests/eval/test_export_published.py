@@ -5,7 +5,8 @@ import json
 
 import pytest
 
-from rlfr_mm.eval import run_files, score
+from rlfr_mm.eval import score
+from rlfr_mm.eval.engine import run_files
 from rlfr_mm.eval.export import export
 from rlfr_mm.eval.formats import FORMATS
 from rlfr_mm.eval.formats.matching import matched

@@ -8,9 +8,10 @@ import re
 import pytest
 from PIL import Image
 
-from rlfr_mm.eval import records, report, report_samples, run_files
-from rlfr_mm.eval.plan import load_docs
-from rlfr_mm.eval.records import RunError
+from rlfr_mm.eval import report
+from rlfr_mm.eval.engine import records, report_samples, run_files
+from rlfr_mm.eval.engine.plan import load_docs
+from rlfr_mm.eval.engine.records import RunError
 from rlfr_mm.quickstart import world
 from rlfr_mm.tasks import registry
 

@@ -15,9 +15,10 @@ from pathlib import Path
 
 import pytest
 
-from rlfr_mm.eval import records, run, run_files
-from rlfr_mm.eval.backends import build_backend
-from rlfr_mm.eval.plan import RunSettings, generation_settings, plan_task
+from rlfr_mm.eval import run
+from rlfr_mm.eval.engine import records, run_files
+from rlfr_mm.eval.engine.backends import build_backend
+from rlfr_mm.eval.engine.plan import RunSettings, generation_settings, plan_task
 from rlfr_mm.tasks import registry
 from rlfr_mm.tasks.spec import Generation
 

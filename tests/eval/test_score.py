@@ -5,12 +5,13 @@ from pathlib import Path
 
 import pytest
 
-from rlfr_mm.eval import importing, run_files, score
+from rlfr_mm.eval import score
+from rlfr_mm.eval.engine import importing, run_files
+from rlfr_mm.eval.engine.plan import changed_data
 from rlfr_mm.eval.formats import Response
-from rlfr_mm.eval.plan import changed_data
 from rlfr_mm.eval.run import main as run_main
-from rlfr_mm.eval.stats import wilson_interval
 from rlfr_mm.grading.verdict import Verdict
+from rlfr_mm.statistics import wilson_interval
 from rlfr_mm.tasks import registry
 from rlfr_mm.tasks.aggregate import pass_at_k
 

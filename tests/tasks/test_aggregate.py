@@ -5,7 +5,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from rlfr_mm.tasks.aggregate import Row, clustered_stderr, majority_score, pass_at_k, summarise
+from rlfr_mm.statistics import clustered_stderr
+from rlfr_mm.tasks.aggregate import Row, majority_score, pass_at_k, summarise
 
 
 def row(problem: str, sample: int = 0, status: str = "wrong", extracted: str | None = "7", **categories: str) -> Row:

@@ -1,0 +1,176 @@
+"""The browser's part of a report: one card a problem and sample index, with the answers of all runs, and the images."""
+
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from tqdm import tqdm
+
+from rlfr_mm.eval.engine import records
+from rlfr_mm.eval.engine.records import RunError, SampleRow
+from rlfr_mm.viewing.page.html import thumbnail
+
+if TYPE_CHECKING:
+    from datasets import Dataset
+
+    from rlfr_mm.tasks.spec import TaskSpec
+
+MAX_ANSWERS = 20_000  # in a page, over all runs; the scores are always those of all rows
+MAX_CHARS = 20_000  # of one response or prompt; what is left out is the middle
+IMAGE_SIDE = 400  # pixels of a thumbnail's longer side
+MAX_IMAGE_CHARS = 40_000_000  # of all thumbnails as data URIs
+
+Card = dict[str, Any]
+
+
+def cards(runs: Sequence[Mapping[str, Sequence[SampleRow]]]) -> tuple[list[Card], list[str]]:
+    """The cards in the order of tasks, problems and samples, and the texts that they refer to by position.
+
+    Of more than MAX_ANSWERS answers those with the lowest sample indices stay, so that every problem has some.
+
+    Args:
+        runs: rows by task, of each run.
+    """
+    found: dict[tuple[str, str, int], Card] = {}
+    texts: dict[str, int] = {}
+    for number, run in enumerate(runs):
+        for rows in run.values():
+            for row in rows:
+                key = (row.task, row.problem_id, row.sample_index)
+                card = found.setdefault(key, _card(row))
+                prompt = texts.setdefault(cut(_prompt(row)), len(texts))
+                card["answers"].append(_answer(row, number, prompt))
+    tasks = {task: place for place, task in enumerate(dict.fromkeys(card["task"] for card in found.values()))}
+    ordered = sorted(found.values(), key=lambda card: (tasks[card["task"]], card["doc_id"], card["sample"]))
+    kept, answers = set(), 0
+    for place in sorted(range(len(ordered)), key=lambda place: ordered[place]["sample"]):
+        answers += len(ordered[place]["answers"])
+        if answers > MAX_ANSWERS:
+            break
+        kept.add(place)
+    return [card for place, card in enumerate(ordered) if place in kept], list(texts)
+
+
+def _prompt(row: SampleRow) -> str:
+    """What the model was asked; of imported rows, which do not say it, what our task would have asked."""
+    from rlfr_mm.tasks import registry
+
+    if row.prompt is not None:
+        return row.prompt
+    try:
+        return f"[The prompt was not recorded; this task asks:]\n{registry.task(row.task).text(row.doc)}"
+    except ValueError:  # another harness's file may lack the question
+        return "[The prompt was not recorded.]"
+
+
+def _card(row: SampleRow) -> Card:
+    gold = [row.gold] if isinstance(row.gold, str) else row.gold
+    return {
+        "task": row.task,
+        "problem": row.problem_id,
+        "doc_id": row.doc_id,
+        "sample": row.sample_index,
+        "gold": [cut(text) for text in gold],
+        "categories": row.categories,
+        "images": row.image_hashes,
+        "answers": [],
+    }
+
+
+def _answer(row: SampleRow, run: int, prompt: int) -> dict[str, Any]:
+    verdicts = {
+        rule: {
+            "status": verdict.status,
+            "extracted": verdict.extracted,
+            "method": verdict.method,
+            "detail": verdict.detail,
+        }
+        for rule, verdict in (("strict", row.verdict), ("official", row.verdict_official))
+    }
+    return {
+        "run": run,
+        "prompt": prompt,
+        "response": cut(row.response),
+        "tokens": row.completion_tokens,
+        "finish": row.finish_reason,
+        **verdicts,
+    }
+
+
+def cut(text: str) -> str:
+    """The text, or where it is longer than MAX_CHARS its beginning and end with a note between."""
+    if len(text) <= MAX_CHARS:
+        return text
+    half = MAX_CHARS // 2
+    return f"{text[:half]}\n\n[… {len(text) - 2 * half:,} characters left out of this page …]\n\n{text[-half:]}"
+
+
+def add_images(wanted: Sequence[Card], data_roots: Mapping[str, Sequence[str | None]]) -> tuple[dict[str, str], str]:
+    """Thumbnails by image hash, read again from the datasets, and one line on images that are not there ("" for none).
+
+    A run keeps the hashes of its images, not the images: what is shown is what the model saw, or nothing. Cards of
+    imported rows, which know no hashes, get those of the record with their problem's id.
+
+    Args:
+        data_roots: by task, the folders to look in one after the other; None is the hub or its cache.
+    """
+    from rlfr_mm.tasks import registry
+
+    by_task: defaultdict[str, dict[str, list[Card]]] = defaultdict(dict)
+    for card in wanted:
+        if card["task"] in registry.TASKS and registry.task(card["task"]).image is not None:
+            by_task[card["task"]].setdefault(card["problem"], []).append(card)
+    images: dict[str, str] = {}
+    reasons: dict[str, None] = {}
+    chars = 0
+    for task, by_problem in by_task.items():
+        spec = registry.task(task)
+        docs = _first_readable(spec, data_roots[task], reasons)
+        if docs is None:
+            continue
+        # By the problem's id, since an imported row may not know the record's position.
+        positions = {spec.problem_id(doc): i for i, doc in enumerate(docs.remove_columns([spec.image]))}
+        for problem, members in tqdm(by_problem.items(), desc=f"{task}: images", disable=None):
+            if problem not in positions:
+                continue
+            if chars > MAX_IMAGE_CHARS:
+                reasons[f"a page holds {MAX_IMAGE_CHARS / 1e6:.0f} MB of them"] = None
+                break
+            try:
+                pictures = {records.image_hash(image): image for image in spec.images(docs[positions[problem]])}
+            except (ValueError, OSError) as error:
+                reasons[str(error)] = None
+                continue
+            for card in members:
+                card["images"] = card["images"] or list(pictures)
+                for name in card["images"]:
+                    if name in pictures and name not in images:
+                        images[name] = thumbnail(pictures[name], IMAGE_SIDE)
+                        chars += len(images[name])
+    bare = sum(
+        not members[0]["images"] or any(name not in images for name in members[0]["images"])
+        for by_problem in by_task.values()
+        for members in by_problem.values()
+    )
+    why = "; ".join(reasons) or "the data have changed since the run"
+    problems = sum(map(len, by_task.values()))
+    return images, f"images are not shown for {bare:,} of {problems:,} problems: {why}" if bare else ""
+
+
+def _first_readable(spec: "TaskSpec", roots: Sequence[str | None], reasons: dict[str, None]) -> "Dataset | None":
+    from rlfr_mm.eval.engine.plan import load_docs
+
+    for root in roots:
+        try:
+            return load_docs(spec, root)
+        except RunError as error:
+            reasons[str(error)] = None
+    return None
+
+
+def data_roots(given: Path | None, manifests: Sequence[records.Manifest], task: str) -> list[str | None]:
+    """Where the records of a task may be: the folder given for the report, or those its runs read."""
+    if given is not None:
+        return [str(given)]
+    return list(dict.fromkeys(manifest.data_root for manifest in manifests if task in manifest.tasks))

@@ -1,0 +1,167 @@
+"""The one way this project touches a disk: whole writes, JSON and JSON Lines, appending, locks.
+
+Loads nothing but the standard library. Errors that a user can act on are ValueErrors of one line that name the file.
+"""
+
+import contextlib
+import fcntl
+import json
+import os
+import shutil
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import Any
+
+PARTIAL = ".partial"  # suffix of what is being written
+
+
+def write_whole(path: str | Path, data: str | bytes) -> None:
+    """Write a file so that a kill or a power cut leaves either the old content or the new one.
+
+    Missing parent folders are created. OSError if the disk refuses; the old file is then untouched.
+
+    >>> write_whole("runs/demo/summary.json", "{}")
+    """
+    path = Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    partial = path.with_name(path.name + PARTIAL)
+    try:
+        with partial.open("wb") as file:
+            file.write(data.encode() if isinstance(data, str) else data)
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(partial, path)
+    except OSError:
+        partial.unlink(missing_ok=True)
+        raise
+    sync_folder(path.parent)
+
+
+@contextlib.contextmanager
+def whole_folder(path: str | Path) -> Iterator[Path]:
+    """Yield an empty folder to fill; it takes the name `path` when the body ends, and replaces what was there.
+
+    If the body raises, or the process is killed, nothing appears under `path`.
+
+    >>> with whole_folder("runs/demo/checkpoint-5") as folder:
+    ...     (folder / "config.json").write_text("{}")
+    """
+    path = Path(path)
+    partial = path.with_name(path.name + PARTIAL)
+    shutil.rmtree(partial, ignore_errors=True)
+    partial.mkdir(parents=True)
+    try:
+        yield partial
+    except BaseException:
+        shutil.rmtree(partial, ignore_errors=True)
+        raise
+    replace_folder(partial, path)
+
+
+def replace_folder(source: Path, target: Path) -> None:
+    """Flush the files of `source` to disk and rename it to `target`, which is removed first if it exists."""
+    for file in source.rglob("*"):
+        if file.is_file():
+            with file.open("rb") as opened:
+                os.fsync(opened.fileno())
+    shutil.rmtree(target, ignore_errors=True)
+    os.replace(source, target)
+    sync_folder(target.parent)
+
+
+def sync_folder(folder: Path) -> None:
+    """Flush a folder's entries, so that a rename inside it survives a power cut."""
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def write_json(path: str | Path, value: Any, indent: int = 2) -> None:
+    """Write a JSON file whole."""
+    write_whole(path, json.dumps(value, indent=indent) + "\n")
+
+
+def read_json(path: str | Path) -> Any:
+    """The value of a JSON file; ValueError naming the file if it is not JSON, FileNotFoundError if it is missing."""
+    try:
+        return json.loads(Path(path).read_bytes())
+    except ValueError as error:
+        raise ValueError(f"{path} is not valid JSON: {error}") from None
+
+
+def write_json_lines(path: str | Path, values: Iterable[Any]) -> None:
+    """Write a JSON Lines file whole, one value per line."""
+    write_whole(path, "".join(json.dumps(value) + "\n" for value in values))
+
+
+def read_lines(path: str | Path, finished_only: bool = False) -> Iterator[tuple[int, bytes]]:
+    """Yield (line number from 1, line) for the lines of a file that are not blank.
+
+    Lines end at a newline only: text of a model may hold other characters that Python takes for line ends.
+    `finished_only` leaves out a last line without a newline, which a killed process may leave behind.
+    """
+    *finished, last = Path(path).read_bytes().split(b"\n")
+    for number, line in enumerate(finished if finished_only else [*finished, last], start=1):
+        if line.strip():
+            yield number, line
+
+
+def read_json_lines(path: str | Path, finished_only: bool = False) -> list[Any]:
+    """The values of a JSON Lines file (see `read_lines`); ValueError naming the file and the line that is not JSON."""
+    values = []
+    for number, line in read_lines(path, finished_only):
+        try:
+            values.append(json.loads(line))
+        except ValueError as error:
+            raise ValueError(f"{path}, line {number}, is not valid JSON: {error}") from None
+    return values
+
+
+class Journal:
+    """A file open for appending lines. Each append reaches the disk before it returns, whole or not at all."""
+
+    def __init__(self, path: str | Path):
+        self.path = Path(path)
+        self.path.parent.mkdir(parents=True, exist_ok=True)
+        self._descriptor = os.open(self.path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644)
+
+    def append(self, lines: Iterable[str]) -> None:
+        """Append lines, given without their newline. If the disk refuses: OSError, and the file ends where it did."""
+        data = memoryview("".join(line + "\n" for line in lines).encode())
+        end = os.fstat(self._descriptor).st_size
+        try:
+            while data:
+                data = data[os.write(self._descriptor, data) :]
+            os.fsync(self._descriptor)
+        except OSError:
+            os.ftruncate(self._descriptor, end)
+            raise
+
+    def close(self) -> None:
+        os.close(self._descriptor)
+
+
+@contextlib.contextmanager
+def locked(path: str | Path, what: str) -> Iterator[None]:
+    """Hold the lock file `path` while the body runs; the kernel releases it however the process ends.
+
+    ValueError naming `what` and the process that holds the lock.
+
+    >>> with locked("runs/demo/.lock", what="runs/demo"):
+    ...     pass
+    """
+    path = Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with path.open("a+") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            file.seek(0)
+            owner = file.read().strip() or "unknown"
+            raise ValueError(f"{what} is in use by process {owner}; wait for it or give another folder") from None
+        file.truncate(0)
+        file.write(str(os.getpid()))
+        file.flush()
+        yield

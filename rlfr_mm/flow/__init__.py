@@ -1,1 +1,0 @@
-"""The flow field: path, velocity network, losses and the online update."""

@@ -1,0 +1,231 @@
+"""Back ends answer what they were asked, and say about a response only what they know."""
+
+import json
+import threading
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+
+import pytest
+import torch
+
+from rlfr_mm.eval import run
+from rlfr_mm.eval.engine import run_files
+from rlfr_mm.eval.engine.backends import PolicyBackend, Request, build_backend
+from rlfr_mm.eval.engine.records import RunError
+from rlfr_mm.quickstart.policy import build_tokenizer
+from rlfr_mm.tasks import registry
+
+GREEDY = {"max_new_tokens": 6, "temperature": 0.0, "top_p": 1.0, "do_sample": False, "until": []}
+SAMPLED = GREEDY | {"temperature": 1.0, "do_sample": True}
+
+
+@pytest.fixture(scope="module")
+def requests():
+    spec = registry.task("rlfr_quickstart")
+    docs = registry.load(spec)
+    return [Request(i, spec.text(docs[i]), spec.messages(docs[i]), seed=100 + i) for i in range(4)]
+
+
+@pytest.fixture(scope="module")
+def ours(policy):
+    return build_backend(f"rlfr={policy},device=cpu", batch_size=4)
+
+
+def test_a_greedy_response_does_not_depend_on_its_batch(ours, requests):
+    """Prompts of different lengths: padding must not leak into a response."""
+    assert len({len(ours.render(request.messages)) for request in requests}) > 1
+    together = ours.generate("t", requests, GREEDY, seed=0)
+    assert together == [ours.generate("t", [request], GREEDY, seed=1)[0] for request in requests]
+
+
+def test_the_batch_seed_decides_sampled_responses(ours, requests):
+    first = ours.generate("t", requests, SAMPLED, seed=0)
+    assert ours.generate("t", requests, SAMPLED, seed=0) == first
+    assert ours.generate("t", requests, SAMPLED, seed=1) != first
+
+
+def test_lengths_and_ends_are_those_of_the_tokens(ours, requests):
+    """With every token an end, a response stops at its first token; with none, it runs to the limit."""
+    ends = ours.ends
+    try:
+        for output in ours.generate("t", requests, GREEDY, seed=0):
+            assert output.completion_tokens == 6 and output.finish_reason == "length"
+        ours.ends = ends.new_tensor(range(len(ours.tokenizer)))
+        for request, output in zip(requests, ours.generate("t", requests, GREEDY, seed=0), strict=True):
+            assert output.completion_tokens == 1 and output.finish_reason == "stop"
+            text = ours.render(request.messages)
+            tokens = ours.processor(text=[text], images=request.images, return_tensors="pt")["input_ids"]
+            assert output.prompt_tokens == tokens.shape[1]
+    finally:
+        ours.ends = ends
+
+
+def test_inherited_settings_are_switched_off_or_recorded(ours, policy):
+    assert ours.effective(GREEDY)["repetition_penalty"] == 1.0
+    config = json.loads((policy / "generation_config.json").read_text())
+    theirs = build_backend(f"qwen2_5_vl,pretrained={policy},device_map=cpu", batch_size=1)
+    assert theirs.effective(SAMPLED) == SAMPLED | {key: config[key] for key in ("eos_token_id", "pad_token_id")}
+    theirs.generation_config.repetition_penalty = 1.05
+    assert theirs.effective(SAMPLED)["repetition_penalty"] == 1.05
+
+
+def test_an_adapter_is_loaded_on_its_base(ours, policy, requests, tmp_path):
+    """A LoRA checkpoint as training writes it: adapter weights beside the processor's files."""
+    from peft import LoraConfig, get_peft_model
+    from transformers import AutoModelForImageTextToText
+
+    torch.manual_seed(0)
+    config = LoraConfig(target_modules=["q_proj", "v_proj"], init_lora_weights=False)
+    adapted = get_peft_model(AutoModelForImageTextToText.from_pretrained(policy), config).eval()
+    adapted.save_pretrained(tmp_path)
+    ours.processor.save_pretrained(tmp_path)
+    loaded = build_backend(f"rlfr={tmp_path},device=cpu", batch_size=4)
+    texts = [output.text for output in loaded.generate("t", requests, GREEDY, seed=0)]
+    in_memory = PolicyBackend(adapted, ours.processor, loaded.info, 4)
+    assert texts == [output.text for output in in_memory.generate("t", requests, GREEDY, seed=0)]
+    assert texts != [output.text for output in ours.generate("t", requests, GREEDY, seed=0)]
+
+
+def test_a_text_policy_answers_text_and_refuses_images(requests, tmp_path):
+    from transformers import Qwen2Config, Qwen2ForCausalLM
+
+    tokenizer = build_tokenizer()
+    tokenizer.chat_template = "{% for m in messages %}<|im_start|>{{ m['content'] }}<|im_end|>{% endfor %}"
+    tokenizer.save_pretrained(tmp_path)
+    size = {"hidden_size": 32, "intermediate_size": 32, "num_hidden_layers": 1, "num_attention_heads": 2}
+    model = Qwen2ForCausalLM(Qwen2Config(vocab_size=len(tokenizer), num_key_value_heads=2, **size))
+    model.save_pretrained(tmp_path)
+    backend = build_backend(f"rlfr={tmp_path},device=cpu", batch_size=2)
+    asked = [
+        Request(0, text, [{"role": "user", "content": [{"type": "text", "text": text}]}], 0)
+        for text in ("red", "2 + 2")
+    ]
+    assert backend.render(asked[1].messages) == "<|im_start|>2 + 2<|im_end|>"
+    together = backend.generate("t", asked, GREEDY, seed=0)
+    assert together == [backend.generate("t", [one], GREEDY, seed=0)[0] for one in asked]
+    with pytest.raises(RunError, match="text policy"):
+        backend.generate("t", requests, GREEDY, seed=0)
+
+
+def test_a_class_that_loads_half_a_model_is_refused(policy):
+    with pytest.raises(RunError, match="cannot generate"):
+        build_backend(f"huggingface,pretrained={policy},device_map=cpu", batch_size=1)
+
+
+def test_lmms_evals_class_answers_with_what_it_can_tell(policy, requests):
+    model = f"qwen2_5_vl,pretrained={policy},device_map=cpu,min_pixels=7056,max_pixels=7056"
+    backend = build_backend(model, batch_size=2)
+    pair = backend.generate("t", requests[:2], SAMPLED, seed=0)
+    assert pair == backend.generate("t", requests[:2], SAMPLED, seed=0)
+    assert backend.info.weights_sha256 and backend.seeding == "batch"
+    # A batch tells the length of its longest response only.
+    assert all(output.completion_tokens is None and output.finish_reason != "length" for output in pair)
+    backend.lm.batch_size_per_gpu = 1
+    [alone] = backend.generate("t", requests[:1], GREEDY, seed=0)
+    assert 1 <= alone.completion_tokens <= 6
+    assert alone.finish_reason == ("stop" if alone.completion_tokens < 6 else "length")
+    assert "<|image_pad|>" in backend.render(requests[0].messages)
+
+
+@pytest.fixture
+def server():
+    """An OpenAI-compatible server that answers with the seed it was sent; `reply` changes what it says."""
+
+    class Handler(BaseHTTPRequestHandler):
+        reply = staticmethod(lambda asked: str(asked.get("seed")))
+        usage = True
+
+        def do_POST(self):
+            asked = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
+            usage = {"prompt_tokens": 11, "completion_tokens": asked["max_tokens"] - 1, "total_tokens": 0}
+            message = {"role": "assistant", "content": self.reply(asked)}
+            answer = {
+                "id": "1",
+                "object": "chat.completion",
+                "created": 0,
+                "model": asked["model"],
+                "choices": [{"index": 0, "message": message, "finish_reason": "stop"}],
+            } | ({"usage": usage} if self.usage else {})
+            body = json.dumps(answer).encode()
+            self.send_response(200)
+            self.send_header("Content-Type", "application/json")
+            self.send_header("Content-Length", str(len(body)))
+            self.end_headers()
+            self.wfile.write(body)
+
+        def log_message(self, *args):
+            pass
+
+    running = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    thread = threading.Thread(target=running.serve_forever)
+    thread.start()
+    yield (
+        Handler,
+        f"openai,model_version=tiny,api_key=x,base_url=http://127.0.0.1:{running.server_port}/v1,max_retries=1",
+    )
+    running.shutdown()
+    thread.join()
+    running.server_close()
+
+
+def test_a_server_gets_a_seed_of_its_own_for_every_sample(server, arguments, tmp_path):
+    _, model = server
+    assert run.main(arguments(tmp_path, model=model, tasks="rlfr_quickstart_pass32", limit=1)) == 0
+    [rows] = run_files.read_run(tmp_path).values()
+    assert len({row.seed for row in rows}) == 32 and all(row.response == str(row.seed) for row in rows)
+    assert all((row.prompt_tokens, row.completion_tokens, row.finish_reason) == (11, 3, "stop") for row in rows)
+    assert "api_key" not in run_files.read_manifest(tmp_path).model.args
+
+
+def test_a_server_may_come_back_elsewhere(server, arguments, tmp_path):
+    """Where a model runs is not what it is: the run goes on."""
+    _, model = server
+    gone = "openai,model_version=tiny,api_key=x,base_url=http://127.0.0.1:9/v1,max_retries=1"
+    options = {"tasks": "rlfr_quickstart", "limit": 1}
+    assert run.main(arguments(tmp_path, model=gone, **options)) == 1
+    assert run.main(arguments(tmp_path, model=model, **options)) == 0
+    assert run.main(arguments(tmp_path, model=model.replace("tiny", "other"), **options)) == 2
+
+
+def test_a_server_without_usage_gives_no_counts(server, requests):
+    handler, model = server
+    handler.usage = False
+    [output] = build_backend(model, batch_size=1).generate("t", requests[:1], GREEDY, seed=0)
+    assert output.text == str(requests[0].seed)
+    assert (output.prompt_tokens, output.completion_tokens, output.finish_reason) == (None, None, None)
+
+
+def test_a_model_that_returns_nothing_is_said_so(server, arguments, tmp_path, capfd):
+    handler, model = server
+    handler.reply = staticmethod(lambda asked: "")
+    assert run.main(arguments(tmp_path, model=model, tasks="rlfr_quickstart")) == 0
+    assert "the model returned nothing: all 2 responses are empty" in capfd.readouterr().out
+    [result] = run_files.read_results(tmp_path)
+    assert result.counts["no_answer"] == result.empty_responses == 2
+
+
+def test_failed_requests_are_missing_and_are_asked_again(server, arguments, tmp_path, capfd):
+    """lmms-eval returns an error message as the response; graded, it would be a wrong answer."""
+    handler, model = server
+    options = arguments(tmp_path, model=model, tasks="rlfr_quickstart", limit=4, batch_size=2)
+    answer = handler.reply
+    handler.reply = staticmethod(lambda asked: None if "multiply" in str(asked["messages"]) else answer(asked))
+    handler.usage = False  # lmms-eval then counts words, and fails on a response without text
+    failed = sum(
+        "multiply" in row["question"] for row in registry.load(registry.task("rlfr_quickstart")).select(range(4))
+    )
+    assert 0 < failed < 4
+    assert run.main(options) == 1
+    assert f"rlfr_quickstart: {failed} of 4 responses are missing" in capfd.readouterr().err
+    assert len(run_files.read_run(tmp_path)["rlfr_quickstart"]) == 4 - failed
+    handler.reply = staticmethod(answer)
+    assert run.main(options) == 0
+    rows = run_files.read_run(tmp_path)["rlfr_quickstart"]
+    assert sorted(row.doc_id for row in rows) == [0, 1, 2, 3]
+
+
+def test_a_server_that_is_gone_ends_the_task_and_not_the_run(arguments, tmp_path, capfd):
+    model = "openai,model_version=tiny,api_key=x,base_url=http://127.0.0.1:9/v1,max_retries=1"
+    assert run.main(arguments(tmp_path, model=model, tasks="rlfr_quickstart", limit=9, batch_size=1)) == 1
+    messages = capfd.readouterr().err
+    assert "gave up after 3 batches in a row without a response" in messages
+    assert "rlfr_quickstart: 9 of 9 responses are missing" in messages

@@ -1,0 +1,132 @@
+"""Another harness's responses become rows: matched to their problems, never misread."""
+
+import json
+
+import pytest
+
+from rlfr_mm.eval import score
+from rlfr_mm.eval.engine import importing, run_files
+from rlfr_mm.eval.engine.records import RunError
+from rlfr_mm.eval.formats import FORMATS, Response
+from rlfr_mm.tasks import registry
+
+GSM8K = registry.task("rlfr_gsm8k")
+
+
+def imported(tmp_path, entries, task=GSM8K.name):
+    """Exit status of `eval.score --from jsonl` of these objects, and the rows."""
+    file = tmp_path / "answers.jsonl"
+    file.write_text("".join(json.dumps(entry) + "\n" for entry in entries))
+    run = tmp_path / "run"
+    status = score.main(["--from", "jsonl", str(file), "--task", task, "--output_dir", str(run)])
+    return status, run_files.read_run(run)[task] if status != 2 else []
+
+
+def test_responses_are_matched_to_the_records_of_the_mirror(shared, tmp_path):
+    spec = registry.task("rlfr_math500")
+    doc = registry.load(spec, shared / "hub")[7]
+    answer = Response(f"so \\boxed{{{doc['answer']}}}", {"unique_id": doc["unique_id"]})
+    importing.import_responses([answer], spec, "test", "model", tmp_path / "run", str(shared / "hub"))
+    [row] = run_files.read_run(tmp_path / "run")[spec.name]
+    assert (row.doc_id, row.gold, row.verdict.status) == (7, doc["answer"], "correct")
+    assert row.doc["problem"] == doc["problem"]
+
+
+def test_whole_records_carry_several_samples_of_a_problem(tmp_path):
+    """All samples answer one record, whatever the file says about each of them."""
+    entries = [
+        {"question": f"{i} + {i}?", "answer": f"#### {2 * i}", "response": f"#### {i + sample}", "sample_index": sample}
+        | {"extraction": str(i + sample)}
+        for sample in range(2)
+        for i in range(1, 3)
+    ]
+    status, rows = imported(tmp_path, entries)
+    [result] = run_files.read_results(tmp_path / "run")
+    assert status == 0 and (result.problems, result.samples, result.rows, result.missing) == (2, 2, 4, 0)
+    right = {(row.doc_id, row.sample_index): row.verdict.correct for row in rows}
+    assert right == {(0, 0): False, (0, 1): True, (1, 0): False, (1, 1): False}
+    assert len({row.doc_hash for row in rows}) == 2
+    assert all(row.doc.keys() == {"question", "answer"} for row in rows)
+
+
+def test_problems_answered_twice_and_folders_with_a_run_are_refused(tmp_path):
+    fields = {"question": "1 + 1?", "answer": "#### 2"}
+    with pytest.raises(RunError, match="answered twice"):
+        importing.import_responses([Response("2", fields, 0)] * 2, GSM8K, "test", "model", tmp_path / "a", None)
+    importing.import_responses([Response("2", fields, 0)], GSM8K, "test", "model", tmp_path / "b", None)
+    with pytest.raises(RunError, match="holds a run already"):
+        importing.import_responses([Response("2", fields, 0)], GSM8K, "test", "model", tmp_path / "b", None)
+
+
+def test_one_problem_answered_twice_is_no_two_problems(tmp_path, capsys):
+    fields = {"id": "1", "problem": "q", "answer": "5"}
+    status, _ = imported(tmp_path, [fields | {"response": "6"}, fields | {"response": "5"}], "rlfr_aime24")
+    assert status == 2 and "problem 1 is answered twice with sample_index 0" in capsys.readouterr().err
+
+
+def test_two_records_under_one_id_are_refused(tmp_path, capsys):
+    entries = [
+        {"id": "1", "problem": "q", "answer": answer, "response": "5", "sample_index": i}
+        for i, answer in enumerate("56")
+    ]
+    status, _ = imported(tmp_path, entries, "rlfr_aime24")
+    assert status == 2 and "different records of problem 1" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("answer", [5, None, ["#### 5"]])
+def test_a_record_whose_answer_is_no_text_is_one_line(tmp_path, capsys, answer):
+    status, _ = imported(tmp_path, [{"question": "2 + 3?", "answer": answer, "response": "5"}])
+    lines = capsys.readouterr().err.splitlines()
+    assert status == 2 and len(lines) == 1 and lines[0].startswith("error: rlfr_gsm8k: ")
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "expected"),
+    [
+        ("jsonl", '{"doc_id": 0, "response": 204}\n\n{"doc_id": 1, "response": null}', ["204", ""]),
+        ("every-eval-ever", '{"sample_id": 60, "output": {"raw": ["204", null]}}', ["204", ""]),
+        ("lmms-eval", '{"doc_id": 0, "resps": [["204", null]]}', ["204", ""]),
+        ("lmms-eval", '{"doc_id": 0, "resps": [["204"], ["1"]]}', ["204", "1"]),
+        ("lmms-eval", '{"doc_id": 0, "filtered_resps": "204"}', ["204"]),
+        ("lmms-eval", '{"doc_id": 0, "filtered_resps": ["204"]}', ["204"]),
+        ("jsonl", '\ufeff{"doc_id": 0, "response": "204"}', ["204"]),
+    ],
+)
+def test_nothing_is_an_empty_text_and_numbers_are_their_text(tmp_path, name, text, expected):
+    (tmp_path / "file.jsonl").write_text(text, encoding="utf-8")
+    responses = FORMATS[name].read(tmp_path / "file.jsonl", registry.task("rlfr_aime24"))
+    assert [response.text for response in responses] == expected
+
+
+@pytest.mark.parametrize(
+    ("name", "suffix", "text", "named"),
+    [
+        ("jsonl", ".jsonl", '\n{"doc_id": 0, "response": ["204"]}', "line 2: the response is no text but a list"),
+        ("jsonl", ".json", '[{"doc_id": 0, "response": {}}]', "record 1: the response is no text but a dict"),
+        ("jsonl", ".jsonl", '{"doc_id": 0, "response": true}', "line 1: the response is no text but a bool"),
+        ("jsonl", ".jsonl", '{"doc_id": "0", "response": "204"}', "line 1: doc_id='0' must be a whole number"),
+        ("jsonl", ".jsonl", '{"doc_id": 0, "response": "1", "sample_index": "a"}', "line 1: sample_index='a' must be"),
+        ("jsonl", ".jsonl", '{"doc_id": 0, "response": "1", "sample_index": null}', "line 1: sample_index=None must"),
+        ("jsonl", ".jsonl", '{"problem_id": [60], "response": "1"}', "line 1: the problem's id [60] must be a text"),
+        ("jsonl", ".jsonl", b"\xff\xfe{", "is no UTF-8 text: invalid start byte at byte 0"),
+        ("lmms-eval", ".jsonl", '{"doc_id": 0, "resps": [[["204"]]]}', "line 1: the response is no text but a list"),
+        ("every-eval-ever", ".jsonl", '{"sample_id": "60", "output": {"raw": "204"}}', "line 1: sample_id must be"),
+        ("every-eval-ever", ".jsonl", '{"sample_id": "60", "output": {"raw": [[1]]}}', "line 1: the response is no"),
+        ("every-eval-ever", ".jsonl", '{"sample_id": "60", "metadata": [1]}', "line 1 is no single-turn sample"),
+        ("mathvista", ".json", '{"1": {"response": ["x"]}}', "pid 1: the response is no text but a list"),
+        ("logicvista", ".json", '{"v1_0": {"answer": ["C"]}}', "v1_0: the response is no text but a list"),
+        ("vlmevalkit", ".json", '[{"index": 1}, 3]', "is no table"),
+        ("vlmevalkit", ".json", '{"index": {"0": 1}, "prediction": 5}', "is no table"),
+        ("vlmevalkit", ".json", '{"index": {"0": 1, "1": 2}, "prediction": {"0": "5"}}', "not of one length"),
+        ("vlmevalkit", ".json", '[{"index": 1, "varid": "a", "prediction": "5"}]', "row 1: varid='a' must be"),
+        ("vlmevalkit", ".tsv", b"index\tprediction\n1\t\xff\n", "is no UTF-8 text"),
+    ],
+)
+def test_what_is_no_response_is_named_with_its_place(tmp_path, capsys, name, suffix, text, named):
+    file = tmp_path / f"file{suffix}"
+    file.write_bytes(text if isinstance(text, bytes) else text.encode())
+    arguments = ["--from", name, str(file), "--task", "rlfr_aime24", "--output_dir", str(tmp_path / "run")]
+    assert score.main(arguments) == 2
+    lines = capsys.readouterr().err.splitlines()
+    assert len(lines) == 1 and lines[0].startswith(f"error: {file}") and named in lines[0]
+    assert not (tmp_path / "run").exists()

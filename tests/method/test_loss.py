@@ -1,0 +1,247 @@
+import pytest
+import torch
+
+from rlfr_mm.config import FlowRewardConfig
+from rlfr_mm.method import loss as flow_loss
+from rlfr_mm.method.field import latent_statistics
+from rlfr_mm.method.loss import (
+    flow_matching_chunks,
+    flow_matching_loss,
+    has_context,
+    latent_regression_loss,
+    scored_tokens,
+    velocity_deviation,
+)
+
+MASK = torch.tensor([[1, 1, 1, 1], [1, 1, 0, 0], [1, 0, 0, 0], [0, 0, 0, 0]], dtype=torch.bool)
+SEEDS = [11, 22, 33, 44]
+WEIGHTS = torch.tensor([[1.0, 0.5, 2.0, 1.0], [1.0, 0.0, 9.0, 9.0], [3.0, 9.0, 9.0, 9.0], [9.0] * 4])
+
+
+def latents(seed: int = 0) -> torch.Tensor:
+    """Of MASK: four rollouts, three layers, the last prompt token and four response tokens, width 8."""
+    return torch.randn(4, 3, 5, 8, generator=torch.Generator().manual_seed(seed))
+
+
+def asked(field):
+    """What the field is asked and answers from now on, as lists of (x_t, t, context, layer, velocity)."""
+    calls = []
+    field.register_forward_hook(lambda _, inputs, output: calls.append((*inputs, output.detach())))
+    return calls
+
+
+@pytest.mark.parametrize(
+    ("shift", "expected"),
+    [
+        (1, [[1, 1, 1, 0], [1, 0, 0, 0], [0, 0, 0, 0], [0, 0, 0, 0]]),
+        (0, [[1, 1, 1, 1], [1, 1, 0, 0], [1, 0, 0, 0], [0, 0, 0, 0]]),
+        (-1, [[1, 1, 1, 1], [1, 1, 0, 0], [1, 0, 0, 0], [0, 0, 0, 0]]),
+    ],
+)
+def test_tokens_with_a_context(shift, expected):
+    assert has_context(MASK, shift).int().tolist() == expected
+
+
+def test_token_beside_a_masked_one_has_no_context_there():
+    mask = torch.tensor([[True, False, True]])
+    assert has_context(mask, 1).tolist() == [[False, False, False]]
+    assert has_context(mask, -1).tolist() == [[True, False, False]]
+    assert scored_tokens(mask, [1, -1]).tolist() == [[True, False, False]]
+
+
+@pytest.mark.parametrize("shift", [1, 0, -1])
+def test_field_is_asked_on_the_path_of_each_token_with_its_own_context_and_depth(make_field, shift):
+    field = make_field(context_shifts=[shift], batch_multiplier=2)
+    calls, values = asked(field), latents()
+    result = flow_matching_loss(field, values, MASK, MASK.float(), SEEDS)
+    (x_t, t, context, layer, velocity) = (torch.cat(column) for column in zip(*calls, strict=True))
+    pairs = {
+        (values[b, i, 1 + k + shift].tolist().__repr__(), round(depth, 4)): values[b, i, 1 + k]
+        for b, k in has_context(MASK, shift).nonzero().tolist()
+        for i, depth in enumerate([0.25, 0.5, 0.75])
+    }
+    assert len(x_t) == 2 * len(pairs)
+    target = torch.stack(
+        [pairs[row.tolist().__repr__(), round(d, 4)] for row, d in zip(context, layer.tolist(), strict=True)]
+    )
+    noise = (x_t - t[:, None] * target) / (1 - t[:, None])
+    assert len(noise.unique(dim=0)) == len(noise) and len(t.unique()) == len(t)  # a fresh draw for every row
+    assert abs(noise.mean()) < 0.2 and abs(noise.std() - 1) < 0.2
+    expected = (velocity - (target - noise)).square().mean(-1).sum()
+    torch.testing.assert_close(result.loss, expected, rtol=1e-4, atol=1e-4)
+    assert result.weight == 2 * len(pairs)
+
+
+def test_weights_multiply_each_tokens_error_and_weight_zero_costs_nothing(make_field):
+    field = make_field(context_shifts=[-1])
+    singles = []
+    for b, k in MASK.nonzero().tolist():
+        one = torch.zeros(4, 4)
+        one[b, k] = 1
+        calls = asked(field)
+        singles.append(WEIGHTS[b, k] * flow_matching_loss(field, latents(), MASK, one, SEEDS).loss)
+        assert sum(len(call[0]) for call in calls) == 3 * 4  # layers x draws
+    total = flow_matching_loss(field, latents(), MASK, WEIGHTS, SEEDS)
+    torch.testing.assert_close(total.loss, torch.stack(singles).sum())
+    assert total.weight == (1 + 0.5 + 2 + 1 + 1 + 3) * 3 * 4
+
+
+def test_nothing_accepted_gives_zero_loss_and_no_forward(make_field):
+    field = make_field()
+    calls = asked(field)
+    result = flow_matching_loss(field, latents(), MASK, torch.zeros(4, 4), SEEDS)
+    assert (result.loss, result.weight, calls) == (0, 0, [])
+
+
+@pytest.mark.parametrize("garbage", [torch.nan, torch.inf, 1e30])
+def test_padding_values_never_matter(make_field, garbage):
+    field, config = make_field(context_shifts=[1, -1]), FlowRewardConfig()
+    clean, dirty, weights = latents(), latents(), WEIGHTS.clone()
+    dirty[:, :, 1:].masked_fill_(~MASK[:, None, :, None], garbage)
+    weights[~MASK] = garbage
+    a, b = (flow_matching_loss(field, *case, SEEDS) for case in ((clean, MASK, WEIGHTS), (dirty, MASK, weights)))
+    assert torch.equal(a.loss, b.loss) and torch.equal(a.weight, b.weight)
+    a, b = (velocity_deviation(field, values, MASK, config, SEEDS) for values in (clean, dirty))
+    assert torch.equal(a, b) and not a[~MASK].any()
+
+
+def test_samples_keep_their_draws_in_other_batches_and_with_other_padding(make_field):
+    field, config, values = make_field(), FlowRewardConfig(times=[0.3, 0.8]), latents()
+    whole = velocity_deviation(field, values, MASK, config, SEEDS)
+    alone = velocity_deviation(field, values[1:2, :, :3], MASK[1:2, :2], config, SEEDS[1:2])
+    torch.testing.assert_close(whole[1:2, :2], alone)
+    order = [2, 0, 3, 1]
+    shuffled = velocity_deviation(field, values[order], MASK[order], config, [SEEDS[i] for i in order])
+    torch.testing.assert_close(shuffled, whole[order])
+    parts = [flow_matching_loss(field, values[r], MASK[r], WEIGHTS[r], SEEDS[r]) for r in (slice(2), slice(2, 4))]
+    together = flow_matching_loss(field, values, MASK, WEIGHTS, SEEDS)
+    torch.testing.assert_close(parts[0].loss + parts[1].loss, together.loss)
+    other_seeds = velocity_deviation(field, values, MASK, config, [1, 2, 3, 4])
+    assert ((other_seeds != whole) == scored_tokens(MASK, [1])).all()
+
+
+def test_chunks_add_up_in_loss_weight_and_gradients(make_field, monkeypatch):
+    field, values = make_field(context_shifts=[1, -1]), latents()
+    whole = flow_matching_loss(field, values, MASK, WEIGHTS, SEEDS)
+    whole.loss.backward()
+    expected = {name: parameter.grad.clone() for name, parameter in field.named_parameters()}
+    field.zero_grad()
+    monkeypatch.setattr(flow_loss, "TOKENS_PER_FORWARD", 7)
+    calls, total = asked(field), 0.0
+    for chunk in flow_matching_chunks(field, values, MASK, WEIGHTS, SEEDS):
+        chunk.loss.backward()
+        total += chunk.weight
+    assert {len(call[0]) for call in calls[:-1]} == {7} and len(calls) > 10
+    assert total == whole.weight
+    for name, parameter in field.named_parameters():
+        torch.testing.assert_close(parameter.grad, expected[name], rtol=1e-4, atol=1e-5)
+        assert parameter.grad.any(), name
+
+
+def test_deviation_does_not_depend_on_the_size_of_a_forward(make_field, monkeypatch):
+    field, config = make_field(), FlowRewardConfig(context_shifts=[1, 0, -1])
+    whole = velocity_deviation(field, latents(), MASK, config, SEEDS)
+    monkeypatch.setattr(flow_loss, "TOKENS_PER_FORWARD", 5)
+    torch.testing.assert_close(velocity_deviation(field, latents(), MASK, config, SEEDS), whole)
+
+
+def test_only_the_field_gets_gradients(make_field):
+    values = latents().requires_grad_()
+    flow_matching_loss(make_field(), values, MASK, WEIGHTS, SEEDS).loss.backward()
+    assert values.grad is None
+    assert not velocity_deviation(make_field(), values, MASK, FlowRewardConfig(), SEEDS).requires_grad
+
+
+def test_deviation_with_its_graph_is_the_same_and_teaches_the_field(make_field):
+    field, config, values = make_field(), FlowRewardConfig(times=[0.3, 0.8]), latents()
+    plain = velocity_deviation(field, values, MASK, config, SEEDS)
+    kept = velocity_deviation(field, values, MASK, config, SEEDS, keep_graph=True)
+    assert torch.equal(plain, kept.detach()) and not plain.requires_grad
+    kept.sum().backward()
+    with torch.no_grad():
+        for parameter in field.parameters():
+            if parameter.grad is not None:
+                parameter -= 1e-4 * parameter.grad / parameter.grad.norm().clamp(min=1e-9)
+    assert velocity_deviation(field, values, MASK, config, SEEDS).sum() < plain.sum()
+
+
+def test_latent_regression_is_the_mean_deviation_and_moves_the_latents_downhill(make_field):
+    field, config = make_field(), FlowRewardConfig()
+    values = latents().requires_grad_()
+    loss = latent_regression_loss(field, values, MASK, config, SEEDS)
+    deviation = velocity_deviation(field, values, MASK, config, SEEDS)
+    torch.testing.assert_close(loss, deviation.sum() / scored_tokens(MASK, [1]).sum())
+    loss.backward()
+    slope = values.grad.square().sum()
+    assert slope > 0 and not values.grad[3].any()  # the last rollout has no token
+    step = 1e-2 / slope.sqrt()
+    up, down = (
+        latent_regression_loss(field, values.detach() + sign * step * values.grad, MASK, config, SEEDS)
+        for sign in (1, -1)
+    )
+    torch.testing.assert_close((up - down) / (2 * step), slope, rtol=1e-2, atol=0)
+
+
+def test_deviation_is_the_mean_over_layers_times_and_the_contexts_a_token_has(make_field):
+    field, values = make_field(context_shifts=[1, -1]), latents()[:1, :, :3]
+    mask = torch.ones(1, 2, dtype=torch.bool)
+    calls = asked(field)
+    deviation = velocity_deviation(field, values, mask, FlowRewardConfig(times=[0.5, 0.8]), [7])[0]
+    x_t, t, context, layer, velocity = (torch.cat(column) for column in zip(*calls, strict=True))
+    errors = {0: [], 1: []}
+    for i in range(len(t)):
+        row = [0.25, 0.5, 0.75].index(layer[i].item())
+        position = next(j for j in range(3) if torch.equal(values[0, row, j], context[i]))
+        token = {0: 0, 1: 1, 2: 0}[position]  # the last prompt token and token 1 are token 0's; token 0 is token 1's
+        noise = (x_t[i] - t[i] * values[0, row, 1 + token]) / (1 - t[i])
+        error = (velocity[i] - (values[0, row, 1 + token] - noise)).square().mean()
+        errors[token].append(error * {0.5: 1, 0.8: 4}[round(t[i].item(), 3)])
+    assert (len(errors[0]), len(errors[1])) == (3 * 2 * 2, 3 * 2 * 1)
+    torch.testing.assert_close(deviation, torch.stack([torch.stack(errors[k]).mean() for k in (0, 1)]))
+
+
+def test_debias_weighs_time_by_its_likelihood_weight(make_field):
+    field = make_field()
+    plain, debiased = (
+        velocity_deviation(field, latents(), MASK, FlowRewardConfig(times=[0.75], debias=debias), SEEDS)
+        for debias in (False, True)
+    )
+    assert plain[scored_tokens(MASK, [1])].min() > 0
+    torch.testing.assert_close(debiased, 3 * plain)
+
+
+def test_bfloat16_latents_and_autocast_are_computed_in_float32(make_field):
+    field, half = make_field(), latents().bfloat16()
+    expected = velocity_deviation(field, half.float(), MASK, FlowRewardConfig(), SEEDS)
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        deviation = velocity_deviation(field, half, MASK, FlowRewardConfig(), SEEDS)
+        loss = flow_matching_loss(field, half, MASK, WEIGHTS, SEEDS).loss
+    assert deviation.dtype == torch.float32 and torch.equal(deviation, expected)
+    assert torch.equal(loss, flow_matching_loss(field, half.float(), MASK, WEIGHTS, SEEDS).loss)
+
+
+def test_standardising_field_sees_standardised_targets_and_contexts(make_field):
+    values = latents() * torch.linspace(0.1, 30, 8) + 5
+    raw, standardising = make_field(), make_field(standardise=True)
+    statistics = latent_statistics(values, MASK)
+    standardising.set_statistics(statistics)
+    standard = (values - statistics.mean[:, None]) / statistics.std[:, None]
+    expected = velocity_deviation(raw, standard.float(), MASK, FlowRewardConfig(), SEEDS)
+    deviation = velocity_deviation(standardising, values, MASK, FlowRewardConfig(), SEEDS)
+    torch.testing.assert_close(deviation, expected, rtol=1e-4, atol=1e-4)
+
+
+def test_global_generator_is_left_alone(make_field):
+    field, before = make_field(), torch.get_rng_state()
+    velocity_deviation(field, latents(), MASK, FlowRewardConfig(), SEEDS)
+    flow_matching_loss(field, latents(), MASK, WEIGHTS, SEEDS)
+    assert torch.equal(torch.get_rng_state(), before)
+
+
+def test_latents_or_seeds_that_do_not_fit_are_an_error(make_field):
+    with pytest.raises(ValueError, match="3 seeds for 4 samples"):
+        flow_matching_loss(make_field(), latents(), MASK, WEIGHTS, SEEDS[:3])
+    with pytest.raises(ValueError, match="wanted 3 layers and 5 positions"):
+        velocity_deviation(make_field(), latents()[:, :, 1:], MASK, FlowRewardConfig(), SEEDS)
+    with pytest.raises(ValueError, match="wanted 3 layers"):
+        velocity_deviation(make_field(), latents()[:, :2], MASK, FlowRewardConfig(), SEEDS)

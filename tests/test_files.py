@@ -1,0 +1,88 @@
+"""Files appear whole or not at all, lines are read as they were written, locks are exclusive."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from rlfr_mm.files import (
+    Journal,
+    locked,
+    read_json,
+    read_json_lines,
+    read_lines,
+    whole_folder,
+    write_json_lines,
+    write_whole,
+)
+
+
+def test_a_refused_write_leaves_the_old_file(tmp_path: Path):
+    path = tmp_path / "summary.json"
+    write_whole(path, "old")
+    path.with_name("summary.json.partial").mkdir()  # nothing can be written under that name
+    with pytest.raises(OSError):
+        write_whole(path, "new")
+    assert path.read_text() == "old"
+
+
+def test_a_folder_appears_only_when_its_body_ends(tmp_path: Path):
+    with pytest.raises(KeyboardInterrupt), whole_folder(tmp_path / "final") as folder:
+        (folder / "weights").write_text("half")
+        raise KeyboardInterrupt
+    assert list(tmp_path.iterdir()) == []
+    for content in ("first", "second"):
+        with whole_folder(tmp_path / "final") as folder:
+            (folder / "weights").write_text(content)
+            assert not (tmp_path / "final" / "weights").exists() or content == "second"
+    assert (tmp_path / "final" / "weights").read_text() == "second"
+
+
+def test_json_lines_round_trip_text_with_other_line_ends(tmp_path: Path):
+    rows = [{"text": "one\u2028two\x85three\n"}, {"text": "\r"}]
+    write_json_lines(tmp_path / "rows.jsonl", rows)
+    assert read_json_lines(tmp_path / "rows.jsonl") == rows
+
+
+def test_a_torn_last_line_is_left_out_or_named(tmp_path: Path):
+    path = tmp_path / "rows.jsonl"
+    path.write_text('{"step": 1}\n\n{"step"')
+    assert [number for number, _ in read_lines(path)] == [1, 3]
+    assert read_json_lines(path, finished_only=True) == [{"step": 1}]
+    with pytest.raises(ValueError, match=r"rows\.jsonl, line 3"):
+        read_json_lines(path)
+
+
+def test_broken_json_names_its_file(tmp_path: Path):
+    (tmp_path / "stages.json").write_text("")
+    with pytest.raises(ValueError, match=r"stages\.json is not valid JSON"):
+        read_json(tmp_path / "stages.json")
+
+
+def test_a_failed_append_leaves_the_earlier_lines(tmp_path: Path):
+    journal = Journal(tmp_path / "rows.jsonl")
+    journal.append(["one", "two"])
+    with pytest.raises(OSError):
+        os.close(journal._descriptor)
+        journal.append(["three"])
+    assert (tmp_path / "rows.jsonl").read_text() == "one\ntwo\n"
+
+
+def test_a_lock_names_its_owner_and_ends_with_the_process(tmp_path: Path):
+    script = (
+        "import sys, time; from rlfr_mm.files import locked\n"
+        "with locked(sys.argv[1], 'the run'): print('held', flush=True); time.sleep(60)"
+    )
+    holder = subprocess.Popen([sys.executable, "-c", script, str(tmp_path / ".lock")], stdout=subprocess.PIPE)
+    assert holder.stdout and holder.stdout.readline() == b"held\n"
+    with (
+        pytest.raises(ValueError, match=f"the run is in use by process {holder.pid}"),
+        locked(tmp_path / ".lock", "the run"),
+    ):
+        pass
+    holder.kill()
+    holder.wait()
+    with locked(tmp_path / ".lock", "the run"):
+        pass

@@ -1,0 +1,396 @@
+"""RLFRTrainer on a real tiny Qwen2.5-VL: what reaches the loss, and what reaches the field."""
+
+import math
+from pathlib import Path
+
+import pytest
+import torch
+
+from rlfr_mm.config import FlowConfig, FlowRewardConfig, OnlineUpdateConfig, RLFRConfig
+from rlfr_mm.config_file import build
+from rlfr_mm.method.field import FlowField
+from rlfr_mm.method.flow_reward import flow_advantages, flow_reward
+from rlfr_mm.method.loss import scored_tokens, velocity_deviation
+from rlfr_mm.viewing.rollout_records import read_rollouts
+from tests.training import CPU, every_third, make_trainer, none_accepted
+
+NO_CHECKPOINTING = {"gradient_checkpointing": False}
+REENTRANT = {"gradient_checkpointing": True, "gradient_checkpointing_kwargs": {"use_reentrant": True}}
+NON_REENTRANT = {"gradient_checkpointing": True, "gradient_checkpointing_kwargs": {"use_reentrant": False}}
+
+
+def _weights(module: torch.nn.Module) -> dict[str, torch.Tensor]:
+    return {name: parameter.detach().clone() for name, parameter in module.named_parameters()}
+
+
+def _loss_inputs(trainer) -> list[dict]:
+    """Every micro-batch's inputs as TRL's loss sees them, caught on the way in."""
+    caught = []
+    observe = trainer._observe
+
+    def spy(inputs, logps, entropies):
+        observe(inputs, logps, entropies)
+        caught.append({**inputs, "entropies": entropies})
+
+    trainer._observe = spy
+    return caught
+
+
+def _finished_batches(trainer) -> list:
+    """The rollout batches of a run, as the loss left them."""
+    batches = []
+    finish = trainer._finish
+    trainer._finish = lambda batch: (batches.append(batch), finish(batch))
+    return batches
+
+
+@pytest.mark.parametrize("checkpointing", [NO_CHECKPOINTING, REENTRANT, NON_REENTRANT], ids=["none", "re", "non-re"])
+def test_online_update_changes_every_field_parameter(checkpointing: dict, tiny_policy: Path, tmp_path: Path):
+    trainer = make_trainer(tiny_policy, tmp_path, update_config=OnlineUpdateConfig(weight_decay=0.0), **checkpointing)
+    before = _weights(trainer.field)
+    trainer.train()
+    unchanged = [name for name, value in _weights(trainer.field).items() if torch.equal(value, before[name])]
+    assert unchanged == []
+
+
+def test_correct_is_what_the_first_reward_says_whatever_the_others_add(tiny_policy: Path, tmp_path: Path):
+    def well_formed(completions: list, **kwargs: object) -> list[float]:
+        return [1.0] * len(completions)
+
+    trainer = make_trainer(tiny_policy, tmp_path, max_steps=1, reward=[every_third, well_formed])
+    batches = _finished_batches(trainer)
+    trainer.train()
+    (row,) = [log for log in trainer.state.log_history if "accuracy" in log]
+    assert row["accuracy"] == 3 / 8 and row["reward"] == 11 / 8
+    tokens, layers, draws = batches[0].mask[::3].sum().item(), 3, 4
+    assert row["flow/accepted_weight"] == tokens * layers * draws - 3 * layers * draws  # the last has no context
+    assert [record.correct for record in read_rollouts(tmp_path)] == [index % 3 == 0 for index in range(8)]
+
+
+def test_a_field_takes_as_many_steps_with_each_of_the_policy_as_asked(tiny_policy: Path, tmp_path: Path):
+    update = OnlineUpdateConfig(passes=3)
+    trainer = make_trainer(tiny_policy, tmp_path, max_steps=2, update_config=update)
+    trainer.train()
+    steps = {state["step"].item() for state in trainer.updaters["flow"].optimizer.state.values()}
+    assert steps == {6.0}
+
+
+def test_policy_learns_under_the_flow_reward_and_the_vision_tower_too(tiny_policy: Path, tmp_path: Path):
+    trainer = make_trainer(tiny_policy, tmp_path, max_steps=2)
+    before = _weights(trainer.model)
+    trainer.train()
+    unchanged = [name for name, value in _weights(trainer.model).items() if torch.equal(value, before[name])]
+    assert unchanged == []
+
+
+def test_the_loss_gets_outcome_plus_flow_advantages_of_the_same_rollout(tiny_policy: Path, tmp_path: Path):
+    """Through TRL's shuffle and split: recompute from each rollout's own tokens and compare."""
+    config = FlowRewardConfig(flow_coef=0.5, threshold=0.2, topk=4)
+    trainer = make_trainer(
+        tiny_policy,
+        tmp_path,
+        reward_config=config,
+        per_device_train_batch_size=2,
+        gradient_accumulation_steps=4,
+        num_iterations=2,
+        max_steps=2,
+        update_config=OnlineUpdateConfig(enabled=False),
+    )
+    caught = _loss_inputs(trainer)
+    batches = _finished_batches(trainer)
+    trainer.train()
+    (batch,) = batches
+    deviation = velocity_deviation(trainer.field, batch.flow.latents, batch.mask, config, batch.flow.seeds)
+    reward = flow_reward(deviation, scored_tokens(batch.mask, [1]), config, 4)
+    expected = batch.outcome[:, None] * batch.mask + flow_advantages(reward, batch.outcome, batch.mask, config, 4)
+    assert (reward != 0).any() and reward.std() > 0
+    assert len(caught) == 8  # four micro-batches, two iterations
+    for inputs in caught:
+        index = inputs["rollout_index"]
+        assert torch.equal(inputs["completion_ids"], batch.completion_ids[index])
+        torch.testing.assert_close(inputs["advantages"], expected[index])
+
+
+def test_latents_from_the_scoring_pass_of_trl_equal_those_of_the_early_exit(tiny_policy: Path, tmp_path: Path):
+    trainer = make_trainer(
+        tiny_policy, tmp_path, per_device_train_batch_size=4, steps_per_generation=2, max_steps=2, beta=0.01
+    )
+    assert trainer._scores_old_logps()
+    outputs = []
+    score = trainer._generate_and_score_completions
+
+    def spy(inputs):
+        output = score(inputs)
+        outputs.append((trainer._batch.flow.latents, trainer._score_rollouts(trainer.field, output)[0]))
+        return output
+
+    trainer._generate_and_score_completions = spy
+    trainer.train()
+    free, early = outputs[0]
+    assert trainer._latents is not None  # they came from TRL's pass, not from ours
+    torch.testing.assert_close(free, early, rtol=0, atol=0)
+
+
+def test_turning_the_flow_on_does_not_change_what_the_policy_samples(tiny_policy: Path, tmp_path: Path):
+    samples = {}
+    for shaping in ("flow", "none"):
+        folder = tmp_path / shaping
+        zero = FlowRewardConfig(flow_coef=0.0)
+        trainer = make_trainer(tiny_policy, folder, advantage_shaping=shaping, reward_config=zero)
+        trainer.train()
+        samples[shaping] = [(record.completion, record.logprob) for record in read_rollouts(folder)]
+        assert len(samples[shaping]) == 24
+    assert samples["flow"] == samples["none"]
+
+
+def test_zero_flow_coef_gives_plain_grpo_advantages(tiny_policy: Path, tmp_path: Path):
+    trainer = make_trainer(tiny_policy, tmp_path, reward_config=FlowRewardConfig(flow_coef=0.0), max_steps=1)
+    trainer.train()
+    for record in read_rollouts(tmp_path):
+        assert record.advantages == pytest.approx([record.advantage] * len(record.tokens), rel=1e-4)
+
+
+def test_entropy_shaping_adds_the_clipped_entropy_of_each_token(tiny_policy: Path, tmp_path: Path):
+    trainer = make_trainer(tiny_policy, tmp_path, advantage_shaping="entropy", num_iterations=2, max_steps=2)
+    caught, batches = _loss_inputs(trainer), _finished_batches(trainer)
+    trainer.train()
+    assert len(caught) == 2
+    for inputs in caught:
+        outcome = batches[0].outcome[inputs["rollout_index"], None].expand_as(inputs["entropies"])
+        expected = outcome + torch.minimum(0.4 * inputs["entropies"], outcome.abs() / 2)
+        torch.testing.assert_close(inputs["advantages"], expected)
+        assert not torch.allclose(expected, outcome)
+
+
+def test_log_ratio_punishes_what_the_field_of_rejected_rollouts_expects_more(tiny_policy: Path, tmp_path: Path):
+    """Two fields from one start: the same at first, so no reward; each then learns its own rollouts."""
+    config = FlowRewardConfig(score="log_ratio", normalisation="none", threshold=None, topk=None)
+    update = OnlineUpdateConfig(learning_rate=1e-2)
+    trainer = make_trainer(tiny_policy, tmp_path, reward_config=config, update_config=update, save_strategy="steps",
+                           save_steps=1)  # fmt: skip
+    batches = _finished_batches(trainer)
+    trainer.train()
+    rows = [row for row in trainer.state.log_history if "reward" in row]
+    shares = [row["flow/accepted_weight"] / (row["flow/accepted_weight"] + row["flow_rejected/accepted_weight"])
+              for row in rows]  # fmt: skip
+    assert all(0.2 < share < 0.55 for share in shares)  # three rollouts of eight are accepted
+    assert not batches[0].flow.reward.any() and batches[2].flow.reward.any()
+
+    # The last batch was scored with the fields of the second step.
+    batch, saved = batches[2], tmp_path / "checkpoint-2"
+    accepted, rejected = (
+        velocity_deviation(FlowField.from_pretrained(saved / name), batch.flow.latents, batch.mask, config,
+                           batch.flow.seeds)
+        for name in ("flow", "flow_rejected")
+    )  # fmt: skip
+    torch.testing.assert_close(batch.flow.reward, -0.01 * (accepted - rejected))
+
+
+def test_log_ratio_without_rejection_sampling_is_refused(tiny_policy: Path, tmp_path: Path):
+    config = FlowRewardConfig(score="log_ratio")
+    for update in (OnlineUpdateConfig(enabled=False), OnlineUpdateConfig(accept=["entropy"])):
+        with pytest.raises(ValueError, match="log_ratio needs update"):
+            make_trainer(tiny_policy, tmp_path, reward_config=config, update_config=update)
+
+
+@pytest.mark.parametrize("steps_per_generation", [1, 2], ids=["own pass", "pass of TRL"])
+def test_log_probability_as_the_score_is_that_of_the_policy_that_sampled(
+    steps_per_generation: int, tiny_policy: Path, tmp_path: Path
+):
+    config = FlowRewardConfig(score="logprob", max_probability=0.9, normalisation="none", threshold=None, topk=None)
+    trainer = make_trainer(
+        tiny_policy, tmp_path, reward_config=config, steps_per_generation=steps_per_generation,
+        per_device_train_batch_size=8 // steps_per_generation, max_steps=steps_per_generation,
+    )  # fmt: skip
+    assert trainer._scores_old_logps() == (steps_per_generation == 2)
+    batches = _finished_batches(trainer)
+    trainer.train()
+    (batch,) = batches
+    kept = scored_tokens(batch.mask, [1]) & (batch.logps <= math.log(0.9))
+    torch.testing.assert_close(batch.flow.reward, torch.where(kept, 0.01 * batch.logps, 0))
+    assert kept.any()
+
+
+def test_departure_score_marks_the_first_token_that_the_expert_would_not_have_said(tiny_policy: Path, tmp_path: Path):
+    config = FlowRewardConfig(score="departure", normalisation="none", threshold=None, topk=None, flow_coef=1.0)
+    flow_config = FlowConfig(num_blocks=1, context_shifts=[-1])
+    trainer = make_trainer(tiny_policy, tmp_path, reward_config=config, flow_config=flow_config, max_steps=1)
+    batches = _finished_batches(trainer)
+    trainer.train()
+    (batch,) = batches
+    tokenizer = trainer.processing_class.tokenizer
+    for row, ids, mask, reward in zip(batch.inputs, batch.completion_ids, batch.mask, batch.flow.reward, strict=True):
+        expert = tokenizer(row["expert"])["input_ids"] + [tokenizer.eos_token_id]
+        same = [said == right for said, right in zip(ids[mask].tolist(), expert, strict=False)]
+        wanted = [0.0] * len(ids)
+        if False in same:
+            wanted[same.index(False)] = -1.0
+        assert reward.tolist() == wanted
+    assert batch.flow.reward.any()  # an untrained policy does not say what the expert says
+
+
+def test_majority_score_is_one_number_a_rollout_from_its_answer(tiny_policy: Path, tmp_path: Path):
+    config = FlowRewardConfig(score="majority", normalisation="none", threshold=None, topk=None, flow_coef=1.0)
+    trainer = make_trainer(tiny_policy, tmp_path, reward_config=config, max_steps=1)
+    answers = ["7", "7", "8", "7", "9", None, "8", "9"]
+    said = [f"<answer>{answer}</answer>" if answer else "" for answer in answers]  # what no untrained policy would
+    calculate = trainer._calculate_rewards
+    trainer._calculate_rewards = lambda inputs, prompts, completions, ids: calculate(inputs, prompts, said, ids)
+    batches = _finished_batches(trainer)
+    trainer.train()
+    (batch,) = batches
+    disagreement = torch.tensor([0.25, 0.25, 0.75, 0.25, 0.5, 1, 0.75, 0.5])
+    expected = torch.where(scored_tokens(batch.mask, [1]), -disagreement[:, None], 0)
+    torch.testing.assert_close(batch.flow.reward, expected)
+
+
+def test_placebo_gives_other_tokens_the_rewards_of_the_flow(tiny_policy: Path, tmp_path: Path):
+    rewards = {}
+    for shuffle in ("none", "sequence"):
+        config = FlowRewardConfig(shuffle=shuffle, threshold=None, topk=None)
+        trainer = make_trainer(tiny_policy, tmp_path / shuffle, reward_config=config, max_steps=1)
+        batches = _finished_batches(trainer)
+        trainer.train()
+        rewards[shuffle] = batches[0].flow.reward
+    assert not torch.equal(rewards["none"], rewards["sequence"])
+    for row, placebo in zip(rewards["none"], rewards["sequence"], strict=True):
+        assert torch.equal(row.sort()[0], placebo.sort()[0])
+
+
+def test_latent_regression_trains_on_no_reward_and_brings_the_latents_to_the_field(tiny_policy: Path, tmp_path: Path):
+    """The control without RL: whatever the rewards say, the policy moves, and its latents deviate less and less."""
+    weights = {}
+    for reward in (every_third, none_accepted):
+        trainer = make_trainer(
+            tiny_policy, tmp_path / reward.__name__, reward=reward, advantage_shaping="latent_regression", max_steps=5,
+            reward_config=FlowRewardConfig(flow_coef=1.0), update_config=OnlineUpdateConfig(enabled=False),
+        )  # fmt: skip
+        for parameter in trainer.field.parameters():  # a fresh field answers 0, which no latent could come closer to
+            parameter.data.normal_(std=0.1, generator=torch.Generator().manual_seed(parameter.numel()))
+        caught, before = _loss_inputs(trainer), _weights(trainer.model)
+        trainer.train()
+        assert not any(inputs["advantages"].any() for inputs in caught)
+        deviation = [row["flow/deviation_mean"] for row in trainer.state.log_history if "reward" in row]
+        assert deviation[-1] < deviation[0]
+        weights[reward] = _weights(trainer.model)
+    assert all(torch.equal(value, weights[none_accepted][name]) for name, value in weights[every_third].items())
+    below = [name for name in before if "layers.0." in name and "visual" not in name]
+    assert below and not any(torch.equal(before[name], weights[every_third][name]) for name in below)
+
+
+def test_a_step_without_accepted_rollouts_leaves_the_field_alone(tiny_policy: Path, tmp_path: Path):
+    trainer = make_trainer(tiny_policy, tmp_path, reward=none_accepted, max_steps=2)
+    before = _weights(trainer.field)
+    trainer.train()
+    assert all(torch.equal(value, before[name]) for name, value in _weights(trainer.field).items())
+    assert trainer.state.log_history[0]["flow/accepted_weight"] == 0
+
+
+def test_the_field_steps_with_every_step_of_the_policy_on_the_rollouts_of_that_step(tiny_policy: Path, tmp_path: Path):
+    """Four policy steps per batch of rollouts, as in the paper's runs (1024 rollouts, 128 a step)."""
+    trainer = make_trainer(
+        tiny_policy, tmp_path, per_device_train_batch_size=2, steps_per_generation=4, max_steps=8,
+        update_config=OnlineUpdateConfig(accept_reward=0.0),
+    )  # fmt: skip
+    offered = []
+    updater = trainer.updaters["flow"]
+    step = updater.step
+    updater.step = lambda latents, mask, weights, seeds: (
+        offered.append((trainer.state.global_step, seeds)), step(latents, mask, weights, seeds)
+    )[1]  # fmt: skip
+    batches = _finished_batches(trainer)
+    trainer.train()
+    assert [at for at, _ in offered] == list(range(8))
+    for batch, updates in zip(batches, (offered[:4], offered[4:]), strict=True):
+        assert sorted(seed for _, seeds in updates for seed in seeds) == sorted(batch.flow.seeds)
+
+
+@pytest.mark.parametrize("accept", [["entropy"], ["correct", "entropy"]])
+def test_entropy_acceptance_weighs_fewer_tokens_than_all(accept: list, tiny_policy: Path, tmp_path: Path):
+    weights = {}
+    for name, update in {"all": ["correct"], "fewer": accept}.items():
+        config = OnlineUpdateConfig(accept=update, entropy_quantile=0.8)
+        trainer = make_trainer(tiny_policy, tmp_path / name, update_config=config, max_steps=1)
+        trainer.train()
+        weights[name] = trainer.state.log_history[0]["flow/accepted_weight"]
+    assert 0 < weights["fewer"] < weights["all"]
+
+
+def test_every_step_logs_the_metrics_of_the_method(tiny_policy: Path, tmp_path: Path):
+    trainer = make_trainer(tiny_policy, tmp_path, max_steps=2)
+    trainer.train()
+    rows = [row for row in trainer.state.log_history if "reward" in row]
+    assert [row["step"] for row in rows] == [1, 2]
+    for row in rows:
+        assert row["accuracy"] == pytest.approx(3 / 8)
+        assert row["flow/field_loss"] > 0 and row["flow/deviation_mean"] > 0
+        assert 0 < row["flow/rewarded_share"] < 1
+        for name in ("auc/deviation", "auc/flow_reward", "auc/logprob"):
+            assert 0 <= row[name] <= 1
+
+
+def test_rollout_records_hold_each_token_once(tiny_policy: Path, tmp_path: Path):
+    make_trainer(tiny_policy, tmp_path, max_steps=1, rollouts_per_step=5).train()
+    records = list(read_rollouts(tmp_path))
+    assert [record.sample for record in records] == [0, 1, 2, 3, 0]
+    for record in records:
+        lengths = {len(getattr(record, name)) for name in ("tokens", "advantages", "logprob", "entropy", "flow_reward")}
+        assert len(lengths) == 1 and 1 <= lengths.pop() <= 10
+        assert (tmp_path / "rollouts" / "images" / record.image).is_file()
+        assert record.prompt.startswith("Count ")
+
+
+def test_flow_shaping_without_a_field_is_refused(tiny_policy: Path, tmp_path: Path):
+    trainer = make_trainer(tiny_policy, tmp_path, advantage_shaping="none")
+    trainer.args.advantage_shaping = "flow"
+    with pytest.raises(ValueError, match="needs a field"):
+        type(trainer)(
+            model=trainer.model,
+            reward_funcs=trainer.reward_funcs,
+            args=trainer.args,
+            train_dataset=trainer.train_dataset,
+            processing_class=trainer.processing_class,
+        )
+
+
+def test_a_field_made_for_another_policy_is_refused(tiny_policy: Path, tmp_path: Path):
+    trainer = make_trainer(tiny_policy, tmp_path)
+    other = FlowField(FlowConfig(hidden_size=64, num_policy_layers=4, rms_norm_eps=1e-6))
+    with pytest.raises(ValueError, match="hidden_size=64"):
+        other.check_matches(trainer.model.config)
+
+
+@pytest.mark.parametrize(
+    "settings, message",
+    [
+        ({"loss_type": "cispo"}, "train.loss_type=cispo must be one of grpo, bnpo, dr_grpo, dapo"),
+        ({"loss_type": "vespo"}, "train.loss_type=vespo"),
+        ({"loss_type": "sapo"}, "train.loss_type=sapo"),
+        ({"importance_sampling_level": "sequence"}, "train.importance_sampling_level=sequence"),
+        ({"off_policy_mask_threshold": 0.5}, "train.off_policy_mask_threshold=0.5"),
+        (
+            {"advantage_shaping": "latent_regression", "gradient_checkpointing": True},
+            "train.gradient_checkpointing=True",
+        ),
+        (
+            {"save_strategy": "steps", "save_steps": 3, "num_iterations": 2},
+            "train.save_steps=3 must be a multiple of 2",
+        ),
+    ],
+)
+def test_settings_that_do_not_hold_with_token_advantages_are_refused(settings: dict, message: str, tmp_path: Path):
+    with pytest.raises(ValueError, match=message):
+        build(RLFRConfig, CPU | {"output_dir": str(tmp_path)} | settings, "train")
+    if not settings.keys() & {"save_steps", "advantage_shaping"}:
+        build(RLFRConfig, CPU | {"output_dir": str(tmp_path), "advantage_shaping": "none"} | settings, "train")
+
+
+@pytest.mark.parametrize("loss_type", ["grpo", "bnpo", "dr_grpo", "dapo"])
+def test_token_advantages_change_the_loss_of_each_supported_type(loss_type: str, tiny_policy: Path, tmp_path: Path):
+    losses = []
+    for coef in (0.0, 0.5):
+        reward_config = FlowRewardConfig(flow_coef=coef)
+        trainer = make_trainer(tiny_policy, tmp_path, loss_type=loss_type, reward_config=reward_config, max_steps=1)
+        trainer.train()
+        losses.append(trainer.state.log_history[0]["loss"])
+    assert all(math.isfinite(loss) for loss in losses) and abs(losses[0] - losses[1]) > 1e-6

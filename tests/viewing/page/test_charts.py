@@ -1,0 +1,103 @@
+"""Charts say their numbers in text and draw them to scale."""
+
+import re
+from xml.etree import ElementTree
+
+import pytest
+
+from rlfr_mm.viewing.page import charts
+from rlfr_mm.viewing.page.charts import Bar, Line, Part, Spread
+
+
+def elements(svg, tag, **attributes):
+    return [
+        element
+        for element in ElementTree.fromstring(svg).iter(tag)
+        if all(value in element.get(name, "") for name, value in attributes.items())
+    ]
+
+
+def texts(svg):
+    return [element.text for element in elements(svg, "text")]
+
+
+def points(path):
+    return [tuple(map(float, pair.split())) for pair in re.sub("[MZ]", "", path.get("d")).split("L")]
+
+
+def test_bars_are_as_long_as_their_shares():
+    svg = charts.interval_bars(
+        "x", [("algebra", "n = 4", [Bar("a", "run0", 0.25, (0.1, 0.5)), Bar("b", "run1", 0.5, (0, 1))])]
+    )
+    first, second = (float(bar.get("width")) for bar in elements(svg, "rect", **{"class": "fill"}))
+    assert second == pytest.approx(2 * first)
+    assert {"algebra", "n = 4", "25.0", "50.0"} <= set(texts(svg))
+    whiskers = [re.findall(r"[\d.]+", path.get("d")) for path in elements(svg, "path", **{"class": "whisker"})]
+    assert [float(number) for number in (whiskers[0][0], whiskers[0][2])] == pytest.approx([0.4 * first, 2 * first])
+
+
+def test_an_interval_strip_says_its_numbers():
+    svg = charts.interval_strip(Bar("a", "run0", 0.5, (0.4, 0.65)))
+    assert ElementTree.fromstring(svg).get("aria-label") == "50.0 %, interval 40.0 % to 65.0 %"
+
+
+def test_a_stack_is_divided_as_the_counts_are_and_leaves_out_none():
+    parts = [Part("correct", "correct", 30), Part("wrong", "wrong", 10), Part("grader error", "error", 0)]
+    svg = charts.stacked_bars("x", [("run", parts)])
+    right, wrong = elements(svg, "rect")
+    assert float(right.get("width")) + 1 == pytest.approx(3 * (float(wrong.get("width")) + 1))
+    assert float(wrong.get("x")) == pytest.approx(float(right.get("width")) + 1)
+    assert "30 correct · 10 wrong" in texts(svg)
+
+
+def test_a_row_without_responses_is_drawn_empty():
+    svg = charts.stacked_bars("x", [("run", [Part("correct", "correct", 0)])])
+    assert elements(svg, "rect") == [] and "run" in texts(svg)
+
+
+def test_spreads_share_one_scale():
+    rows = [Spread("a", "correct", 3, (0, 10, 20, 30, 100)), Spread("b", "wrong", 1, (5, 5, 5, 5, 5))]
+    svg = charts.spread_bars("x", rows, "tokens")
+    box, thin = elements(svg, "rect")
+    assert float(box.get("width")) == pytest.approx(2 * float(box.get("x")), abs=0.2)
+    assert float(thin.get("width")) == 1  # a single number is still seen
+    assert "median 20 · n = 3" in texts(svg)
+
+
+def test_a_curve_in_powers_of_two_has_even_steps_and_a_band_around_it():
+    line = Line("a", "run0", [1, 2, 3, 4], [0.0, 0.5, 0.7, 1.0], [0.0, 0.4, 0.6, 0.9], [0.1, 0.6, 0.8, 1.0])
+    svg = charts.line_chart("x", [line], "k", log2_x=True, shares=True)
+    (curve,) = elements(svg, "path", **{"class": "stroke"})
+    (x1, y1), (x2, y2), _, (x4, y4) = points(curve)
+    assert x2 - x1 == pytest.approx(x4 - x2, abs=0.2)
+    assert y1 - y2 == pytest.approx(y2 - y4, abs=0.2) and y4 < y1
+    (band,) = elements(svg, "path", **{"class": "soft"})
+    assert len(points(band)) == 8
+    ticks = texts(svg)
+    assert (
+        [tick for tick in ticks if tick in ("1", "2", "3", "4")] == ["1", "2", "4"] and "100" in ticks and "k" in ticks
+    )
+
+
+def test_a_curve_of_one_point_and_a_flat_one_are_drawn():
+    for line in (Line("a", "run0", [5], [0.3]), Line("a", "run0", [0, 10], [0.3, 0.3])):
+        assert elements(charts.line_chart("x", [line], "step"), "path", **{"class": "stroke"})
+
+
+@pytest.mark.parametrize("value, other", [(0, "1"), (0.3, "0"), (-2, "0")])
+def test_a_flat_curve_is_measured_from_zero(value, other):
+    ticks = texts(charts.line_chart("x", [Line("a", "run0", [1, 9], [value, value])], "step"))
+    assert f"{value:g}" in ticks and other in ticks
+
+
+def test_names_are_escaped():
+    name = '<script>"&'
+    bar, spread = Bar(name, "run0", 0.5, (0.4, 0.6)), Spread(name, "correct", 1, (1, 1, 1, 1, 1))
+    for svg in (
+        charts.interval_bars(name, [(name, name, [bar])]),
+        charts.stacked_bars(name, [(name, [Part(name, "correct", 1)])]),
+        charts.spread_bars(name, [spread], "tokens"),
+        charts.line_chart(name, [Line(name, "run0", [1, 2], [0, 1])], name),
+    ):
+        assert "<script" not in svg
+        assert ElementTree.fromstring(svg).get("aria-label") == name
