@@ -15,20 +15,24 @@ ROLLOUTS, TOKENS = 8, 5
 
 
 def update(out: Path) -> None:
-    """Three field updates on given rollouts; in the second, only the first half of them is accepted."""
+    """Three field updates on given rollouts; in the second, only the first half of them is accepted.
+
+    In float64: Adam divides by the gradient's own size, so that float32 rounding, which differs between CPUs, would
+    show in the weights.
+    """
     accelerator = Accelerator(cpu=True)
     generator = torch.Generator().manual_seed(0)
-    latents = torch.randn(ROLLOUTS, 2, TOKENS + 1, 16, generator=generator)
+    latents = torch.randn(ROLLOUTS, 2, TOKENS + 1, 16, generator=generator, dtype=torch.float64)
     mask = torch.arange(TOKENS) < torch.tensor([5, 4, 3, 2, 1, 5, 4, 3])[:, None]
     field = FlowField(
         FlowConfig(flow_layers=[0.25, 0.5], num_blocks=2, hidden_size=16, num_policy_layers=4, rms_norm_eps=1e-6)
-    )
+    ).double()
     updater = FieldUpdater(field, OnlineUpdateConfig(learning_rate=1e-2), accelerator)
     share = ROLLOUTS // accelerator.num_processes
     mine = slice(share * accelerator.process_index, share * (accelerator.process_index + 1))
     losses = []
     for step in range(3):
-        weights = mask.float()
+        weights = mask.double()
         if step == 1:
             weights[ROLLOUTS // 2 :] = 0  # the second process has no accepted rollout
         seeds = sample_seeds(generator, share * accelerator.process_index, share)

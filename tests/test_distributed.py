@@ -34,7 +34,7 @@ def test_two_processes_make_the_field_update_of_one(two_processes: Path, tmp_pat
     one = torch.load(tmp_path / "update-1-0.pt", weights_only=True)
     first, second = (torch.load(two_processes / f"update-2-{index}.pt", weights_only=True) for index in (0, 1))
     for name, value in one["field"].items():
-        torch.testing.assert_close(first["field"][name], value, rtol=0, atol=1e-6)
+        torch.testing.assert_close(first["field"][name], value, rtol=0, atol=1e-9)
         assert torch.equal(first["field"][name], second["field"][name])
     torch.testing.assert_close(torch.tensor(first["losses"]), torch.tensor(one["losses"]))
 
