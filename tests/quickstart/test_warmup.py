@@ -84,7 +84,7 @@ def test_a_policy_is_prepared_once_each_stage_to_its_target(easy, tiny_policy, t
 def test_a_stage_that_fails_says_so_and_leaves_no_policy(easy, monkeypatch, tmp_path):
     monkeypatch.setattr(warmup, "MAX_STEPS", 5)
     monkeypatch.setattr(warmup, "CELL_TARGET", 0.99)
-    with pytest.raises(RuntimeError, match=r"cell accuracy 0\.\d+ after 5 steps, not 0\.99"):
+    with pytest.raises(RuntimeError, match=r"cell accuracy is 0\.\d+ after 5 steps and did not reach 0\.99"):
         warmup.prepare_policy(tmp_path, levels=[2], seed=0)
     assert list(tmp_path.iterdir()) == []
 
