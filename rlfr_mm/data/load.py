@@ -79,7 +79,7 @@ def record_name(row: Row, index: int, source: str) -> str:
 
 def _load(args: DataArguments, expert: bool) -> Dataset:
     """The rows with the columns of FEATURES, and images as stored."""
-    instruction, format_name = args.instruction, args.format
+    instruction, format_name = args.instruction, str(args.format)
     rows: list[Row] | Dataset
     if args.source == QUICKSTART:
         # The embedded policy was warmed up on bare questions, and every drawn problem has an expert response.
