@@ -2,16 +2,10 @@
 
 import hashlib
 import re
-from collections.abc import Callable
 
 from rlfr_mm.tasks.spec import Doc
 
 _IMAGE_MARKER = re.compile(r"\s*<image\d*>\s*")
-
-
-def as_published(field: str) -> Callable[[Doc], str]:
-    """A prompt function that returns one field of the record unchanged."""
-    return lambda doc: doc[field]
 
 
 def integer_answer(doc: Doc) -> str:

@@ -6,6 +6,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, TypedDict, TypeVar
 
+from rlfr_mm.data.prompts import InstructionName, with_instruction
 from rlfr_mm.grading import Item, Verdict
 
 if TYPE_CHECKING:
@@ -56,7 +57,8 @@ class TaskSpec:
     dataset: str  # hub id, also the folder's name in a local mirror; "json" for a file of this package
     rows: int  # records of the complete task
     problem_id: Callable[[Doc], str]
-    prompt: Callable[[Doc], str]
+    question: Callable[[Doc], str] = field(default=lambda doc: doc["question"])  # text of the prompt, less instruction
+    instruction: InstructionName | None = None  # None: the paper's, boxed for text and think_answer for images
     gold: Callable[[Doc], str] = field(default=lambda doc: doc["answer"])
     splits: tuple[str, ...] = ("test",)  # concatenated in this order
     scorer: str = "math"  # a name in rlfr_mm.grading.SCORERS
@@ -83,11 +85,10 @@ class TaskSpec:
         """Whether the prompts have images."""
         return "text" if self.image is None else "image"
 
-    def official(self, prompt: Callable[[Doc], str], **changes: Any) -> "TaskSpec":
-        """The task with the benchmark's own prompt, which the paper reports no numbers for."""
-        return replace(
-            self, name=f"{self.name}_official", protocol="official", prompt=prompt, paper_column=None, **changes
-        )
+    def official(self, prompt: Callable[[Doc], str] | None = None, **changes: Any) -> "TaskSpec":
+        """The task with the benchmark's own prompt (None: the bare question). The paper reports no numbers for it."""
+        changes |= {"question": prompt or self.question, "instruction": "none", "paper_column": None}
+        return replace(self, name=f"{self.name}_official", protocol="official", **changes)
 
     def pass32(self) -> "TaskSpec":
         """The task with 32 sampled responses per problem and pass@32 as its headline."""
@@ -96,7 +97,8 @@ class TaskSpec:
 
     def text(self, doc: Doc) -> str:
         """The text of the prompt, which follows the images of `images`."""
-        return self._read(self.prompt, doc)
+        instruction = self.instruction or ("boxed" if self.image is None else "think_answer")
+        return with_instruction(self._read(self.question, doc), instruction)
 
     def images(self, doc: Doc) -> list["Image"]:
         """The record's images as RGB; ValueError for a record of an image task that has none."""

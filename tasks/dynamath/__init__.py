@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from rlfr_mm.data.prompts import with_instruction
 from rlfr_mm.tasks.spec import Doc, Row, TaskSpec
 
 if TYPE_CHECKING:
@@ -62,7 +61,6 @@ _dynamath = TaskSpec(
     rows=5010,
     scorer="dynamath",
     problem_id=lambda doc: f"{doc['id']}/variant{doc['variant']}",
-    prompt=lambda doc: with_instruction(doc["question"], "think_answer"),
     gold=lambda doc: doc["ground_truth"],
     meta=lambda doc: {"answer_type": doc["answer_type"]},
     image="decoded_image",

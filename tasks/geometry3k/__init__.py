@@ -1,6 +1,5 @@
 """Geometry3K: 601 test problems with a diagram. The rlfr protocol asks for the value, the official one for a choice."""
 
-from rlfr_mm.data.prompts import with_instruction
 from rlfr_mm.tasks.records import without_image_markers
 from rlfr_mm.tasks.spec import Doc, TaskSpec
 
@@ -18,7 +17,7 @@ _geometry3k = TaskSpec(
     rows=601,
     scorer="geometry3k",
     problem_id=lambda doc: str(doc["id"]),
-    prompt=lambda doc: with_instruction(without_image_markers(doc["problem"]), "think_answer"),
+    question=lambda doc: without_image_markers(doc["problem"]),
     image="images",
 )
 

@@ -3,8 +3,7 @@
 The `official` protocol here is the bare problem, without the worked examples of the authors' prompt.
 """
 
-from rlfr_mm.data.prompts import with_instruction
-from rlfr_mm.tasks.records import as_published, text_digest
+from rlfr_mm.tasks.records import text_digest
 from rlfr_mm.tasks.spec import TaskSpec
 
 _gsm8k = TaskSpec(
@@ -17,8 +16,7 @@ _gsm8k = TaskSpec(
     data_hash="e502d1eed118002d",
     scorer="gsm8k",
     problem_id=lambda doc: text_digest(doc["question"]),
-    prompt=lambda doc: with_instruction(doc["question"], "boxed"),
     gold=lambda doc: doc["answer"].split("####")[-1].strip().replace(",", ""),
 )
 
-TASKS = (_gsm8k, _gsm8k.pass32(), _gsm8k.official(as_published("question")))
+TASKS = (_gsm8k, _gsm8k.pass32(), _gsm8k.official())

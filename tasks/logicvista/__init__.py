@@ -3,8 +3,6 @@
 The authors' prompt, and so the `official` protocol, is the bare question. VLMEvalKit leaves out the item `v1_382`.
 """
 
-from rlfr_mm.data.prompts import with_instruction
-from rlfr_mm.tasks.records import as_published
 from rlfr_mm.tasks.spec import TaskSpec
 
 _logicvista = TaskSpec(
@@ -14,11 +12,10 @@ _logicvista = TaskSpec(
     rows=448,
     scorer="logicvista",
     problem_id=lambda doc: doc["id"],
-    prompt=lambda doc: with_instruction(doc["question"], "think_answer"),
     image="image",
     categories=lambda doc: {"skill": list(doc["skill"]), "capability": list(doc["broad_capability"])},
     breakdown=("skill", "capability"),
     paper_column="LogicVista",
 )
 
-TASKS = (_logicvista, _logicvista.official(as_published("question")))
+TASKS = (_logicvista, _logicvista.official())

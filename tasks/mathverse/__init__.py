@@ -6,7 +6,6 @@ The leaderboard's main score is the accuracy without rating the chain of thought
 import re
 from dataclasses import replace
 
-from rlfr_mm.data.prompts import with_instruction
 from rlfr_mm.tasks.spec import Doc, TaskSpec
 
 _CHOICE = re.compile(r"^\s*\(?([A-H])\)?\s*[:.)]\s*(.*)$", re.MULTILINE)
@@ -29,7 +28,8 @@ _testmini = TaskSpec(
     rows=3940,
     scorer="mathverse",
     problem_id=lambda doc: doc["sample_index"],
-    prompt=lambda doc: with_instruction(doc["query_cot"], "think_answer"),
+    question=lambda doc: doc["query_cot"],
+    instruction="think_answer",  # also for the version without images
     choices=choices,
     meta=lambda doc: {"question_type": doc["question_type"], "question": doc["question_for_eval"]},
     image="image",

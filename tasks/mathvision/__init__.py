@@ -2,7 +2,7 @@
 
 from dataclasses import replace
 
-from rlfr_mm.data.prompts import with_instruction, with_options
+from rlfr_mm.data.prompts import with_options
 from rlfr_mm.tasks.records import without_image_markers
 from rlfr_mm.tasks.spec import Doc, TaskSpec
 
@@ -34,7 +34,7 @@ _test = TaskSpec(
     rows=3040,
     scorer="mathvision",
     problem_id=lambda doc: doc["id"],
-    prompt=lambda doc: with_instruction(question(doc), "think_answer"),
+    question=question,
     choices=lambda doc: tuple(doc["options"]) or None,
     image="decoded_image",
     categories=lambda doc: {"subject": [doc["subject"]], "level": [str(doc["level"])]},

@@ -1,6 +1,5 @@
 """MathVista testmini: 1,000 problems with images over five tasks and seven skills, free-form and multiple-choice."""
 
-from rlfr_mm.data.prompts import with_instruction
 from rlfr_mm.tasks.spec import Doc, TaskSpec
 
 
@@ -25,7 +24,7 @@ _testmini = TaskSpec(
     scorer="mathvista",
     problem_id=lambda doc: doc["pid"],
     # `query` is the question with its choices and a hint at the answer's form, as in VLMEvalKit, which the paper used.
-    prompt=lambda doc: with_instruction(doc["query"], "think_answer"),
+    question=lambda doc: doc["query"],
     choices=lambda doc: tuple(doc["choices"]) if doc["choices"] else None,
     meta=lambda doc: {key: doc[key] for key in ("question_type", "answer_type", "precision", "unit")},
     image="decoded_image",
@@ -36,4 +35,4 @@ _testmini = TaskSpec(
     paper_column="MathVista",
 )  # fmt: skip
 
-TASKS = (_testmini, _testmini.official(lambda doc: doc["query"]))
+TASKS = (_testmini, _testmini.official())

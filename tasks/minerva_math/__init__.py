@@ -3,8 +3,7 @@
 The `official` protocol here is the bare problem, without the worked examples of the authors' prompt.
 """
 
-from rlfr_mm.data.prompts import with_instruction
-from rlfr_mm.tasks.records import as_published, text_digest
+from rlfr_mm.tasks.records import text_digest
 from rlfr_mm.tasks.spec import TaskSpec
 
 _minerva_math = TaskSpec(
@@ -15,7 +14,6 @@ _minerva_math = TaskSpec(
     rows=272,
     scorer="minerva_math",
     problem_id=lambda doc: text_digest(doc["question"]),
-    prompt=lambda doc: with_instruction(doc["question"], "boxed"),
 )
 
-TASKS = (_minerva_math, _minerva_math.pass32(), _minerva_math.official(as_published("question")))
+TASKS = (_minerva_math, _minerva_math.pass32(), _minerva_math.official())

@@ -1,6 +1,5 @@
 """OlympiadBench: its English, text-only competition maths problems with open answers (OE_TO_maths_en_COMP)."""
 
-from rlfr_mm.data.prompts import with_instruction
 from rlfr_mm.tasks.spec import Doc, TaskSpec
 
 _ANSWER_TYPES = {
@@ -45,7 +44,7 @@ _olympiadbench = TaskSpec(
     rows=674,
     scorer="olympiadbench",
     problem_id=lambda doc: str(doc["id"]),
-    prompt=lambda doc: with_instruction(_question(doc), "boxed"),
+    question=_question,
     gold=lambda doc: doc["final_answer"][0],
     meta=lambda doc: {
         "answer_type": doc["answer_type"],

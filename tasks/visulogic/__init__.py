@@ -5,7 +5,6 @@ from typing import TYPE_CHECKING
 
 import huggingface_hub
 
-from rlfr_mm.data.prompts import with_instruction
 from rlfr_mm.tasks.records import without_image_markers
 from rlfr_mm.tasks.spec import Doc, TaskSpec
 
@@ -43,7 +42,7 @@ _visulogic = TaskSpec(
     rows=1000,
     scorer="visulogic",
     problem_id=lambda doc: str(doc["id"]),
-    prompt=lambda doc: with_instruction(question(doc), "think_answer"),
+    question=question,
     gold=lambda doc: doc["label"],
     image="image",
     categories=lambda doc: {"category": [doc["tag"]]},

@@ -11,7 +11,6 @@ import re
 from collections import Counter, defaultdict
 from collections.abc import Sequence
 
-from rlfr_mm.data.prompts import with_instruction
 from rlfr_mm.tasks.spec import Doc, Row, TaskSpec
 
 _OPTION = re.compile(r"(?:^|;)\s*([A-I])\.\s*")
@@ -84,7 +83,7 @@ _testmini = TaskSpec(
     rows=1740,
     scorer="wemath",
     problem_id=lambda doc: f"{doc['ID']}/{doc['key']}",
-    prompt=lambda doc: with_instruction(f"{doc['question']}\nOptions: {doc['option']}", "think_answer"),
+    question=lambda doc: f"{doc['question']}\nOptions: {doc['option']}",
     choices=choices,
     image="image_path",
     categories=lambda doc: {
