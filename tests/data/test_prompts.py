@@ -1,4 +1,4 @@
-"""Messages become text in one way, and options and instructions follow the question."""
+"""Flattened messages, and the options and instruction below a question."""
 
 from rlfr_mm.data.prompts import (
     INSTRUCTIONS,

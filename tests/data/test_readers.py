@@ -1,4 +1,4 @@
-"""One row of each dataset layout as one record, and what is wrong with a row in one line."""
+"""A row of each dataset layout becomes the same record, and a bad row gives a one-line error."""
 
 import json
 from pathlib import Path

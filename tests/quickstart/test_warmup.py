@@ -1,4 +1,4 @@
-"""The warm-up trains on what it says, stops on what it measures, and leaves a whole policy or none."""
+"""The warm-up uses the right labels, stops at its targets, and leaves a complete policy or none."""
 
 import json
 import random
@@ -20,7 +20,7 @@ def processor(tiny_policy):
 
 @pytest.fixture
 def easy(monkeypatch):
-    """Targets that a small model meets in seconds: the stages, their checks and the files are the real ones."""
+    """Targets that a small model reaches in seconds. The stages, their checks and the files are the real ones."""
     monkeypatch.setattr(warmup, "BATCH_SIZE", 8)
     monkeypatch.setattr(warmup, "CHECK_EVERY", 5)
     monkeypatch.setattr(warmup, "CHECK_PROBLEMS", 32)

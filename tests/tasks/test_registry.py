@@ -1,4 +1,4 @@
-"""The registry against the YAML files that lmms-eval reads, and its own promises."""
+"""The registry agrees with the YAML files that lmms-eval reads, and with itself."""
 
 import subprocess
 import sys
