@@ -1,29 +1,29 @@
-# One command each; every target makes .venv and installs what it needs on a fresh machine.
+# Every target creates .venv and installs what it needs, so each works as the first command on a fresh machine.
 PYTHON ?= python3
 VENV   ?= .venv
 BIN    := $(VENV)/bin
-# One set of versions that passed everything; `make CONSTRAINTS= ...` takes the newest that pyproject.toml allows.
+# A set of versions that has passed every test. `make CONSTRAINTS= ...` installs the newest that pyproject.toml allows.
 CONSTRAINTS ?= constraints.txt
 INSTALL := $(BIN)/python -m pip install --quiet $(addprefix -c ,$(CONSTRAINTS))
-# Real files: the environment is rebuilt when pyproject.toml changes.
+# Stamp files, so that make installs again when pyproject.toml changes.
 RUN_READY  := $(VENV)/.installed
 TEST_READY := $(VENV)/.installed-test
 
 .PHONY: quickstart test test-latest constraints check format wheel clean
 
-# One thread: the tensors are tiny, and threads that wait for each other crawl on cores that are shared.
+# One thread, because the tensors are tiny and threads on shared cores would spend their time waiting for each other.
 quickstart: $(RUN_READY)
 	OMP_NUM_THREADS=1 $(BIN)/python -m rlfr_mm.train --config configs/rl/quickstart.yaml --overwrite
 
 test: $(TEST_READY)
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist worksteal
 
-# The next release that breaks us is met here first: a new environment, the newest versions within the bounds.
+# A new environment with the newest versions within the bounds, to find releases that break us.
 test-latest:
 	rm -rf .venv-latest
 	$(MAKE) VENV=.venv-latest CONSTRAINTS= test
 
-# Only versions that passed the tests are written down.
+# Record only versions that have passed the tests.
 constraints: test-latest
 	.venv-latest/bin/python -m pip freeze --exclude-editable > constraints.txt
 
@@ -37,7 +37,7 @@ format: $(TEST_READY)
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
-# The wheel is tried in an environment of its own, which borrows the dependencies but not the checkout.
+# Try the wheel in its own environment, which shares our dependencies but not the checkout.
 wheel: $(TEST_READY)
 	rm -rf build dist && $(BIN)/python -m build --wheel --outdir dist .
 	$(BIN)/python -m venv dist/venv

@@ -1,4 +1,4 @@
-"""What an installed wheel must do outside the checkout: commands answer, YAML files and templates came along."""
+"""Check an installed wheel outside the checkout: its commands answer, and it has the YAML files and templates."""
 
 import subprocess
 import sys

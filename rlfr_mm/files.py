@@ -8,6 +8,7 @@ import fcntl
 import json
 import os
 import shutil
+import tempfile
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
@@ -58,15 +59,41 @@ def whole_folder(path: str | Path) -> Iterator[Path]:
     replace_folder(partial, path)
 
 
+@contextlib.contextmanager
+def shared_folder(path: str | Path) -> Iterator[Path]:
+    """Yield an empty folder to fill, for a folder that several processes may make at the same time.
+
+    The first one to finish gives it the name `path`. The others' folders are discarded, and nobody ever sees a folder
+    that is half written or being replaced.
+    """
+    path = Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(prefix=f".{path.name}-", dir=path.parent) as scratch:
+        partial = Path(scratch) / path.name
+        partial.mkdir()
+        yield partial
+        _sync_files(partial)
+        try:
+            os.rename(partial, path)
+        except OSError:
+            if not path.is_dir():
+                raise
+    sync_folder(path.parent)
+
+
 def replace_folder(source: Path, target: Path) -> None:
     """Flush the files of `source` to disk and rename it to `target`, which is removed first if it exists."""
-    for file in source.rglob("*"):
-        if file.is_file():
-            with file.open("rb") as opened:
-                os.fsync(opened.fileno())
+    _sync_files(source)
     shutil.rmtree(target, ignore_errors=True)
     os.replace(source, target)
     sync_folder(target.parent)
+
+
+def _sync_files(folder: Path) -> None:
+    for file in folder.rglob("*"):
+        if file.is_file():
+            with file.open("rb") as opened:
+                os.fsync(opened.fileno())
 
 
 def sync_folder(folder: Path) -> None:

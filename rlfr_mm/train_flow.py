@@ -15,7 +15,8 @@ def main(argv: list[str] | None = None) -> None:
             raise ValueError("offline.output_dir is not set: name the folder for the field")
         from accelerate import Accelerator
 
-        from rlfr_mm.data.load import check_prompts, load_demonstrations, load_processor
+        from rlfr_mm.data.load import load_demonstrations
+        from rlfr_mm.data.processor import check_prompts, load_processor
         from rlfr_mm.policy import load_policy
         from rlfr_mm.training.offline import check_start, train_field
 

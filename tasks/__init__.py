@@ -1,1 +1,1 @@
-"""lmms-eval task plugins, all named `rlfr_*`: `lmms-eval --include_path tasks --tasks rlfr_math500`."""
+"""The benchmarks as lmms-eval tasks named rlfr_*: one folder per benchmark, listed in `registry`."""

@@ -1,37 +1,28 @@
-"""From graded rows to numbers: accuracy by category, pass@k, maj@n, errors clustered by problem. Pure, numpy only.
+"""Metrics from graded rows: accuracy by category, pass@k and maj@n, with standard errors clustered by problem.
 
-A row is one graded response. The same functions serve lmms-eval's aggregation and a second look at a finished run.
+lmms-eval's aggregation and the re-scoring of a finished run both use these functions.
 """
 
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Mapping, Sequence
-from typing import TypedDict
+from collections.abc import Iterable, Sequence
 
 import numpy as np
 
 from rlfr_mm.statistics import clustered_stderr
-
-Categories = Mapping[str, Sequence[str]]
-
-
-class Row(TypedDict):
-    """One graded response. `categories` lists the values of each field: `{"skill": ["algebra"], "grade": ["8"]}`."""
-
-    problem_id: str
-    sample_index: int
-    status: str  # of the verdict: correct, wrong, no_answer, timeout, error
-    score: float
-    extracted: str | None
-    categories: Categories
+from rlfr_mm.tasks.spec import Row
 
 
 def summarise(rows: Sequence[Row], breakdown: Iterable[str] = (), cluster: str | None = None) -> dict[str, float]:
-    """What every benchmark reports: mean score with its standard error, counts, means by category, pass@k and maj@n.
+    """The metrics that every benchmark reports.
 
-    `accuracy` is a mean over problems, so that a problem with more samples weighs no more. A response that could not be
-    graded (`timeout`, `error`) scores 0 there, and `unscored` says how many there are. Problems that share a value of
-    the category `cluster` (variants of one seed question, say) are not independent: the standard errors know it.
-    With n >= 2 samples of every problem there are also `mean@n`, `maj@n` and `pass@1` ... `pass@n`.
+    - `accuracy` with `accuracy_stderr`: a mean over problems, so that every problem has the same weight. A response
+      that could not be graded (`timeout`, `error`) scores 0, and `unscored` counts these.
+    - `problems`, `responses`, `no_answer`: counts.
+    - `field/value`: the mean over the problems with that value, for each category in `breakdown`.
+    - `mean@n`, `maj@n` and `pass@1` ... `pass@n`, if every problem has n >= 2 samples.
+
+    Problems that share a value of the category `cluster`, for example variants of one seed question, are not
+    independent; the standard errors take this into account. Raises ValueError if there are no rows.
     """
     if not rows:
         raise ValueError("no rows to aggregate; a task needs at least one graded response")
@@ -54,9 +45,7 @@ def summarise(rows: Sequence[Row], breakdown: Iterable[str] = (), cluster: str |
                 members[value].append(means[problem])
         numbers |= {f"{field}/{value}": float(np.mean(members[value])) for value in sorted(members)}
     n = min(len(group) for group in by_problem.values())
-    if n > 1:
-        numbers |= sampled_metrics(list(by_problem.values()), n, clusters)
-    return numbers
+    return numbers | (sampled_metrics(list(by_problem.values()), n, clusters) if n > 1 else {})
 
 
 def sampled_metrics(groups: Sequence[Sequence[Row]], n: int, clusters: Sequence[str]) -> dict[str, float]:
@@ -78,7 +67,11 @@ def sampled_metrics(groups: Sequence[Sequence[Row]], n: int, clusters: Sequence[
 
 
 def pass_at_k(n: int, correct: int, k: int) -> float:
-    """The unbiased estimate of P(at least one of k samples is right) from `correct` of n (arXiv 2107.03374, eq. 1)."""
+    """The unbiased estimate of P(at least one of k samples is right), from n samples (arXiv 2107.03374, eq. 1).
+
+    >>> pass_at_k(n=4, correct=1, k=2)
+    0.5
+    """
     if not 1 <= k <= n:
         raise ValueError(f"k={k} must be between 1 and the number of samples, n={n}")
     if not 0 <= correct <= n:
@@ -89,10 +82,13 @@ def pass_at_k(n: int, correct: int, k: int) -> float:
 
 
 def majority_score(answers: Sequence[str | None], scores: Sequence[float]) -> float:
-    """The score of the most frequent answer (arXiv 2203.11171); ties give the mean over the tied answers.
+    """The score of the most frequent answer (arXiv 2203.11171); a tie gives the mean over the tied answers.
 
-    Right answers are one answer, however they are written; wrong ones are told apart by their text. A response without
-    an answer has no vote; without any vote the score is 0.
+    All right answers count as one answer, however they are written; wrong answers are compared as text. A response
+    without an answer does not vote, and without any vote the score is 0.
+
+    >>> majority_score(["1/2", "0.5", "3"], [1.0, 1.0, 0.0])
+    1.0
     """
     votes: Counter[str] = Counter()
     score_of: dict[str, float] = {}
@@ -108,7 +104,7 @@ def majority_score(answers: Sequence[str | None], scores: Sequence[float]) -> fl
 
 
 def group_by_problem(rows: Iterable[Row]) -> dict[str, list[Row]]:
-    """The rows of each problem in the order of their samples, problems in order of appearance."""
+    """The rows of each problem, ordered by sample; problems are in order of appearance."""
     groups: defaultdict[str, list[Row]] = defaultdict(list)
     for row in rows:
         groups[row["problem_id"]].append(row)
@@ -116,5 +112,5 @@ def group_by_problem(rows: Iterable[Row]) -> dict[str, list[Row]]:
 
 
 def cluster_of(row: Row, cluster: str | None) -> str:
-    """What the row's problem shares with the problems it is not independent of; the problem itself by default."""
+    """The row's value of the category `cluster`, or its problem id if problems are independent (None)."""
     return row["problem_id"] if cluster is None else row["categories"][cluster][0]

@@ -1,7 +1,9 @@
-"""`python -m tasks.list`: every task and group, a line each."""
+"""`python -m tasks.list`: print every task and group, one per line."""
 
 import argparse
 from collections.abc import Sequence
+
+from tabulate import tabulate
 
 from rlfr_mm.grading import SCORERS
 from rlfr_mm.tasks.registry import GROUPS, TASKS, TaskSpec
@@ -10,7 +12,7 @@ COLUMNS = ("task", "records", "rows", "samples", "scorer", "official rule", "pro
 
 
 def line(spec: TaskSpec) -> tuple[str, ...]:
-    """The task's cells under COLUMNS."""
+    """The task's cells, one per column of COLUMNS."""
     where = "drawn" if spec.dataset == "json" else f"{spec.dataset}{f'@{spec.revision[:8]}' if spec.revision else ''}"
     splits = spec.splits[0] if len(spec.splits) == 1 else f"{spec.splits[0]}..{len(spec.splits)}"
     generation = spec.generation
@@ -29,27 +31,18 @@ def line(spec: TaskSpec) -> tuple[str, ...]:
 
 
 def official_rule(spec: TaskSpec) -> str:
-    """Whether rule `official` is one of the benchmark, or the strict one because there is none to follow."""
+    """ "own" if the benchmark has a scorer that can be reproduced, else "as strict"."""
     scorer = SCORERS[spec.scorer]
     return "as strict" if scorer.official == scorer.strict else "own"
 
 
-def table(lines: Sequence[Sequence[str]]) -> str:
-    """Lines of cells in columns as wide as their widest cell."""
-    widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
-    return "\n".join("  ".join(map(str.ljust, cells, widths)).rstrip() for cells in lines)
-
-
 def main(argv: Sequence[str] | None = None) -> None:
     argparse.ArgumentParser(prog="python -m tasks.list", description="List the tasks and groups.").parse_args(argv)
-    print(table([COLUMNS, *map(line, TASKS.values())]), end="\n\n")
-    print(
-        "as strict: the benchmark's scorer is a judge model, or there is none: `official` is the strict rule",
-        end="\n\n",
-    )
-    groups = [("group", "members", "averages")]
-    groups += [(name, ", ".join(group.members), ", ".join(group.averages)) for name, group in GROUPS.items()]
-    print(table(groups))
+    groups = [(name, ", ".join(group.members), ", ".join(group.averages)) for name, group in GROUPS.items()]
+    layout = {"tablefmt": "plain", "disable_numparse": True}
+    print(tabulate(map(line, TASKS.values()), COLUMNS, **layout))
+    print("\nas strict: the benchmark is scored by a judge model or has no scorer, so `official` is the strict rule\n")
+    print(tabulate(groups, ("group", "members", "averages"), **layout))
 
 
 if __name__ == "__main__":

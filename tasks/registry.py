@@ -1,6 +1,7 @@
-"""Every task by name, the groups, and their records: `task("rlfr_math500")`, `expand(["rlfr_language"])`, `load(spec)`.
+"""Every task and group by name, and the records of a task. Loads no torch, and `datasets` only to read records.
 
-Loads no torch; `datasets` only inside the functions that read records.
+>>> len(load(task("rlfr_math500")))
+500
 """
 
 import difflib
@@ -42,12 +43,12 @@ TASKS: dict[str, TaskSpec] = {
     for spec in benchmark.TASKS
 }  # fmt: skip
 
-TASK_COLUMN = "rlfr_task"  # lmms-eval's hooks get the record and nothing else, so the record names its task
+TASK_COLUMN = "rlfr_task"  # in every record, because lmms-eval gives its hooks nothing but the record
 
 
 @dataclass(frozen=True)
 class Group:
-    """Tasks that are run together. `averages` are plain means of the members' headline numbers."""
+    """Tasks that are run together. `averages` are unweighted means over the headline metrics of tasks."""
 
     members: tuple[str, ...]  # tasks or groups
     averages: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
@@ -58,7 +59,7 @@ _LOGIC = ("rlfr_logicvista", "rlfr_visulogic")
 _LANGUAGE = ("rlfr_aime25", "rlfr_aime24", "rlfr_amc83", "rlfr_math500", "rlfr_olympiadbench")
 
 GROUPS: dict[str, Group] = {
-    "rlfr_language": Group(_LANGUAGE),  # the columns of the paper's table
+    "rlfr_language": Group(_LANGUAGE),  # the columns of the paper's language table
     "rlfr_language_pass32": Group(tuple(f"{name}_pass32" for name in _LANGUAGE)),
     "rlfr_multimodal_math": Group(_MATH, {"Math Avg": _MATH}),
     "rlfr_multimodal_logic": Group(_LOGIC, {"Logic Avg": _LOGIC}),
@@ -66,7 +67,7 @@ GROUPS: dict[str, Group] = {
         ("rlfr_multimodal_math", "rlfr_multimodal_logic"),
         {"Math Avg": _MATH, "Logic Avg": _LOGIC, "Avg": _MATH + _LOGIC},
     ),
-    # every benchmark once; MATH-V's testmini and AMC's 40 problems are parts of the others
+    # every benchmark once (MATH-V's testmini is a part of its test set, and AMC's 40 problems of its 83)
     "rlfr_all": Group(
         (
             "rlfr_language", "rlfr_minerva_math", "rlfr_gsm8k", "rlfr_amc23", "rlfr_multimodal", "rlfr_mathvision_test",
@@ -77,7 +78,7 @@ GROUPS: dict[str, Group] = {
 
 
 def task(name: str) -> TaskSpec:
-    """The task of that name. Errors: ValueError with the nearest names."""
+    """The task of that name; ValueError suggesting the nearest names if there is none."""
     if name not in TASKS:
         nearest = difflib.get_close_matches(name, [*TASKS, *GROUPS], n=3, cutoff=0.5)
         hint = f"did you mean {', '.join(nearest)}?" if nearest else "python -m tasks.list prints all"
@@ -86,7 +87,11 @@ def task(name: str) -> TaskSpec:
 
 
 def expand(names: Iterable[str]) -> list[TaskSpec]:
-    """The tasks behind names of tasks and groups, each once, in order. Errors: as `task`."""
+    """The tasks named by tasks and groups, each once and in order; ValueError for an unknown name.
+
+    >>> [spec.name for spec in expand(["rlfr_multimodal_logic"])]
+    ['rlfr_logicvista', 'rlfr_visulogic']
+    """
     specs: dict[str, TaskSpec] = {}
     for name in names:
         members = expand(GROUPS[name].members) if name in GROUPS else [task(name)]
@@ -95,7 +100,7 @@ def expand(names: Iterable[str]) -> list[TaskSpec]:
 
 
 def averages(group: str, headlines: Mapping[str, float]) -> dict[str, float]:
-    """The group's averages from the headline number of each task; one with a task missing is left out."""
+    """The group's averages over the headline metrics of its tasks; an average that lacks a task is left out."""
     return {
         name: sum(headlines[member] for member in members) / len(members)
         for name, members in GROUPS[group].averages.items()
@@ -104,9 +109,9 @@ def averages(group: str, headlines: Mapping[str, float]) -> dict[str, float]:
 
 
 def load(spec: TaskSpec, data_root: str | Path | None = None) -> "Dataset":
-    """The task's records, from the folder `data_root/<dataset>` of a local mirror, or else from the hub.
+    """The task's records, from the folder `data_root/<dataset>` of a local mirror, or from the hub without `data_root`.
 
-    Errors: FileNotFoundError where a mirror lacks the dataset, and what `datasets` raises.
+    Raises FileNotFoundError if the mirror lacks the dataset, and whatever `datasets` and `prepare` raise.
     """
     from datasets import load_dataset
 
@@ -115,7 +120,7 @@ def load(spec: TaskSpec, data_root: str | Path | None = None) -> "Dataset":
         folder = Path(data_root) / spec.dataset
         if not folder.is_dir():
             raise FileNotFoundError(
-                f"{spec.name}: no folder {folder}; drop data_root to read {spec.dataset} from the hub"
+                f"{spec.name}: no folder {folder}; leave out data_root to read {spec.dataset} from the hub"
             )
         path = str(folder)
     records = load_dataset(
@@ -125,9 +130,10 @@ def load(spec: TaskSpec, data_root: str | Path | None = None) -> "Dataset":
 
 
 def prepare(spec: TaskSpec, records: "Dataset", root: Path = Path()) -> "Dataset":
-    """The records as read, in the shape that the task's functions take, each naming its task.
+    """The records with the columns that the task's functions need, and with TASK_COLUMN.
 
-    Reads all but the images once, so that a bad record costs no generation. Errors: ValueError naming the record.
+    Reads every field of every record once, except images, so that a bad record is found before anything is generated.
+    Raises ValueError naming the record.
     """
     if spec.prepare is not None:
         records = spec.prepare(records, root)
@@ -135,6 +141,6 @@ def prepare(spec: TaskSpec, records: "Dataset", root: Path = Path()) -> "Dataset
     for doc in records.remove_columns([spec.image] if spec.image else []):
         problem = spec.check(doc)
         if problem in seen:
-            raise ValueError(f"{spec.name}: two records have the id {problem}; the ids of a task must differ")
+            raise ValueError(f"{spec.name}: two records have the id {problem}; ids must be unique within a task")
         seen.add(problem)
     return records.add_column(TASK_COLUMN, [spec.name] * len(records))

@@ -13,6 +13,7 @@ from rlfr_mm.files import (
     read_json,
     read_json_lines,
     read_lines,
+    shared_folder,
     whole_folder,
     write_json_lines,
     write_whole,
@@ -38,6 +39,21 @@ def test_a_folder_appears_only_when_its_body_ends(tmp_path: Path):
             (folder / "weights").write_text(content)
             assert not (tmp_path / "final" / "weights").exists() or content == "second"
     assert (tmp_path / "final" / "weights").read_text() == "second"
+
+
+def test_the_first_of_two_makers_of_a_shared_folder_wins(tmp_path: Path):
+    with shared_folder(tmp_path / "cache" / "policy") as late:
+        (late / "weights").write_text("late")
+        with shared_folder(tmp_path / "cache" / "policy") as early:
+            (early / "weights").write_text("early")
+            assert not (tmp_path / "cache" / "policy").exists()
+        assert (tmp_path / "cache" / "policy" / "weights").read_text() == "early"
+    assert [path.name for path in (tmp_path / "cache").iterdir()] == ["policy"]
+    assert (tmp_path / "cache" / "policy" / "weights").read_text() == "early"
+    with pytest.raises(KeyboardInterrupt), shared_folder(tmp_path / "cache" / "other") as folder:
+        (folder / "weights").write_text("half")
+        raise KeyboardInterrupt
+    assert [path.name for path in (tmp_path / "cache").iterdir()] == ["policy"]
 
 
 def test_json_lines_round_trip_text_with_other_line_ends(tmp_path: Path):

@@ -1,4 +1,4 @@
-"""Two steps on real records: MATH-V problems with their images, the real Qwen2.5-VL tokenizer and processor files."""
+"""Two training steps on real records: MATH-V problems and images, with Qwen2.5-VL's own tokenizer and processor."""
 
 import json
 from pathlib import Path
@@ -33,7 +33,7 @@ VISION = {
 
 @pytest.fixture
 def policy(shared: Path, tmp_path: Path) -> Path:
-    """A small-config Qwen2.5-VL with the full vocabulary, beside the real processor files."""
+    """A small Qwen2.5-VL with the full vocabulary, next to the real processor files."""
     files = shared / "qwen25vl_processor"
     folder = tmp_path / "policy"
     config = AutoConfig.for_model("qwen2_5_vl", text_config=TEXT, vision_config=VISION)

@@ -1,1 +1,1 @@
-"""From the rows of any supported dataset to TRL's columns, checked before the first step."""
+"""Turn the rows of any supported dataset into TRL's columns, and check them before the first training step."""

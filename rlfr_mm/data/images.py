@@ -1,4 +1,4 @@
-"""Images of a record: found and kept as path or bytes while data are read, decoded to RGB when they are used."""
+"""Images of a record: kept as a path or as bytes while rows are read, decoded to RGB when a row is used."""
 
 import base64
 import binascii
@@ -10,15 +10,19 @@ from typing import Any
 
 from PIL import Image, ImageFile, ImageOps, UnidentifiedImageError
 
-StoredImage = dict[str, Any]  # {"bytes": bytes | None, "path": str | None}, as datasets.Image(decode=False) keeps them
+StoredImage = dict[str, Any]  # {"bytes": bytes | None, "path": str | None}, the layout of datasets.Image(decode=False)
 
-_MIN_BASE64_LENGTH = 64  # shorter text without a dot is a path; no image file is that small
+_MIN_BASE64_LENGTH = 64  # shorter text is a path: no image file is that small
 
 
 def store_image(value: Any, folder: Path) -> StoredImage:
-    """An image of a record, not decoded: a path (relative to `folder`, or file://), base64, bytes, PIL image or dict.
+    """The image of a record as {"bytes", "path"}, not decoded.
 
-    Raises ValueError, without a file name of the data set, where nothing is there or the file does not exist.
+    `value` is a path (relative to `folder`, absolute, or file://), base64 text, bytes, a PIL image, or a dict with
+    `bytes` or `path`. Raises ValueError if it is empty or if the file does not exist.
+
+    >>> store_image("fig/1.png", Path("/data"))
+    {'bytes': None, 'path': '/data/fig/1.png'}
     """
     if isinstance(value, dict):
         if value.get("bytes"):
@@ -31,30 +35,32 @@ def store_image(value: Any, folder: Path) -> StoredImage:
     if isinstance(value, bytes) and value:
         return {"bytes": value, "path": None}
     if not isinstance(value, str) or not value:
-        raise ValueError(f"an image is {value!r}; give a path, base64 text, or the file's bytes")
-    encoded = _base64(value)
-    if encoded is not None:
+        raise ValueError(f"an image is {value!r}; give a path, base64 text, or the bytes of an image file")
+    if (encoded := _base64(value)) is not None:
         return {"bytes": encoded, "path": None}
-    path = Path(value.removeprefix("file://"))
-    found = path if path.is_absolute() else folder / path
-    if not found.is_file():
-        raise ValueError(f"no image file {found}; set data.media_dir to the folder that {value} is relative to")
-    return {"bytes": None, "path": str(found.resolve())}
+    path = folder / value.removeprefix("file://")
+    if not path.is_file():
+        raise ValueError(f"no image file {path}; set data.media_dir to the folder that {value} is relative to")
+    return {"bytes": None, "path": str(path.resolve())}
 
 
 def open_image(stored: StoredImage) -> Image.Image:
-    """The image as RGB: upright, transparency on white, the first frame of an animation, 16 bits scaled to 8.
+    """The decoded image as RGB.
 
-    Raises ValueError naming the file where the data are no image or end too early.
+    - Photos are turned upright, and transparent pixels become white.
+    - An animation gives its first frame, and 16-bit grey is scaled to 8 bits.
+
+    Raises ValueError naming the file if the data are not an image or are truncated.
     """
+    source = io.BytesIO(stored["bytes"]) if stored["bytes"] is not None else stored["path"]
     try:
-        with _whole_files_only(), Image.open(_file_of(stored)) as file:
+        with _refuse_truncated_files(), Image.open(source) as file:
             image: Image.Image = ImageOps.exif_transpose(file)
     except (OSError, SyntaxError, Image.DecompressionBombError, UnidentifiedImageError) as error:
         name = stored["path"] or f"of {len(stored['bytes'])} bytes"
         raise ValueError(f"cannot decode image {name}: {' '.join(str(error).split())}") from None
     if image.mode.startswith("I;16"):
-        image = image.point(lambda value: value / 256).convert("L")  # Pillow would clip, and show white
+        image = image.point(lambda value: value / 256).convert("L")  # Pillow would clip to white instead
     if image.has_transparency_data:
         rgba = image.convert("RGBA")
         image = Image.new("RGBA", rgba.size, "white")
@@ -62,13 +68,9 @@ def open_image(stored: StoredImage) -> Image.Image:
     return image.convert("RGB")
 
 
-def _file_of(stored: StoredImage) -> Any:
-    return io.BytesIO(stored["bytes"]) if stored["bytes"] is not None else stored["path"]
-
-
 @contextmanager
-def _whole_files_only() -> Iterator[None]:
-    """Pillow refuses a file that ends too early, also where a library (lmms-eval does) has told it not to."""
+def _refuse_truncated_files() -> Iterator[None]:
+    """Make Pillow reject truncated files, even after lmms-eval has told it to accept them."""
     before = ImageFile.LOAD_TRUNCATED_IMAGES
     ImageFile.LOAD_TRUNCATED_IMAGES = False
     try:
@@ -78,6 +80,7 @@ def _whole_files_only() -> Iterator[None]:
 
 
 def _base64(text: str) -> bytes | None:
+    """The decoded bytes, or None if the text is a path."""
     if text.startswith("data:"):
         text = text.partition(",")[2]
     elif "." in text or len(text) < _MIN_BASE64_LENGTH:

@@ -1,5 +1,9 @@
-"""The instructions that follow a problem, the same words in training and in evaluation. Loads no torch."""
+"""Texts of prompts: the instruction and the options below a question, and flattened messages. Loads no torch.
 
+Training and evaluation share these functions, so that a policy is evaluated on the words it was trained on.
+"""
+
+from collections.abc import Sequence
 from typing import Any, Literal
 
 InstructionName = Literal["think_answer", "boxed", "none"]
@@ -34,13 +38,44 @@ def conversation_text(messages: str | list[dict[str, Any]]) -> str:
     return "\n".join(filter(None, (content_text(message["content"]) for message in messages)))
 
 
+def chat_messages(messages: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Messages with content parts, in the form that chat templates expect.
+
+    A message without images gets a plain string as content, as text-only templates require; one with images keeps its
+    parts, without empty keys.
+
+    >>> chat_messages([{"role": "user", "content": [{"type": "text", "text": "1+1?"}]}])
+    [{'role': 'user', 'content': '1+1?'}]
+    """
+    converted = []
+    for message in messages:
+        content: Any = message["content"]
+        if any(part["type"] == "image" for part in content):
+            content = [
+                {"type": "image"} if p["type"] == "image" else {"type": "text", "text": p["text"]} for p in content
+            ]
+        else:
+            content = content_text(content)
+        converted.append({"role": message["role"], "content": content})
+    return converted
+
+
 def with_instruction(problem: str, instruction: InstructionName) -> str:
-    """The problem with the instruction on a line of its own below it."""
-    return f"{problem}\n{INSTRUCTIONS[instruction]}".rstrip("\n") if instruction != "none" else problem
+    """The problem followed by the instruction on its own line."""
+    return f"{problem}\n{INSTRUCTIONS[instruction]}" if instruction != "none" else problem
 
 
-def with_options(problem: str, options: list[str]) -> str:
-    """The problem with its options as lettered lines below it; options that are bare letters are in the picture."""
+def with_options(problem: str, options: Sequence[str]) -> str:
+    """The problem followed by its options, one lettered line each.
+
+    Options that are only letters add nothing, because the picture shows what they stand for.
+
+    >>> print(with_options("Which day?", ["Monday", "Friday"]))
+    Which day?
+    Choices:
+    (A) Monday
+    (B) Friday
+    """
     letters = option_letters(options)
     if all(option.strip(" ().").upper() == letter for option, letter in zip(options, letters, strict=True)):
         return problem
@@ -48,6 +83,6 @@ def with_options(problem: str, options: list[str]) -> str:
     return "\n".join([problem, "Choices:", *lines])
 
 
-def option_letters(options: list[Any]) -> list[str]:
+def option_letters(options: Sequence[Any]) -> list[str]:
     """The letters that name the options: A, B, C, ..."""
     return [chr(ord("A") + i) for i in range(len(options))]

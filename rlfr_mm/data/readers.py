@@ -1,6 +1,6 @@
-"""One row of a supported dataset as one record: messages, images, answer, options, expert response.
+"""Read one row of a supported dataset as one record: messages, images, answer, options, expert response.
 
-A format says under which columns a dataset keeps these; the rules for reading them are the same for all.
+A `Format` names the columns that hold these in a dataset. The rules for reading them are the same for all formats.
 """
 
 import hashlib
@@ -12,43 +12,45 @@ from pathlib import Path
 from typing import Any
 
 from rlfr_mm.data.images import store_image
-from rlfr_mm.data.prompts import InstructionName, option_letters, with_instruction, with_options
+from rlfr_mm.data.prompts import InstructionName, content_text, option_letters, with_instruction, with_options
 from rlfr_mm.grading.extract import last_answer_tag, last_boxed
 
 Row = dict[str, Any]
 
 ID_COLUMNS = ("problem_id", "id", "pid", "uuid", "unique_id", "question_id", "ID")
 OPTION_COLUMNS = ("options", "choices")
-PLACEHOLDER = "<image>"  # numbered ones, as <image1> of MATH-V, name parts of one picture and stay in the text
+PLACEHOLDER = "<image>"  # numbered ones, such as MATH-V's <image1>, name parts of one picture and stay in the text
 
-_LETTER = re.compile(r"[A-Z][.:)]?|\([A-Za-z]\)[.:]?")  # an option as the answer: B, B., (b)
-_MESSAGES_AS_TEXT = re.compile(r'\s*\[\s*\{\s*"(?:role|content)"\s*:')  # as some MM-EUREKA files keep them
+_LETTER = re.compile(r"[A-Z][.:)]?|\([A-Za-z]\)[.:]?")  # an answer that is an option's letter: B, B., (b)
+_MESSAGES_AS_TEXT = re.compile(
+    r'\s*\[\s*\{\s*"(?:role|content)"\s*:'
+)  # some MM-EUREKA files store messages as JSON text
 
 
 @dataclass(frozen=True)
 class Format:
-    """The columns of a dataset, of each kind the first that holds something; `completion` finds expert responses."""
+    """The columns of a dataset layout. Of each kind, the first column that is not empty counts."""
 
     problem: tuple[str, ...]
     images: tuple[str, ...]
     answer: tuple[str, ...]
-    completion: Callable[[Row], str | None] | None = None
+    completion: Callable[[Row], str | None] | None = None  # reads the expert response
     completion_columns: tuple[str, ...] = ()
 
 
 def _completion_column(row: Row) -> str | None:
-    """TRL's prompt-completion rows: text, or messages whose last one is the response."""
+    """The response of TRL's prompt-completion rows: text, or the last of a list of messages."""
     completion = row.get("completion")
     if isinstance(completion, list):
-        return _text(completion[-1]["content"]) if completion else None
+        return content_text(completion[-1]["content"]) if completion else None
     return completion
 
 
 def _verified_generation(row: Row) -> str | None:
-    """The first complete generation that math-verify, or else the judge, found correct; None where there is none.
+    """The first complete generation that math-verify, or else the LLM judge, found correct; None if there is none.
 
-    open-r1/OpenR1-Math-220k has lists generations, correctness_math_verify, correctness_llama and
-    is_reasoning_complete of equal length (the two middle ones may be null), and messages with one correct solution.
+    open-r1/OpenR1-Math-220k stores lists of equal length: generations, is_reasoning_complete, and
+    correctness_math_verify and correctness_llama, each of which may be null. `messages` holds one correct solution.
     Rows without generations hold the expert's text in messages or solution.
     """
     generations = row.get("generations") or []
@@ -59,7 +61,7 @@ def _verified_generation(row: Row) -> str | None:
                 return text
     messages = row.get("messages") or []
     if messages and messages[-1].get("role") == "assistant":
-        return _text(messages[-1]["content"])
+        return content_text(messages[-1]["content"])
     return None if generations else row.get("solution")
 
 
@@ -84,7 +86,7 @@ FORMATS: dict[str, Format] = {
         completion=_verified_generation,
         completion_columns=("generations", "messages", "solution"),
     ),
-    # OpenGVLab/MMPR-v1.1: image, question (with <image>), chosen, rejected; the answer is only inside the responses.
+    # OpenGVLab/MMPR-v1.1: image, question (with <image>), chosen, rejected. The answer is only inside the responses.
     "mmpr": Format(
         problem=("question",),
         images=("image", "images"),
@@ -96,7 +98,11 @@ FORMATS: dict[str, Format] = {
 
 
 def detect_format(columns: Iterable[str], source: str) -> str:
-    """The name of the format that the columns belong to; ValueError with what was seen where none fits."""
+    """The name of the format that has these columns; ValueError listing the columns if none has.
+
+    >>> detect_format(["problem", "images", "answer"], "geo.jsonl")
+    'trl'
+    """
     seen = set(columns)
     if "generations" in seen or {"problem", "messages"} <= seen:
         return "openr1_math"
@@ -113,15 +119,15 @@ def detect_format(columns: Iterable[str], source: str) -> str:
 
 
 def check_columns(columns: Iterable[str], format_name: str, source: str, expert: bool) -> None:
-    """ValueError where a column that the format cannot do without is missing."""
-    seen, columns_of = set(columns), FORMATS[format_name]
-    if expert and columns_of.completion is None:
+    """Raise ValueError if a column that the format needs is missing; `expert` rows need a response, not an answer."""
+    seen, needed = set(columns), FORMATS[format_name]
+    if expert and needed.completion is None:
         raise ValueError(f"{source}: format {format_name} has no expert responses; use trl, openr1_math or mmpr")
-    for wanted in (columns_of.problem, columns_of.completion_columns if expert else columns_of.answer):
+    for wanted in (needed.problem, needed.completion_columns if expert else needed.answer):
         if not seen & set(wanted):
             raise ValueError(
                 f"{source}: no column {' or '.join(wanted)}, which format {format_name} needs; "
-                f"there are {', '.join(sorted(seen))}"
+                f"the columns are {', '.join(sorted(seen))}"
             )
 
 
@@ -130,11 +136,11 @@ def read_row(
 ) -> Row:
     """The row as {prompt, images, solution, choices, problem_id, completion}; ValueError names the record.
 
-    `prompt` is a list of {role, content: [{type, text}]}, a part of type image for each image. `images` are stored,
-    not decoded. `completion` is None where the row has no expert response that is known to be correct.
+    - `prompt`: a list of {role, content: [{type, text}]}, with one part of type image per image.
+    - `images`: stored, not decoded (`store_image`).
+    - `completion`: None if the row has no expert response that is known to be correct.
     """
     own_id = _first(row, ID_COLUMNS)
-    name = f"{source}: record {index}" + (f" (id {own_id})" if own_id is not None else "")
     columns = FORMATS[format_name]
     try:
         messages, images = _messages(_required(row, columns.problem))
@@ -144,18 +150,13 @@ def read_row(
         stored = [store_image(image, folder) for image in images]
         solution = final_answer(_first(row, columns.answer) if expert else _required(row, columns.answer))
         if not solution and not expert:
-            raise ValueError("the answer is empty; give one that can be compared")
-        options = _first(row, OPTION_COLUMNS) or []
-        if not isinstance(options, list):
-            raise ValueError(f"the options are {options!r:.80}; give a list of texts")
-        letter = _LETTER.fullmatch(solution)
-        choices = []
-        if letter and letter[0].strip("().:").upper() in option_letters(options):
-            solution, choices = letter[0].strip("().:").upper(), [str(option) for option in options]
+            raise ValueError("the answer is empty; give one that a response can be compared with")
+        solution, choices = _lettered(solution, _first(row, OPTION_COLUMNS) or [])
         _place_images(messages, len(images))
     except ValueError as error:
-        raise ValueError(f"{name}: {error}") from None
-    own_id = _content_id(messages, images, solution) if own_id is None else str(own_id)
+        named = f" (id {own_id})" if own_id is not None else ""
+        raise ValueError(f"{source}: record {index}{named}: {error}") from None
+    problem_id = _content_id(messages, images, solution) if own_id is None else str(own_id)
     question = messages[-1]["content"][-1]
     question["text"] = with_instruction(with_options(question["text"], choices), instruction)
     return {
@@ -163,15 +164,19 @@ def read_row(
         "images": stored,
         "solution": solution,
         "choices": choices,
-        "problem_id": own_id,
+        "problem_id": problem_id,
         "completion": columns.completion(row) if expert and columns.completion else None,
     }
 
 
 def final_answer(value: Any) -> str:
-    """The answer inside a gold: after GSM8K's ####, in the last <answer> or box, or the whole of it; "" for none.
+    r"""The answer inside a reference answer: the text after GSM8K's ####, the last <answer> or box, or the whole text.
 
-    Whole floats lose their .0. A list is taken where it holds one answer.
+    A whole float loses its .0, a list of one answer gives that answer, and None gives "". A longer list raises
+    ValueError.
+
+    >>> final_answer("so it is $\\boxed{48}$")
+    '48'
     """
     if isinstance(value, list):
         if len(value) > 1:
@@ -185,8 +190,9 @@ def final_answer(value: Any) -> str:
     if "####" in text:
         return text.rpartition("####")[2].strip()
     tagged = last_answer_tag(text)
-    boxed = last_boxed(text if tagged is None else tagged)
-    return boxed if boxed is not None else text if tagged is None else tagged
+    text = text if tagged is None else tagged
+    boxed = last_boxed(text)
+    return text if boxed is None else boxed
 
 
 def _first(row: Row, columns: Iterable[str]) -> Any:
@@ -200,12 +206,18 @@ def _required(row: Row, columns: tuple[str, ...]) -> Any:
     return value
 
 
-def _text(content: Any) -> str:
-    return content if isinstance(content, str) else "".join(part.get("text") or "" for part in content)
+def _lettered(solution: str, options: Any) -> tuple[str, list[str]]:
+    """(letter, option texts) if the answer is the letter of an option, else the answer as it is and no options."""
+    if not isinstance(options, list):
+        raise ValueError(f"the options are {options!r:.80}; give a list of texts")
+    letter = solution.strip("().:").upper()
+    if _LETTER.fullmatch(solution) and letter in option_letters(options):
+        return letter, [str(option) for option in options]
+    return solution, []
 
 
 def _messages(problem: Any) -> tuple[list[Row], list[Any]]:
-    """Messages with content parts, and the images that stand inside them; text is split at its placeholders."""
+    """Messages with content parts, split at their placeholders, and the images that the parts contain."""
     if isinstance(problem, str) and _MESSAGES_AS_TEXT.match(problem):
         problem = json.loads(problem)
     if isinstance(problem, str):
@@ -216,52 +228,51 @@ def _messages(problem: Any) -> tuple[list[Row], list[Any]]:
     images: list[Any] = []
     for message in problem:
         match message:
-            case {"role": str(role), "content": str(text)}:
-                content: list[Row] = [{"type": "text", "text": text}]
-            case {"role": str(role), "content": list(content)}:
-                pass
+            case {"role": str(role), "content": str() | list() as content}:
+                parts, inside = _parts([{"type": "text", "text": content}] if isinstance(content, str) else content)
             case _:
                 raise ValueError(f"a message needs a role, and text or parts as content; got {message!r:.80}")
-        parts: list[Row] = []
-        for part in content:
-            match part:
-                case {"type": "text", "text": str(text)}:
-                    parts += _split(text)
-                case {"type": "image"}:
-                    parts.append({"type": "image", "text": None})
-                    images += [part["image"]] if part.get("image") is not None else []
-                case _:
-                    raise ValueError(f"a part of a message needs type text or image; got {part!r:.80}")
         messages.append({"role": role, "content": parts})
+        images += inside
     if not messages or messages[-1]["role"] != "user":
-        raise ValueError("the prompt must end with a message of the user")
+        raise ValueError("the prompt must end with a user message")
     if not messages[-1]["content"] or messages[-1]["content"][-1]["type"] == "image":
-        messages[-1]["content"].append({"type": "text", "text": ""})  # where options and the instruction go
+        messages[-1]["content"].append({"type": "text", "text": ""})  # options and the instruction are added here
     return messages, images
 
 
-def _split(text: str) -> list[Row]:
+def _parts(content: list[Any]) -> tuple[list[Row], list[Any]]:
+    """The parts of one message, an image part in place of each placeholder, and the images that the parts contain."""
     parts: list[Row] = []
-    for i, piece in enumerate(text.split(PLACEHOLDER)):
-        if i:
-            parts.append({"type": "image", "text": None})
-        if piece:
-            parts.append({"type": "text", "text": piece})
-    return parts
+    images: list[Any] = []
+    for part in content:
+        match part:
+            case {"type": "text", "text": str(text)}:
+                for i, piece in enumerate(text.split(PLACEHOLDER)):
+                    parts += [{"type": "image", "text": None}] if i else []
+                    parts += [{"type": "text", "text": piece}] if piece else []
+            case {"type": "image"}:
+                parts.append({"type": "image", "text": None})
+                images += [part["image"]] if part.get("image") is not None else []
+            case _:
+                raise ValueError(f"a part of a message needs type text or image; got {part!r:.80}")
+    return parts, images
 
 
 def _place_images(messages: list[Row], count: int) -> None:
-    """Images without placeholders go before the first question; otherwise each placeholder needs its image."""
+    """Put images without placeholders before the first question; otherwise there must be one placeholder per image."""
     placeholders = sum(part["type"] == "image" for message in messages for part in message["content"])
     if placeholders == 0:
         first = next(message for message in messages if message["role"] == "user")
         first["content"][:0] = [{"type": "image", "text": None} for _ in range(count)]
     elif placeholders != count:
-        raise ValueError(f"{placeholders} {PLACEHOLDER} placeholders for {count} images; give as many, or none at all")
+        raise ValueError(
+            f"{placeholders} {PLACEHOLDER} placeholders but {count} images; give one placeholder per image, or none"
+        )
 
 
 def _content_id(messages: list[Row], images: list[Any], solution: str) -> str:
-    """An id from what the row says, the same on every machine: image files count by their name in the row."""
+    """An id computed from the row, the same on every machine: an image file counts by its name, not its location."""
     digest = hashlib.sha256(json.dumps([messages, solution]).encode())
     for image in images:
         content = image.get("bytes") or image.get("path") if isinstance(image, dict) else image

@@ -1,1 +1,1 @@
-"""The embedded default: a drawn visual-maths world and a tiny real Qwen2.5-VL."""
+"""The embedded default: a world of drawn visual-maths problems and a tiny real Qwen2.5-VL that answers them."""

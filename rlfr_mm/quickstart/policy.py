@@ -1,4 +1,4 @@
-"""A tiny real Qwen2.5-VL for the drawn world: built from a config in a second, warmed up in about two minutes."""
+"""Build a tiny real Qwen2.5-VL for the drawn world from a config, in about a second (`warmup` then trains it)."""
 
 from pathlib import Path
 
@@ -18,16 +18,11 @@ from transformers import (
 from rlfr_mm.quickstart import world
 
 SPECIAL_TOKENS = (
-    "<|endoftext|>",
-    "<|im_start|>",
-    "<|im_end|>",
-    "<|vision_start|>",
-    "<|vision_end|>",
-    "<|image_pad|>",
+    "<|endoftext|>", "<|im_start|>", "<|im_end|>", "<|vision_start|>", "<|vision_end|>", "<|image_pad|>",
     "<|video_pad|>",
-)
+)  # fmt: skip
 RESPONSE_TAGS = ("<think>", "</think>", "<answer>", "</answer>")  # one token each, kept when a response is decoded
-SYSTEM_PROMPT = "You are a helpful assistant."  # Qwen2.5-VL's; lmms-eval sends it by itself
+SYSTEM_PROMPT = "You are a helpful assistant."  # Qwen2.5-VL's default, which lmms-eval sends explicitly
 CHAT_TEMPLATE = (
     "{% if messages[0]['role'] != 'system' %}<|im_start|>system\n" + SYSTEM_PROMPT + "<|im_end|>\n{% endif %}"
     "{% for message in messages %}"
@@ -43,17 +38,18 @@ CHAT_TEMPLATE = (
 )
 
 HIDDEN_SIZE = 128
-# About 1/sqrt(width). With the usual 0.02 of large models, sums and products took about twice as many steps.
+# About 1/sqrt(width). With 0.02, as large models use, learning sums and products took about twice as many steps.
 INITIALIZER_RANGE = 0.08
 PIXELS = (world.BOARD * world.CELL) ** 2
 
 
 def build_policy(folder: str | Path, seed: int = 0) -> Path:
-    """A normal Hugging Face folder: untrained weights (about 1M parameters), tokenizer, processor, generation config.
+    """Write an untrained policy of about 1M parameters to a normal Hugging Face folder and return the folder.
 
-    Load the processor with `padding_side="left"`: processors do not save it.
+    Load its processor with `padding_side="left"`, because processors do not save the padding side.
+
+    >>> AutoModelForImageTextToText.from_pretrained(build_policy("runs/tiny"))
     """
-    folder = Path(folder)
     processor = build_processor()
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
@@ -63,11 +59,11 @@ def build_policy(folder: str | Path, seed: int = 0) -> Path:
     )
     model.save_pretrained(folder)
     processor.save_pretrained(folder)
-    return folder
+    return Path(folder)
 
 
 def build_processor() -> Qwen2_5_VLProcessor:
-    """Qwen2.5-VL's processor around our own tokenizer; pictures of the world keep their size: 9 visual tokens."""
+    """Qwen2.5-VL's processor around our own tokenizer. It does not resize drawn pictures: they are 9 visual tokens."""
     size = {"shortest_edge": PIXELS, "longest_edge": PIXELS}
     return Qwen2_5_VLProcessor(
         image_processor=Qwen2VLImageProcessor(size=size),
@@ -78,15 +74,15 @@ def build_processor() -> Qwen2_5_VLProcessor:
 
 
 def build_tokenizer() -> PreTrainedTokenizerFast:
-    """Byte-level BPE, lossless on any text, with one token for every word and number of the world."""
-    # Words take their leading space; numbers of up to two digits are one token.
+    """A byte-level BPE tokenizer: lossless on any text, with one token per word and number of the drawn world."""
+    # A word includes its leading space; numbers have up to two digits.
     words = Regex(r" ?\p{L}+| ?\p{N}{1,2}| ?[^\s\p{L}\p{N}]|\s")
     tokenizer = Tokenizer(models.BPE())
     tokenizer.pre_tokenizer = pre_tokenizers.Sequence(
         [pre_tokenizers.Split(words, "isolated"), pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False)]
     )
     tokenizer.decoder = decoders.ByteLevel()
-    # Merging goes on until every word of the corpus is one token: far fewer merges than the limit.
+    # Training stops when every word of the corpus is one token, long before it reaches vocab_size.
     trainer = trainers.BpeTrainer(
         vocab_size=4096,
         min_frequency=1,
@@ -106,7 +102,7 @@ def build_tokenizer() -> PreTrainedTokenizerFast:
 
 
 def _corpus() -> list[str]:
-    """Texts that hold every word and number of the world, as a question and as a response write them."""
+    """Texts with every word and number of the world, in the spelling of questions and of responses."""
     problems = world.problems(512, "warmup", list(world.LEVELS))
     texts = [text for problem in problems for text in (problem.question, problem.demonstration, problem.solution)]
     for tag in RESPONSE_TAGS:
@@ -126,7 +122,7 @@ def _model_config(tokenizer: PreTrainedTokenizerFast) -> Qwen2_5_VLConfig:
             "num_key_value_heads": 2,
             "max_position_embeddings": 4096,
             "initializer_range": INITIALIZER_RANGE,
-            # The sections share out half of the head's 32 channels among time, height and width.
+            # mrope_section splits half of the head's 32 channels into time, height and width.
             "rope_parameters": {"rope_type": "default", "rope_theta": 1e6, "mrope_section": [4, 6, 6]},
             "bos_token_id": None,
             "eos_token_id": tokenizer.eos_token_id,

@@ -1,12 +1,11 @@
-"""The warm start of the tiny policy: it learns to see, to count, and then to answer half of the questions."""
+"""Warm up the tiny policy in three stages: it learns to see, to count, and then to answer half of the questions."""
 
 import hashlib
 import json
-import os
 import random
-import shutil
 import tempfile
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -15,50 +14,52 @@ from torch import Tensor, nn
 from tqdm import tqdm
 from transformers import AutoModelForImageTextToText, AutoProcessor, Qwen2_5_VLProcessor
 
+from rlfr_mm.files import shared_folder, write_json
 from rlfr_mm.grading.extract import last_answer_tag
 from rlfr_mm.policy import answer_problems, encode_demonstrations
 from rlfr_mm.quickstart import policy, world
 
 BATCH_SIZE = 64
 LEARNING_RATE = 1.5e-3
-RAMP_STEPS = 20  # linear learning-rate ramp
-BETAS = (0.9, 0.98)  # the large gradients of the first steps are forgotten within 50
-CELL_TARGET = 0.99  # share of cells named correctly: end of the first stage
-COUNT_TARGET = 0.7  # share of counts named correctly: end of the second stage
-MAX_STEPS = 1000  # of one stage
+RAMP_STEPS = 20  # steps of the linear learning-rate warm-up
+BETAS = (0.9, 0.98)  # the second value forgets the large gradients of the first steps within 50 steps
+CELL_TARGET = 0.99  # share of cells named correctly that ends the first stage
+COUNT_TARGET = 0.7  # share of counts named correctly that ends the second stage
+MAX_STEPS = 1000  # per stage
 CHECK_EVERY = 20  # steps between two measurements
 CHECK_PROBLEMS = 256  # standard error 0.03 at an accuracy of one half
 MAX_NEW_TOKENS = 64
 
 Problems = Sequence[world.Problem]
-IGNORED = -100  # label of tokens without loss
+IGNORED = -100  # label of tokens that do not count in the loss
+
+
+@dataclass(frozen=True)
+class Stage:
+    """One stage of the warm-up: train `parameters` on `loss` until `measure()` reaches `target`."""
+
+    name: str
+    parameters: list[nn.Parameter]
+    loss: Callable[[Problems], Tensor]
+    measure: Callable[[], float]
+    target: float
 
 
 def prepare_policy(cache_dir: str | Path, *, levels: Sequence[int], seed: int, target_accuracy: float = 0.5) -> Path:
-    """The folder of a warmed-up policy, made once for these settings and the source that defines them.
+    """The folder of a warmed-up policy, made once per settings and version of the source files that define it.
 
-    `warmup.json` in the folder holds what the warm-up measured. The folder appears by a rename when it is complete;
-    of two processes that make it at once, the later one takes the earlier one's.
+    `warmup.json` in the folder holds the measurements of the warm-up. Several processes may call this at the same
+    time: all of them get the folder of the first one that finishes.
     """
     settings = {"levels": list(levels), "seed": seed, "target_accuracy": target_accuracy}
     digest = hashlib.sha256(json.dumps(settings).encode())
     for source in (world.__file__, policy.__file__, __file__):
         digest.update(Path(str(source)).read_bytes())
     folder = Path(cache_dir) / f"policy-{digest.hexdigest()[:16]}"
-    if folder.is_dir():
-        return folder
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    scratch = Path(tempfile.mkdtemp(prefix=".policy-", dir=folder.parent))
-    try:
-        untrained = policy.build_policy(scratch / "untrained", seed)
-        warm_up(untrained, scratch / "warm", levels=levels, seed=seed, target_accuracy=target_accuracy)
-        try:
-            os.rename(scratch / "warm", folder)
-        except OSError:
-            if not folder.is_dir():
-                raise
-    finally:
-        shutil.rmtree(scratch)
+    if not folder.is_dir():
+        with tempfile.TemporaryDirectory() as untrained, shared_folder(folder) as partial:
+            policy.build_policy(untrained, seed)
+            warm_up(untrained, partial, levels=levels, seed=seed, target_accuracy=target_accuracy)
     return folder
 
 
@@ -71,24 +72,84 @@ def warm_up(
     target_accuracy: float = 0.5,
     progress: bool = True,
 ) -> dict[str, float]:
-    """Train the policy in `folder` until it answers a share of the problems when sampled; save it to `out`.
+    """Train the policy in `folder`, save it to `out`, and return what was measured (also in `out`/warmup.json).
 
-    Three stages on the warmup split: the vision tower learns to name the content of each cell, the policy to count
-    every object, then to answer as demonstrated, until the accuracy at temperature 1 on problems of the train split
-    reaches `target_accuracy`. Returns the steps and final measure of each stage and the greedy accuracy; they are also
-    written to `warmup.json`.
+    The stages train on problems of the warmup split and are measured on problems of the train split:
 
-    Raises RuntimeError when a stage does not reach its target within MAX_STEPS.
+    1. The vision tower learns to name the content of each cell.
+    2. The policy learns to count every object.
+    3. It learns to answer as demonstrated, until its accuracy at temperature 1 reaches `target_accuracy`.
+
+    The result holds the steps and the final measure of each stage, and the greedy accuracy. Raises RuntimeError if a
+    stage does not reach its target within MAX_STEPS.
     """
     if not 0 < target_accuracy < 1:
         raise ValueError(f"target_accuracy={target_accuracy} must lie between 0 and 1")
     processor = AutoProcessor.from_pretrained(folder, padding_side="left")
     model: Any = AutoModelForImageTextToText.from_pretrained(folder)
     held_out = world.problems(CHECK_PROBLEMS, "train", levels, seed)
-    names = nn.Parameter(torch.zeros(len(world.OBJECTS)))  # biases of the names of objects, used in the first stage
+    measured: dict[str, float] = {}
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        for i, stage in enumerate(_stages(model, processor, held_out, seed, target_accuracy)):
+            steps, reached = _train(stage, levels, 3 * seed + i, progress)
+            measured |= {f"{stage.name}_steps": steps, f"{stage.name}_accuracy": reached}
+        measured["greedy_accuracy"] = accuracy(model, processor, held_out, temperature=0)
+    model.save_pretrained(out)
+    processor.save_pretrained(out)
+    write_json(Path(out) / "warmup.json", measured)
+    return measured
+
+
+def accuracy(model: Any, processor: Qwen2_5_VLProcessor, problems: Problems, *, temperature: float) -> float:
+    """Share of the problems that the policy answers correctly; temperature 0 decodes greedily."""
+    completions = answer_problems(
+        model,
+        processor,
+        [world.row(problem) for problem in problems],
+        batch_size=len(problems),
+        max_new_tokens=MAX_NEW_TOKENS,
+        temperature=temperature,
+        seed=0,
+    )
+    right = [last_answer_tag(text) == problem.solution for text, problem in zip(completions, problems, strict=True)]
+    return sum(right) / len(right)
+
+
+def encode_labelled(
+    processor: Qwen2_5_VLProcessor, problems: Problems, completions: Sequence[str]
+) -> tuple[dict[str, Tensor], Tensor]:
+    """Inputs for prompt, completion and end of turn, and labels (batch, token): response ids, IGNORED elsewhere."""
+    rows = [{**world.row(problem), "completion": text} for problem, text in zip(problems, completions, strict=True)]
+    inputs, mask = encode_demonstrations(rows, processor, MAX_NEW_TOKENS)
+    ids = inputs["input_ids"]
+    in_prompt = torch.zeros(len(ids), ids.shape[1] - mask.shape[1], dtype=torch.bool)
+    return inputs, ids.masked_fill(~torch.cat([in_prompt, mask], dim=1), IGNORED)
+
+
+def encode_counts(
+    processor: Qwen2_5_VLProcessor, problems: Problems, order: random.Random
+) -> tuple[dict[str, Tensor], Tensor]:
+    """Inputs and labels that teach counting: every object with its count in random order, "red 3, circles 4, ...".
+
+    Labels (batch, token) are the ids of the seven counts per picture, IGNORED elsewhere. Demonstrations alone have only
+    two or three counts among many easier tokens, and after 200 steps the policy had not begun to count.
+    """
+    inventories = []
+    for problem in problems:
+        objects = order.sample(world.OBJECTS, len(world.OBJECTS))
+        inventories.append("<think> " + ", ".join(f"{o} {world.count_objects(problem.cells, o)}" for o in objects))
+    inputs, labels = encode_labelled(processor, problems, inventories)
+    is_count = torch.zeros_like(labels, dtype=torch.bool)
+    is_count[:, 1 - 3 * len(world.OBJECTS) :: 3] = True  # object, count, comma, ..., object, count, end of turn
+    return inputs, labels.masked_fill(~is_count, IGNORED)
+
+
+def _stages(
+    model: Any, processor: Qwen2_5_VLProcessor, held_out: Problems, seed: int, target_accuracy: float
+) -> list[Stage]:
+    names = nn.Parameter(torch.zeros(len(world.OBJECTS)))  # a bias per object name, used in the first stage only
     order = random.Random(seed)
-    vision = [*model.model.visual.parameters(), names]
-    everything = list(model.parameters())
 
     def seeing(problems: Problems) -> Tensor:
         logits, present = _named_cells(model, processor, problems)
@@ -115,73 +176,19 @@ def warm_up(
     def sampled_accuracy() -> float:
         return accuracy(model, processor, held_out, temperature=1)
 
-    stages = (
-        ("cell", vision, seeing, cell_accuracy, CELL_TARGET),
-        ("count", everything, counting, count_accuracy, COUNT_TARGET),
-        ("sampled", everything, answering, sampled_accuracy, target_accuracy),
-    )
-    measured: dict[str, float] = {}
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)
-        for i, (name, parameters, loss, measure, target) in enumerate(stages):
-            steps, reached = _train(name, parameters, loss, measure, target, levels, 3 * seed + i, progress)
-            measured |= {f"{name}_steps": steps, f"{name}_accuracy": reached}
-        measured["greedy_accuracy"] = accuracy(model, processor, held_out, temperature=0)
-    model.save_pretrained(out)
-    processor.save_pretrained(out)
-    (Path(out) / "warmup.json").write_text(json.dumps(measured, indent=2) + "\n")
-    return measured
-
-
-def accuracy(model: Any, processor: Qwen2_5_VLProcessor, problems: Problems, *, temperature: float) -> float:
-    """Share of the problems whose response gives the right answer; temperature 0 answers greedily."""
-    completions = answer_problems(
-        model,
-        processor,
-        [world.row(problem) for problem in problems],
-        batch_size=len(problems),
-        max_new_tokens=MAX_NEW_TOKENS,
-        temperature=temperature,
-        seed=0,
-    )
-    right = [last_answer_tag(text) == problem.solution for text, problem in zip(completions, problems, strict=True)]
-    return sum(right) / len(right)
-
-
-def encode_labelled(
-    processor: Qwen2_5_VLProcessor, problems: Problems, completions: Sequence[str]
-) -> tuple[dict[str, Tensor], Tensor]:
-    """Inputs for prompt, completion and end of turn; labels (batch, token): the response's ids, IGNORED elsewhere."""
-    rows = [{**world.row(problem), "completion": text} for problem, text in zip(problems, completions, strict=True)]
-    inputs, mask = encode_demonstrations(rows, processor, MAX_NEW_TOKENS)
-    ids = inputs["input_ids"]
-    in_prompt = torch.zeros(len(ids), ids.shape[1] - mask.shape[1], dtype=torch.bool)
-    return inputs, ids.masked_fill(~torch.cat([in_prompt, mask], dim=1), IGNORED)
-
-
-def encode_counts(
-    processor: Qwen2_5_VLProcessor, problems: Problems, order: random.Random
-) -> tuple[dict[str, Tensor], Tensor]:
-    """Prompts with the count of every object in random order, "red 3, circles 4, ...": seven counts a picture.
-
-    Labels (batch, token): the ids of the counts, IGNORED elsewhere. From demonstrations alone, with two or three
-    counts among many easier tokens, counting had not begun after 200 steps; this way it begins at once.
-    """
-    inventories = []
-    for problem in problems:
-        objects = order.sample(world.OBJECTS, len(world.OBJECTS))
-        inventories.append("<think> " + ", ".join(f"{o} {world.count_objects(problem.cells, o)}" for o in objects))
-    inputs, labels = encode_labelled(processor, problems, inventories)
-    is_count = torch.zeros_like(labels, dtype=torch.bool)
-    is_count[:, 1 - 3 * len(world.OBJECTS) :: 3] = True  # object, count, comma, ..., object, count, end of turn
-    return inputs, labels.masked_fill(~is_count, IGNORED)
+    everything = list(model.parameters())
+    return [
+        Stage("cell", [*model.model.visual.parameters(), names], seeing, cell_accuracy, CELL_TARGET),
+        Stage("count", everything, counting, count_accuracy, COUNT_TARGET),
+        Stage("sampled", everything, answering, sampled_accuracy, target_accuracy),
+    ]
 
 
 def _named_cells(model: Any, processor: Qwen2_5_VLProcessor, problems: Problems) -> tuple[Tensor, Tensor]:
-    """Logits and truth (cell, object) of "this cell holds this object", both row by row over the boards.
+    """(cell, object) logits and labels of "this cell holds this object", cells row by row over all boards.
 
-    The logits are read from the visual tokens with the language model's own norm and (frozen) word embeddings, so what
-    the tower sees is written in the words of the question.
+    The logits use the language model's own final norm and (frozen) word embeddings on the visual tokens, so that the
+    vision tower learns to express what it sees in the words of the questions.
     """
     pixels = processor.image_processor([problem.image for problem in problems], return_tensors="pt")
     features = model.model.get_image_features(pixels["pixel_values"], pixels["image_grid_thw"]).pooler_output
@@ -193,40 +200,28 @@ def _named_cells(model: Any, processor: Qwen2_5_VLProcessor, problems: Problems)
     return model.model.language_model.norm(torch.cat(features)) @ words.T, torch.tensor(present)
 
 
-def _train(
-    name: str,
-    parameters: list[nn.Parameter],
-    loss_of: Callable[[Problems], Tensor],
-    measure: Callable[[], float],
-    target: float,
-    levels: Sequence[int],
-    seed: int,
-    progress: bool,
-) -> tuple[int, float]:
-    """Steps of Adam until the measure, taken every CHECK_EVERY steps, reaches the target: (steps, measured)."""
-    optimizer = torch.optim.Adam(parameters, LEARNING_RATE, BETAS)
+def _train(stage: Stage, levels: Sequence[int], seed: int, progress: bool) -> tuple[int, float]:
+    """Train with Adam until the measure, taken every CHECK_EVERY steps, reaches the target; (steps, last measure)."""
+    optimizer = torch.optim.Adam(stage.parameters, LEARNING_RATE, BETAS)
     ramp = torch.optim.lr_scheduler.LinearLR(optimizer, 1 / RAMP_STEPS, total_iters=RAMP_STEPS)
     reached = 0.0
-    with tqdm(desc=f"warm-up: {name} accuracy to {target}", unit="step", disable=not progress) as bar:
+    with tqdm(desc=f"warm-up: {stage.name} accuracy to {stage.target}", unit="step", disable=not progress) as bar:
         for step in range(1, MAX_STEPS + 1):
-            start = (step - 1) * BATCH_SIZE
-            batch = [
-                world.draw_problem(i, "warmup", levels[i % len(levels)], seed) for i in range(start, start + BATCH_SIZE)
-            ]
-            loss = loss_of(batch)
+            indices = range((step - 1) * BATCH_SIZE, step * BATCH_SIZE)
+            loss = stage.loss([world.draw_problem(i, "warmup", levels[i % len(levels)], seed) for i in indices])
             optimizer.zero_grad()
             loss.backward()
-            nn.utils.clip_grad_norm_(parameters, 1.0)
+            nn.utils.clip_grad_norm_(stage.parameters, 1.0)
             optimizer.step()
             ramp.step()
             if step % CHECK_EVERY == 0:
                 with torch.no_grad():
-                    reached = measure()
+                    reached = stage.measure()
             bar.set_postfix(loss=f"{loss.item():.3f}", accuracy=f"{reached:.3f}", refresh=False)
             bar.update()
-            if reached >= target:
+            if reached >= stage.target:
                 return step, reached
     raise RuntimeError(
-        f"warm-up: {name} accuracy {reached:.3f} after {MAX_STEPS} steps, not {target}; "
-        "ask for fewer levels or a lower target_accuracy"
+        f"warm-up: {stage.name} accuracy is {reached:.3f} after {MAX_STEPS} steps and did not reach {stage.target}; "
+        "use fewer levels or a lower target_accuracy"
     )

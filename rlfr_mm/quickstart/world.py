@@ -1,8 +1,8 @@
-"""A drawn visual-maths world: count coloured shapes on a 3x3 board, then combine the counts step by step.
+"""Draw visual-maths problems: count coloured shapes on a 3x3 board, then combine the counts step by step.
 
-One problem is an 84x84 pixel picture, a question such as "Count red, add circles, then multiply by blue.", the
-solution, and a demonstration that spells out each count and each step. The level is the number of counts. Every
-operation is injective in each of its operands, so one wrong count or step spoils the answer.
+A problem has an 84x84 pixel picture, a question such as "Count red, add circles, then multiply by blue.", a solution,
+and a demonstration that writes out each count and each step. Its level is the number of counts. Every operation is
+injective in each operand, so that one wrong count or step always gives a wrong answer.
 """
 
 import hashlib
@@ -20,13 +20,13 @@ OBJECTS = (*COLOURS, *SHAPES)  # what a question can ask to count
 LEVELS = (2, 3, 4)
 SPLITS = ("warmup", "train", "test")
 MAX_VALUE = 12  # largest answer and largest intermediate result
-BOARD = 3  # cells a side
-CELL = 28  # pixels a side: one visual token of Qwen2.5-VL (2x2 patches of 14 pixels)
+BOARD = 3  # cells per side
+CELL = 28  # pixels per side: one visual token of Qwen2.5-VL (2x2 patches of 14 pixels)
 
 _SUPERSAMPLING = 8
 _BACKGROUND = (250, 250, 247)
 _EMPTY_SHARE = 0.12
-_CHAINS_A_BOARD = 12  # tries before another board is drawn: drawing one costs as much
+_CHAINS_PER_BOARD = 12  # tries before a new board is drawn, which costs as much as the tries
 _INVALID = -1
 _VERBS = {"+": "add", "-": "subtract", "×": "multiply by"}
 
@@ -47,10 +47,13 @@ class Problem:
 
 
 def draw_problem(index: int, split: str, level: int, seed: int = 0) -> Problem:
-    """The `index`-th problem of a split and level: the same arguments always give the same problem.
+    """The `index`-th problem of a split and level. The same arguments always give the same problem.
 
-    The solutions of a level are uniform over 0..MAX_VALUE, so the best constant guess is right once in 13 times. The
-    board alone decides the split (see `split_of`): no two splits share a picture, whatever the seeds.
+    Solutions are uniform over 0..MAX_VALUE, so that a constant guess is right once in 13 times. The board alone decides
+    the split (see `split_of`), so that no two splits share a picture, whatever the seeds.
+
+    >>> draw_problem(0, "test", level=2).question
+    'Count blue, then add green.'
     """
     if split not in SPLITS:
         raise ValueError(f"split={split!r} must be one of {', '.join(SPLITS)}")
@@ -73,19 +76,19 @@ def draw_problem(index: int, split: str, level: int, seed: int = 0) -> Problem:
 
 
 def problems(n: int, split: str, levels: Sequence[int], seed: int = 0) -> list[Problem]:
-    """The first n problems of a split, the levels in turn."""
+    """The first n problems of a split, alternating between the levels."""
     if not levels:
         raise ValueError(f"levels=[] must name at least one of {', '.join(map(str, LEVELS))}")
     return [draw_problem(i, split, levels[i % len(levels)], seed) for i in range(n)]
 
 
 def rows(n: int, split: str, levels: Sequence[int], seed: int = 0) -> list[dict[str, Any]]:
-    """The first n problems as TRL columns, with the demonstration as an expert `completion`."""
+    """The first n problems with TRL's columns, alternating between the levels."""
     return [row(problem) for problem in problems(n, split, levels, seed)]
 
 
 def row(problem: Problem) -> dict[str, Any]:
-    """One problem as TRL columns."""
+    """One problem with TRL's columns; the demonstration is the expert `completion`."""
     return {
         "prompt": prompt(problem.question),
         "images": [problem.image],
@@ -97,31 +100,31 @@ def row(problem: Problem) -> dict[str, Any]:
 
 
 def prompt(question: str) -> list[dict[str, Any]]:
-    """The conversation that asks the question; the picture is passed beside it, in the column `images`."""
+    """The conversation that asks the question; the picture itself is passed in the column `images`."""
     return [{"role": "user", "content": [{"type": "image"}, {"type": "text", "text": question}]}]
 
 
 def split_of(cells: tuple[Cell | None, ...]) -> str:
-    """The split a board belongs to, by a hash of what is on it: warmup 3/8, train 4/8, test 1/8."""
+    """The split of a board, by a hash of its cells: warmup gets 3/8 of the boards, train 4/8, test 1/8."""
     digest = hashlib.sha256(repr(cells).encode()).digest()
     return SPLITS[(0, 0, 0, 1, 1, 1, 1, 2)[digest[0] % 8]]
 
 
 def count_objects(cells: tuple[Cell | None, ...], term: str) -> int:
-    """How many cells hold a colour or a shape."""
+    """The number of cells that hold an object of this colour or shape."""
     return sum(cell is not None and term in cell for cell in cells)
 
 
 def _draw_until(
     target: int, split: str, level: int, rng: random.Random
 ) -> tuple[tuple[Cell | None, ...], list[str], list[str]]:
-    """A board of the split, the objects to count and the operators, such that the chain ends in the target."""
+    """A board of the split, the objects to count and the operators, chosen so that the result is `target`."""
     while True:
         cells = _draw_cells(rng)
         if split_of(cells) != split:
             continue
         counts = {term: count_objects(cells, term) for term in OBJECTS}
-        for _ in range(_CHAINS_A_BOARD):
+        for _ in range(_CHAINS_PER_BOARD):
             terms = rng.sample(OBJECTS, level)
             operators = rng.choices(list(_VERBS), k=level - 1)
             if _chain([counts[term] for term in terms], operators)[-1] == target:
@@ -129,19 +132,19 @@ def _draw_until(
 
 
 def _draw_cells(rng: random.Random) -> tuple[Cell | None, ...]:
-    """A random board. Exponential weights make a colour or shape dominate now and then, so all counts occur."""
+    """A random board. Exponential weights let one colour or shape dominate sometimes, so that all counts occur."""
     colours = rng.choices(list(COLOURS), [rng.expovariate(1) for _ in COLOURS], k=BOARD**2)
     shapes = rng.choices(SHAPES, [rng.expovariate(1) for _ in SHAPES], k=BOARD**2)
     return tuple(None if rng.random() < _EMPTY_SHARE else cell for cell in zip(colours, shapes, strict=True))
 
 
 def _chain(counts: list[int], operators: list[str]) -> list[int]:
-    """The values after each count; [_INVALID] where a value leaves 0..MAX_VALUE or a factor is 0."""
+    """The value after each count; [_INVALID] if a value leaves 0..MAX_VALUE or a factor is 0."""
     values = counts[:1]
     for operator, operand in zip(operators, counts[1:], strict=True):
         value = values[-1]
         if operator == "×" and 0 in (value, operand):
-            return [_INVALID]  # a product with 0 would forgive a wrong count
+            return [_INVALID]  # a product with 0 would hide a wrong count
         value = value + operand if operator == "+" else value - operand if operator == "-" else value * operand
         if not 0 <= value <= MAX_VALUE:
             return [_INVALID]
@@ -174,14 +177,14 @@ def _draw_image(cells: tuple[Cell | None, ...], rng: random.Random) -> Image.Ima
 
 @cache
 def _sprite(colour: str, shape: str, size: int) -> Image.Image:
-    """One antialiased shape, size x size pixels, on a transparent ground."""
+    """An antialiased shape of size x size pixels on a transparent background."""
     side = size * _SUPERSAMPLING
     mask = Image.new("L", (side, side), 0)
     draw = ImageDraw.Draw(mask)
     if shape == "circles":
         draw.ellipse((0, 0, side - 1, side - 1), fill=255)
     elif shape == "squares":
-        inset = side // 16  # so that a square looks no bigger than a circle
+        inset = side // 16  # makes a square look as large as a circle
         draw.rectangle((inset, inset, side - 1 - inset, side - 1 - inset), fill=255)
     else:
         draw.polygon(((side / 2, side * 0.03), (side - 1, side * 0.92), (0, side * 0.92)), fill=255)

@@ -1,7 +1,6 @@
-"""AIME 2024 and 2025: 30 problems each, answers are integers from 0 to 999."""
+"""AIME 2024 and 2025: 30 problems each, whose answers are integers from 0 to 999."""
 
-from rlfr_mm.data.prompts import with_instruction
-from rlfr_mm.tasks.records import as_published, integer_answer, text_digest
+from rlfr_mm.tasks.records import integer_answer, text_digest
 from rlfr_mm.tasks.spec import TaskSpec
 
 _aime24 = TaskSpec(
@@ -11,10 +10,8 @@ _aime24 = TaskSpec(
     revision="2fe88a2f1091d5048c0f36abc874fb997b3dd99a",
     splits=("train",),
     rows=30,
-    modality="text",
-    scorer="math",
     problem_id=lambda doc: str(doc["id"]),
-    prompt=lambda doc: with_instruction(doc["problem"], "boxed"),
+    question=lambda doc: doc["problem"],
     gold=integer_answer,
     paper_column="AIME24",
 )
@@ -23,16 +20,11 @@ _aime25 = TaskSpec(
     benchmark="AIME25",
     dataset="math-ai/aime25",
     revision="563bb8404243c5f09de6ec262f2db674fe5bce9b",
-    splits=("test",),
     rows=30,
-    modality="text",
-    scorer="math",
     problem_id=lambda doc: text_digest(doc["problem"]),
-    prompt=lambda doc: with_instruction(doc["problem"], "boxed"),
+    question=lambda doc: doc["problem"],
     gold=integer_answer,
     paper_column="AIME25",
 )
 
-TASKS = tuple(
-    task for spec in (_aime24, _aime25) for task in (spec, spec.pass32(), spec.official(as_published("problem")))
-)
+TASKS = tuple(task for spec in (_aime24, _aime25) for task in (spec, spec.pass32(), spec.official()))

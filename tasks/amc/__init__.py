@@ -1,7 +1,6 @@
-"""AMC 12: the 40 problems of 2023 that most papers use, and the 83 of 2022 and 2023 that the paper's suite uses."""
+"""AMC 12: the 40 problems of 2023 that most papers use, and the 83 of 2022 and 2023 that the RLFR paper uses."""
 
-from rlfr_mm.data.prompts import with_instruction
-from rlfr_mm.tasks.records import as_published, integer_answer, text_digest
+from rlfr_mm.tasks.records import integer_answer, text_digest
 from rlfr_mm.tasks.spec import TaskSpec
 
 _amc23 = TaskSpec(
@@ -9,12 +8,8 @@ _amc23 = TaskSpec(
     benchmark="AMC23",
     dataset="math-ai/amc23",
     revision="80815d37005feb82cd7f8fbc6901d5d3eff43057",
-    splits=("test",),
     rows=40,
-    modality="text",
-    scorer="math",
     problem_id=lambda doc: text_digest(doc["question"]),
-    prompt=lambda doc: with_instruction(doc["question"], "boxed"),
     gold=integer_answer,
 )
 _amc83 = TaskSpec(
@@ -24,19 +19,10 @@ _amc83 = TaskSpec(
     revision="69d78a4a2c840e82d69af6bc742bda09005f6316",
     splits=("train",),
     rows=83,
-    modality="text",
-    scorer="math",
     problem_id=lambda doc: text_digest(doc["problem"]),
-    prompt=lambda doc: with_instruction(doc["problem"], "boxed"),
+    question=lambda doc: doc["problem"],
     gold=integer_answer,
-    paper_column="AMC23",  # its scores are multiples of 1/83
+    paper_column="AMC23",  # the paper calls it AMC23, but its scores are multiples of 1/83
 )
 
-TASKS = (
-    _amc23,
-    _amc23.pass32(),
-    _amc23.official(as_published("question")),
-    _amc83,
-    _amc83.pass32(),
-    _amc83.official(as_published("problem")),
-)
+TASKS = tuple(task for spec in (_amc23, _amc83) for task in (spec, spec.pass32(), spec.official()))

@@ -1,16 +1,15 @@
-"""DynaMath: 501 seed questions in 10 variants each; the average over all, and the worst case over the variants."""
+"""DynaMath: 501 seed questions in 10 variants each. It reports the average and the worst case over the variants."""
 
 import json
-from collections import Counter, defaultdict
+from collections import defaultdict
 from collections.abc import Sequence
+from itertools import count
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 
-from rlfr_mm.data.prompts import with_instruction
-from rlfr_mm.tasks.aggregate import Row
-from rlfr_mm.tasks.spec import Doc, TaskSpec
+from rlfr_mm.tasks.spec import Doc, Row, TaskSpec
 
 if TYPE_CHECKING:
     from datasets import Dataset
@@ -21,7 +20,7 @@ _TEMPLATE = json.dumps(
 
 
 def official_prompt(doc: Doc) -> str:
-    """DynaMath/DynaMath, evaluation/opensource_json_eval.py: the answer is wanted as JSON."""
+    """The prompt of DynaMath/DynaMath, evaluation/opensource_json_eval.py, which asks for the answer as JSON."""
     number = "Please answer in a floating-point number." if doc["answer_type"] == "float" else ""
     return (
         f"## Question\n{doc['question']}{number}\n"
@@ -35,20 +34,16 @@ def official_prompt(doc: Doc) -> str:
 
 
 def with_variants(dataset: "Dataset", root: Path) -> "Dataset":
-    """The records with a column `variant`: the splits follow each other, so a seed's i-th record is its variant i."""
-    seen: Counter[str] = Counter()
-    variants = []
-    for seed in dataset["id"]:
-        seen[seed] += 1
-        variants.append(seen[seed])
-    return dataset.add_column("variant", variants)
+    """The records with a column `variant`. Each split is one variant, so a seed's i-th record is its variant i."""
+    seen: defaultdict[str, count] = defaultdict(lambda: count(1))
+    return dataset.add_column("variant", [next(seen[seed]) for seed in dataset["id"]])
 
 
 def worst_case(rows: Sequence[Row]) -> dict[str, float]:
-    """`average`, `worst` (a seed counts if all of its variants are right) and `robustness`, their ratio.
+    """`average`, `worst` (the share of seeds whose variants are all right) and `robustness` = worst / average.
 
-    arXiv 2411.00836, section 3. With several samples of a problem, the i-th samples of a seed go together. The
-    robustness is NaN where the average is 0.
+    See arXiv 2411.00836, section 3. With several samples per problem, the i-th samples of a seed's variants form one
+    group. The robustness is NaN if the average is 0.
     """
     scores: defaultdict[tuple[str, int], list[float]] = defaultdict(list)
     for row in rows:
@@ -64,10 +59,8 @@ _dynamath = TaskSpec(
     dataset="DynaMath/DynaMath_Sample",
     splits=tuple(f"sample_variant{i}" for i in range(1, 11)),
     rows=5010,
-    modality="image",
     scorer="dynamath",
     problem_id=lambda doc: f"{doc['id']}/variant{doc['variant']}",
-    prompt=lambda doc: with_instruction(doc["question"], "think_answer"),
     gold=lambda doc: doc["ground_truth"],
     meta=lambda doc: {"answer_type": doc["answer_type"]},
     image="decoded_image",

@@ -1,12 +1,11 @@
-"""Geometry3K: 601 test problems with a diagram; open answers (rlfr), or the choice of four as first published."""
+"""Geometry3K: 601 test problems with a diagram. The rlfr protocol asks for the value, the official one for a choice."""
 
-from rlfr_mm.data.prompts import with_instruction
 from rlfr_mm.tasks.records import without_image_markers
 from rlfr_mm.tasks.spec import Doc, TaskSpec
 
 
 def official_prompt(doc: Doc) -> str:
-    """The question with its four choices; arXiv 2105.04165 scores the chosen letter."""
+    """The question with its four choices, of which arXiv 2105.04165 scores the chosen letter."""
     lines = "".join(f"({letter}) {text}\n" for letter, text in zip("ABCD", doc["choices"], strict=True))
     return f"{without_image_markers(doc['problem'])}\nChoices:\n{lines}Answer with the letter of the right choice."
 
@@ -15,13 +14,10 @@ _geometry3k = TaskSpec(
     name="rlfr_geometry3k",
     benchmark="Geometry3K",
     dataset="hiyouga/geometry3k",
-    splits=("test",),
     rows=601,
-    modality="image",
     scorer="geometry3k",
     problem_id=lambda doc: str(doc["id"]),
-    prompt=lambda doc: with_instruction(without_image_markers(doc["problem"]), "think_answer"),
-    gold=lambda doc: doc["answer"],
+    question=lambda doc: without_image_markers(doc["problem"]),
     image="images",
 )
 

@@ -1,10 +1,9 @@
-"""GSM8K: 1,319 grade-school word problems; the answer is the number after `####`.
+"""GSM8K: 1,319 grade-school word problems. The answer is the number after `####`.
 
-Its authors prompt with worked examples; the `official` protocol here is the bare problem.
+The `official` protocol here is the bare problem, without the worked examples of the authors' prompt.
 """
 
-from rlfr_mm.data.prompts import with_instruction
-from rlfr_mm.tasks.records import as_published, text_digest
+from rlfr_mm.tasks.records import text_digest
 from rlfr_mm.tasks.spec import TaskSpec
 
 _gsm8k = TaskSpec(
@@ -13,14 +12,11 @@ _gsm8k = TaskSpec(
     dataset="openai/gsm8k",
     revision="740312add88f781978c0658806c59bc2815b9866",
     config="main",
-    splits=("test",),
     rows=1319,
     data_hash="e502d1eed118002d",
-    modality="text",
     scorer="gsm8k",
     problem_id=lambda doc: text_digest(doc["question"]),
-    prompt=lambda doc: with_instruction(doc["question"], "boxed"),
     gold=lambda doc: doc["answer"].split("####")[-1].strip().replace(",", ""),
 )
 
-TASKS = (_gsm8k, _gsm8k.pass32(), _gsm8k.official(as_published("question")))
+TASKS = (_gsm8k, _gsm8k.pass32(), _gsm8k.official())

@@ -1,7 +1,5 @@
-"""MATH500: 500 problems of the MATH test set."""
+"""MATH500: 500 problems from the MATH test set."""
 
-from rlfr_mm.data.prompts import with_instruction
-from rlfr_mm.tasks.records import as_published
 from rlfr_mm.tasks.spec import TaskSpec
 
 _math500 = TaskSpec(
@@ -9,17 +7,14 @@ _math500 = TaskSpec(
     benchmark="MATH500",
     dataset="HuggingFaceH4/MATH-500",
     revision="6e4ed1a2a79af7d8630a6b768ec859cb5af4d3be",
-    splits=("test",),
     rows=500,
     data_hash="376c9464aa811c21",
-    modality="text",
     scorer="math500",
     problem_id=lambda doc: doc["unique_id"],
-    prompt=lambda doc: with_instruction(doc["problem"], "boxed"),
-    gold=lambda doc: doc["answer"],
+    question=lambda doc: doc["problem"],
     categories=lambda doc: {"subject": [doc["subject"]], "level": [str(doc["level"])]},
     breakdown=("subject", "level"),
     paper_column="MATH500",
 )
 
-TASKS = (_math500, _math500.pass32(), _math500.official(as_published("problem")))
+TASKS = (_math500, _math500.pass32(), _math500.official())

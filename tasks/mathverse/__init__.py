@@ -1,19 +1,18 @@
-"""MathVerse testmini: 788 problems, each in five versions with an image that say less and less in words, and text only.
+"""MathVerse testmini: 788 problems in six versions: five that move more and more text into the image, and text only.
 
-The board's main score is the accuracy without chain-of-thought rating ("w/o"), whose prompt is `query_wo`.
+The leaderboard's main score is the accuracy without rating the chain of thought ("w/o"). Its prompt is `query_wo`.
 """
 
 import re
 from dataclasses import replace
 
-from rlfr_mm.data.prompts import with_instruction
 from rlfr_mm.tasks.spec import Doc, TaskSpec
 
 _CHOICE = re.compile(r"^\s*\(?([A-H])\)?\s*[:.)]\s*(.*)$", re.MULTILINE)
 
 
 def choices(doc: Doc) -> tuple[str, ...] | None:
-    """The option texts of a multiple-choice problem, from the version of the question that has them in words."""
+    """The option texts of a multiple-choice problem, read from the version of the question that contains them."""
     if doc["question_type"] != "multi-choice":
         return None
     found = _CHOICE.findall(doc["question_for_eval"].split("Choices:")[-1])
@@ -27,11 +26,10 @@ _testmini = TaskSpec(
     config="testmini",
     splits=("testmini",),
     rows=3940,
-    modality="image",
     scorer="mathverse",
     problem_id=lambda doc: doc["sample_index"],
-    prompt=lambda doc: with_instruction(doc["query_cot"], "think_answer"),
-    gold=lambda doc: doc["answer"],
+    question=lambda doc: doc["query_cot"],
+    instruction="think_answer",  # also for the version without images
     choices=choices,
     meta=lambda doc: {"question_type": doc["question_type"], "question": doc["question_for_eval"]},
     image="image",
@@ -61,7 +59,6 @@ _text_only = replace(
     name=f"{_testmini.name}_text_only",
     config="testmini_text_only",
     splits=("text_only",),
-    modality="text",
     image=None,
 )
 

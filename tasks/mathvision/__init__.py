@@ -1,14 +1,14 @@
-"""MATH-V: 3,040 competition problems with images, 16 subjects, 5 levels; testmini holds 304 of them."""
+"""MATH-V: 3,040 competition problems with images from 16 subjects at 5 levels. Its testmini has 304 of them."""
 
 from dataclasses import replace
 
-from rlfr_mm.data.prompts import with_instruction, with_options
+from rlfr_mm.data.prompts import with_options
 from rlfr_mm.tasks.records import without_image_markers
 from rlfr_mm.tasks.spec import Doc, TaskSpec
 
 
 def options(doc: Doc) -> str:
-    """The official option lines; empty where the picture shows the options and the record only names the letters."""
+    """The option lines of the official prompt; "" if the options are letters, whose meaning the picture shows."""
     texts = list(doc["options"])
     if "".join(texts) in ("", "ABCDE"):
         return ""
@@ -20,7 +20,7 @@ def question(doc: Doc) -> str:
 
 
 def official_prompt(doc: Doc) -> str:
-    """mathllm/MATH-V, models/GPT4V.py."""
+    """The prompt of mathllm/MATH-V, models/GPT4V.py."""
     return (
         'Please solve the problem and put your answer in one "\\boxed{}". If it is a multiple choice question, only '
         f'one letter is allowed in the "\\boxed{{}}".\n{doc["question"]}\n{options(doc)}'
@@ -31,13 +31,10 @@ _test = TaskSpec(
     name="rlfr_mathvision_test",
     benchmark="MathVision",
     dataset="MathLLMs/MathVision",
-    splits=("test",),
     rows=3040,
-    modality="image",
     scorer="mathvision",
     problem_id=lambda doc: doc["id"],
-    prompt=lambda doc: with_instruction(question(doc), "think_answer"),
-    gold=lambda doc: doc["answer"],
+    question=question,
     choices=lambda doc: tuple(doc["options"]) or None,
     image="decoded_image",
     categories=lambda doc: {"subject": [doc["subject"]], "level": [str(doc["level"])]},

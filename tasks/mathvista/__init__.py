@@ -1,11 +1,10 @@
-"""MathVista testmini: 1,000 problems over images, five tasks, seven skills; free answers and options."""
+"""MathVista testmini: 1,000 problems with images over five tasks and seven skills, free-form and multiple-choice."""
 
-from rlfr_mm.data.prompts import with_instruction
 from rlfr_mm.tasks.spec import Doc, TaskSpec
 
 
 def categories(doc: Doc) -> dict[str, list[str]]:
-    """The fields of the benchmark's score table."""
+    """The fields by which the benchmark breaks down its scores."""
     metadata = doc["metadata"]
     return {
         "question_type": [doc["question_type"]],
@@ -22,12 +21,10 @@ _testmini = TaskSpec(
     revision="2b6ad69445fbb5695c9b165475e8decdbeb97747",
     splits=("testmini",),
     rows=1000,
-    modality="image",
     scorer="mathvista",
     problem_id=lambda doc: doc["pid"],
-    # `query` holds the question, its choices and a hint at the answer's form; VLMEvalKit, which the paper used, too
-    prompt=lambda doc: with_instruction(doc["query"], "think_answer"),
-    gold=lambda doc: doc["answer"],
+    # `query` is the question with its choices and a hint at the answer's form, as in VLMEvalKit, which the paper used.
+    question=lambda doc: doc["query"],
     choices=lambda doc: tuple(doc["choices"]) if doc["choices"] else None,
     meta=lambda doc: {key: doc[key] for key in ("question_type", "answer_type", "precision", "unit")},
     image="decoded_image",
@@ -38,4 +35,4 @@ _testmini = TaskSpec(
     paper_column="MathVista",
 )  # fmt: skip
 
-TASKS = (_testmini, _testmini.official(lambda doc: doc["query"]))
+TASKS = (_testmini, _testmini.official())

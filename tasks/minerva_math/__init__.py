@@ -1,10 +1,9 @@
-"""Minerva Math: 272 undergraduate problems of MIT OpenCourseWare; answers are numbers and formulas.
+"""Minerva Math: 272 undergraduate problems of MIT OpenCourseWare, whose answers are numbers and formulas.
 
-Its authors prompt with worked examples; the `official` protocol here is the bare problem.
+The `official` protocol here is the bare problem, without the worked examples of the authors' prompt.
 """
 
-from rlfr_mm.data.prompts import with_instruction
-from rlfr_mm.tasks.records import as_published, text_digest
+from rlfr_mm.tasks.records import text_digest
 from rlfr_mm.tasks.spec import TaskSpec
 
 _minerva_math = TaskSpec(
@@ -12,13 +11,9 @@ _minerva_math = TaskSpec(
     benchmark="Minerva Math",
     dataset="math-ai/minervamath",
     revision="ee46ddc498933b1977577953250ca5c66be64f96",
-    splits=("test",),
     rows=272,
-    modality="text",
     scorer="minerva_math",
     problem_id=lambda doc: text_digest(doc["question"]),
-    prompt=lambda doc: with_instruction(doc["question"], "boxed"),
-    gold=lambda doc: doc["answer"],
 )
 
-TASKS = (_minerva_math, _minerva_math.pass32(), _minerva_math.official(as_published("question")))
+TASKS = (_minerva_math, _minerva_math.pass32(), _minerva_math.official())

@@ -1,6 +1,5 @@
-"""OlympiadBench, its English text-only competition maths with open answers (OE_TO_maths_en_COMP)."""
+"""OlympiadBench: its English, text-only competition maths problems with open answers (OE_TO_maths_en_COMP)."""
 
-from rlfr_mm.data.prompts import with_instruction
 from rlfr_mm.tasks.spec import Doc, TaskSpec
 
 _ANSWER_TYPES = {
@@ -13,7 +12,7 @@ _ANSWER_TYPES = {
 
 
 def official_prompt(doc: Doc) -> str:
-    """The benchmark's instruction, which names the answer's type and unit (OpenBMB/OlympiadBench, inference code)."""
+    """The prompt of OpenBMB/OlympiadBench's inference code, which names the answer's type and unit."""
     kind = _ANSWER_TYPES.get(doc["answer_type"], "")
     if doc["is_multiple_answer"]:
         wanted = f"The problem has multiple answers, each of them should be {kind}. " if kind else ""
@@ -43,10 +42,9 @@ _olympiadbench = TaskSpec(
     config="OE_TO_maths_en_COMP",
     splits=("train",),
     rows=674,
-    modality="text",
     scorer="olympiadbench",
     problem_id=lambda doc: str(doc["id"]),
-    prompt=lambda doc: with_instruction(_question(doc), "boxed"),
+    question=_question,
     gold=lambda doc: doc["final_answer"][0],
     meta=lambda doc: {
         "answer_type": doc["answer_type"],

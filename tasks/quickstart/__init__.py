@@ -1,6 +1,6 @@
-"""The drawn world of the training quickstart as a task: 200 test problems, drawn where they are needed, without a hub.
+"""The drawn world of the training quickstart as a task: 200 test problems, drawn on the spot instead of downloaded.
 
-`world.json` beside this file says what to draw; for `datasets` it is the dataset.
+The dataset that `datasets` loads is `world.json` in this folder. Its one record says what to draw.
 """
 
 from pathlib import Path
@@ -14,16 +14,14 @@ if TYPE_CHECKING:
 
 
 def drawn(dataset: "Dataset", root: Path) -> "Dataset":
-    """The problems that the one record of world.json asks for."""
-    from datasets import Dataset, Image
-
+    """The problems that the record of world.json asks for."""
     wanted = dataset[0]
     problems = world.problems(wanted["problems"], "test", list(wanted["levels"]), wanted["seed"])
     records = [
         {"id": p.problem_id, "level": p.level, "question": p.question, "solution": p.solution, "image": p.image}
         for p in problems
     ]
-    return Dataset.from_list(records).cast_column("image", Image())
+    return type(dataset).from_list(records)
 
 
 _quickstart = TaskSpec(
@@ -33,10 +31,8 @@ _quickstart = TaskSpec(
     data_files=str(Path(__file__).with_name("world.json")),
     splits=("train",),
     rows=200,
-    modality="image",
-    scorer="math",
     problem_id=lambda doc: doc["id"],
-    prompt=lambda doc: doc["question"],  # the tiny policy knows no instructions
+    instruction="none",  # the tiny policy was trained on bare questions
     gold=lambda doc: doc["solution"],
     image="image",
     categories=lambda doc: {"level": [str(doc["level"])]},

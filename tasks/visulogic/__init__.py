@@ -1,9 +1,10 @@
-"""VisuLogic: 1,000 visual reasoning problems in six categories, four options each; the pictures are in images.zip."""
+"""VisuLogic: 1,000 visual reasoning problems in six categories, with four options each and pictures in images.zip."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from rlfr_mm.data.prompts import with_instruction
+import huggingface_hub
+
 from rlfr_mm.tasks.records import without_image_markers
 from rlfr_mm.tasks.spec import Doc, TaskSpec
 
@@ -22,13 +23,12 @@ def question(doc: Doc) -> str:
 
 
 def with_images(dataset: "Dataset", root: Path) -> "Dataset":
-    """The records with a column `image`, read from the archive below `root` or, where it is absent, from the hub."""
+    """The records with a column `image`, read from the archive under `root`, or from the hub if there is none."""
     from datasets import Image
-    from huggingface_hub import hf_hub_download
 
     archive = root / _DATASET / "images.zip"
     if not archive.is_file():
-        archive = Path(hf_hub_download(_DATASET, "images.zip", repo_type="dataset"))
+        archive = Path(huggingface_hub.hf_hub_download(_DATASET, "images.zip", repo_type="dataset"))
     inside = [f"zip://{path.removeprefix('./')}::{archive.resolve()}" for path in dataset["image_path"]]
     return dataset.add_column("image", inside).cast_column("image", Image())
 
@@ -40,10 +40,9 @@ _visulogic = TaskSpec(
     data_files="data.jsonl",
     splits=("train",),
     rows=1000,
-    modality="image",
     scorer="visulogic",
     problem_id=lambda doc: str(doc["id"]),
-    prompt=lambda doc: with_instruction(question(doc), "think_answer"),
+    question=question,
     gold=lambda doc: doc["label"],
     image="image",
     categories=lambda doc: {"category": [doc["tag"]]},

@@ -1,17 +1,17 @@
-"""We-Math testmini: 525 problems of two or three steps, each beside its one-step problems, and four ways to fail.
+"""We-Math testmini: 525 groups of a problem with two or three steps and of one-step problems for each of its steps.
 
-For one problem group: all steps right and the composite wrong is inadequate generalisation (IG); a step wrong and the
-composite wrong is insufficient knowledge (IK); the composite right is complete mastery (CM) or rote memorisation (RM),
-depending on the steps (`four_dimensions`). arXiv 2407.01284; We-Math/We-Math, evaluation/four_dimensional_metrics.py.
+Each group falls into one of four classes (arXiv 2407.01284; We-Math/We-Math, evaluation/four_dimensional_metrics.py):
+
+- insufficient knowledge (IK): the composite problem and at least one step are wrong,
+- inadequate generalisation (IG): the composite is wrong although all steps are right,
+- complete mastery (CM) or rote memorisation (RM): the composite is right; the steps decide (`four_dimensions`).
 """
 
 import re
 from collections import Counter, defaultdict
 from collections.abc import Sequence
 
-from rlfr_mm.data.prompts import with_instruction
-from rlfr_mm.tasks.aggregate import Row
-from rlfr_mm.tasks.spec import Doc, TaskSpec
+from rlfr_mm.tasks.spec import Doc, Row, TaskSpec
 
 _OPTION = re.compile(r"(?:^|;)\s*([A-I])\.\s*")
 
@@ -22,7 +22,7 @@ def choices(doc: Doc) -> tuple[str, ...]:
 
 
 def official_prompt(doc: Doc) -> str:
-    """The prompt in We-Math/We-Math's README."""
+    """The prompt of We-Math/We-Math's README."""
     return (
         "Now, we require you to solve a multiple-choice math question. Please briefly describe your thought process "
         "and provide the final answer(option).\n"
@@ -36,10 +36,10 @@ def official_prompt(doc: Doc) -> str:
 def four_dimensions(rows: Sequence[Row]) -> dict[str, float]:
     """IK, IG, CM and RM as fractions of the groups, and the scores (groups - 0.5 IG - RM - IK) / groups.
 
-    A right composite is mastery, strictly, when all steps are right, and loosely when at least one is; otherwise it is
-    rote memorisation. Official scores divide by the constant 525; here any number of groups may be given, and groups
-    that lack a step or the composite are left out and counted as `incomplete_groups`. With several samples of a
-    problem, the i-th samples of a group's problems go together. NaN without a complete group.
+    A right composite is mastery if all steps are right (strict) or if at least one is (loose); otherwise it is rote
+    memorisation. The official script divides by the constant 525. Here, groups that lack a step or the composite are
+    left out and counted as `incomplete_groups`; without a complete group the fractions are NaN. With several samples
+    per problem, the i-th samples of a group's problems form one group.
     """
     groups: defaultdict[tuple[str, int], dict[str, bool]] = defaultdict(dict)
     for row in rows:
@@ -57,7 +57,7 @@ def four_dimensions(rows: Sequence[Row]) -> dict[str, float]:
             counts["CM loose" if any(one_step) else "RM loose"] += 1
         else:
             counts["IG" if all(one_step) else "IK"] += 1
-    total = sum(groups_of for kind, groups_of in counts.items() if kind in ("CM strict", "RM strict", "IG", "IK"))
+    total = sum(counts[kind] for kind in ("CM strict", "RM strict", "IG", "IK"))
 
     def share(*kinds: str) -> float:
         return sum(counts[kind] for kind in kinds) / total if total else float("nan")
@@ -81,11 +81,9 @@ _testmini = TaskSpec(
     dataset="We-Math/We-Math",
     splits=("testmini",),
     rows=1740,
-    modality="image",
     scorer="wemath",
     problem_id=lambda doc: f"{doc['ID']}/{doc['key']}",
-    prompt=lambda doc: with_instruction(f"{doc['question']}\nOptions: {doc['option']}", "think_answer"),
-    gold=lambda doc: doc["answer"],
+    question=lambda doc: f"{doc['question']}\nOptions: {doc['option']}",
     choices=choices,
     image="image_path",
     categories=lambda doc: {
@@ -97,7 +95,7 @@ _testmini = TaskSpec(
     breakdown=("steps", "knowledge"),
     cluster="group",
     extra=four_dimensions,
-    # The paper does not say which score it prints; its 53.4 for Qwen2.5-VL-7B fits the loose one, not the strict one.
+    # The paper does not say which score it reports; its 53.4 for Qwen2.5-VL-7B fits the loose one, not the strict one.
     headline="loose",
     paper_column="WeMath",
 )

@@ -1,4 +1,4 @@
-"""Images of records become RGB whatever they are kept as."""
+"""Images become RGB, however the record stores them."""
 
 import base64
 import io

@@ -1,4 +1,4 @@
-"""One row of each dataset layout as one record, and what is wrong with a row in one line."""
+"""A row of each dataset layout becomes the same record, and a bad row gives a one-line error."""
 
 import json
 from pathlib import Path
@@ -154,9 +154,9 @@ def test_auto_knows_a_format_by_its_columns(columns: str, format_name: str) -> N
 def test_unknown_and_missing_columns_say_what_was_seen() -> None:
     with pytest.raises(ValueError, match=r"^x: cannot tell the format from the columns label, text; .*data\.format"):
         detect_format(["text", "label"], "x")
-    with pytest.raises(ValueError, match=r"^x: no column answer or solution, .* there are problem$"):
+    with pytest.raises(ValueError, match=r"^x: no column answer or solution, .* the columns are problem$"):
         check_columns(["problem"], "trl", "x", expert=False)
-    with pytest.raises(ValueError, match=r"^x: no column completion, .* there are answer, problem$"):
+    with pytest.raises(ValueError, match=r"^x: no column completion, .* the columns are answer, problem$"):
         check_columns(["problem", "answer"], "trl", "x", expert=True)
     with pytest.raises(ValueError, match="mm_eureka has no expert responses; use trl"):
         check_columns(["prompt", "answer"], "mm_eureka", "x", expert=True)
@@ -165,8 +165,8 @@ def test_unknown_and_missing_columns_say_what_was_seen() -> None:
 @pytest.mark.parametrize(
     ("row", "message"),
     [
-        ({"problem": "<image>?", "answer": "1"}, "1 <image> placeholders for 0 images"),
-        ({"problem": "<image>?", "answer": "1", "images": ["a.png", "b.png"]}, "1 <image> placeholders for 2 images"),
+        ({"problem": "<image>?", "answer": "1"}, "1 <image> placeholders but 0 images"),
+        ({"problem": "<image>?", "answer": "1", "images": ["a.png", "b.png"]}, "1 <image> placeholders but 2 images"),
         ({"problem": "?", "answer": "1", "images": ["c.png"]}, "no image file"),
         ({"problem": None, "answer": "1"}, "problem or question or prompt is empty or missing"),
         ({"problem": "?", "answer": ""}, "answer or solution is empty or missing"),
@@ -174,7 +174,7 @@ def test_unknown_and_missing_columns_say_what_was_seen() -> None:
         ({"problem": "?", "answer": ["1", "2"]}, "the answer is a list of 2"),
         ({"problem": "?", "answer": "A", "options": "A. 1 B. 2"}, "give a list of texts"),
         ({"problem": 5, "answer": "1"}, "the problem is 5"),
-        ({"prompt": [{"role": "assistant", "content": "4"}], "answer": "1"}, "must end with a message of the user"),
+        ({"prompt": [{"role": "assistant", "content": "4"}], "answer": "1"}, "must end with a user message"),
         ({"prompt": [{"from": "human", "value": "?"}], "answer": "1"}, "a message needs a role"),
         ({"prompt": [{"role": "user", "content": [{"type": "video"}]}], "answer": "1"}, "type text or image"),
     ],

@@ -1,4 +1,4 @@
-"""The tiny policy is a normal Qwen2.5-VL folder that TRL and transformers load as they load the large ones."""
+"""The tiny policy is a normal Qwen2.5-VL folder, which TRL and transformers load like a large one."""
 
 import json
 

@@ -1,4 +1,4 @@
-"""The warm-up trains on what it says, stops on what it measures, and leaves a whole policy or none."""
+"""The warm-up uses the right labels, stops at its targets, and leaves a complete policy or none."""
 
 import json
 import random
@@ -20,7 +20,7 @@ def processor(tiny_policy):
 
 @pytest.fixture
 def easy(monkeypatch):
-    """Targets that a small model meets in seconds: the stages, their checks and the files are the real ones."""
+    """Targets that a small model reaches in seconds. The stages, their checks and the files are the real ones."""
     monkeypatch.setattr(warmup, "BATCH_SIZE", 8)
     monkeypatch.setattr(warmup, "CHECK_EVERY", 5)
     monkeypatch.setattr(warmup, "CHECK_PROBLEMS", 32)
@@ -84,7 +84,7 @@ def test_a_policy_is_prepared_once_each_stage_to_its_target(easy, tiny_policy, t
 def test_a_stage_that_fails_says_so_and_leaves_no_policy(easy, monkeypatch, tmp_path):
     monkeypatch.setattr(warmup, "MAX_STEPS", 5)
     monkeypatch.setattr(warmup, "CELL_TARGET", 0.99)
-    with pytest.raises(RuntimeError, match=r"cell accuracy 0\.\d+ after 5 steps, not 0\.99"):
+    with pytest.raises(RuntimeError, match=r"cell accuracy is 0\.\d+ after 5 steps and did not reach 0\.99"):
         warmup.prepare_policy(tmp_path, levels=[2], seed=0)
     assert list(tmp_path.iterdir()) == []
 

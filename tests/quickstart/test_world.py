@@ -1,4 +1,4 @@
-"""The drawn world: seeded, its splits apart, its pictures and demonstrations true."""
+"""The drawn world is reproducible, its splits are disjoint, and its pictures and demonstrations are correct."""
 
 import re
 import subprocess
@@ -19,7 +19,7 @@ def drawn() -> list[world.Problem]:
 
 
 def _what_is_drawn(problem: world.Problem) -> tuple[world.Cell | None, ...]:
-    """The board read back from the pixels: the nearest colour, the shape by the area it fills of its box."""
+    """The board, recognised from the pixels: the nearest colour, and the shape by how much of its box it fills."""
     cells: list[world.Cell | None] = []
     for i in range(world.BOARD**2):
         left, top = i % world.BOARD * world.CELL, i // world.BOARD * world.CELL

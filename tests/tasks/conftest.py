@@ -1,4 +1,4 @@
-"""The mirror for tests: the shared one, and VisuLogic records drawn here, since the mirror has none."""
+"""The dataset mirror for tests: the shared one, with drawn VisuLogic records, which it lacks."""
 
 import io
 import json
@@ -21,7 +21,7 @@ def mirror(shared: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def draw_visulogic(folder: Path, records: int = 6) -> None:
-    """data.jsonl and images.zip as on the hub; picture i is 56 + i pixels wide, its right option "ABCD"[i % 4]."""
+    """Write data.jsonl and images.zip as on the hub. Picture i is 56 + i pixels wide; its answer is "ABCD"[i % 4]."""
     folder.mkdir(parents=True)
     categories = ("Quantitative Reasoning", "Spatial Reasoning")
     lines = []

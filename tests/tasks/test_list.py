@@ -1,11 +1,11 @@
-"""The list of tasks says what a number of each would mean."""
+"""The list of tasks shows which official rules are real."""
 
 from rlfr_mm.tasks import list as listing
 from rlfr_mm.tasks.registry import task
 
 
 def test_tasks_without_a_rule_of_their_benchmark_are_marked(capsys):
-    """MathVerse and Geometry3K ask a judge model, AIME has no scorer: `official` reproduces nothing of theirs."""
+    """MathVerse and Geometry3K use a judge model and AIME has no scorer, so `official` cannot reproduce theirs."""
     for name, said in {
         "rlfr_mathverse_testmini": "as strict",
         "rlfr_geometry3k": "as strict",

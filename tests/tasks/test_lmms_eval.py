@@ -1,4 +1,4 @@
-"""The real `lmms-eval` command on the mirror: what it writes is what the registry says of the same responses.
+"""The real `lmms-eval` command on the mirror writes what the registry computes for the same responses.
 
 A start of the command costs most of the time, so each one runs many tasks.
 """
@@ -36,7 +36,7 @@ class Run(NamedTuple):
 
 
 def lmms_eval(folder: Path, mirror: Path, model: str, tasks: list[str], *options: str) -> subprocess.CompletedProcess:
-    """The command, in the mirror; scoring is threaded, as it is by default."""
+    """Run the command in the mirror. Scoring uses threads, as by default."""
     command = [
         sys.executable, "-m", "lmms_eval", "--model", model, "--include_path", str(FOLDER), "--tasks", ",".join(tasks),
         "--output_path", str(folder), "--log_samples", "--batch_size", "1", *options,
@@ -66,7 +66,7 @@ def statuses(run: Run, name: str, metric: str) -> list[str]:
 
 
 def test_a_constant_answer_over_all_records(mirror: Path, tmp_path: Path) -> None:
-    """\\boxed{0.5}, right where the gold is one half, however it is written."""
+    """The answer \\boxed{0.5} is right for every gold that equals one half, however it is written."""
     others = [name for name in GREEDY if TASKS[name] not in expand(["rlfr_multimodal"]) and name not in LONG]
     tasks = ["rlfr_multimodal", *others]
     done = lmms_eval(tmp_path, mirror, "dummy", tasks, "--model_args", "response=\\boxed{0.5}")

@@ -1,4 +1,4 @@
-"""Records of the mirror through every task: prompts, images, ids, what the grader gets."""
+"""Prompts, images, ids and grader inputs of every task, on the records of the mirror."""
 
 from pathlib import Path
 from typing import Any, Literal

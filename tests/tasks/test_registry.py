@@ -1,4 +1,4 @@
-"""The registry against the YAML files that lmms-eval reads, and its own promises."""
+"""The registry agrees with the YAML files that lmms-eval reads, and with itself."""
 
 import subprocess
 import sys
@@ -103,7 +103,9 @@ def test_unknown_task_suggests_the_nearest_names() -> None:
 
 
 def test_missing_dataset_in_a_mirror_is_named(tmp_path: Path) -> None:
-    with pytest.raises(FileNotFoundError, match=r"rlfr_math500: no folder .*HuggingFaceH4/MATH-500; drop data_root"):
+    with pytest.raises(
+        FileNotFoundError, match=r"rlfr_math500: no folder .*HuggingFaceH4/MATH-500; leave out data_root"
+    ):
         load(task("rlfr_math500"), tmp_path)
 
 

@@ -1,4 +1,4 @@
-"""Four dimensions by hand, and against lmms-eval's copy of the official script on random verdicts."""
+"""The four dimensions by hand, and compared with lmms-eval's copy of the official script on random verdicts."""
 
 import random
 
