@@ -243,9 +243,9 @@ def _variance_components(delta: Floats) -> tuple[float, float]:
 def _without_spread(difference: float, seeds: int, problems: int, level: float) -> PairedTest:
     """The test for problems that all show the same difference, which does not prove that the next problem would.
 
-    The interval allows for a fraction u = z^2 / (n + z^2) of unseen problems with a difference of -1 or 1, the upper end
-    of Wilson's interval for a fraction that was seen in 0 of n problems. For two equal runs it is Tango's score interval
-    (1998). p is one minus the level at which the interval just touches 0, which is at z^2 = n |difference|.
+    The interval allows for a fraction u = z^2 / (n + z^2) of unseen problems with a difference of -1 or 1, the upper
+    end of Wilson's interval for a fraction that was seen in 0 of n problems. For two equal runs it is Tango's score
+    interval (1998). p is one minus the level at which the interval just touches 0, which is at z^2 = n |difference|.
     """
     z2 = ndtri((1 + level) / 2) ** 2
     unseen = z2 / (problems + z2)
