@@ -80,9 +80,9 @@ def tokenizer_of(processor: Processor) -> PreTrainedTokenizerBase:
     return processor.tokenizer if isinstance(processor, ProcessorMixin) else processor
 
 
-def render_prompt(messages: Sequence[Mapping[str, Any]], processor: Processor) -> str:
+def render_prompt(messages: Sequence[dict[str, Any]], processor: Processor) -> str:
     """The conversation as text in the policy's chat template, up to where the response begins."""
-    return processor.apply_chat_template(messages, add_generation_prompt=True, tokenize=False)
+    return str(processor.apply_chat_template(list(messages), add_generation_prompt=True, tokenize=False))
 
 
 def encode_prompts(rows: Sequence[Mapping[str, Any]], processor: Processor) -> dict[str, Tensor]:
@@ -150,7 +150,7 @@ def generate(
     for ids, prompt_length in zip(output[:, inputs["input_ids"].shape[1] :].cpu(), prompt_tokens, strict=True):
         found = torch.isin(ids, torch.tensor(ends)).nonzero()
         length = int(found[0]) + 1 if len(found) else len(ids)
-        text = tokenizer.decode(ids[:length], skip_special_tokens=True)
+        text = str(tokenizer.decode(ids[:length], skip_special_tokens=True))
         completions.append(Completion(text, prompt_length, length, ended=len(found) > 0))
     return completions
 
