@@ -18,8 +18,8 @@ import tempfile
 import time
 from pathlib import Path
 
-from rlfr_mm.eval import run, score  # noqa: F401 - loaded once, for all forks
-from rlfr_mm.eval.engine import run_files
+from rlfr_mm.eval import run
+from rlfr_mm.eval.engine import harness, run_files, running  # noqa: F401 - loaded once, for all forks
 from rlfr_mm.quickstart.policy import build_policy
 
 TASKS = ("rlfr_quickstart", "rlfr_quickstart_pass32")

@@ -15,9 +15,10 @@ import tempfile
 import time
 from pathlib import Path
 
-from rlfr_mm.eval.engine.backends import Request, build_backend
+from rlfr_mm.eval.engine.backends import Request
+from rlfr_mm.eval.engine.harness import build_backend
 from rlfr_mm.eval.engine.plan import RunSettings, plan_task
-from rlfr_mm.eval.run import evaluate
+from rlfr_mm.eval.engine.running import evaluate
 from rlfr_mm.quickstart.policy import build_policy
 from rlfr_mm.tasks import registry
 

@@ -13,7 +13,7 @@ import sys
 import time
 from pathlib import Path
 
-from rlfr_mm.eval.parity import Row, read_sets
+from rlfr_mm.eval.engine.parity_sets import Row, read_sets
 from rlfr_mm.grading import Item, Verdict, grade_all
 from rlfr_mm.grading.pool import available_cores
 

@@ -1,1 +1,3 @@
-"""Resumable evaluation runs, their statistics and their exports; each command is `python -m eval.<name>`."""
+"""Resumable evaluation runs, their scores, comparisons, reports and exports. Each command is `python -m eval.NAME`."""
+
+RULES = ("strict", "official")  # the rules that verdicts can follow, listed here so that `--help` needs no grader

@@ -65,6 +65,11 @@ def _typed(hint: Any, value: Any, name: str) -> Any:
 
 def load_config(cls: type, path: str | Path, overrides: list[str] | None = None) -> Any:
     """The dataclass `cls` from a YAML file, with `section.key=value` overrides (values in YAML) applied on top."""
+    return build(cls, with_overrides(read_settings(path), overrides or []))
+
+
+def read_settings(path: str | Path) -> dict[str, Any]:
+    """The settings in a YAML file; ValueError if it is missing or does not hold a mapping."""
     path = Path(path)
     if not path.is_file():
         raise ValueError(f"no configuration file {path}; the ones that come with rlfr_mm are under configs/")
@@ -74,7 +79,7 @@ def load_config(cls: type, path: str | Path, overrides: list[str] | None = None)
         raise ValueError(f"{path} is not valid YAML: {' '.join(str(error).split())}") from None
     if not isinstance(values, dict):
         raise ValueError(f"{path} must hold a mapping of sections, got {type(values).__name__}")
-    return build(cls, with_overrides(values, overrides or []))
+    return values
 
 
 def with_overrides(values: dict[str, Any], overrides: list[str]) -> dict[str, Any]:
@@ -135,10 +140,10 @@ def parser_for(program: str, doc: str, config_class: type) -> argparse.ArgumentP
 def one_line_errors() -> Iterator[None]:
     """For the part of a command that checks its input: a ValueError becomes `error: ...` and exit status 2.
 
-    So does an ImportError: a setting may name what is not installed, an attention kernel for one.
+    So does an ImportError: a setting may name what is not installed, an attention kernel for one. And an OSError.
     """
     try:
         yield
-    except (ValueError, ImportError) as error:
+    except (ValueError, ImportError, OSError) as error:
         print(f"error: {' '.join(str(error).split())}", file=sys.stderr)
         raise SystemExit(2) from None

@@ -1,7 +1,8 @@
-"""The policy outside of TRL: loading it, turning prompts into its inputs, and answering problems with it."""
+"""The policy outside TRL: load it, encode prompts for it, generate with it. Training and evaluation share this."""
 
-from collections.abc import Sequence
-from dataclasses import replace
+import contextlib
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -24,13 +25,37 @@ from rlfr_mm.config import ModelArguments
 
 Processor = ProcessorMixin | PreTrainedTokenizerBase
 
+# A checkpoint's generation_config may change these (Qwen2.5-VL has top_k 1 and repetition_penalty 1.05). We always pass
+# them, so that a sample depends only on the settings that were asked for.
+NEUTRAL_GENERATION = {"top_k": 0, "repetition_penalty": 1.0, "num_beams": 1}
 
-def load_policy(args: ModelArguments) -> Any:
-    """A text or vision-language policy; ValueError in one line where there is none under that name."""
-    if (Path(args.name_or_path) / "adapter_config.json").exists():  # a LoRA policy, as a run with model.lora leaves it
+
+@dataclass(frozen=True)
+class Completion:
+    """One response of a policy. `tokens` counts its end-of-turn token, too."""
+
+    text: str
+    prompt_tokens: int
+    tokens: int
+    ended: bool  # False if it was cut at max_new_tokens
+
+
+def load_policy(args: ModelArguments, *, dtype: str | None = None, trainable: bool = True) -> Any:
+    """A text or vision-language policy, with full weights or as a LoRA adapter on its base model.
+
+    Args:
+        dtype: used instead of `args.dtype`; "auto" keeps the dtype of the checkpoint.
+        trainable: whether the weights of a LoRA adapter can be trained further.
+
+    Raises:
+        ValueError: there is no such model, or it cannot be loaded.
+
+    >>> policy = load_policy(ModelArguments(name_or_path="runs/quickstart/final"))
+    """
+    if (Path(args.name_or_path) / "adapter_config.json").exists():  # written by a run with model.lora
         base = PeftConfig.from_pretrained(args.name_or_path).base_model_name_or_path
-        policy = load_policy(replace(args, name_or_path=base))
-        return PeftModel.from_pretrained(policy, args.name_or_path, is_trainable=True)
+        policy = load_policy(replace(args, name_or_path=base), dtype=dtype)
+        return PeftModel.from_pretrained(policy, args.name_or_path, is_trainable=trainable)
     source = {"revision": args.revision, "trust_remote_code": args.trust_remote_code}
     try:
         config = AutoConfig.from_pretrained(args.name_or_path, **source)
@@ -38,7 +63,7 @@ def load_policy(args: ModelArguments) -> Any:
         auto = AutoModelForImageTextToText if multimodal else AutoModelForCausalLM
         model = auto.from_pretrained(
             args.name_or_path,
-            dtype=getattr(torch, args.dtype),
+            dtype=dtype or args.dtype,
             attn_implementation=args.attn_implementation,
             **source,
         )
@@ -55,20 +80,26 @@ def tokenizer_of(processor: Processor) -> PreTrainedTokenizerBase:
     return processor.tokenizer if isinstance(processor, ProcessorMixin) else processor
 
 
-def encode_prompts(rows: Sequence[dict[str, Any]], processor: Processor) -> dict[str, Tensor]:
+def render_prompt(messages: Sequence[dict[str, Any]], processor: Processor) -> str:
+    """The conversation as text in the policy's chat template, up to where the response begins."""
+    return str(processor.apply_chat_template(list(messages), add_generation_prompt=True, tokenize=False))
+
+
+def encode_prompts(rows: Sequence[Mapping[str, Any]], processor: Processor) -> dict[str, Tensor]:
     """Left-padded inputs of the policy for conversational rows (`prompt`, `images`), as TRL makes them."""
-    texts = [processor.apply_chat_template(row["prompt"], add_generation_prompt=True, tokenize=False) for row in rows]
+    texts = [render_prompt(row["prompt"], processor) for row in rows]
     images = [row.get("images") or [] for row in rows]
+    padding = {"padding": True, "padding_side": "left", "return_tensors": "pt"}
     if isinstance(processor, ProcessorMixin):
-        with_images = images if any(images) else None
-        return dict(processor(images=with_images, text=texts, padding=True, return_tensors="pt"))
-    return dict(processor(texts, padding=True, add_special_tokens=False, return_tensors="pt"))
+        return dict(processor(images=images if any(images) else None, text=texts, **padding))
+    # A chat template writes the start token itself; with special tokens the tokenizer would add a second one.
+    return dict(processor(texts, add_special_tokens=False, **padding))
 
 
 def encode_demonstrations(
     rows: Sequence[dict[str, Any]], processor: Processor, max_response_tokens: int
 ) -> tuple[dict[str, Tensor], Tensor]:
-    """Inputs of the policy for prompt and response, and the (B, T) mask of the response tokens.
+    """Inputs of the policy for prompt and response, and the (batch, token) mask of the response tokens.
 
     The layout is that of a rollout: left-padded prompt, right-padded response that ends with the end-of-turn token.
     """
@@ -82,12 +113,48 @@ def encode_demonstrations(
     mask = torch.arange(ids.shape[1]) < torch.tensor([len(tensor) for tensor in tensors])[:, None]
     inputs["input_ids"] = torch.cat([inputs["input_ids"], ids], dim=1)
     inputs["attention_mask"] = torch.cat([inputs["attention_mask"], mask.long()], dim=1)
-    if "mm_token_type_ids" in inputs:  # no image token in a response
+    if "mm_token_type_ids" in inputs:  # a response has no image tokens
         inputs["mm_token_type_ids"] = torch.cat([inputs["mm_token_type_ids"], torch.zeros_like(ids)], dim=1)
     return inputs, mask
 
 
+@contextlib.contextmanager
+def seeded(device: torch.device, seed: int) -> Iterator[None]:
+    """Sample with this seed inside the body; the random state outside, such as that of a training run, is kept."""
+    with torch.random.fork_rng([device] if device.type == "cuda" else []):
+        torch.manual_seed(seed)
+        yield
+
+
 @torch.no_grad()
+def generate(
+    model: Any, processor: Processor, rows: Sequence[Mapping[str, Any]], settings: Mapping[str, Any]
+) -> list[Completion]:
+    """One completion per row (`prompt`, `images`), generated in one batch.
+
+    Args:
+        settings: of `model.generate`, with `do_sample` and `max_new_tokens`. What they leave out is as in
+            NEUTRAL_GENERATION, not as in the checkpoint's generation_config.
+    """
+    tokenizer = tokenizer_of(processor)
+    inputs = {name: value.to(model.device) for name, value in encode_prompts(rows, processor).items()}
+    explicit = NEUTRAL_GENERATION | dict(settings)
+    if not explicit["do_sample"]:
+        explicit = {name: value for name, value in explicit.items() if name not in ("temperature", "top_p", "top_k")}
+    ends = model.generation_config.eos_token_id
+    ends = tokenizer.eos_token_id if ends is None else ends
+    ends = ends if isinstance(ends, list) else [ends]
+    output = model.generate(**inputs, **explicit, eos_token_id=ends, pad_token_id=tokenizer.pad_token_id)
+    prompt_tokens = inputs["attention_mask"].sum(dim=1).tolist()
+    completions = []
+    for ids, prompt_length in zip(output[:, inputs["input_ids"].shape[1] :].cpu(), prompt_tokens, strict=True):
+        found = torch.isin(ids, torch.tensor(ends)).nonzero()
+        length = int(found[0]) + 1 if len(found) else len(ids)
+        text = str(tokenizer.decode(ids[:length], skip_special_tokens=True))
+        completions.append(Completion(text, prompt_length, length, ended=len(found) > 0))
+    return completions
+
+
 def answer_problems(
     model: Any,
     processor: Processor,
@@ -99,23 +166,18 @@ def answer_problems(
     seed: int,
     description: str | None = None,
 ) -> list[str]:
-    """One completion per problem, sampled at `temperature` (0: greedy) with random numbers of its own.
+    """One completion per problem, sampled at `temperature` (0 decodes greedily) with a random state of its own.
 
-    A description shows a progress bar.
+    With a `description` a progress bar is shown.
     """
-    sampling: dict[str, Any] = {"do_sample": temperature > 0}
+    settings: dict[str, Any] = {"do_sample": temperature > 0, "max_new_tokens": max_new_tokens}
     if temperature > 0:
-        sampling |= {"temperature": temperature, "top_k": 0, "top_p": 1.0}
+        settings |= {"temperature": temperature, "top_p": 1.0}
     completions: list[str] = []
-    devices = [model.device] if model.device.type == "cuda" else []
     progress = tqdm(total=len(problems), desc=description, unit="problem", disable=description is None)
-    with torch.random.fork_rng(devices), progress:
-        torch.manual_seed(seed)
+    with seeded(model.device, seed), progress:
         for start in range(0, len(problems), batch_size):
             rows = [problems[i] for i in range(start, min(start + batch_size, len(problems)))]
-            inputs = {key: value.to(model.device) for key, value in encode_prompts(rows, processor).items()}
-            output = model.generate(**inputs, max_new_tokens=max_new_tokens, **sampling)
-            answers = output[:, inputs["input_ids"].shape[1] :]
-            completions += tokenizer_of(processor).batch_decode(answers, skip_special_tokens=True)
+            completions += [completion.text for completion in generate(model, processor, rows, settings)]
             progress.update(len(rows))
     return completions

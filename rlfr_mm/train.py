@@ -14,7 +14,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from rlfr_mm.config import QUICKSTART, BenchmarkConfig, EvaluationConfig, RunConfig
+from rlfr_mm.config import QUICKSTART, EvaluationConfig, RunConfig
 from rlfr_mm.config_file import build, load_config, one_line_errors, parser_for
 
 if TYPE_CHECKING:
@@ -26,7 +26,6 @@ if TYPE_CHECKING:
     from rlfr_mm.training.trainer import RLFRTrainer
 
 QUICKSTART_CACHE = Path(".cache/quickstart")  # warmed-up embedded policies, by their settings
-BENCHMARKS = "benchmarks"  # under the run: a run folder of eval.run per step, and results.json
 
 
 def run(config: RunConfig, overwrite: bool = False, resume: bool = False, command: str | None = None) -> dict[str, Any]:
@@ -48,6 +47,8 @@ def run(config: RunConfig, overwrite: bool = False, resume: bool = False, comman
         check_run(config, overwrite, resume)
         accelerator = Accelerator(cpu=args.use_cpu)
         if config.benchmarks:
+            from rlfr_mm.eval.engine.during_training import check_benchmarks
+
             check_benchmarks(config.benchmarks, accelerator)
     finished = RunFolder(args.output_dir).summary
     if resume and finished:
@@ -107,7 +108,7 @@ def run(config: RunConfig, overwrite: bool = False, resume: bool = False, comman
         trained = load_policy(replace(model, name_or_path=str(folder.path / "final"))).to(accelerator.device)
         results["accuracy_after"] = folder.stage("accuracy after", lambda: held_out_accuracy(trained, "after"))
     if config.benchmarks:
-        results["benchmarks"] = json.loads((folder.path / BENCHMARKS / "results.json").read_text())
+        results["benchmarks"] = json.loads((folder.path / "benchmarks" / "results.json").read_text())
     results["seconds"] = {name: stage["seconds"] for name, stage in folder.stages.items()}
     results |= environment() | {"command": command}
     if main:
@@ -217,59 +218,6 @@ def accuracy(correct: list[bool | None]) -> dict[str, Any]:
     return {"accuracy": round(mean, 4), "standard_error": round(error, 4), "n": len(graded), "unscored": unscored}
 
 
-def check_benchmarks(benchmarks: BenchmarkConfig, accelerator: "Accelerator") -> None:
-    """ValueError for an unknown task, data that cannot be read or are a slice, and a policy that is sharded."""
-    from accelerate.utils import DistributedType
-
-    from rlfr_mm.eval.engine.plan import changed_data, load_docs
-    from rlfr_mm.eval.engine.records import RunError
-    from rlfr_mm.tasks import registry
-
-    for spec in registry.expand(benchmarks.eval_tasks):
-        try:
-            changed = changed_data(spec, len(load_docs(spec, benchmarks.data_root)), spec.data_hash or "")
-        except RunError as error:
-            raise ValueError(str(error)) from None
-        if changed and not benchmarks.allow_changed_data:
-            raise ValueError(f"{spec.name}: {changed}; benchmarks.allow_changed_data runs it and marks the results")
-    if accelerator.distributed_type in (DistributedType.FSDP, DistributedType.DEEPSPEED):
-        raise ValueError("benchmarks needs a policy that is not sharded: evaluate checkpoints with python -m eval.run")
-
-
-def answer_benchmarks(
-    policy: Any, processor: Any, benchmarks: BenchmarkConfig, folder: "RunFolder", step: int
-) -> dict[str, float]:
-    """The headline of each task at this step, through the evaluation's own code; added to benchmarks/results.json."""
-    from rlfr_mm.eval.engine.backends import PolicyBackend
-    from rlfr_mm.eval.engine.plan import RunSettings
-    from rlfr_mm.eval.engine.records import ModelInfo
-    from rlfr_mm.eval.run import evaluate
-    from rlfr_mm.tasks import registry
-    from rlfr_mm.training.run_folder import write_whole
-
-    settings = RunSettings(
-        samples=benchmarks.samples,
-        limit=benchmarks.limit,
-        data_root=benchmarks.data_root,
-        allow_changed_data=benchmarks.allow_changed_data,
-    )
-    info = ModelInfo(backend="rlfr", args={"step": step}, name=f"{folder.path.name}, step {step}")
-    training = policy.training
-    backend = PolicyBackend(policy.eval(), processor, info, benchmarks.batch_size)
-    try:
-        specs = registry.expand(benchmarks.eval_tasks)
-        results, missing = evaluate(backend, specs, folder.path / BENCHMARKS / f"step-{step:06d}", settings)
-    finally:
-        policy.train(training)
-    for line in missing:
-        print(f"incomplete at step {step}: {line}")
-    scores = {result.task: result.metrics[result.headline] for result in results if result.headline in result.metrics}
-    path = folder.path / BENCHMARKS / "results.json"
-    before = json.loads(path.read_text()) if path.exists() else {}
-    write_whole(path, json.dumps(before | {str(step): scores}, indent=2) + "\n")
-    return scores
-
-
 def train(config: RunConfig, trainer: "RLFRTrainer", processor: Any, folder: "RunFolder") -> int:
     """The RL stage, from the last checkpoint where there is one; writes final/ and returns the number of steps."""
     from transformers import set_seed
@@ -280,6 +228,7 @@ def train(config: RunConfig, trainer: "RLFRTrainer", processor: Any, folder: "Ru
     if folder.write:
         folder.cut_after(int(checkpoint.name.removeprefix("checkpoint-")) if checkpoint else 0)
     if benchmarks := config.benchmarks:
+        from rlfr_mm.eval.engine.during_training import answer_benchmarks
 
         def work(step: int) -> None:
             if folder.write:

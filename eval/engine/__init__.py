@@ -1,1 +1,1 @@
-"""What the evaluation commands share: back ends, plans, rows on disk, importers, published scores."""
+"""The engines behind the evaluation commands: back ends, plans, runs on disk, scores, comparisons, reports."""

@@ -1,4 +1,4 @@
-"""Makes a run of the responses in another harness's file: `eval.score --from FORMAT FILE`."""
+"""The engine of `eval.score --from FORMAT FILE`: makes a run of the responses in another harness's file."""
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
@@ -8,31 +8,28 @@ from typing import Any
 from pydantic import ValidationError
 
 from rlfr_mm.eval.engine import records, run_files
-from rlfr_mm.eval.engine.plan import load_docs, one_line, undecoded
-from rlfr_mm.eval.engine.records import Manifest, ModelInfo, RunError, TaskPlan
+from rlfr_mm.eval.engine.plan import load_docs, task_plan, undecoded
+from rlfr_mm.eval.engine.records import Manifest, ModelInfo, RunError, one_line
+from rlfr_mm.eval.engine.scoring import doc_fields, graded_rows
 from rlfr_mm.eval.formats import FORMATS, Response
 from rlfr_mm.eval.formats.matching import matched
-from rlfr_mm.eval.score import doc_fields, graded_rows
-from rlfr_mm.grading import SCORERS, Item, Verdict
+from rlfr_mm.grading import Item, Verdict
 from rlfr_mm.tasks import registry
 from rlfr_mm.tasks.spec import TaskSpec
 
 
 def import_file(name: str, file: str, task: str, run: Path, data_root: str | None, model: str | None = None) -> None:
-    """Makes a run folder of a file in the format of that name, its model called like the file by default.
+    """Make a run folder of a file in the named format. The model is called like the file by default.
 
     Raises:
-        RunError: no such format or task, a file that cannot be read, and as `import_responses`.
+        ValueError, OSError: there is no such format or task, the file cannot be read, or as in `import_responses`.
     """
     path = Path(file)
     readers = {name: one.read for name, one in FORMATS.items() if one.read is not None}
     if name not in readers:
-        raise RunError(f"--from {name}: no such format to read; there are {', '.join(sorted(readers))}")
-    try:
-        spec = registry.task(task)
-        responses = readers[name](path, spec)
-    except (ValueError, OSError) as error:
-        raise RunError(one_line(error)) from error
+        raise RunError(f"--from {name}: no such format to read; the formats are {', '.join(sorted(readers))}")
+    spec = registry.task(task)
+    responses = readers[name](path, spec)
     if not responses:
         raise RunError(f"{path} holds no responses")
     import_responses(responses, spec, name, model or path.stem, run, data_root)
@@ -41,32 +38,26 @@ def import_file(name: str, file: str, task: str, run: Path, data_root: str | Non
 def import_responses(
     responses: Sequence[Response], spec: TaskSpec, source: str, model: str, run: Path, data_root: str | None
 ) -> None:
-    """Makes a run folder of another harness's responses, graded by our rules.
+    """Make a run folder of another harness's responses, graded by our rules.
 
-    The problems come from the dataset under `data_root`; without one from the file, where it carries whole records
-    (problems are then numbered as in the file), and else from the hub.
+    The problems come from the dataset under `data_root`. Without it they come from the file if it holds whole dataset
+    records (problems are then numbered as in the file), and else from the hub.
 
     Raises:
-        RunError: the folder holds a run already, or a response fits no problem of the task or one twice.
+        RunError: the folder already holds a run, a response fits no problem, or a problem is answered twice.
     """
     if (run / run_files.MANIFEST).exists():
-        raise RunError(f"{run} holds a run already; give another --output_dir")
+        raise RunError(f"{run} already holds a run; give another --output_dir")
     docs, positions = _answered_docs(responses, spec, data_root)
     generation = {"imported": source}
-    plan = TaskPlan(
-        dataset=spec.dataset,
-        config=spec.config,
-        splits=list(spec.splits),
-        revision=spec.revision,
+    plan = task_plan(
+        spec,
         data_hash="",
         rows=len(docs),
-        rows_expected=spec.rows,
         changed_data=False,
         problems=0,
         samples=1 + max(response.sample_index for response in responses),
         generation=generation,
-        scorer=spec.scorer,
-        scorer_version=SCORERS[spec.scorer].version,
     )
     known = {
         position: doc_fields(spec, plan, position, docs[position], records.doc_hash(docs[position]))
@@ -81,13 +72,13 @@ def import_responses(
     try:
         rows = graded_rows(fields)
     except ValidationError as error:
-        first = error.errors()[0]
-        raise RunError(f"{spec.name}: a record's {'.'.join(map(str, first['loc']))}: {first['msg']}") from None
+        raise RunError(f"{spec.name}: a record's {run_files.invalid(error)}") from None
     keys = Counter(row.key for row in rows)
     twice = next((row for row in rows if keys[row.key] > 1), None)
     if twice:
         raise RunError(
-            f"problem {twice.problem_id} is answered twice with sample_index {twice.sample_index}; number its samples"
+            f"problem {twice.problem_id} is answered twice with sample_index {twice.sample_index}; "
+            "give each of its samples another sample_index"
         )
     hashes = sorted(one["doc_hash"] for one in known.values())
     plan = plan.model_copy(update={"problems": len(known), "data_hash": records.digest(hashes)})
@@ -100,18 +91,15 @@ def import_responses(
 def _answered_docs(
     responses: Sequence[Response], spec: TaskSpec, data_root: str | None
 ) -> tuple[Sequence[Mapping[str, Any]], list[int]]:
-    """The task's records, and for each response the position of the one it answers."""
+    """The dataset records of the task, and per response the position of the record that it answers."""
     if data_root is None and _is_whole(responses[0].fields, spec):
         return _docs_of_file(responses, spec)
     docs = list(undecoded(load_docs(spec, data_root)))
-    try:
-        return docs, matched(responses, docs, spec)
-    except ValueError as error:
-        raise RunError(one_line(error)) from None
+    return docs, matched(responses, docs, spec)
 
 
 def _docs_of_file(responses: Sequence[Response], spec: TaskSpec) -> tuple[list[Mapping[str, Any]], list[int]]:
-    """The records that stand beside the responses: of each problem the first, which all its samples answer."""
+    """The dataset records in the file, one per problem, and per response the position of the record it answers."""
     places: dict[str, int] = {}
     docs: list[Mapping[str, Any]] = []
     items: list[Item] = []
@@ -119,38 +107,44 @@ def _docs_of_file(responses: Sequence[Response], spec: TaskSpec) -> tuple[list[M
     for response in responses:
         try:
             problem, item = _problem(response.fields, spec)
-        except ValueError as error:
-            raise RunError(f"{one_line(error)}; --data_root DIR takes the problems from the dataset") from None
+        except IncompleteRecord as error:
+            raise RunError(f"{one_line(error)}; give --data_root DIR to read the problems from the dataset") from None
         if problem not in places:
             places[problem] = len(docs)
             docs.append(response.fields)
             items.append(item)
         elif item != items[places[problem]]:
-            raise RunError(f"{spec.name}: the file has different records of problem {problem}")
+            raise RunError(f"{spec.name}: the file has different records for problem {problem}")
         positions.append(places[problem])
     return docs, positions
+
+
+class IncompleteRecord(RunError):
+    """A record of the file lacks a field that grading needs."""
 
 
 def _is_whole(fields: Mapping[str, Any], spec: TaskSpec) -> bool:
     try:
         _problem(fields, spec)
-    except ValueError:
+    except IncompleteRecord:
         return False
     return True
 
 
 def _problem(fields: Mapping[str, Any], spec: TaskSpec) -> tuple[str, Item]:
-    """The problem's id, and what a response to it is graded by.
+    """The id of the problem in a record, and the item by which a response to it is graded.
 
     Raises:
-        ValueError: the record lacks a field, which is named.
-        RunError: a field is of a kind that the task cannot read.
+        IncompleteRecord: the record lacks a field, which the message names.
+        RunError: a field has a type that the task cannot read.
     """
     try:
         item = spec.item(fields, "")
         problem = spec.row(fields, 0, Verdict("no_answer", 0.0, None, ""))["problem_id"]
+    except ValueError as error:
+        raise IncompleteRecord(one_line(error)) from None
     except (TypeError, AttributeError, LookupError) as error:
         raise RunError(f"{spec.name}: a record of the file cannot be read: {one_line(error)}") from None
     if not isinstance(item.gold, str):
-        raise RunError(f"{spec.name}: the answer of problem {problem} is no text but a {type(item.gold).__name__}")
+        raise RunError(f"{spec.name}: the answer of problem {problem} is not text but a {type(item.gold).__name__}")
     return problem, item

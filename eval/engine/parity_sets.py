@@ -1,4 +1,4 @@
-"""Reading published verdicts: sets of rows as JSON Lines, their manifest, and a row as the official scorer gets it."""
+"""Published verdicts: sets of rows as JSON Lines with their manifest, and rows as items for the official scorer."""
 
 import gzip
 import json
@@ -8,16 +8,16 @@ from typing import Any
 
 from rlfr_mm.grading import Item
 
-Row = Mapping[str, Any]  # benchmark, id, official_correct (a bool) and gold, or group; texts are str or None
+Row = Mapping[str, Any]  # has benchmark, id, official_correct (a bool), and gold or group; texts are str or None
 
-FLAGS_ONLY = "DynaMath"  # the benchmark that publishes nothing but flags
+FLAGS_ONLY = "DynaMath"  # publishes only whether each response is correct
 
 
 def read_sets(folder: Path) -> dict[str, list[Row]]:
-    """The rows of every `*.jsonl` and `*.jsonl.gz` in the folder, by set name.
+    """The rows of every `*.jsonl` and `*.jsonl.gz` in the folder, by the name of the set.
 
     Raises:
-        ValueError: the folder has none, or a line is no row; the file and line are named.
+        ValueError: the folder has no such file, or a line is not a row; the message names the file and the line.
     """
     sets: dict[str, list[Row]] = {}
     for path in sorted([*folder.glob("*.jsonl"), *folder.glob("*.jsonl.gz")]):
@@ -28,14 +28,14 @@ def read_sets(folder: Path) -> dict[str, list[Row]]:
                 for number, line in enumerate(lines, start=1):
                     rows.append(_checked(json.loads(line), f"{path}, line {number}"))
         except (json.JSONDecodeError, OSError, EOFError, UnicodeDecodeError) as problem:
-            raise ValueError(f"{path}, after line {len(rows)}: no JSON Lines ({problem})") from problem
+            raise ValueError(f"{path}, after line {len(rows)}: not JSON Lines ({problem})") from problem
     if not sets:
         raise ValueError(f"no *.jsonl or *.jsonl.gz files in {folder}: give a folder of published verdicts")
     return sets
 
 
 def read_manifest(path: Path) -> dict[str, Mapping[str, Any]]:
-    """The entries of the manifest by set, empty where there is no such file. Raises ValueError for another shape."""
+    """The entries of the manifest by set; empty if there is no such file. ValueError if it has another structure."""
     try:
         entries = json.loads(path.read_text(encoding="utf-8"))["sets"] if path.is_file() else []
         return {entry["set"]: entry for entry in entries}
@@ -47,7 +47,7 @@ _TEXTS = ("gold", "gold_value", "response", "extraction", "prediction", "questio
 
 
 def _checked(row: Any, where: str) -> Row:
-    """The row with its texts as text. Raises ValueError, naming the place, for what no verdict can be read from."""
+    """The row with numbers in text fields as text. ValueError naming the place if a field is missing or unusable."""
     known = set(row) if isinstance(row, dict) else set()
     needed = ["benchmark", "id", "official_correct"]
     needed += ["group" if known and str(row.get("benchmark")).startswith(FLAGS_ONLY) else "gold"]
@@ -74,20 +74,16 @@ def _checked(row: Any, where: str) -> Row:
 
 
 def _precisions(precision: Any) -> list[Any]:
-    return (
-        precision
-        if isinstance(precision, list)
-        else precision.split(",")
-        if isinstance(precision, str)
-        else [precision]
-    )
+    if isinstance(precision, str):
+        return precision.split(",")
+    return precision if isinstance(precision, list) else [precision]
 
 
 def item_of(row: Row, scorer: str, whole_numbers_only: bool = False) -> Item:
-    """The row as the official scorer gets it."""
+    """The row as an item for the official scorer."""
     choices = None if row.get("choices") is None else tuple(map(str, row["choices"]))
     golds = [str(row["gold"])]
-    if scorer == "mathvision":  # the option's text is an answer as well as its letter
+    if scorer == "mathvision":  # both the letter of an option and its text are right answers
         golds, choices = [gold for gold in (*golds, row.get("gold_value")) if gold], None
     meta = {name: row.get(name) for name in ("question_type", "answer_type", "precision", "unit", "question")}
     meta["question"] = meta["question"] or ""
@@ -97,9 +93,9 @@ def item_of(row: Row, scorer: str, whole_numbers_only: bool = False) -> Item:
 
 
 def older_integer_rule(rows: Iterable[Row]) -> bool:
-    """Were these MathVista predictions written by the older of the benchmark's two rules for integers?
+    """Whether these MathVista predictions were written by the older of the benchmark's two rules for integers.
 
-    It takes a text like "7.5" for no integer (prediction null), where the current one truncates (prediction "7").
+    The older rule does not accept a text like "7.5" as an integer (prediction null); the current one makes it "7".
     """
     for row in rows:
         if row.get("answer_type") == "integer" and row.get("question_type") != "multi_choice":

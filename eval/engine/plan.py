@@ -1,39 +1,38 @@
-"""What a run is to do: the samples of each task in a fixed order, their keys, seeds and batches. Nothing is random."""
+"""The plan of a run: the samples of each task in a fixed order, with keys, seeds and batches. Nothing is random."""
 
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import asdict, dataclass, field
 from typing import TYPE_CHECKING, Any
 
+from datasets import Dataset, Image
+
 from rlfr_mm.eval.engine import records
-from rlfr_mm.eval.engine.records import RowKey, RunError, TaskPlan
+from rlfr_mm.eval.engine.records import RowKey, RunError, TaskPlan, one_line
 from rlfr_mm.grading import SCORERS
 from rlfr_mm.tasks import registry
 from rlfr_mm.tasks.spec import SAMPLED, TaskSpec
 
 if TYPE_CHECKING:
-    from datasets import Dataset
-
     from rlfr_mm.eval.engine.backends import Backend
 
-
-REPLACEABLE = ("max_new_tokens", "temperature", "top_p", "top_k")
+REPLACEABLE = ("max_new_tokens", "temperature", "top_p", "top_k")  # by --gen_kwargs
 
 
 @dataclass(frozen=True)
 class RunSettings:
-    """What decides the rows, apart from model, tasks and data."""
+    """Everything that decides the rows of a run, apart from the model, the tasks and the data."""
 
-    samples: int | None = None  # responses to each problem; None: as many as the task says
-    limit: int | None = None  # the first N problems of each task; None: all
+    samples: int | None = None  # responses per problem; None: as many as the task says
+    limit: int | None = None  # only the first N problems of each task; None: all
     seed: int = 0
-    generation: Mapping[str, Any] = field(default_factory=dict)  # settings that replace the tasks'
+    generation: Mapping[str, Any] = field(default_factory=dict)  # replaces generation settings of the tasks
     data_root: str | None = None
     allow_changed_data: bool = False
 
 
 @dataclass(frozen=True)
 class Sample:
-    """One response to be had."""
+    """One response that the run needs."""
 
     key: RowKey
     doc_id: int
@@ -42,26 +41,26 @@ class Sample:
 
 @dataclass(frozen=True)
 class PlannedTask:
-    """A task with its records and everything that is decided before the model answers."""
+    """A task with its dataset records and everything that is decided before the model answers."""
 
     spec: TaskSpec
-    docs: "Dataset"
-    generation: dict[str, Any]  # what the back end is asked for
+    docs: Dataset
+    generation: dict[str, Any]  # the settings passed to the back end
     plan: TaskPlan
-    samples: list[Sample]  # the samples of a problem next to each other
+    samples: list[Sample]  # ordered by problem, then by sample index
 
     def batches(self, size: int) -> Iterator[tuple[int, int, list[Sample]]]:
-        """(number, seed, samples) of each journal unit; they depend on the plan alone, not on what is done already."""
+        """Yield (number, seed, samples) per batch. Batches depend only on the plan, not on what is already answered."""
         for number, start in enumerate(range(0, len(self.samples), size)):
             batch = self.samples[start : start + size]
             yield number, derive_seed(*(sample.seed for sample in batch)), batch
 
 
 def plan_task(spec: TaskSpec, backend: "Backend", settings: RunSettings) -> PlannedTask:
-    """Reads the task's records, checks that they are what the registry expects, and lays out the samples.
+    """The task with its records and samples.
 
     Raises:
-        RunError: the data cannot be read, or have another size or hash than the registry expects.
+        RunError: the data cannot be read, or their size or hash differs from what the registry expects.
     """
     docs = load_docs(spec, settings.data_root)
     hashes = [records.doc_hash(doc) for doc in undecoded(docs)]
@@ -71,20 +70,14 @@ def plan_task(spec: TaskSpec, backend: "Backend", settings: RunSettings) -> Plan
         raise RunError(f"{spec.name}: {changed}; --allow-changed-data runs it and marks the results")
     count = settings.samples or spec.samples
     asked = generation_settings(spec, count, settings.generation)
-    plan = TaskPlan(
-        dataset=spec.dataset,
-        config=spec.config,
-        splits=list(spec.splits),
-        revision=spec.revision,
+    plan = task_plan(
+        spec,
         data_hash=data_hash,
         rows=len(docs),
-        rows_expected=spec.rows,
         changed_data=bool(changed),
         problems=min(len(docs), settings.limit or len(docs)),
         samples=count,
         generation=backend.effective(asked),
-        scorer=spec.scorer,
-        scorer_version=SCORERS[spec.scorer].version,
     )
     generation_hash = records.digest(plan.generation)
     keys = [
@@ -94,16 +87,26 @@ def plan_task(spec: TaskSpec, backend: "Backend", settings: RunSettings) -> Plan
     ]
     samples = [Sample(key, doc_id, derive_seed(settings.seed, *key)) for doc_id, key in keys]
     if len({sample.key for sample in samples}) < len(samples):
-        raise RunError(f"{spec.name}: the data hold the same record twice; remove it and allow changed data")
+        raise RunError(f"{spec.name}: the dataset holds a record twice; remove the copy and pass --allow-changed-data")
     return PlannedTask(spec, docs, asked, plan, samples)
 
 
-def load_docs(spec: TaskSpec, data_root: str | None) -> "Dataset":
-    """The task's records as published.
+def task_plan(spec: TaskSpec, **fields: Any) -> TaskPlan:
+    """The TaskPlan of a task: the given fields, and those that the registry and the scorer decide."""
+    return TaskPlan(
+        dataset=spec.dataset,
+        config=spec.config,
+        splits=list(spec.splits),
+        revision=spec.revision,
+        rows_expected=spec.rows,
+        scorer=spec.scorer,
+        scorer_version=SCORERS[spec.scorer].version,
+        **fields,
+    )
 
-    Raises:
-        RunError: they cannot be read.
-    """
+
+def load_docs(spec: TaskSpec, data_root: str | None) -> Dataset:
+    """The dataset records of a task, as published. RunError if they cannot be read."""
     try:
         return registry.load(spec, data_root).remove_columns(registry.TASK_COLUMN)
     except (OSError, ValueError) as error:
@@ -111,23 +114,23 @@ def load_docs(spec: TaskSpec, data_root: str | None) -> "Dataset":
 
 
 def changed_data(spec: TaskSpec, rows: int, data_hash: str) -> str:
-    """How the data differ from what the registry expects; empty where they do not."""
+    """How the data differ from what the registry expects; empty if they do not."""
     if rows != spec.rows:
-        return f"{rows} records where the registry expects {spec.rows}, a slice or a changed dataset"
+        return f"{rows} records where the registry expects {spec.rows}: a slice or a changed dataset"
     if spec.data_hash not in (None, data_hash):
         return f"the records have the hash {data_hash} where the registry expects {spec.data_hash}"
     return ""
 
 
 def generation_settings(spec: TaskSpec, samples: int, replaced: Mapping[str, Any]) -> dict[str, Any]:
-    """The task's generation settings; a greedy task that is asked for several samples takes those of sampled tasks.
+    """The generation settings of a task. A greedy task of which several samples are wanted is sampled.
 
     Raises:
-        RunError: a replaced setting is none of the tasks', or several samples would all be the same.
+        RunError: a replaced setting is unknown or not a number, or all samples would be identical.
     """
     for key, value in replaced.items():
         if key not in REPLACEABLE:
-            raise RunError(f"--gen_kwargs knows no {key}; it takes {', '.join(REPLACEABLE)}")
+            raise RunError(f"--gen_kwargs has no setting {key}; it takes {', '.join(REPLACEABLE)}")
         if isinstance(value, bool) or not isinstance(value, int | float):
             raise RunError(f"--gen_kwargs {key}={value}: must be a number")
     settings = asdict(spec.generation) | {"until": list(spec.generation.until)}
@@ -136,7 +139,9 @@ def generation_settings(spec: TaskSpec, samples: int, replaced: Mapping[str, Any
     settings |= replaced
     settings["do_sample"] = settings["temperature"] > 0
     if samples > 1 and not settings["do_sample"]:
-        raise RunError(f"{spec.name}: {samples} samples at temperature 0 are one sample; set a temperature above 0")
+        raise RunError(
+            f"{spec.name}: at temperature 0 all {samples} samples would be one sample; set a temperature above 0"
+        )
     return settings
 
 
@@ -145,15 +150,8 @@ def derive_seed(*parts: Any) -> int:
     return int(records.digest([str(part) for part in parts]), 16) % 2**31
 
 
-def one_line(error: BaseException) -> str:
-    """The first line of an error's message, or its type where there is none."""
-    return next(iter(str(error).strip().splitlines()), type(error).__name__)
-
-
-def undecoded(docs: "Dataset") -> Iterable[Mapping[str, Any]]:
-    """The records with encoded images: hashing does not need the pixels."""
-    from datasets import Image
-
+def undecoded(docs: Dataset) -> Iterable[Mapping[str, Any]]:
+    """The records with their images still encoded, since hashing does not need the pixels."""
     for name, feature in docs.features.items():
         if isinstance(feature, Image):
             docs = docs.cast_column(name, Image(decode=False))

@@ -1,7 +1,7 @@
 """Scores printed in arXiv 2510.10201 ("RLFR: Extending Reinforcement Learning for LLMs with Flow Environment").
 
-Percent; published, not measured by us: shown beside measured scores, never mixed with them. The multimodal table
-gives accuracy, the language table pass@32 and greedy pass@1. Its AMC23 column has 83 problems.
+In percent. We did not measure them: they are shown beside measured scores and never mixed with them. The multimodal
+table gives accuracy, the language table pass@32 and greedy pass@1. Its column AMC23 covers 83 problems.
 """
 
 MULTIMODAL_COLUMNS = ("MathVista", "MathVision", "MathVerse", "WeMath", "LogicVista", "VisuLogic")
@@ -37,14 +37,17 @@ MODELS = (*MULTIMODAL, *LANGUAGE)
 
 
 def published_score(model: str, column: str, sampled: bool = False) -> float | None:
-    """The printed score of a model in a column of its table as a fraction, None where the paper prints none.
+    """The printed score of a model as a fraction; None if the paper does not print one.
 
     Args:
-        column: a TaskSpec's `paper_column`.
+        column: the `paper_column` of a TaskSpec.
         sampled: pass@32 instead of greedy pass@1; only the language table has it.
 
     Raises:
-        ValueError: the paper has no such model.
+        ValueError: the paper does not have this model.
+
+    >>> published_score("Qwen2.5-VL-7B-Instruct + RLFR", "MathVista")
+    0.734
     """
     if model in LANGUAGE:
         scores = dict(zip(LANGUAGE_COLUMNS, LANGUAGE[model][0 if sampled else 1], strict=True))

@@ -1,6 +1,6 @@
-"""What a run is made of: rows (one per problem and sample), a manifest, results; and the hashes that identify records.
+"""The records of an evaluation run: rows (one per problem and sample), manifest and results; hashes of dataset records.
 
-`run_files` says where they lie and reads and writes them.
+`run_files` says where in a run folder they are, and reads and writes them.
 """
 
 import hashlib
@@ -15,15 +15,20 @@ from rlfr_mm.grading.verdict import Status, Verdict
 from rlfr_mm.statistics import Interval
 
 SCHEMA_VERSION: Literal[1] = 1
-_SECRET = r"(?:key|token|secret|passw(?:or)?d)"  # how the name of an option ends whose value must not be kept
+_SECRET = r"(?:key|token|secret|passw(?:or)?d)"  # the values of options whose names end like this are never kept
 
 
-class RunError(Exception):
-    """A run folder or an input that cannot be used; the message is one line and says what would work."""
+class RunError(ValueError):
+    """A run folder or an input cannot be used. The message is one line and says what would work."""
+
+
+def one_line(error: BaseException) -> str:
+    """The first line of an error's message, or the name of its type if the message is empty."""
+    return next(iter(str(error).strip().splitlines()), type(error).__name__)
 
 
 class RowKey(NamedTuple):
-    """What makes a row unique: the same key is never generated twice within a run."""
+    """Identifies a row: within a run no key is generated twice."""
 
     task: str
     doc_hash: str
@@ -32,45 +37,47 @@ class RowKey(NamedTuple):
 
 
 class Record(BaseModel):
-    """Base of everything on disk: unknown keys are an error, so that a misspelt field cannot vanish."""
+    """Base class of everything on disk. Unknown keys are an error, so that a misspelt field is not lost silently."""
 
     model_config = ConfigDict(extra="forbid", protected_namespaces=())
 
 
 class SampleRow(Record):
-    """One response to one problem, with all that is needed to grade it again without model or dataset."""
+    """One response to one problem, with everything needed to grade it again without the model or the dataset."""
 
     schema_version: Literal[1] = SCHEMA_VERSION
     task: str
     doc_id: int = Field(description="position of the record in the dataset split")
-    problem_id: str = Field(description="the benchmark's own id; what runs are paired by")
+    problem_id: str = Field(description="the benchmark's own id; comparisons pair runs by it")
     doc_hash: str = Field(description="hash of the record itself, images included")
     sample_index: int = 0
     dataset: str
     config: str | None = None
     split: str | None = None
     revision: str | None = None
-    prompt: str | None = Field(None, description="the prompt as rendered for the back end; null in imported rows")
+    prompt: str | None = Field(None, description="the prompt as the back end rendered it; null in imported rows")
     prompt_hash: str | None = None
     image_hashes: list[str] = []
-    generation: dict[str, Any] = Field({}, description="effective settings, those inherited from the checkpoint too")
+    generation: dict[str, Any] = Field({}, description="effective settings, with those inherited from the checkpoint")
     generation_hash: str
-    seed: int | None = Field(None, description="seed of this sample; where the batch shares one, the batch's")
-    batch: int | None = Field(None, description="journal unit the row was generated in")
-    response: str = Field(description="raw text; lone surrogates are written as escapes")
-    finish_reason: Literal["stop", "length"] | None = Field(None, description="null where the back end cannot tell")
+    seed: int | None = Field(None, description="seed of this sample, or of its batch if the batch shares one")
+    batch: int | None = Field(None, description="number of the batch in which the row was generated")
+    response: str = Field(description="raw text; lone surrogates are escaped")
+    finish_reason: Literal["stop", "length"] | None = Field(None, description="null if the back end cannot tell")
     prompt_tokens: int | None = None
     completion_tokens: int | None = None
     gold: str | list[str]
     choices: list[str] | None = None
-    meta: dict[str, Any] = Field({}, description="what else the scorer needs, such as the answer type")
-    categories: dict[str, list[str]] = Field({}, description="what scores are broken down by, such as the skill")
-    doc: dict[str, Any] = Field({}, description="the record without its images: what exports read")
+    meta: dict[str, Any] = Field({}, description="further input of the scorer, such as the answer type")
+    categories: dict[str, list[str]] = Field(
+        {}, description="the values that scores are broken down by, such as the skill"
+    )
+    doc: dict[str, Any] = Field({}, description="the dataset record without its images; exports read it")
     scorer: str
     scorer_version: str
-    verdict: Verdict = Field(description="rule `strict`: never guesses; what results are made of")
+    verdict: Verdict = Field(description="by the rule `strict`, which never guesses; results use it by default")
     verdict_official: Verdict = Field(
-        description="rule `official`: the benchmark's own scorer, bugs included; strict where that is a judge model"
+        description="by the rule `official`: the benchmark's own scorer, bugs included; strict if that is a judge model"
     )
 
     @property
@@ -78,11 +85,12 @@ class SampleRow(Record):
         return RowKey(self.task, self.doc_hash, self.sample_index, self.generation_hash)
 
     def judged(self, rule: str) -> Verdict:
+        """The verdict by the rule `strict` or `official`."""
         return self.verdict_official if rule == "official" else self.verdict
 
 
 class TaskPlan(Record):
-    """What a run set out to do for one task."""
+    """What a run was asked to do for one task."""
 
     dataset: str
     config: str | None
@@ -90,9 +98,9 @@ class TaskPlan(Record):
     revision: str | None
     data_hash: str = Field(description="hash over the hashes of all records")
     rows: int = Field(description="records in the data that was loaded")
-    rows_expected: int = Field(description="records the registry expects; fewer or more make the results partial")
-    changed_data: bool = Field(description="the data differ from what the registry expects; --allow-changed-data")
-    problems: int = Field(description="records asked for, after --limit")
+    rows_expected: int = Field(description="records the registry expects; any other number makes the results partial")
+    changed_data: bool = Field(description="the data differ from what the registry expects (--allow-changed-data)")
+    problems: int = Field(description="number of records to answer, after --limit")
     samples: int
     generation: dict[str, Any]
     scorer: str
@@ -100,6 +108,8 @@ class TaskPlan(Record):
 
 
 class ModelInfo(Record):
+    """The model that answered. `args` never holds secrets."""
+
     backend: str
     args: dict[str, Any] = {}
     name: str
@@ -113,7 +123,7 @@ class ModelInfo(Record):
 
 
 class Session(Record):
-    """One start of the command on this run folder."""
+    """One start of the command in this run folder."""
 
     started: str = Field(description="UTC, ISO 8601")
     command: str
@@ -128,7 +138,7 @@ class Session(Record):
 
 
 class Manifest(Record):
-    """What produced the rows. `tasks` grows when a later session adds some; settings never change within a run."""
+    """How the rows were produced. A later session may add tasks, but settings never change within a run."""
 
     schema_version: Literal[1] = SCHEMA_VERSION
     source: str = Field("rlfr_mm.eval.run", description="the command, or `import:FORMAT`")
@@ -141,9 +151,10 @@ class Manifest(Record):
 
 
 class BenchmarkResult(Record):
-    """The score of one task. Invariants: `rows` is the sum of `counts`; `partial` says whether it is the whole task.
+    """The score of one task.
 
-    `counts` tells wrong answers from responses without an answer and from failures of the grader (timeout, error).
+    Invariants: `rows` is the sum of `counts`; `partial` is False only if the whole task was answered. `counts`
+    separates wrong answers from responses without an answer and from failures of the grader (timeout, error).
     """
 
     schema_version: Literal[1] = SCHEMA_VERSION
@@ -160,17 +171,17 @@ class BenchmarkResult(Record):
     rule: Literal["strict", "official"]
     problems_expected: int
     problems: int
-    samples: int = Field(description="samples per problem that were asked for")
+    samples: int = Field(description="requested samples per problem")
     rows: int
-    missing: int = Field(description="responses that were asked for and are not there")
+    missing: int = Field(description="requested responses that are missing")
     counts: dict[Status, int]
     empty_responses: int
-    truncated: int | None = Field(description="responses cut at max_new_tokens; null where the back end cannot tell")
-    headline: str = Field(description="the key in `metrics` that the benchmark is quoted by")
+    truncated: int | None = Field(description="responses cut at max_new_tokens; null if the back end cannot tell")
+    headline: str = Field(description="the key in `metrics` by which the benchmark is quoted")
     metrics: dict[str, float]
     standard_error: float | None = Field(description="of the headline, clustered by problem")
     interval: Interval | None = Field(description="of the headline")
-    partial: bool = Field(description="a slice of the task, or responses are missing")
+    partial: bool = Field(description="only a slice of the task, or responses are missing")
     changed_data: bool = False
 
     @model_validator(mode="after")
@@ -195,7 +206,11 @@ class BenchmarkResult(Record):
 
 
 def digest(value: Any) -> str:
-    """First 16 hex digits of the SHA-256 of a JSON value (keys sorted), of bytes or of text."""
+    """The first 16 hex digits of the SHA-256 of a JSON value (with sorted keys), of bytes or of text.
+
+    >>> digest({"temperature": 0.0, "top_p": 1.0}) == digest({"top_p": 1.0, "temperature": 0.0})
+    True
+    """
     if not isinstance(value, bytes):
         value = value if isinstance(value, str) else json.dumps(value, sort_keys=True, ensure_ascii=True, default=str)
         value = value.encode("utf-8", "backslashreplace")
@@ -203,17 +218,17 @@ def digest(value: Any) -> str:
 
 
 def plain_doc(doc: Mapping[str, Any]) -> dict[str, Any]:
-    """A dataset record as plain JSON without images, which are replaced by null."""
+    """A dataset record as plain JSON, with images replaced by null."""
     return {key: _plain(value, lambda image: None) for key, value in doc.items()}
 
 
 def doc_hash(doc: Mapping[str, Any]) -> str:
-    """Hash of a record, all fields and its images: encoded bytes where the record holds those, else the pixels."""
+    """The hash of a dataset record with all its fields and images (see `image_hash`)."""
     return digest({key: _plain(value, image_hash) for key, value in doc.items()})
 
 
 def image_hash(image: Any) -> str:
-    """Hash of an image: encoded bytes where `datasets` has not decoded it, else a PIL image's mode, size and pixels."""
+    """The hash of an image: of its encoded bytes if `datasets` has not decoded it, else of mode, size and pixels."""
     if isinstance(image, Mapping):
         return digest(image["bytes"] or str(image["path"]))
     return digest(f"{image.mode}{image.size}".encode() + image.tobytes())
@@ -222,7 +237,7 @@ def image_hash(image: Any) -> str:
 def _plain(value: Any, of_image: Callable[[Any], str | None]) -> Any:
     if value is None or isinstance(value, bool | int | float | str):
         return value
-    if hasattr(value, "tobytes") and hasattr(value, "mode"):  # a PIL image, without importing PIL
+    if hasattr(value, "tobytes") and hasattr(value, "mode"):  # a PIL image; checked without importing PIL
         return of_image(value)
     if isinstance(value, Mapping):
         undecoded = set(value) == {"bytes", "path"}
@@ -233,5 +248,5 @@ def _plain(value: Any, of_image: Callable[[Any], str | None]) -> Any:
 
 
 def clean_text(text: str) -> str:
-    """The text with lone surrogates, which UTF-8 cannot hold, written as escapes."""
+    """The text with lone surrogates, which UTF-8 cannot encode, written as escapes."""
     return text.encode("utf-8", "backslashreplace").decode("utf-8")

@@ -5,7 +5,7 @@ from typing import Any
 
 from rlfr_mm.eval.engine import records, run_files
 from rlfr_mm.eval.engine.records import Manifest, ModelInfo, Session, TaskPlan
-from rlfr_mm.eval.score import doc_fields, graded_rows
+from rlfr_mm.eval.engine.scoring import doc_fields, graded_rows
 from rlfr_mm.grading import SCORERS
 from rlfr_mm.tasks import registry
 

@@ -20,7 +20,7 @@ try:
     runpy.run_module("rlfr_mm.eval.{name}", run_name="__main__")
 except SystemExit as end:
     assert not end.code, end.code
-heavy = {{"torch", "transformers", "lmms_eval"}} & set(sys.modules)
+heavy = {{"torch", "transformers", "datasets", "lmms_eval", "scipy", "matplotlib"}} & set(sys.modules)
 assert not heavy, heavy
 """
 

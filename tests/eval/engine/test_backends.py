@@ -9,10 +9,12 @@ import torch
 
 from rlfr_mm.eval import run
 from rlfr_mm.eval.engine import run_files
-from rlfr_mm.eval.engine.backends import PolicyBackend, Request, build_backend
+from rlfr_mm.eval.engine.backends import PolicyBackend, Request
+from rlfr_mm.eval.engine.harness import build_backend
 from rlfr_mm.eval.engine.records import RunError
 from rlfr_mm.quickstart.policy import build_tokenizer
 from rlfr_mm.tasks import registry
+from tests.eval.commands import exit_status
 
 GREEDY = {"max_new_tokens": 6, "temperature": 0.0, "top_p": 1.0, "do_sample": False, "until": []}
 SAMPLED = GREEDY | {"temperature": 1.0, "do_sample": True}
@@ -45,18 +47,19 @@ def test_the_batch_seed_decides_sampled_responses(ours, requests):
 
 def test_lengths_and_ends_are_those_of_the_tokens(ours, requests):
     """With every token an end, a response stops at its first token; with none, it runs to the limit."""
-    ends = ours.ends
+    ends = ours.policy.generation_config.eos_token_id
+    tokenizer = ours.processor.tokenizer
     try:
         for output in ours.generate("t", requests, GREEDY, seed=0):
             assert output.completion_tokens == 6 and output.finish_reason == "length"
-        ours.ends = ends.new_tensor(range(len(ours.tokenizer)))
+        ours.policy.generation_config.eos_token_id = list(range(len(tokenizer)))
         for request, output in zip(requests, ours.generate("t", requests, GREEDY, seed=0), strict=True):
             assert output.completion_tokens == 1 and output.finish_reason == "stop"
             text = ours.render(request.messages)
             tokens = ours.processor(text=[text], images=request.images, return_tensors="pt")["input_ids"]
             assert output.prompt_tokens == tokens.shape[1]
     finally:
-        ours.ends = ends
+        ours.policy.generation_config.eos_token_id = ends
 
 
 def test_inherited_settings_are_switched_off_or_recorded(ours, policy):
@@ -183,7 +186,7 @@ def test_a_server_may_come_back_elsewhere(server, arguments, tmp_path):
     options = {"tasks": "rlfr_quickstart", "limit": 1}
     assert run.main(arguments(tmp_path, model=gone, **options)) == 1
     assert run.main(arguments(tmp_path, model=model, **options)) == 0
-    assert run.main(arguments(tmp_path, model=model.replace("tiny", "other"), **options)) == 2
+    assert exit_status(run.main, arguments(tmp_path, model=model.replace("tiny", "other"), **options)) == 2
 
 
 def test_a_server_without_usage_gives_no_counts(server, requests):

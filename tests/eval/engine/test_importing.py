@@ -9,6 +9,7 @@ from rlfr_mm.eval.engine import importing, run_files
 from rlfr_mm.eval.engine.records import RunError
 from rlfr_mm.eval.formats import FORMATS, Response
 from rlfr_mm.tasks import registry
+from tests.eval.commands import exit_status
 
 GSM8K = registry.task("rlfr_gsm8k")
 
@@ -18,7 +19,7 @@ def imported(tmp_path, entries, task=GSM8K.name):
     file = tmp_path / "answers.jsonl"
     file.write_text("".join(json.dumps(entry) + "\n" for entry in entries))
     run = tmp_path / "run"
-    status = score.main(["--from", "jsonl", str(file), "--task", task, "--output_dir", str(run)])
+    status = exit_status(score.main, ["--from", "jsonl", str(file), "--task", task, "--output_dir", str(run)])
     return status, run_files.read_run(run)[task] if status != 2 else []
 
 
@@ -54,7 +55,7 @@ def test_problems_answered_twice_and_folders_with_a_run_are_refused(tmp_path):
     with pytest.raises(RunError, match="answered twice"):
         importing.import_responses([Response("2", fields, 0)] * 2, GSM8K, "test", "model", tmp_path / "a", None)
     importing.import_responses([Response("2", fields, 0)], GSM8K, "test", "model", tmp_path / "b", None)
-    with pytest.raises(RunError, match="holds a run already"):
+    with pytest.raises(RunError, match="already holds a run"):
         importing.import_responses([Response("2", fields, 0)], GSM8K, "test", "model", tmp_path / "b", None)
 
 
@@ -70,7 +71,7 @@ def test_two_records_under_one_id_are_refused(tmp_path, capsys):
         for i, answer in enumerate("56")
     ]
     status, _ = imported(tmp_path, entries, "rlfr_aime24")
-    assert status == 2 and "different records of problem 1" in capsys.readouterr().err
+    assert status == 2 and "different records for problem 1" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("answer", [5, None, ["#### 5"]])
@@ -126,7 +127,7 @@ def test_what_is_no_response_is_named_with_its_place(tmp_path, capsys, name, suf
     file = tmp_path / f"file{suffix}"
     file.write_bytes(text if isinstance(text, bytes) else text.encode())
     arguments = ["--from", name, str(file), "--task", "rlfr_aime24", "--output_dir", str(tmp_path / "run")]
-    assert score.main(arguments) == 2
+    assert exit_status(score.main, arguments) == 2
     lines = capsys.readouterr().err.splitlines()
     assert len(lines) == 1 and lines[0].startswith(f"error: {file}") and named in lines[0]
     assert not (tmp_path / "run").exists()

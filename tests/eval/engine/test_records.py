@@ -31,7 +31,7 @@ def make_result(**changes) -> BenchmarkResult:
         "headline": "accuracy",
         "metrics": {"accuracy": 1 / 3},
         "standard_error": 0.1,
-        "interval": {"low": 0.1, "high": 0.6, "method": "wilson"},
+        "interval": {"low": 0.1, "high": 0.6, "level": 0.95, "method": "wilson"},
         "partial": False,
     }
     return BenchmarkResult(**(fields | changes))

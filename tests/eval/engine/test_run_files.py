@@ -34,8 +34,8 @@ def test_rows_round_trip_with_every_kind_of_text(tmp_path):
     odd = ["", "line\nbreak\r\n", "\u2028 separator", "emoji \U0001f600", "null \x00", "x" * 100_000]
     rows = [make_row(i, response=text) for i, text in enumerate(odd)]
     journal = Journal(tmp_path / "samples.jsonl")
-    journal.append(rows[:2])
-    journal.append(rows[2:])
+    journal.append_rows(rows[:2])
+    journal.append_rows(rows[2:])
     journal.close()
     assert run_files.read_rows(tmp_path / "samples.jsonl") == (rows, [])
 
@@ -51,27 +51,28 @@ def test_a_torn_last_line_costs_that_line_only(tmp_path):
     whole = path.read_bytes()
     for cut in (1, 40, len(whole) // 4):
         path.write_bytes(whole[:-cut])
-        rows, bad = run_files.repair_rows(path)
+        _, bad = run_files.read_rows(path)
+        rows = run_files.repair_rows(path)
         # Cutting the newline alone leaves a line that is whole.
         assert [row.doc_id for row in rows] == ([0, 1] if cut == 1 else [0])
         assert len(bad) == (cut != 1)
         journal = Journal(path)
-        journal.append([make_row(2)])
+        journal.append_rows([make_row(2)])
         journal.close()
         assert [row.doc_id for row in run_files.read_rows(path)[0]] == [row.doc_id for row in rows] + [2]
 
 
-def test_an_unreadable_line_is_named_and_moved_aside(tmp_path):
+def test_an_unreadable_line_is_named_and_moved_aside(tmp_path, capsys):
     path = tmp_path / "samples.jsonl"
     lines = [make_row(i).model_dump_json() for i in range(3)]
     path.write_bytes(b"\n".join([lines[0].encode(), b'{"task": "x"}', b"\xff\xfe garbage", lines[2].encode(), b""]))
-    rows, bad = run_files.repair_rows(path)
-    assert [row.doc_id for row in rows] == [0, 2]
-    assert [line.number for line in bad] == [2, 3]
-    assert "line 2" in run_files.describe_bad(path, bad)[0]
+    rows, bad = run_files.read_rows(path)
+    assert [row.doc_id for row in rows] == [0, 2] and [line.number for line in bad] == [2, 3]
+    assert run_files.repair_rows(path) == rows
+    assert f"{path}, line 2 cannot be read" in capsys.readouterr().err
     aside = (tmp_path / "samples.bad.jsonl").read_text().splitlines()
     assert len(aside) == 2 and '"line": 2' in aside[0] and "garbage" in aside[1]
-    assert run_files.repair_rows(path) == (rows, [])
+    assert run_files.repair_rows(path) == rows and run_files.read_rows(path) == (rows, [])
 
 
 def test_a_repeated_key_counts_once(tmp_path):
@@ -85,7 +86,7 @@ def _append_until_full(path, limit):
     journal = Journal(path)
     for i in range(100):
         try:
-            journal.append([make_row(2 * i), make_row(2 * i + 1)])
+            journal.append_rows([make_row(2 * i), make_row(2 * i + 1)])
         except RunError as error:
             path.with_name("message").write_text(str(error))
             return
@@ -116,7 +117,7 @@ def test_a_second_process_on_a_run_folder_is_refused_by_name(tmp_path):
     process = context.Process(target=_hold, args=(tmp_path, held, release))
     process.start()
     assert held.wait(30)
-    with pytest.raises(RunError, match=f"in use by process {process.pid}"), run_files.locked(tmp_path):
+    with pytest.raises(ValueError, match=f"in use by process {process.pid}"), run_files.locked(tmp_path):
         pass
     release.set()
     process.join(30)
@@ -125,5 +126,5 @@ def test_a_second_process_on_a_run_folder_is_refused_by_name(tmp_path):
 
 
 def test_a_folder_that_is_no_run_is_named(tmp_path):
-    with pytest.raises(RunError, match="no run folder"):
+    with pytest.raises(RunError, match="not a run folder"):
         run_files.read_manifest(tmp_path)

@@ -1,25 +1,24 @@
-"""The browser's part of a report: one card a problem and sample index, with the answers of all runs, and the images."""
+"""The responses in a report: one card per problem and sample index with the answers of all runs, and the images."""
 
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+from datasets import Dataset
 from tqdm import tqdm
 
 from rlfr_mm.eval.engine import records
+from rlfr_mm.eval.engine.plan import load_docs
 from rlfr_mm.eval.engine.records import RunError, SampleRow
+from rlfr_mm.tasks import registry
+from rlfr_mm.tasks.spec import TaskSpec
 from rlfr_mm.viewing.page.html import thumbnail
 
-if TYPE_CHECKING:
-    from datasets import Dataset
-
-    from rlfr_mm.tasks.spec import TaskSpec
-
-MAX_ANSWERS = 20_000  # in a page, over all runs; the scores are always those of all rows
-MAX_CHARS = 20_000  # of one response or prompt; what is left out is the middle
+MAX_ANSWERS = 20_000  # on a page, over all runs; the scores always count all rows
+MAX_CHARS = 20_000  # of one response or prompt; the middle of a longer text is left out
 IMAGE_SIDE = 400  # pixels of a thumbnail's longer side
-MAX_IMAGE_CHARS = 40_000_000  # of all thumbnails as data URIs
+MAX_IMAGE_CHARS = 40_000_000  # of all thumbnails together, as data URIs
 
 Card = dict[str, Any]
 
@@ -27,10 +26,11 @@ Card = dict[str, Any]
 def cards(runs: Sequence[Mapping[str, Sequence[SampleRow]]]) -> tuple[list[Card], list[str]]:
     """The cards in the order of tasks, problems and samples, and the texts that they refer to by position.
 
-    Of more than MAX_ANSWERS answers those with the lowest sample indices stay, so that every problem has some.
+    If there are more than MAX_ANSWERS answers, those with the lowest sample indices are kept, so that every problem has
+    some.
 
     Args:
-        runs: rows by task, of each run.
+        runs: the rows of each run by task.
     """
     found: dict[tuple[str, str, int], Card] = {}
     texts: dict[str, int] = {}
@@ -53,14 +53,12 @@ def cards(runs: Sequence[Mapping[str, Sequence[SampleRow]]]) -> tuple[list[Card]
 
 
 def _prompt(row: SampleRow) -> str:
-    """What the model was asked; of imported rows, which do not say it, what our task would have asked."""
-    from rlfr_mm.tasks import registry
-
+    """The prompt of the model, or for imported rows, which lack it, the prompt of our task."""
     if row.prompt is not None:
         return row.prompt
     try:
         return f"[The prompt was not recorded; this task asks:]\n{registry.task(row.task).text(row.doc)}"
-    except ValueError:  # another harness's file may lack the question
+    except ValueError:  # the file of another harness may lack the question
         return "[The prompt was not recorded.]"
 
 
@@ -79,27 +77,20 @@ def _card(row: SampleRow) -> Card:
 
 
 def _answer(row: SampleRow, run: int, prompt: int) -> dict[str, Any]:
-    verdicts = {
-        rule: {
-            "status": verdict.status,
-            "extracted": verdict.extracted,
-            "method": verdict.method,
-            "detail": verdict.detail,
-        }
-        for rule, verdict in (("strict", row.verdict), ("official", row.verdict_official))
-    }
+    shown = ("status", "extracted", "method", "detail")
     return {
         "run": run,
         "prompt": prompt,
         "response": cut(row.response),
         "tokens": row.completion_tokens,
         "finish": row.finish_reason,
-        **verdicts,
+        "strict": {name: getattr(row.verdict, name) for name in shown},
+        "official": {name: getattr(row.verdict_official, name) for name in shown},
     }
 
 
 def cut(text: str) -> str:
-    """The text, or where it is longer than MAX_CHARS its beginning and end with a note between."""
+    """The text; of a text longer than MAX_CHARS the beginning and the end, with a note between them."""
     if len(text) <= MAX_CHARS:
         return text
     half = MAX_CHARS // 2
@@ -107,47 +98,22 @@ def cut(text: str) -> str:
 
 
 def add_images(wanted: Sequence[Card], data_roots: Mapping[str, Sequence[str | None]]) -> tuple[dict[str, str], str]:
-    """Thumbnails by image hash, read again from the datasets, and one line on images that are not there ("" for none).
+    """Thumbnails by image hash, read from the datasets; and one line about images that are not shown, "" if none.
 
-    A run keeps the hashes of its images, not the images: what is shown is what the model saw, or nothing. Cards of
-    imported rows, which know no hashes, get those of the record with their problem's id.
+    A run keeps the hashes of its images but not the images. An image is shown only if it is the one that the model saw.
+    Cards of imported rows have no hashes and get those of the record with the id of their problem.
 
     Args:
-        data_roots: by task, the folders to look in one after the other; None is the hub or its cache.
+        data_roots: per task, the folders to try in turn; None stands for the hub or its cache.
     """
-    from rlfr_mm.tasks import registry
-
     by_task: defaultdict[str, dict[str, list[Card]]] = defaultdict(dict)
     for card in wanted:
         if card["task"] in registry.TASKS and registry.task(card["task"]).image is not None:
             by_task[card["task"]].setdefault(card["problem"], []).append(card)
     images: dict[str, str] = {}
     reasons: dict[str, None] = {}
-    chars = 0
     for task, by_problem in by_task.items():
-        spec = registry.task(task)
-        docs = _first_readable(spec, data_roots[task], reasons)
-        if docs is None:
-            continue
-        # By the problem's id, since an imported row may not know the record's position.
-        positions = {spec.problem_id(doc): i for i, doc in enumerate(docs.remove_columns([spec.image]))}
-        for problem, members in tqdm(by_problem.items(), desc=f"{task}: images", disable=None):
-            if problem not in positions:
-                continue
-            if chars > MAX_IMAGE_CHARS:
-                reasons[f"a page holds {MAX_IMAGE_CHARS / 1e6:.0f} MB of them"] = None
-                break
-            try:
-                pictures = {records.image_hash(image): image for image in spec.images(docs[positions[problem]])}
-            except (ValueError, OSError) as error:
-                reasons[str(error)] = None
-                continue
-            for card in members:
-                card["images"] = card["images"] or list(pictures)
-                for name in card["images"]:
-                    if name in pictures and name not in images:
-                        images[name] = thumbnail(pictures[name], IMAGE_SIDE)
-                        chars += len(images[name])
+        _add_images_of(registry.task(task), by_problem, data_roots[task], images, reasons)
     bare = sum(
         not members[0]["images"] or any(name not in images for name in members[0]["images"])
         for by_problem in by_task.values()
@@ -158,9 +124,40 @@ def add_images(wanted: Sequence[Card], data_roots: Mapping[str, Sequence[str | N
     return images, f"images are not shown for {bare:,} of {problems:,} problems: {why}" if bare else ""
 
 
-def _first_readable(spec: "TaskSpec", roots: Sequence[str | None], reasons: dict[str, None]) -> "Dataset | None":
-    from rlfr_mm.eval.engine.plan import load_docs
+def _add_images_of(
+    spec: TaskSpec,
+    by_problem: Mapping[str, Sequence[Card]],
+    roots: Sequence[str | None],
+    images: dict[str, str],
+    reasons: dict[str, None],
+) -> None:
+    """Add the thumbnails of one task to `images`, and the reasons for missing ones to `reasons`."""
+    docs = _first_readable(spec, roots, reasons)
+    if docs is None:
+        return
+    # By the id of the problem, since an imported row may not have the position of the record.
+    positions = {spec.problem_id(doc): i for i, doc in enumerate(docs.remove_columns([spec.image]))}
+    chars = sum(map(len, images.values()))
+    for problem, members in tqdm(by_problem.items(), desc=f"{spec.name}: images", disable=None):
+        if problem not in positions:
+            continue
+        if chars > MAX_IMAGE_CHARS:
+            reasons[f"a page holds {MAX_IMAGE_CHARS / 1e6:.0f} MB of them"] = None
+            break
+        try:
+            pictures = {records.image_hash(image): image for image in spec.images(docs[positions[problem]])}
+        except (ValueError, OSError) as error:
+            reasons[str(error)] = None
+            continue
+        for card in members:
+            card["images"] = card["images"] or list(pictures)
+            for name in card["images"]:
+                if name in pictures and name not in images:
+                    images[name] = thumbnail(pictures[name], IMAGE_SIDE)
+                    chars += len(images[name])
 
+
+def _first_readable(spec: TaskSpec, roots: Sequence[str | None], reasons: dict[str, None]) -> Dataset | None:
     for root in roots:
         try:
             return load_docs(spec, root)
@@ -170,7 +167,7 @@ def _first_readable(spec: "TaskSpec", roots: Sequence[str | None], reasons: dict
 
 
 def data_roots(given: Path | None, manifests: Sequence[records.Manifest], task: str) -> list[str | None]:
-    """Where the records of a task may be: the folder given for the report, or those its runs read."""
+    """The folders that may hold the records of a task: the one given for the report, or those that its runs read."""
     if given is not None:
         return [str(given)]
     return list(dict.fromkeys(manifest.data_root for manifest in manifests if task in manifest.tasks))

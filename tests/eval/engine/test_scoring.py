@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from rlfr_mm.eval import score
-from rlfr_mm.eval.engine import importing, run_files
+from rlfr_mm.eval.engine import importing, run_files, scoring
 from rlfr_mm.eval.engine.plan import changed_data
 from rlfr_mm.eval.formats import Response
 from rlfr_mm.eval.run import main as run_main
@@ -14,8 +14,8 @@ from rlfr_mm.grading.verdict import Verdict
 from rlfr_mm.statistics import wilson_interval
 from rlfr_mm.tasks import registry
 from rlfr_mm.tasks.aggregate import pass_at_k
-
-from .export_runs import wemath_record
+from tests.eval.commands import exit_status
+from tests.eval.export_runs import wemath_record
 
 GSM8K = registry.task("rlfr_gsm8k")
 
@@ -33,7 +33,7 @@ def imported(tmp_path, answers, spec=GSM8K, name="run"):
 
 def test_imported_responses_are_graded_and_marked_as_a_slice(tmp_path):
     run = imported(tmp_path, [["The answer is 0."], ["The answer is 2."], ["The answer is 5."], ["I do not know."]])
-    [result], complaints = score.score_run(run)
+    [result], complaints = scoring.score_run(run)
     assert complaints == [] and result.partial and result.problems == 4
     assert result.counts == {"correct": 2, "wrong": 1, "no_answer": 1, "timeout": 0, "error": 0}
     assert result.score == 0.5 and run_files.read_results(run) == [result]
@@ -43,7 +43,7 @@ def test_imported_responses_are_graded_and_marked_as_a_slice(tmp_path):
 def test_pass_at_k_and_its_interval_come_from_all_samples(tmp_path):
     right = [3, 0, 1, 2]  # of four samples each
     answers = [[f"#### {2 * i}"] * n + ["#### 99"] * (4 - n) for i, n in enumerate(right)]
-    [result], _ = score.score_run(imported(tmp_path, answers))
+    [result], _ = scoring.score_run(imported(tmp_path, answers))
     for k in range(1, 5):
         expected = sum(pass_at_k(4, n, k) for n in right) / 4
         assert result.metrics[f"pass@{k}"] == pytest.approx(expected)
@@ -69,7 +69,7 @@ def test_a_run_of_an_older_scorer_goes_on_after_grading_again(finished, argument
     for plan in manifest.tasks.values():
         plan.scorer_version = "0"
     run_files.write_manifest(run, manifest)
-    assert run_main(arguments(run)) == 2
+    assert exit_status(run_main, arguments(run)) == 2
     assert "scorer_version was 0" in (said := capsys.readouterr().err) and "eval.score" in said
     assert score.main([str(run)]) == 0
     assert run_main(arguments(run)) == 0
@@ -85,11 +85,11 @@ def test_averages_of_a_group_appear_when_its_tasks_are_whole(tmp_path):
         for i in range(spec.rows)
     ]
     importing.import_responses(answers, spec, "test", "model", tmp_path / "logic", None)
-    [logic], _ = score.score_run(tmp_path / "logic")
+    [logic], _ = scoring.score_run(tmp_path / "logic")
     both = [logic, logic.model_copy(update={"task": "rlfr_visulogic", "metrics": logic.metrics | {"accuracy": 0.75}})]
     assert not logic.partial and logic.score == 0.25
-    assert "Logic Avg" not in score.result_table([logic])
-    line = next(line for line in score.result_table(both).splitlines() if line.startswith("Logic Avg"))
+    assert "Logic Avg" not in scoring.result_table([logic])
+    line = next(line for line in scoring.result_table(both).splitlines() if line.startswith("Logic Avg"))
     assert line.split()[-1] == "50.0"
 
 
@@ -103,7 +103,7 @@ def test_an_item_that_cannot_be_graded_costs_itself_alone(tmp_path):
     """An unknown scorer is a bug of the registry: its row says `error`, the others have their verdicts."""
     row = run_files.read_rows(imported(tmp_path, [["The answer is 0."]]) / GSM8K.name / run_files.SAMPLES)[0][0]
     fields = row.model_dump(exclude={"verdict", "verdict_official"})
-    good, broken, again = score.graded_rows([fields, fields | {"scorer": "nonsense"}, fields])
+    good, broken, again = scoring.graded_rows([fields, fields | {"scorer": "nonsense"}, fields])
     assert good.verdict == again.verdict == row.verdict and good.verdict.correct
     assert broken.verdict.unscored and "nonsense" in broken.verdict.detail
 
@@ -124,7 +124,7 @@ def test_a_score_that_is_no_mean_has_an_interval_too(shared, tmp_path):
     docs = registry.load(spec, shared / "hub").remove_columns("image_path")
     responses = [Response(f"<answer>{'A' if i % 3 else doc['answer']}</answer>", doc) for i, doc in enumerate(docs)]
     importing.import_responses(responses, spec, "test", "model", tmp_path / "run", None)
-    [result], complaints = score.score_run(tmp_path / "run")
+    [result], complaints = scoring.score_run(tmp_path / "run")
     assert complaints == [] and result.headline == "loose" and result.standard_error > 0
     assert 0 <= result.interval.low < result.score < result.interval.high <= 1
 
@@ -138,7 +138,7 @@ def wemath(tmp_path, complete, broken):
         Response("<answer>A</answer>", wemath_record(group, key, "A")) for group, found in groups for key in found
     ]
     importing.import_responses(responses, spec, "test", "model", tmp_path / "run", None)
-    [result], complaints = score.score_run(tmp_path / "run")
+    [result], complaints = scoring.score_run(tmp_path / "run")
     assert complaints == []
     return result
 
@@ -165,14 +165,14 @@ def test_without_a_complete_group_the_accuracy_stands_for_the_task(tmp_path):
 @pytest.mark.parametrize(
     ("arguments", "named"),
     [
-        (["nowhere"], "no run folder"),
+        (["nowhere"], "not a run folder"),
         (["--from", "xml", "f", "--task", "rlfr_gsm8k", "--output_dir", "{tmp}/x"], "no such format to read"),
         (["--from", "jsonl", "nowhere", "--task", "rlfr_gsm8k", "--output_dir", "{tmp}/x"], "nowhere"),
         (["--from", "jsonl", "f", "--task", "rlfr_gsm9k", "--output_dir", "{tmp}/x"], "did you mean rlfr_gsm8k"),
     ],
 )
 def test_unusable_input_is_one_line(tmp_path, capsys, arguments, named):
-    assert score.main([part.replace("{tmp}", str(tmp_path)) for part in arguments]) == 2
+    assert exit_status(score.main, [part.replace("{tmp}", str(tmp_path)) for part in arguments]) == 2
     assert not Path("nowhere").exists()
     message = capsys.readouterr().err.strip()
     assert message.startswith("error: ") and named in message and "\n" not in message

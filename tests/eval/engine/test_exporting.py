@@ -14,14 +14,14 @@ import yaml
 
 from rlfr_mm.eval import export as command
 from rlfr_mm.eval import score
-from rlfr_mm.eval.engine import run_files
+from rlfr_mm.eval.engine import run_files, scoring
+from rlfr_mm.eval.engine.exporting import export
 from rlfr_mm.eval.engine.records import RunError
-from rlfr_mm.eval.export import export
 from rlfr_mm.eval.formats import FORMATS
 from rlfr_mm.eval.formats.matching import matched
 from rlfr_mm.tasks import registry
-
-from .export_runs import BOARDS, DRAWN, MODEL, ODD_TEXTS, SAMPLED, TEXT, make_run
+from tests.eval.commands import exit_status
+from tests.eval.export_runs import BOARDS, DRAWN, MODEL, ODD_TEXTS, SAMPLED, TEXT, make_run
 
 WRITABLE = [name for name, one in FORMATS.items() if one.write]
 LEADERBOARDS = [name for name, one in FORMATS.items() if one.leaderboard]
@@ -106,7 +106,7 @@ def test_what_was_answered_comes_back(boards, exported, name, task, pattern):
     rows = run_files.read_run(boards)[task]
     back = read_back(name, path, task, [doc for doc, _ in BOARDS[task]])
     assert back == {(row.problem_id, row.sample_index): row.response for row in rows}
-    again = score.regrade([row.model_copy(update={"response": back[row.problem_id, 0]}) for row in rows])
+    again = scoring.regrade([row.model_copy(update={"response": back[row.problem_id, 0]}) for row in rows])
     assert [row.verdict for row in again] == [row.verdict for row in rows]
     assert [row.verdict_official for row in again] == [row.verdict_official for row in rows]
 
@@ -473,7 +473,7 @@ def test_changed_data_is_refused_like_a_slice(tmp_path):
 
 def refused(capsys, *arguments):
     """The message of a command line that ends with status 2 and one line on stderr."""
-    assert command.main([str(argument) for argument in arguments]) == 2
+    assert exit_status(command.main, [str(argument) for argument in arguments]) == 2
     lines = capsys.readouterr().err.splitlines()
     assert len(lines) == 1 and lines[0].startswith("error: ")
     return lines[0]
@@ -490,7 +490,7 @@ def test_bad_input_is_one_line(boards, tmp_path, capsys):
     assert "mathvista" in refused(capsys, boards, "--to", "mathvist", "--out", out)
     assert "model-index" in refused(capsys, boards, "--to", "zzz", "--out", out)
     assert "jsonl" not in refused(capsys, boards, "--to", "jsonl", "--out", out).split(":", 2)[2]
-    assert "no run folder" in refused(capsys, tmp_path / "absent", "--to", "csv", "--out", out)
+    assert "not a run folder" in refused(capsys, tmp_path / "absent", "--to", "csv", "--out", out)
     message = refused(capsys, text, "--to", "mathvista", "--out", out)
     assert "MathVista tasks" in message and "rlfr_math500" in message
     message = refused(capsys, boards, "--to", "mathvista", "--tasks", "rlfr_logicvista", "--out", out)
@@ -517,7 +517,7 @@ def test_two_tasks_of_one_dataset_do_not_overwrite_each_other(tmp_path):
     task = "rlfr_logicvista"
     run = make_run(tmp_path / "run", dict.fromkeys((task, f"{task}_official"), BOARDS[task]))
     assert len(set(export(run, "logicvista", tmp_path / "out"))) == 2
-    with pytest.raises(RunError, match="both LogicVista in VLMEvalKit"):
+    with pytest.raises(ValueError, match="both LogicVista in VLMEvalKit"):
         export(run, "vlmevalkit", tmp_path / "out")
     export(run, "vlmevalkit", tmp_path / "out", tasks=[task])
 
@@ -533,7 +533,7 @@ def test_wemath_without_a_complete_group_is_refused(tmp_path):
     task = "rlfr_wemath_testmini"
     run = make_run(tmp_path / "run", {task: BOARDS[task][:2]})
     for name in ("we-math", "vlmevalkit", "openvlm"):
-        with pytest.raises(RunError, match="no problem group is complete"):
+        with pytest.raises(ValueError, match="no problem group is complete"):
             export(run, name, tmp_path / "out")
 
 
@@ -559,6 +559,10 @@ def test_unreadable_files_name_what_is_wrong(tmp_path, name, suffix, text, messa
     with pytest.raises(ValueError, match=re.escape(message)) as error:
         FORMATS[name].read(path, registry.task("rlfr_mathvision_test"))
     assert str(path) in str(error.value)
+
+
+def test_the_help_lists_every_format_that_can_be_written():
+    assert list(command.FORMATS) == WRITABLE
 
 
 def test_help_loads_neither_torch_nor_transformers():

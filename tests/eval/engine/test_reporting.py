@@ -9,13 +9,13 @@ import pytest
 from PIL import Image
 
 from rlfr_mm.eval import report
-from rlfr_mm.eval.engine import records, report_samples, run_files
+from rlfr_mm.eval.engine import records, report_cards, reporting, run_files
 from rlfr_mm.eval.engine.plan import load_docs
 from rlfr_mm.eval.engine.records import RunError
 from rlfr_mm.quickstart import world
 from rlfr_mm.tasks import registry
-
-from .export_runs import BOARDS, make_run
+from tests.eval.commands import exit_status
+from tests.eval.export_runs import BOARDS, make_run
 
 ATTACK = (
     "</script></pre><script>alert('ran')</script><img src=http://127.0.0.1:9/x.png onerror=alert('loaded')>"
@@ -88,7 +88,7 @@ def test_scores_and_intervals_are_those_of_the_results(runs, page):
         re.sub(r"<svg.*?</svg>|<[^>]*>", " ", page.read_text().split('id="scores"')[1], flags=re.DOTALL)
     )
     text = " ".join(text.split("pass@k")[0].split())
-    scored, complaints = report.score_tasks(report.read_runs(runs))
+    scored, complaints = reporting.score_tasks(reporting.read_runs(runs))
     assert complaints == []
     for member in scored["rlfr_quickstart"]:
         low, high = member.strict.interval.low, member.strict.interval.high
@@ -98,14 +98,14 @@ def test_scores_and_intervals_are_those_of_the_results(runs, page):
 
 
 def test_pass_at_k_and_category_scores_are_the_tasks_own_metrics(runs):
-    scored, _ = report.score_tasks(report.read_runs(runs))
+    scored, _ = reporting.score_tasks(reporting.read_runs(runs))
     member = scored["rlfr_quickstart_pass32"][1]
-    curve = report.pass_at_k(member)
+    curve = reporting.pass_at_k(member)
     assert [bar.value for bar in curve] == pytest.approx([member.strict.metrics[f"pass@{k}"] for k in (1, 2, 3, 4)])
     # 0, 1, 2 and 3 of 4 samples are right.
     assert [curve[0].value, curve[3].value] == pytest.approx([6 / 16, 3 / 4])
     assert all(bar.interval[0] < bar.value < bar.interval[1] for bar in curve)
-    levels = report.category_scores(scored["rlfr_quickstart"][0], "level")
+    levels = reporting.category_scores(scored["rlfr_quickstart"][0], "level")
     assert {f"level/{level}": bar.value for level, (_, bar) in levels.items()} == {
         key: value for key, value in scored["rlfr_quickstart"][0].strict.metrics.items() if key.startswith("level/")
     }
@@ -113,17 +113,17 @@ def test_pass_at_k_and_category_scores_are_the_tasks_own_metrics(runs):
 
 
 def test_a_headline_that_is_no_accuracy_has_the_accuracy_beside_it(tmp_path):
-    runs = report.read_runs([make_run(tmp_path / "run", {"rlfr_wemath_testmini": BOARDS["rlfr_wemath_testmini"]})])
-    result = report.score_tasks(runs)[0]["rlfr_wemath_testmini"][0].strict
+    runs = reporting.read_runs([make_run(tmp_path / "run", {"rlfr_wemath_testmini": BOARDS["rlfr_wemath_testmini"]})])
+    result = reporting.score_tasks(runs)[0]["rlfr_wemath_testmini"][0].strict
     assert result.headline == "loose" and result.score != result.metrics["accuracy"]
-    text = report.report_page(runs, tmp_path)[0]
+    text = reporting.report_page(runs, tmp_path)[0]
     assert f'<span class="score">{100 * result.score:.1f}</span>' in text
     assert f"<small>accuracy {100 * result.metrics['accuracy']:.1f}</small>" in text
 
 
 def test_every_task_of_the_registry_with_rows_makes_a_page(tmp_path):
     run = make_run(tmp_path / "run", BOARDS)
-    text, notes = report.report_page(report.read_runs([run]), tmp_path)
+    text, notes = reporting.report_page(reporting.read_runs([run]), tmp_path)
     rows = {(row.task, row.problem_id): row for found in run_files.read_run(run).values() for row in found}
     cards = data_of(text)["cards"]
     assert len(cards) == len(rows)
@@ -160,7 +160,7 @@ def test_an_image_is_shown_only_where_it_is_the_one_that_the_model_saw(drawn, tm
     )
     other = [docs[0], docs[1] | {"image": Image.new("RGB", (84, 84), "red")}, docs[2]]
     with_image_hashes(run, "rlfr_quickstart", other)
-    text, notes = report.report_page(report.read_runs([run]))
+    text, notes = reporting.report_page(reporting.read_runs([run]))
     found = data_of(text)
     assert [card["images"][0] in found["images"] for card in found["cards"]] == [True, False, True]
     assert notes == ["images are not shown for 1 of 3 problems: the data have changed since the run"]
@@ -172,7 +172,7 @@ def test_imported_rows_get_the_question_and_the_image_of_their_record(drawn, tmp
     run = make_run(tmp_path / "run", {"rlfr_quickstart": [(docs[5], [right[5]])]})
     path = run / "rlfr_quickstart" / run_files.SAMPLES
     run_files.write_rows(path, [row.model_copy(update={"prompt": None}) for row in run_files.read_rows(path)[0]])
-    text, notes = report.report_page(report.read_runs([run]))
+    text, notes = reporting.report_page(reporting.read_runs([run]))
     found = data_of(text)
     (card,) = found["cards"]
     assert docs[5]["question"] in found["texts"][card["answers"][0]["prompt"]]
@@ -180,28 +180,28 @@ def test_imported_rows_get_the_question_and_the_image_of_their_record(drawn, tmp
 
 
 def test_images_stop_at_the_bound_and_the_page_says_so(drawn, runs, monkeypatch):
-    monkeypatch.setattr(report_samples, "MAX_IMAGE_CHARS", 1000)
-    text, notes = report.report_page(report.read_runs(runs[:1]))
+    monkeypatch.setattr(report_cards, "MAX_IMAGE_CHARS", 1000)
+    text, notes = reporting.report_page(reporting.read_runs(runs[:1]))
     images = data_of(text)["images"].values()
     assert sum(map(len, images)) < 1000 + max(map(len, images))
     assert "a page holds" in notes[0]
 
 
 def test_of_too_many_answers_every_problem_keeps_its_first(runs, monkeypatch):
-    rows = [run.rows for run in report.read_runs(runs)]
-    assert len(report_samples.cards(rows)[0]) == 12 + 16
-    monkeypatch.setattr(report_samples, "MAX_ANSWERS", 2 * (12 + 4) + 2)
-    kept = [card for card in report_samples.cards(rows)[0] if card["task"] == "rlfr_quickstart_pass32"]
+    rows = [run.rows for run in reporting.read_runs(runs)]
+    assert len(report_cards.cards(rows)[0]) == 12 + 16
+    monkeypatch.setattr(report_cards, "MAX_ANSWERS", 2 * (12 + 4) + 2)
+    kept = [card for card in report_cards.cards(rows)[0] if card["task"] == "rlfr_quickstart_pass32"]
     assert [card["sample"] for card in kept] == [0, 1, 0, 0, 0]
-    _, notes = report.report_page(report.read_runs(runs))
+    _, notes = reporting.report_page(reporting.read_runs(runs))
     assert notes[0].startswith("the responses below are 34 of 56")
 
 
 def test_a_long_text_keeps_both_ends():
     text = "".join(map(str, range(20_000)))
-    short = report_samples.cut(text)
-    assert report_samples.cut(short[:100]) == short[:100]
-    assert len(short) < report_samples.MAX_CHARS + 100
+    short = report_cards.cut(text)
+    assert report_cards.cut(short[:100]) == short[:100]
+    assert len(short) < report_cards.MAX_CHARS + 100
     assert short.startswith("012345") and short.endswith("1999819999") and f"{len(text) - 20_000:,} characters" in short
 
 
@@ -295,7 +295,7 @@ def test_published_responses_stand_beside_their_pictures(shared, chromium, tmp_p
     sizes = chromium.evaluate("[...document.querySelectorAll('.card img')].map(i => [i.naturalWidth, i.naturalHeight])")
     for (width, height), doc in zip(sizes, docs.select(range(10, 20)), strict=True):
         large = spec.images(doc)[0]
-        assert max(width, height) <= report_samples.IMAGE_SIDE
+        assert max(width, height) <= report_cards.IMAGE_SIDE
         assert width / height == pytest.approx(large.width / large.height, rel=0.05)
     assert "partial: not to be quoted" in path.read_text()
 
@@ -309,12 +309,12 @@ def test_bad_input_ends_in_one_line_and_status_2(runs, tmp_path, capsys):
     run_files.write_manifest(empty, run_files.read_manifest(runs[0]))
     run, out = str(runs[0]), str(tmp_path / "page.html")
     for arguments, told in (
-        ([str(tmp_path / "nothing"), "--out", out], "is no run folder"),
+        ([str(tmp_path / "nothing"), "--out", out], "is not a run folder"),
         ([run, str(empty), "--out", out], "has no responses yet"),
         ([run, run + "/", "--out", out], "given twice"),
-        ([run, "--out", str(tmp_path)], "cannot write --out"),
+        ([run, "--out", str(tmp_path)], "cannot write"),
     ):
-        assert report.main(arguments) == 2
+        assert exit_status(report.main, arguments) == 2
         message = capsys.readouterr().err.strip().splitlines()[-1]
         assert message.startswith("error: ") and told in message
     assert not (tmp_path / "page.html").exists()
@@ -328,9 +328,9 @@ def test_runs_of_one_name_are_told_apart_by_their_paths(runs, tmp_path):
     run_files.write_manifest(copies[1], run_files.read_manifest(runs[0]))
     for task, rows in run_files.read_run(runs[0]).items():
         run_files.write_rows(copies[1] / task / run_files.SAMPLES, rows)
-    assert [run.label for run in report.read_runs(copies)] == [str(folder) for folder in copies]
+    assert [run.label for run in reporting.read_runs(copies)] == [str(folder) for folder in copies]
     with pytest.raises(RunError, match="twice"):
-        report.read_runs([runs[0], tmp_path / "a" / "first"])
+        reporting.read_runs([runs[0], tmp_path / "a" / "first"])
 
 
 def test_a_task_that_cannot_be_scored_costs_the_others_nothing(runs, tmp_path):
@@ -341,6 +341,6 @@ def test_a_task_that_cannot_be_scored_costs_the_others_nothing(runs, tmp_path):
         rows = [row.model_copy(update={"task": task}) for row in run_files.read_run(runs[0])["rlfr_quickstart"]]
         run_files.write_rows(run / task / run_files.SAMPLES, rows)
     run_files.write_manifest(run, manifest.model_copy(update={"tasks": tasks}))
-    text, notes = report.report_page(report.read_runs([run]))
+    text, notes = reporting.report_page(reporting.read_runs([run]))
     assert len(data_of(text)["cards"]) == 24
     assert "rlfr_gone" in notes[0] and "<figcaption>rlfr_quickstart</figcaption>" in text

@@ -3,7 +3,9 @@ import json
 
 import pytest
 
-from rlfr_mm.eval.parity import BARS, compare_set, main, older_integer_rule, read_sets
+from rlfr_mm.eval.engine.parity import BARS, compare_set
+from rlfr_mm.eval.engine.parity_sets import older_integer_rule, read_sets
+from rlfr_mm.eval.parity import main
 
 ROW = {"benchmark": "GSM8K-test", "gold": "18", "prediction": None, "extraction": None}
 
@@ -36,7 +38,7 @@ def test_exit_status_says_whether_the_bars_are_reached(tmp_path, capsys, flipped
     ("content", "message"),
     [
         (None, "no *.jsonl"),
-        ("{", "x.jsonl, after line 0: no JSON Lines"),
+        ("{", "x.jsonl, after line 0: not JSON Lines"),
         ('{"id": 1, "official_correct": true}', "x.jsonl, line 1: a row needs the field 'benchmark'"),
         (
             '{"id": 1, "official_correct": true, "benchmark": "MMLU", "gold": "1"}',
@@ -79,7 +81,7 @@ def test_bad_input_is_named_in_one_line_with_status_2(tmp_path, capsys, content,
 def test_a_manifest_of_another_shape_and_a_file_that_cannot_be_written_are_named(tmp_path, capsys):
     write(tmp_path, "drawn__set", [gsm8k(18, True)])
     for arguments, message in (
-        (["--json", str(tmp_path / "no" / "out.json")], "cannot write"),
+        (["--json", str(tmp_path / "drawn__set.jsonl.gz" / "out.json")], "cannot write"),
         ([], "manifest.json: needs"),
     ):
         if not arguments:

@@ -7,9 +7,8 @@ import re
 import jsonschema
 import pytest
 
-from rlfr_mm.eval.export import export
-
-from .export_runs import BOARDS, DRAWN, SAMPLED, TEXT, make_run
+from rlfr_mm.eval.engine.exporting import export
+from tests.eval.export_runs import BOARDS, DRAWN, SAMPLED, TEXT, make_run
 
 STRING = {"type": "string"}
 NUMBER = {"type": "number"}

@@ -5,13 +5,14 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from scipy.stats import binomtest
 
 from rlfr_mm import statistics as stats
 from rlfr_mm.eval import compare
-from rlfr_mm.eval.engine import importing, run_files
+from rlfr_mm.eval.engine import comparing, importing, run_files
 from rlfr_mm.eval.formats import Response
+from rlfr_mm.grading import Verdict
 from rlfr_mm.tasks import registry
+from tests.eval.commands import exit_status
 
 GSM8K = registry.task("rlfr_gsm8k")
 
@@ -40,8 +41,10 @@ def test_the_table_holds_difference_test_and_flips(tmp_path, capsys):
     [found] = json.loads((tmp_path / "out.json").read_text())
     assert (found["score_a"], found["score_b"]) == (a.mean(), b.mean())
     assert found["test"]["difference"] == pytest.approx(10 / 60)
-    assert found["p"] == pytest.approx(binomtest(2, 14).pvalue) and found["p_method"] == "McNemar exact"
-    assert found["p_holm"] == found["p"] and found["test"]["interval"]["low"] > 0
+    test = stats.paired_bootstrap(a, b)  # interval and p are those of one test
+    assert (found["p"], found["test"]["method"]) == (test.p, "paired bootstrap")
+    assert found["test"]["interval"]["low"] == test.interval.low > 0
+    assert found["p_holm"] == found["p"]
     assert found["detectable"] == stats.minimal_detectable_difference(found["test"]["standard_error"])
     rows = run_files.read_run(tmp_path / "a")[GSM8K.name]
     ids = {row.doc_id: row.problem_id for row in rows}
@@ -69,20 +72,22 @@ def test_seeds_are_paired_by_position_and_problem(tmp_path):
     generator = np.random.default_rng(0)
     a, b = generator.random((3, 40)) < 0.4, generator.random((3, 40)) < 0.7
     methods = [
-        compare.load_method(f"{label}=" + ",".join(made(tmp_path / f"{label}{i}", seed) for i, seed in enumerate(runs)))
+        comparing.load_method(
+            f"{label}=" + ",".join(made(tmp_path / f"{label}{i}", seed) for i, seed in enumerate(runs))
+        )
         for label, runs in (("old", a), ("new", b))
     ]
-    [found] = compare.compare(*methods)
+    [[found]] = comparing.compare(methods[0], methods[1:])
     assert found.test == stats.paired_seeds(a, b) and found.p == found.test.p
     assert (found.a, found.b, found.test.seeds) == ("old", "new", 3)
 
 
 def test_several_samples_of_a_problem_are_one_unit(tmp_path):
     a, b = np.array([0, 1, 2, 3, 4, 2]), np.array([1, 1, 4, 3, 4, 4])
-    methods = [compare.load_method(made(tmp_path / name, wins, samples=4)) for name, wins in (("a", a), ("b", b))]
-    [found] = compare.compare(*methods)
+    methods = [comparing.load_method(made(tmp_path / name, wins, samples=4)) for name, wins in (("a", a), ("b", b))]
+    [[found]] = comparing.compare(methods[0], methods[1:])
     assert found.test == stats.paired_seeds(a / 4, b / 4)
-    assert found.p_method == "paired t by problem" and found.problems == 6
+    assert found.test.method == "paired t by problem" and found.problems == 6
 
 
 def test_two_equal_runs_are_no_proof_of_equality(tmp_path, capsys):
@@ -101,35 +106,65 @@ def test_holm_is_taken_over_the_tasks(tmp_path):
         for task, right in tasks.items():
             folder = tmp_path / name / task
             run |= run_files.read_run(Path(made(folder, [1] * right + [0] * (12 - right), registry.task(task))))
-        methods.append(compare.Method(name, [run]))
-    found = compare.compare(*methods)
-    p = [binomtest(0, 8).pvalue, binomtest(0, 1).pvalue]
-    assert [one.p for one in found] == pytest.approx(p)
-    assert [one.p_holm for one in found] == pytest.approx([2 * p[0], p[1]])
+        methods.append(comparing.Method(name, [run]))
+    [found] = comparing.compare(methods[0], methods[1:])
+    p = [stats.paired_test([1] * a + [0] * (12 - a), [1] * b + [0] * (12 - b)).p for a, b in ((1, 9), (3, 4))]
+    assert [one.p for one in found] == p and p[0] < p[1]
+    assert [one.p_holm for one in found] == [2 * p[0], p[1]]
 
 
 def test_problems_that_one_run_lacks_are_left_out_and_counted(tmp_path):
-    a = compare.load_method(made(tmp_path / "a", [1, 0, 1, 0]))
-    b = compare.load_method(made(tmp_path / "b", [1, 1, 1], first=1))
-    [found] = compare.compare(a, b)
+    a = comparing.load_method(made(tmp_path / "a", [1, 0, 1, 0]))
+    b = comparing.load_method(made(tmp_path / "b", [1, 1, 1], first=1))
+    [[found]] = comparing.compare(a, [b])
     assert (found.problems, found.left_out) == (3, 1)
     assert (found.score_a, found.score_b) == (pytest.approx(1 / 3), 1.0)
+
+
+def test_holm_is_taken_over_all_methods_of_one_call(tmp_path, capsys):
+    baseline = [1] * 10 + [0] * 20
+    paths = [
+        made(tmp_path / name, right)
+        for name, right in (
+            ("base", baseline),
+            ("worse", [0] * 6 + [1] * 4 + [0] * 20),
+            ("better", [1] * 19 + [0] * 11),
+        )
+    ]
+    assert compare.main([*paths, "--json", str(tmp_path / "out.json")]) == 0
+    worse, better = json.loads((tmp_path / "out.json").read_text())
+    assert (worse["b"], better["b"]) == ("worse", "better") and better["p"] < worse["p"] < 0.05
+    assert (better["p_holm"], worse["p_holm"]) == (2 * better["p"], worse["p"])
+    assert capsys.readouterr().out.count("p Holm: corrected for all comparisons above (2)") == 1
+
+
+def test_problems_that_could_not_be_graded_are_left_out_for_both_methods_and_counted(tmp_path, capsys):
+    paths = [made(tmp_path / "a", [1, 0, 1, 0, 1]), made(tmp_path / "b", [1, 1, 1, 0, 0])]
+    path = tmp_path / "b" / GSM8K.name / run_files.SAMPLES
+    rows = run_files.read_rows(path)[0]
+    rows[4] = rows[4].model_copy(update={"verdict": Verdict("timeout", 0.0, None, "none", "too slow")})
+    run_files.write_rows(path, rows)
+    [[found]] = comparing.compare(comparing.load_method(paths[0]), [comparing.load_method(paths[1])])
+    assert (found.problems, found.left_out, found.ungraded) == (4, 0, 1)
+    assert found.test == stats.paired_test([1, 0, 1, 0], [1, 1, 1, 0]) and found.lost == []
+    assert compare.main(paths) == 0
+    assert "1 problems that could not be graded are left out" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize(
     ("build", "named"),
     [
-        (lambda tmp: [made(tmp / "a", [1, 0]), "nowhere"], "no run folder"),
+        (lambda tmp: [made(tmp / "a", [1, 0]), "nowhere"], "not a run folder"),
         (lambda tmp: [made(tmp / "a", [1, 0]), f"{made(tmp / 'b', [1, 0])},{made(tmp / 'c', [1, 0])}"], "one to one"),
         (
             lambda tmp: [made(tmp / "a", [1, 0]), made(tmp / "b", [1, 0], gold=lambda i: 2 * i + 1)],
             "not the same dataset",
         ),
-        (lambda tmp: [made(tmp / "a", [1, 0]), made(tmp / "b", [1, 0], first=5)], "share 0 problems"),
+        (lambda tmp: [made(tmp / "a", [1, 0]), made(tmp / "b", [1, 0], first=5)], "share 0 graded problems"),
         (lambda tmp: [made(tmp / "a", [1, 0]), made(tmp / "b", [1, 0]), "--published", "GPT"], "the paper has"),
     ],
 )
 def test_runs_that_cannot_be_compared_are_named_in_one_line(tmp_path, capsys, build, named):
-    assert compare.main(build(tmp_path)) == 2
+    assert exit_status(compare.main, build(tmp_path)) == 2
     message = capsys.readouterr().err.strip()
     assert message.startswith("error: ") and named in message and "\n" not in message

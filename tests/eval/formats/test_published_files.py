@@ -7,12 +7,13 @@ import pytest
 
 from rlfr_mm.eval import score
 from rlfr_mm.eval.engine import run_files
-from rlfr_mm.eval.export import export
+from rlfr_mm.eval.engine.exporting import export
 from rlfr_mm.eval.formats import FORMATS
 from rlfr_mm.eval.formats.matching import matched
 from rlfr_mm.eval.formats.vlmevalkit import write_sheet
 from rlfr_mm.grading.official import mathvista_prediction
 from rlfr_mm.tasks import registry
+from tests.eval.commands import exit_status
 
 TASK = "rlfr_mathvista_testmini"
 
@@ -108,5 +109,5 @@ def test_responses_to_other_problems_are_refused(shared, tmp_path, capsys):
     path = tmp_path / "answers.jsonl"
     path.write_text('{"pid": "1", "response": "1.2"}\n{"pid": "100001", "response": "2"}\n')
     arguments = ["--from", "jsonl", str(path), "--task", TASK, "--output_dir", str(tmp_path / "run")]
-    assert score.main([*arguments, "--data_root", str(shared / "hub")]) == 2
+    assert exit_status(score.main, [*arguments, "--data_root", str(shared / "hub")]) == 2
     assert "response 2 fits no record" in capsys.readouterr().err

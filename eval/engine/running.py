@@ -1,0 +1,231 @@
+"""The engine of `eval.run`: answers what a run folder lacks, grades each response and journals it.
+
+Responses are generated in fixed, seeded batches, so that a stopped run resumes to the same rows.
+"""
+
+import contextlib
+import datetime
+import shlex
+import sys
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+from tqdm import tqdm
+
+from rlfr_mm import grading
+from rlfr_mm.eval.engine import records, run_files
+from rlfr_mm.eval.engine.backends import Backend, Output, Request
+from rlfr_mm.eval.engine.plan import PlannedTask, RunSettings, Sample, plan_task
+from rlfr_mm.eval.engine.records import (
+    BenchmarkResult,
+    Manifest,
+    ModelInfo,
+    RowKey,
+    RunError,
+    SampleRow,
+    Session,
+    one_line,
+)
+from rlfr_mm.eval.engine.run_files import Journal
+from rlfr_mm.eval.engine.scoring import doc_fields, graded_rows, score_run
+from rlfr_mm.tasks import registry
+from rlfr_mm.tasks.spec import TaskSpec
+from rlfr_mm.training.run_folder import environment
+
+# Arguments of a model that say where it is and not what it is.
+LOCATION = {"base_url", "device", "device_map", "pretrained", "checkpoint", "timeout", "max_retries"}
+GIVE_UP_AFTER = (
+    3  # batches in a row without a response; the run then leaves the task incomplete and starts the next one
+)
+
+
+def evaluate(
+    backend: Backend, specs: Sequence[TaskSpec], run: Path, settings: RunSettings, progress: bool = True
+) -> tuple[list[BenchmarkResult], list[str]]:
+    """Answer what the run folder lacks. Returns the results of all its tasks, and one line for everything missing.
+
+    Raises:
+        RunError: the folder, the data or the settings cannot be used, or the disk is full. Written rows are kept.
+
+    >>> backend = build_backend("rlfr=runs/quickstart/final", batch_size=8)
+    >>> results, missing = evaluate(backend, registry.expand(["rlfr_quickstart"]), Path("runs/eval"), RunSettings())
+    """
+    with run_files.locked(run), ThreadPoolExecutor(1) as aside:
+        parsers = aside.submit(grading.self_test)  # it starts a worker process, which should not keep the model waiting
+        tasks = [plan_task(spec, backend, settings) for spec in specs]
+        try:
+            parsers.result()
+        except RuntimeError as error:
+            raise RunError(one_line(error)) from error
+        run_files.write_manifest(run, _manifest(run, backend, tasks, settings))
+        answered = {
+            task.spec.name: {row.key for row in run_files.repair_rows(run / task.spec.name / run_files.SAMPLES)}
+            for task in tasks
+        }
+        total = sum(len(task.samples) for task in tasks)
+        initial = sum(sample.key in answered[task.spec.name] for task in tasks for sample in task.samples)
+        failures: list[str] = []
+        with tqdm(total=total, initial=initial, unit="response", disable=not progress) as bar:
+            for task in tasks:
+                bar.set_description(task.spec.name)
+                failures += _answer(backend, task, run, answered[task.spec.name], bar.update)
+        results, incomplete = score_run(run)
+    return results, [*incomplete, *failures]
+
+
+def named_tasks(names: str) -> list[TaskSpec]:
+    """The tasks behind comma-separated names of tasks and groups. ValueError for an unknown name, or without names."""
+    specs = registry.expand(name.strip() for name in names.split(",") if name.strip())
+    if not specs:
+        raise RunError("--tasks names no task; python -m tasks.list prints them")
+    return specs
+
+
+def _answer(
+    backend: Backend, task: PlannedTask, run: Path, answered: set[RowKey], advance: Callable[[int], Any]
+) -> list[str]:
+    """Generate, grade and journal what a task lacks. Returns what went wrong, each message once."""
+    failures: dict[str, None] = {}
+    silent = 0
+    with contextlib.closing(Journal(run / task.spec.name / run_files.SAMPLES)) as journal:
+        for number, seed, batch in task.batches(backend.batch_size):
+            missing = [sample for sample in batch if sample.key not in answered]
+            if not missing:
+                continue
+            # If a batch shares one random state (and its padding), a part of the batch would be answered differently.
+            asked = batch if backend.seeding == "batch" else missing
+            rows, failed = _answer_batch(backend, task, asked, number, seed)
+            rows = [row for row in rows if row.key not in answered]
+            journal.append_rows(rows)
+            advance(len(rows))
+            failures |= dict.fromkeys(failed)
+            silent = 0 if rows else silent + 1
+            if silent == GIVE_UP_AFTER:
+                return [*failures, f"{task.spec.name}: gave up after {silent} batches in a row without a response"]
+    return list(failures)
+
+
+def _answer_batch(
+    backend: Backend, task: PlannedTask, batch: Sequence[Sample], number: int, seed: int
+) -> tuple[list[SampleRow], list[str]]:
+    """The graded rows of one batch, and why rows are missing."""
+    asked: list[tuple[Sample, Request]] = []
+    failures: list[str] = []
+    fields: dict[int, dict[str, Any]] = {}  # by doc_id, the fields of rows that the dataset record decides
+    prompts: dict[int, tuple[str, list[dict[str, Any]]]] = {}
+    for sample in batch:
+        try:
+            if sample.doc_id not in prompts:
+                doc = task.docs[sample.doc_id]
+                messages = task.spec.messages(doc)
+                fields[sample.doc_id] = doc_fields(task.spec, task.plan, sample.doc_id, doc, sample.key.doc_hash)
+                fields[sample.doc_id] |= _prompt_fields(backend, messages)
+                prompts[sample.doc_id] = task.spec.text(doc), messages
+        except (ValueError, OSError) as error:  # a record without its image, or an image that cannot be decoded
+            failures.append(one_line(error))
+        else:
+            asked.append((sample, Request(sample.doc_id, *prompts[sample.doc_id], sample.seed)))
+    if not asked:
+        return [], failures
+    try:
+        outputs = backend.generate(task.spec.name, [request for _, request in asked], task.generation, seed)
+    except RunError:
+        raise
+    except Exception as error:  # out of memory, or a server that went away: the next batch may succeed
+        return [], [*failures, f"{task.spec.name}, batch {number}: {type(error).__name__}: {one_line(error)}"]
+    failures += [f"{task.spec.name}: {output.failure}" for output in outputs if output.text is None]
+    rows = [
+        fields[sample.doc_id]
+        | _response_fields(sample, output, task)
+        | {"batch": number, "seed": {"request": sample.seed, "batch": seed, "none": None}[backend.seeding]}
+        for (sample, _), output in zip(asked, outputs, strict=True)
+        if output.text is not None
+    ]
+    return graded_rows(rows), failures
+
+
+def _prompt_fields(backend: Backend, messages: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    prompt = backend.render(messages)
+    images = [part["url"] for turn in messages for part in turn["content"] if part["type"] == "image"]
+    return {
+        "prompt": records.clean_text(prompt),
+        "prompt_hash": records.digest(prompt),
+        "image_hashes": [records.image_hash(image) for image in images],
+    }
+
+
+def _response_fields(sample: Sample, output: Output, task: PlannedTask) -> dict[str, Any]:
+    return {
+        "sample_index": sample.key.sample_index,
+        "generation": task.plan.generation,
+        "generation_hash": sample.key.generation_hash,
+        "response": records.clean_text(output.text or ""),
+        "finish_reason": output.finish_reason,
+        "prompt_tokens": output.prompt_tokens,
+        "completion_tokens": output.completion_tokens,
+    }
+
+
+def _manifest(run: Path, backend: Backend, tasks: Sequence[PlannedTask], settings: RunSettings) -> Manifest:
+    """The manifest of the run with this session added.
+
+    Raises:
+        RunError: the folder holds a run with other settings, to which new rows would not belong.
+    """
+    plans = {task.spec.name: task.plan for task in tasks}
+    now = Manifest(
+        model=backend.info,
+        seed=settings.seed,
+        batch_size=backend.batch_size,
+        data_root=settings.data_root,
+        tasks=plans,
+        sessions=[_session()],
+    )
+    if not (run / run_files.MANIFEST).exists():
+        return now
+    before = run_files.read_manifest(run)
+    for what, old, new in _settings(before, now):
+        if old != new:
+            raise RunError(
+                f"{run} holds a run with other settings: {what} was {old}, now {new}; "
+                + (f"python -m eval.score {run} grades it again" if "scorer_v" in what else "use another --output_dir")
+            )
+    return now.model_copy(update={"tasks": before.tasks | plans, "sessions": before.sessions + now.sessions})
+
+
+def _settings(before: Manifest, now: Manifest) -> list[tuple[str, Any, Any]]:
+    """(name, old value, new value) of all settings that must be equal for a run to be resumed."""
+    pairs: list[tuple[str, Any, Any]] = [
+        ("the model", _identity(before.model), _identity(now.model)),
+        ("--seed", before.seed, now.seed),
+        ("--batch_size", before.batch_size, now.batch_size),
+    ]
+    for name in now.tasks.keys() & before.tasks.keys():
+        old, new = before.tasks[name], now.tasks[name]
+        for key in type(old).model_fields:
+            values = getattr(old, key), getattr(new, key)
+            if key not in ("problems", "samples"):
+                pairs.append((f"{name}: {key}", *values))
+            elif values[1] < values[0]:
+                pairs.append((f"{name}: {key} (which may only grow)", *values))
+    return pairs
+
+
+def _identity(model: ModelInfo) -> dict[str, Any]:
+    """What the model is, without where it runs: a server may come back at another port, a folder may have moved."""
+    args = {key: value for key, value in model.args.items() if key not in LOCATION}
+    return model.model_dump() | {"args": args}
+
+
+def _session() -> Session:
+    made = environment()
+    return Session(
+        started=datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
+        command=shlex.join(sys.orig_argv),
+        git_commit=made["git_commit"],
+        libraries=made["versions"] | {name: version(name) for name in ("lmms-eval", "math-verify", "pillow")},
+        hardware=made["hardware"],
+    )
