@@ -1,11 +1,12 @@
 """Intervals cover, tests keep their level, and both agree with scipy and statsmodels."""
 
+import dataclasses
+
 import hypothesis.strategies as st
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from scipy import stats as scipy_stats
-from statsmodels.stats.contingency_tables import mcnemar
 from statsmodels.stats.multitest import multipletests
 from statsmodels.stats.power import NormalIndPower
 from statsmodels.stats.proportion import proportion_confint
@@ -66,6 +67,42 @@ def test_paired_bootstrap_interval_agrees_with_scipys():
     assert stats.paired_bootstrap(a, b) == ours
 
 
+def test_problems_that_could_not_be_graded_are_left_out_in_every_seed_of_both_methods():
+    a, b = np.random.default_rng(0).random((2, 3, 20))
+    kept = stats.paired_test(np.delete(a, [4, 7], axis=1), np.delete(b, [4, 7], axis=1))
+    a[0, 4] = b[2, 7] = np.nan
+    assert stats.paired_test(a, b) == dataclasses.replace(kept, left_out=2)
+    one = stats.paired_test(a.repeat(4, axis=1)[0], b.repeat(4, axis=1)[0])
+    assert (one.method, one.problems, one.left_out) == ("paired bootstrap", 76, 4)
+
+
+def test_the_interval_excludes_zero_where_p_is_below_the_level():
+    """Interval and p come from the same test, so that they cannot contradict each other."""
+    generator = np.random.default_rng(0)
+    for seeds, problems in ((1, 20), (1, 80), (4, 30)):
+        for _ in range(40):
+            a, b = generator.binomial(1, [[[0.4]], [[0.55]]], (2, seeds, problems))
+            test = stats.paired_test(a, b)
+            if not 0.045 < test.p < 0.055:  # the bootstrap's interval and p are counted in steps
+                assert (test.interval.low > 0 or test.interval.high < 0) == (test.p < 0.05)
+
+
+def test_a_bootstrap_interval_needs_fifty_units_and_agrees_with_the_standard_error():
+    values = np.random.default_rng(3).normal(5, 2, size=400)
+    totals = np.stack([values, np.ones(400)], axis=1)
+    interval = stats.bootstrap_interval(totals, lambda sums: sums[..., 0] / sums[..., 1], resamples=1000)
+    assert interval.high - interval.low == pytest.approx(2 * 1.96 * values.std() / 20, rel=0.1)
+    assert interval.low < values.mean() < interval.high
+    assert stats.bootstrap_interval(totals[:50], lambda sums: sums[..., 0]) is not None
+    assert stats.bootstrap_interval(totals[:49], lambda sums: sums[..., 0]) is None
+
+
+def test_pairs_lie_within_a_group_and_leave_out_the_ungraded():
+    pairs = stats.within_group_pairs([1, 0, 0, 0, np.nan, np.nan], [0, 1, 0, 2, 0, 1])
+    assert pairs.tolist() == [[0, 2]]
+    assert stats.wins(np.array([0.5, 0.0, -1.0])).tolist() == [1.0, 0.5, 0.0]
+
+
 @pytest.mark.parametrize("gain", [0.0, 0.1])
 @pytest.mark.parametrize(("n", "samples", "repeats"), [(10, 1, 600), (10, 8, 600), (30, 8, 600), (100, 8, 60)])
 def test_intervals_of_a_difference_cover_it(n, samples, repeats, gain):
@@ -100,16 +137,6 @@ def test_the_bootstrap_is_for_many_problems_of_one_seed():
     assert stats.paired_test(a, b) == stats.paired_bootstrap(a, b)
     assert stats.paired_test(a[:49], b[:49]) == stats.paired_seeds(a[:49], b[:49])
     assert stats.paired_test([a, b], [b, b]) == stats.paired_seeds([a, b], [b, b])
-
-
-@given(st.lists(st.tuples(st.booleans(), st.booleans()), min_size=1, max_size=60))
-@settings(max_examples=60, deadline=None)
-def test_mcnemar_agrees_with_statsmodels(pairs):
-    a, b = np.array(pairs).T
-    only_a, only_b, p = stats.mcnemar_exact(a, b)
-    table = [[int((a & b).sum()), only_a], [only_b, int((~a & ~b).sum())]]
-    assert sum(map(sum, table)) == len(pairs)
-    assert p == pytest.approx(mcnemar(table, exact=True).pvalue)
 
 
 def test_paired_bootstrap_agrees_with_the_paired_t_test_on_many_problems():
@@ -190,7 +217,8 @@ def test_minimal_detectable_difference_is_found_with_the_stated_power():
     [
         (lambda: stats.score_interval([]), "at least one problem"),
         (lambda: stats.score_interval([1.5, 1.5]), "1.5"),
-        (lambda: stats.mcnemar_exact([1, 0], [1]), "same problems"),
+        (lambda: stats.paired_test([1, 0], [1]), "same problems"),
+        (lambda: stats.paired_test([1, np.nan], [1, 1]), "at least 2 problems"),
         (lambda: stats.paired_seeds([[1.0]], [[0.0]]), "at least 2 problems"),
     ],
 )
