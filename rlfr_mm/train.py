@@ -35,8 +35,8 @@ def run(config: RunConfig, overwrite: bool = False, resume: bool = False, comman
 
     from rlfr_mm.config import RLFRConfig
     from rlfr_mm.data.load import check_prompts, load_demonstrations, load_problems, load_processor
-    from rlfr_mm.experiments.curves import plot_run
     from rlfr_mm.policy import load_policy
+    from rlfr_mm.training.curve import plot_run
     from rlfr_mm.training.run_folder import RunFolder, check_run, environment, open_run, write_whole
 
     with one_line_errors():

@@ -11,7 +11,7 @@ import pytest
 from tests.conftest import ROOT
 
 # The commands, which may import tasks and eval.
-COMMANDS = {"train.py", "train_flow.py", "inspect.py", "experiment.py", "results.py", "summaries.py"}
+COMMANDS = {"train.py", "train_flow.py", "inspect.py", "experiment.py", "results.py"}
 # What each room of rlfr_mm may import of the others.
 BELOW = {"config", "config_file", "files", "statistics"}
 ROOMS = {

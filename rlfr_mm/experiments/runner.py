@@ -1,0 +1,227 @@
+"""Run the cells of an experiment side by side, each as a training run in its own process, and keep their records."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import IO, Any
+
+import yaml
+from tqdm import tqdm
+
+from rlfr_mm.config_file import load_config
+from rlfr_mm.experiments.grid import Cell, ExperimentConfig, cells, opening_comment, read_base, resolved
+from rlfr_mm.experiments.records import CURVES, UNGRADED, CellRecord, ExperimentRecord, read_results, write_results
+from rlfr_mm.files import read_json_lines, try_lock
+from rlfr_mm.training.run_folder import RunFolder
+from rlfr_mm.viewing.rollout_records import read_rollouts
+from rlfr_mm.viewing.token_statistics import flatten, rank_rollouts
+
+POLL_S = 0.2
+GRACE_S = 10  # that a run has to end after it is asked to
+
+
+@dataclass(frozen=True)
+class Experiment:
+    """The cells to run, the folders they use, and the record of those that have finished."""
+
+    cells: list[Cell]
+    base: Path
+    runs: Path
+    results: Path
+    record: ExperimentRecord
+
+    @property
+    def waiting(self) -> list[Cell]:
+        """The cells that have no record yet."""
+        done = {cell.key for cell in self.record.cells}
+        return [cell for cell in self.cells if cell.key not in done]
+
+    def run_of(self, cell: Cell) -> RunFolder:
+        return RunFolder(self.runs / cell.name)
+
+    def log_of(self, cell: Cell) -> Path:
+        return self.runs / f"{cell.name}.log"
+
+    def start(self, cell: Cell, lock: IO[str]) -> subprocess.Popen:
+        """Start the cell's training run in a process of its own, which holds the lock for as long as it lives."""
+        command = [sys.executable, "-m", "rlfr_mm.train", "--config", str(self.base), "--resume", *cell.overrides]
+        with self.log_of(cell).open("a") as log:
+            return subprocess.Popen(
+                [*command, f"train.output_dir={self.run_of(cell).path}"],
+                env={"OMP_NUM_THREADS": "1", "TOKENIZERS_PARALLELISM": "false"} | os.environ,
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=subprocess.STDOUT,
+                pass_fds=[lock.fileno()],
+            )
+
+    def collect(self) -> None:
+        """Add the runs that have finished since to the record, and write it."""
+        for cell in self.waiting:
+            run = self.run_of(cell)
+            if run.summary is not None:
+                self.record.cells.append(_cell_record(cell, run, self.record.problems))
+        keys = [*(cell.key for cell in self.cells), *(cell.key for cell in self.record.cells)]
+        order = list(dict.fromkeys((condition, method) for condition, method, _ in keys))
+        self.record.cells.sort(key=lambda cell: (order.index((cell.condition, cell.method)), cell.seed))
+        write_results(self.record, self.results / "results.json")
+
+
+def open_experiment(path: Path, overrides: list[str]) -> Experiment:
+    """The experiment of a YAML file, with what its earlier runs left; ValueError in one line for a bad setting.
+
+    >>> len(open_experiment(Path("configs/experiments/search_flow.yaml"), []).waiting)
+    22
+    """
+    config: ExperimentConfig = load_config(ExperimentConfig, path, overrides)
+    base = path.parent / config.base
+    results = Path(config.results_dir or f"docs/results/experiments/{path.stem}")
+    file = results / "results.json"
+    before = read_results(file) if file.exists() else None
+    record = ExperimentRecord(
+        name=path.stem,
+        about=opening_comment(path),
+        base=read_base(base),
+        compare_to=config.compare_to,
+        target_accuracy=config.target_accuracy,
+        problems=before.problems if before else {},
+        cells=before.cells if before else [],
+    )
+    runs = Path(config.output_dir or f"runs/experiments/{path.stem}")
+    experiment = Experiment(cells(config), base, runs, results, record)
+    check_unchanged(experiment, before)
+    experiment.collect()
+    return experiment
+
+
+def check_unchanged(experiment: Experiment, before: ExperimentRecord | None) -> None:
+    """ValueError if a cell was run with settings other than its settings now: results are never mixed."""
+    stored = {cell.key: cell.settings for cell in before.cells} if before else {}
+    methods = {key[:2] for key in stored}
+    for cell in experiment.cells:
+        wanted = resolved(cell, experiment.record.base)
+        if wanted["evaluation"] is None:
+            raise ValueError(f"{experiment.base} has no evaluation section; experiments compare held-out accuracy")
+        if before and cell.key[:2] in methods and resolved(cell, before.base) != wanted:
+            raise ValueError(
+                f"{experiment.results} was made with another version of {experiment.base}: "
+                "give the experiment another name or results_dir"
+            )
+        if stored.get(cell.key, cell.settings) != cell.settings:
+            raise ValueError(f"{experiment.results} has {cell.name} with other settings: rename the method")
+        saved = experiment.run_of(cell).path / "config.yaml"
+        if saved.exists():
+            found = yaml.safe_load(saved.read_text())
+            found["train"].pop("output_dir")
+            if changed := [section for section in found if found[section] != wanted.get(section)]:
+                raise ValueError(
+                    f"{saved.parent} was run with other settings in the sections {', '.join(changed)}: "
+                    "remove that folder or rename the method"
+                )
+
+
+def run_experiment(experiment: Experiment, jobs: int) -> list[Cell]:
+    """Run the cells that are waiting, `jobs` at a time, and return those that failed. A kill ends the runs, too.
+
+    If this process is killed outright (SIGKILL), its runs go on and hold the locks of their cells. Whoever starts the
+    experiment again counts them among its jobs and waits until they are over.
+    """
+    queue, failed, total = experiment.waiting, [], len(experiment.cells)
+    running: dict[subprocess.Popen, tuple[Cell, IO[str]]] = {}
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # the `finally` below must run, as after Ctrl-C
+    with tqdm(total=total, initial=total - len(queue), unit="cell", desc=experiment.record.name) as progress:
+        try:
+            while queue or running:
+                _start_cells(experiment, queue, running, jobs, progress)
+                for process in [process for process in running if process.poll() is not None]:
+                    cell, lock = running.pop(process)
+                    lock.close()
+                    if process.returncode:
+                        failed.append(cell)
+                        log = experiment.log_of(cell)
+                        progress.write(f"{cell.name} failed with status {process.returncode}: {_reason(log)} ({log})")
+                    experiment.collect()
+                    progress.set_postfix(failed=len(failed), refresh=False)
+                    progress.update()
+                time.sleep(POLL_S)
+        finally:
+            for process in running:
+                process.terminate()
+            for process in running:
+                try:
+                    process.wait(GRACE_S)
+                except subprocess.TimeoutExpired:
+                    process.kill()
+                    process.wait()
+    return failed
+
+
+def _start_cells(
+    experiment: Experiment,
+    queue: list[Cell],
+    running: dict[subprocess.Popen, tuple[Cell, IO[str]]],
+    jobs: int,
+    progress: tqdm,
+) -> None:
+    """Start cells of the queue until `jobs` runs are going on, counting those that other processes started."""
+    elsewhere = 0
+    for cell in list(queue):
+        if len(running) + elsewhere >= jobs:
+            break
+        lock = try_lock(experiment.log_of(cell).with_suffix(".lock"))
+        if lock is None:  # another process is running this cell on the same cores
+            elsewhere += 1
+            continue
+        queue.remove(cell)
+        if experiment.run_of(cell).summary is None:
+            running[experiment.start(cell, lock)] = (cell, lock)
+        else:  # another process has finished this cell
+            lock.close()
+            experiment.collect()
+            progress.update()
+
+
+def _reason(log: Path) -> str:
+    """Why a run ended: its one-line error, or else the last line of its log (earlier attempts are above it)."""
+    lines = [line for line in log.read_text(errors="replace").splitlines() if line.strip()][-5:]
+    return ([line for line in lines if line.startswith("error: ")] or lines or ["no output"])[-1][:300]
+
+
+def _cell_record(cell: Cell, run: RunFolder, problems: dict[str, list[str]]) -> CellRecord:
+    """The record of a finished run; adds the ids of its held-out problems to `problems` if they are not there yet."""
+    summary, rows = run.summary or {}, run.metrics()
+    figures: dict[str, Any] = {}
+    for stage in ("before", "after"):
+        answers = read_json_lines(run.path / f"evaluation_{stage}.jsonl")
+        ids = [answer["problem_id"] for answer in answers]
+        if problems.setdefault(cell.condition, ids) != ids:
+            raise ValueError(f"{run.path} was evaluated on other problems than the other runs of {cell.condition}")
+        marks = {None: UNGRADED, True: "1", False: "0"}
+        figures[f"correct_{stage}"] = "".join(marks[answer["correct"]] for answer in answers)
+        figures[f"accuracy_{stage}"] = _rounded(summary[f"accuracy_{stage}"]["accuracy"])
+    return CellRecord(
+        condition=cell.condition,
+        method=cell.method,
+        seed=cell.seed,
+        settings=cell.settings,
+        curves={name: [_rounded(row.get(name)) for row in rows] for name in CURVES if any(name in row for row in rows)},
+        auc_gain=_auc_gain(run),
+        **figures,
+        **{key: summary[key] for key in ("seconds", "hardware", "versions", "git_commit")},
+    )
+
+
+def _auc_gain(run: RunFolder) -> float | None:
+    """The AUC that the run's flow reward adds to the log-probability; None if it recorded no rollouts or no reward."""
+    records = list(read_rollouts(run.path))
+    gains = {ranking.score: ranking.gain for ranking in rank_rollouts(flatten(records))} if records else {}
+    gain = gains.get("flow_reward")
+    return _rounded(gain.value) if gain else None
+
+
+def _rounded(value: float | None) -> float | None:
+    return None if value is None or value != value else round(value, 4)
