@@ -8,11 +8,12 @@ Every figure on these pages comes from a record file. Under the folder of result
     quickstart/NAME/summary.json    the summary of a training run
 """
 
-from collections.abc import Sequence
+import re
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from tabulate import tabulate
 
 from rlfr_mm.experiments.comparison import Comparison, compare
@@ -26,6 +27,13 @@ AUCS = {
     "auc/logprob": "AUC of log-probability",
 }
 RANKINGS = {"score_ranking": "Which score ranks rollouts", "latent_probe": "What the latents know"}  # folder: heading
+TEMPLATES = Environment(
+    loader=FileSystemLoader(Path(__file__).parent / "templates"),
+    undefined=StrictUndefined,
+    trim_blocks=True,
+    lstrip_blocks=True,
+    keep_trailing_newline=True,
+)
 
 
 def write_report(folder: Path) -> None:
@@ -47,15 +55,15 @@ def write_results_page(folder: Path) -> None:
     """
     experiments = sorted(folder.glob("experiments/*/results.json"))
     rankings = {name: sorted(folder.glob(f"{name}/*.json")) for name in RANKINGS}
-    summaries = sorted(folder.glob("quickstart/*/summary.json"))
+    summaries = {path.parent.name: read_json(path) for path in sorted(folder.glob("quickstart/*/summary.json"))}
     if not experiments and not any(rankings.values()) and not summaries:
         names = ", ".join(["experiments/NAME/results.json", *(f"{name}/NAME.json" for name in RANKINGS)])
         raise ValueError(f"{folder} has no record files; it should hold {names} or quickstart/NAME/summary.json")
-    made_by = f"Written by `python -m rlfr_mm.results {folder}` from the record files"
     if summaries:
-        table = summary_table({path.parent.name: read_json(path) for path in summaries})
-        write_whole(folder / "quickstart" / "README.md", f"# quickstart\n\n{made_by} beside it.\n\n{table}")
-    parts = ["# Results", f"{made_by} under it."]
+        template = TEMPLATES.get_template("quickstart.md.j2")
+        text = template.render(folder=folder, summaries=summaries, table=summary_table(summaries))
+        write_whole(folder / "quickstart" / "README.md", text)
+    parts = []
     for path in experiments:
         write_report(path.parent)
         record = read_results(path)
@@ -66,8 +74,9 @@ def write_results_page(folder: Path) -> None:
     for name, records in rankings.items():
         if records:
             parts += [f"## {RANKINGS[name]}", *_notes(folder / name), *map(ranking_table, records)]
-    if len(parts) > 2:
-        write_whole(folder.with_suffix(".md"), "\n\n".join(parts) + "\n")
+    if parts:
+        about = f"# Results\n\nWritten by `python -m rlfr_mm.results {folder}` from the record files under it."
+        write_whole(folder.with_suffix(".md"), "\n\n".join([about, *parts]) + "\n")
 
 
 def _notes(folder: Path) -> list[str]:
@@ -79,12 +88,12 @@ def experiment_table(record: ExperimentRecord) -> str:
     """Markdown: a table per condition with one row per method, then how to read its columns."""
     comparisons = compare(record)
     found = {(each.condition, each.method, each.against): each for each in comparisons}
-    with_steps = record.target_accuracy is not None
     header = ["method", "seeds", "before", "after"]
     for against in record.compare_to:
-        header += [f"gain over {against}", "corrected p", *(["steps saved", "corrected p"] if with_steps else [])]
+        header += [f"gain over {against}", "corrected p"]
+        header += ["steps saved", "corrected p"] if record.target_accuracy is not None else []
     header += [*AUCS.values(), "AUC gain", "minutes"]
-    parts = []
+    tables = {}
     for condition in record.conditions:
         rows = []
         for method, by_seed in record.of(condition).items():
@@ -93,13 +102,19 @@ def experiment_table(record: ExperimentRecord) -> str:
             row += [_mean([cell.accuracy_before for cell in cells], 1, 100)]
             row += [_mean([cell.accuracy_after for cell in cells], 1, 100)]
             for against in record.compare_to:
-                row += _compared(found.get((condition, method, against)), with_steps)
+                row += _compared(found.get((condition, method, against)), record.target_accuracy is not None)
             row += [_mean([_auc(cell, key) for cell in cells], 3) for key in AUCS]
             row += [_mean([cell.auc_gain for cell in cells], 3)]
             row += [_mean([cell.seconds["training"] for cell in cells], 1, 1 / 60)]
             rows.append(row)
-        parts.append(f"### {condition}\n\n{_markdown(header, rows)}")
-    return "\n\n".join([*parts, _legend(record, comparisons)]) + "\n"
+        tables[condition] = _markdown(header, rows)
+    return TEMPLATES.get_template("experiment.md.j2").render(
+        record=record,
+        tables=tables,
+        comparisons=comparisons,
+        detectable=[100 * each.gain.detectable for each in comparisons if each.gain.detectable],
+        commits={re.sub(r"^(\w{10})\w*", r"\1", cell.git_commit or "unknown") for cell in record.cells},
+    )
 
 
 def _compared(comparison: Comparison | None, with_steps: bool) -> list[str]:
@@ -108,39 +123,6 @@ def _compared(comparison: Comparison | None, with_steps: bool) -> list[str]:
     gain, low, high = comparison.points
     cells = [f"{gain:+.1f} [{low:+.1f}, {high:+.1f}]", f"{comparison.p:.3g}"]
     return cells + ([f"{comparison.steps_saved:+g}", f"{comparison.steps_p:.3g}"] if with_steps else [])
-
-
-def _legend(record: ExperimentRecord, comparisons: Sequence[Comparison]) -> str:
-    problems = ", ".join(f"{len(ids)} ({condition})" for condition, ids in record.problems.items())
-    gains = [100 * each.gain.detectable for each in comparisons if each.gain.detectable]
-    power = f" True gains of {min(gains):.1f} to {max(gains):.1f} points are found with 80 % power." if gains else ""
-    lines = [
-        f"Held-out accuracy in percent over {problems} problems, ± one standard error over seeds.",
-        f"Gains are paired by seed and problem, with 95 % intervals; p is corrected (Holm) for the {len(comparisons)} "
-        f"comparisons here.{power}",
-    ]
-    if record.target_accuracy is not None:
-        lines.append(
-            f"Steps saved until {100 * record.target_accuracy:g} % of the training rollouts are right: median over "
-            "seeds. Its p is that of Wilcoxon's signed-rank test, corrected in the same way."
-        )
-    hardware = {f"{cell.hardware['gpu'] or 'no GPU'}, {cell.hardware['cpu_cores']} CPU cores" for cell in record.cells}
-    commits = {_short(cell.git_commit) for cell in record.cells}
-    versions = ", ".join(f"{name} {number}" for name, number in record.cells[0].versions.items())
-    lines += [
-        "Within-group AUC: P(the mean reward of a correct rollout is above that of an incorrect one to the same "
-        "prompt), averaged over steps. Beside it are the AUCs of minus the deviation and of the log-probability.",
-        "AUC gain: what the mean reward adds to the log-probability over the whole run. It is the AUC of a logistic "
-        "regression on both, two-fold cross-fitted over prompts, minus the AUC of the log-probability alone.",
-        "Minutes are those of RL.",
-        f"{len(record.cells)} runs on {'; '.join(sorted(hardware))}; commits {', '.join(sorted(commits))}; {versions}.",
-    ]
-    return "\n".join(f"- {line}" for line in lines)
-
-
-def _short(commit: str | None) -> str:
-    number, _, dirty = (commit or "unknown").partition("-")
-    return f"{number[:10]}-{dirty}" if dirty else number[:10]
 
 
 def _auc(cell: CellRecord, key: str) -> float | None:
@@ -178,7 +160,7 @@ def ranking_table(path: Path) -> str:
 
 
 def summary_table(summaries: dict[str, dict[str, Any]]) -> str:
-    """Markdown: one row per run with its held-out accuracy before and after, then the commands that made the runs.
+    """Markdown: one row per run with its held-out accuracy before and after.
 
     Args:
         summaries: by name, what the summary.json of a run holds.
@@ -190,15 +172,7 @@ def summary_table(summaries: dict[str, dict[str, Any]]) -> str:
         gain = f"{100 * (after['accuracy'] - before['accuracy']):+.1f}"
         minutes = f"{sum(summary['seconds'].values()) / 60:.1f}"
         rows.append([name, summary["method"], summary["seed"], summary["steps"], *accuracies, gain, minutes])
-    first = next(iter(summaries.values()))
-    n, cores = first["accuracy_after"]["n"], first["hardware"]["cpu_cores"]
-    versions = ", ".join(f"{name} {number}" for name, number in first["versions"].items())
-    commands = "\n".join(f"- {name}: `{summary['command']}`" for name, summary in summaries.items())
-    return (
-        f"{_markdown(['run', 'method', 'seed', 'steps', 'before', 'after', 'gain', 'minutes'], rows)}\n\n"
-        f"Accuracy in percent ± one standard error over {n} held-out problems, on {cores} CPU cores.\n\n"
-        f"Made by:\n\n{commands}\n\nWith {versions}.\n"
-    )
+    return _markdown(["run", "method", "seed", "steps", "before", "after", "gain", "minutes"], rows)
 
 
 def _markdown(header: list[str], rows: list[list[Any]]) -> str:

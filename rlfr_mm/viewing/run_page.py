@@ -49,6 +49,8 @@ CURVES: dict[str, dict[str, str]] = {
 QUANTILES = (0.05, 0.25, 0.5, 0.75, 0.95)  # of lengths
 MIN_COUNT = 10  # occurrences that a token needs to be in a table
 TOP_TOKENS = 20
+# Symbols that make white space and control characters visible.
+VISIBLE = str.maketrans({chr(code): chr(0x2400 + code) for code in range(ord(" "))} | {" ": "␣", "\n": "↵"})
 
 Figure = tuple[str, list[charts.Line], Markup]  # title, curves, chart
 
@@ -193,7 +195,7 @@ def render(run: Run) -> tuple[str, list[str], dict[str, Any]]:
         rewarded=[token for token in frequent if token.flow_reward > 0][:TOP_TOKENS],
         punished=[token for token in reversed(frequent) if token.flow_reward < 0][:TOP_TOKENS],
         min_count=MIN_COUNT,
-        visible=visible,
+        visible=lambda text: text.translate(VISIBLE),
         number=lambda value, form: format(value, form).replace("-", "−"),
         strip=lambda score, estimate: charts.interval_strip(
             charts.Bar(SCORES[score], COLOURS[score], estimate.value, (estimate.low, estimate.high))
@@ -218,13 +220,3 @@ def _chart_figures(figures: Mapping[str, Any]) -> dict[str, Any]:
     ]
     lengths = charts.spread_bars("Response length in tokens", spreads, "tokens")
     return {"correctness": correctness, "deviations": deviations, "lengths": lengths}
-
-
-def visible(text: str) -> str:
-    """The text with visible symbols for white space and control characters.
-
-    >>> visible("a b")
-    'a␣b'
-    """
-    shown = text.replace(" ", "␣").replace("\n", "↵")
-    return "".join(chr(0x2400 + ord(char)) if char < " " else char for char in shown)
