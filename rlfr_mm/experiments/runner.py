@@ -4,7 +4,8 @@ import os
 import signal
 import subprocess
 import sys
-import time
+import threading
+from concurrent.futures import ThreadPoolExecutor, as_completed
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any
@@ -125,64 +126,53 @@ def check_unchanged(experiment: Experiment, before: ExperimentRecord | None) -> 
 
 
 def run_experiment(experiment: Experiment, jobs: int) -> list[Cell]:
-    """Run the cells that are waiting, `jobs` at a time, and return those that failed. A kill ends the runs, too.
+    """Run the cells that are waiting, `jobs` at a time, and return those that failed. Ctrl-C or a kill ends the runs.
 
     If this process is killed outright (SIGKILL), its runs go on and hold the locks of their cells. Whoever starts the
     experiment again counts them among its jobs and waits until they are over.
     """
-    queue, failed, total = experiment.waiting, [], len(experiment.cells)
-    running: dict[subprocess.Popen, tuple[Cell, IO[str]]] = {}
-    signal.signal(signal.SIGTERM, signal.default_int_handler)  # the `finally` below must run, as after Ctrl-C
-    with tqdm(total=total, initial=total - len(queue), unit="cell", desc=experiment.record.name) as progress:
+    waiting, failed, stop = experiment.waiting, [], threading.Event()
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # a kill raises KeyboardInterrupt, as Ctrl-C does
+    done, name = len(experiment.cells) - len(waiting), experiment.record.name
+    with (
+        ThreadPoolExecutor(jobs) as pool,
+        tqdm(total=len(experiment.cells), initial=done, unit="cell", desc=name) as progress,
+    ):
+        running = {pool.submit(_run_cell, experiment, cell, stop): cell for cell in waiting}
         try:
-            while queue or running:
-                _start_cells(experiment, queue, running, jobs, progress)
-                for process in [process for process in running if process.poll() is not None]:
-                    cell, lock = running.pop(process)
-                    lock.close()
-                    if process.returncode:
-                        failed.append(cell)
-                        log = experiment.log_of(cell)
-                        progress.write(f"{cell.name} failed with status {process.returncode}: {_reason(log)} ({log})")
-                    experiment.collect()
-                    progress.set_postfix(failed=len(failed), refresh=False)
-                    progress.update()
-                time.sleep(POLL_S)
-        finally:
-            for process in running:
+            for future in as_completed(running):
+                cell, status = running[future], future.result()
+                if status:
+                    failed.append(cell)
+                    log = experiment.log_of(cell)
+                    progress.write(f"{cell.name} failed with status {status}: {_reason(log)} ({log})")
+                experiment.collect()
+                progress.set_postfix(failed=len(failed), refresh=False)
+                progress.update()
+        except BaseException:
+            stop.set()
+            pool.shutdown(cancel_futures=True)
+            raise
+    return failed
+
+
+def _run_cell(experiment: Experiment, cell: Cell, stop: threading.Event) -> int:
+    """Run a cell unless another process finishes it first, and return the exit status; `stop` ends the run."""
+    while (lock := try_lock(experiment.log_of(cell).with_suffix(".lock"))) is None:  # another process is running it
+        if stop.wait(POLL_S):
+            return 0
+    with lock:
+        if experiment.run_of(cell).summary is not None:
+            return 0
+        process = experiment.start(cell, lock)
+        while process.poll() is None:
+            if stop.wait(POLL_S):
                 process.terminate()
-            for process in running:
                 try:
                     process.wait(GRACE_S)
                 except subprocess.TimeoutExpired:
                     process.kill()
-                    process.wait()
-    return failed
-
-
-def _start_cells(
-    experiment: Experiment,
-    queue: list[Cell],
-    running: dict[subprocess.Popen, tuple[Cell, IO[str]]],
-    jobs: int,
-    progress: tqdm,
-) -> None:
-    """Start cells of the queue until `jobs` runs are going on, counting those that other processes started."""
-    elsewhere = 0
-    for cell in list(queue):
-        if len(running) + elsewhere >= jobs:
-            break
-        lock = try_lock(experiment.log_of(cell).with_suffix(".lock"))
-        if lock is None:  # another process is running this cell on the same cores
-            elsewhere += 1
-            continue
-        queue.remove(cell)
-        if experiment.run_of(cell).summary is None:
-            running[experiment.start(cell, lock)] = (cell, lock)
-        else:  # another process has finished this cell
-            lock.close()
-            experiment.collect()
-            progress.update()
+        return process.wait()
 
 
 def _reason(log: Path) -> str:
