@@ -146,6 +146,13 @@ def test_a_broken_line_is_named_and_a_run_that_goes_on_is_shown(changed, tmp_pat
     assert "000002.jsonl, line 1" in html and "31 rollouts recorded" in html and "the run is not finished" in html
 
 
+def test_a_run_that_has_logged_no_step_is_shown(changed, tmp_path):
+    copy = changed(lambda record: record)
+    (copy / "metrics.jsonl").write_text("")
+    inspect.main([str(copy), "--out", str(tmp_path / "run.html")])
+    assert "No step has been logged yet." in (tmp_path / "run.html").read_text()
+
+
 # ---- in a browser
 
 
