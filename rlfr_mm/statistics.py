@@ -12,7 +12,7 @@ from typing import TypeVar
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
-from scipy.special import ndtri, stdtr, stdtrit  # scipy.stats has the same functions but takes half a second to import
+from scipy.special import ndtr, ndtri, stdtr, stdtrit  # scipy.stats has them too, but takes half a second to import
 
 T = TypeVar("T")
 Floats = NDArray[np.float64]
@@ -243,19 +243,20 @@ def _variance_components(delta: Floats) -> tuple[float, float]:
 def _without_spread(difference: float, seeds: int, problems: int, level: float) -> PairedTest:
     """The test for problems that all show the same difference, which does not prove that the next problem would.
 
-    The interval allows for a fraction of unseen problems with a difference of -1 or 1, namely the upper end of Wilson's
-    interval for a fraction that was seen in 0 of n problems. For two equal runs it is Tango's score interval (1998).
-    p is the exact p value of the sign-flip test.
+    The interval allows for a fraction u = z^2 / (n + z^2) of unseen problems with a difference of -1 or 1, the upper
+    end of Wilson's interval for a fraction that was seen in 0 of n problems. For two equal runs it is Tango's score
+    interval (1998). p is one minus the level at which the interval just touches 0, which is at z^2 = n |difference|.
     """
     z2 = ndtri((1 + level) / 2) ** 2
     unseen = z2 / (problems + z2)
     centre = (1 - unseen) * difference
+    method = "score, no spread"
     return PairedTest(
         difference=difference,
         standard_error=0.0,
-        interval=Interval(low=centre - unseen, high=centre + unseen, level=level, method="score, no spread"),
-        p=1.0 if abs(difference) <= ROUNDING else 2.0 ** (1 - problems),
-        method="sign flip",
+        interval=Interval(low=centre - unseen, high=centre + unseen, level=level, method=method),
+        p=1.0 if abs(difference) <= ROUNDING else float(2 * ndtr(-np.sqrt(problems * abs(difference)))),
+        method=method,
         problems=problems,
         seeds=seeds,
     )
