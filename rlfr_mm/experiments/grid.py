@@ -91,7 +91,7 @@ def cells(config: ExperimentConfig) -> list[Cell]:
 
 
 def resolved(cell: Cell, base: dict[str, Any]) -> dict[str, Any]:
-    """All settings of the cell's run, but for the run folder, if it starts from these settings of a base."""
+    """All settings of the cell's run except its run folder, given the settings of the base."""
     run = as_dict(build(RunConfig, with_overrides(base, cell.overrides)))
     run["train"].pop("output_dir", None)
     return run

@@ -22,7 +22,7 @@ from rlfr_mm.viewing.rollout_records import read_rollouts
 from rlfr_mm.viewing.token_statistics import flatten, rank_rollouts
 
 POLL_S = 0.2
-GRACE_S = 10  # that a run has to end after it is asked to
+GRACE_S = 10  # for a run to end after it is asked to
 
 
 @dataclass(frozen=True)
@@ -61,7 +61,7 @@ class Experiment:
             )
 
     def collect(self) -> None:
-        """Add the runs that have finished since to the record, and write it."""
+        """Add newly finished runs to the record and write it to results.json."""
         for cell in self.waiting:
             run = self.run_of(cell)
             if run.summary is not None:
@@ -73,7 +73,7 @@ class Experiment:
 
 
 def open_experiment(path: Path, overrides: list[str]) -> Experiment:
-    """The experiment of a YAML file, with what its earlier runs left; ValueError in one line for a bad setting.
+    """The experiment of a YAML file with the records of its finished cells; ValueError for settings that cannot be run.
 
     >>> len(open_experiment(Path("configs/experiments/search_flow.yaml"), []).waiting)
     22

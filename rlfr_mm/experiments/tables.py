@@ -1,4 +1,4 @@
-"""Markdown made of record files: the tables of experiments, of the benchmarks' rankings and of single runs.
+"""Markdown made from record files: tables of experiments, of the rankings of benchmarks, and of single runs.
 
 Every figure on these pages comes from a record file. Under the folder of results:
 

@@ -18,7 +18,7 @@ from rlfr_mm.viewing.rollout_records import RolloutRecord
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
 
-RESAMPLES = 1000  # enough for three digits, and a page has some hundred intervals over many thousand tokens
+RESAMPLES = 1000  # enough for the two or three digits of a page, which has about fifty intervals
 BINS = 10
 
 
@@ -130,9 +130,6 @@ def flatten(records: Sequence[RolloutRecord]) -> Rollouts:
     )
 
 
-# ------------------------------------------------------------------------- does a score rank the rollouts of a group?
-
-
 def rollout_scores(rollouts: Rollouts) -> dict[str, Floats]:
     """(N,) by name: means over the tokens of a rollout, with the sign for which larger should mean correct."""
     tokens = np.maximum(rollouts.length, 1)
@@ -204,7 +201,7 @@ def _pair_weights(features: Floats, ridge: float = 1e-3) -> Floats:
     return weights
 
 
-def accuracy_by_score(score: Floats, rollouts: Rollouts, bins: int = BINS) -> list[Bin]:
+def accuracy_by_score(score: Floats, rollouts: Rollouts) -> list[Bin]:
     """The fraction of correct rollouts by quantile of a score relative to the mean of its group.
 
     Only groups with both outcomes count: prompts differ in both accuracy and score, and this removes that difference.
@@ -215,10 +212,7 @@ def accuracy_by_score(score: Floats, rollouts: Rollouts, bins: int = BINS) -> li
     inside = np.unique(within_group_pairs(rollouts.correct, rollouts.group))
     group, values = rollouts.group[inside], score[inside]
     mean = np.bincount(group, values) / np.maximum(np.bincount(group), 1)
-    return binned(values - mean[group], rollouts.correct[inside], rollouts.prompt[inside], bins)
-
-
-# ------------------------------------------------------------------------------- what correlates with a token's value?
+    return binned(values - mean[group], rollouts.correct[inside], rollouts.prompt[inside])
 
 
 def correlate_tokens(rollouts: Rollouts) -> list[Correlation]:
@@ -250,20 +244,20 @@ def _centred_ranks(values: Floats) -> Floats:
     return rankdata(values) / max(len(values), 1) - 0.5
 
 
-def token_bins(x: str, y: str, rollouts: Rollouts, bins: int = BINS) -> list[Bin]:
+def token_bins(x: str, y: str, rollouts: Rollouts) -> list[Bin]:
     """The mean of y by quantile of x over the scored tokens; x and y are names in `Rollouts.values`."""
     kept = rollouts.scored
     prompt = rollouts.prompt[rollouts.owner[kept]]
-    return binned(rollouts.values[x][kept], rollouts.values[y][kept], prompt, bins)
+    return binned(rollouts.values[x][kept], rollouts.values[y][kept], prompt)
 
 
-def binned(x: Floats, y: Floats, prompt: Ints, bins: int = BINS) -> list[Bin]:
-    """Means of y in bins of equal size along x; fewer bins if there are fewer than ten values for each.
+def binned(x: Floats, y: Floats, prompt: Ints) -> list[Bin]:
+    """Means of y in `BINS` bins of equal size along x; in fewer if there are fewer than ten values per bin.
 
     Args:
         x, y, prompt: (values,).
     """
-    bins = min(bins, len(x) // 10)
+    bins = min(BINS, len(x) // 10)
     return [
         Bin(float(np.median(x[part])), len(part), mean)
         for part in (np.array_split(np.argsort(x, kind="stable"), bins) if bins else [])
@@ -296,9 +290,6 @@ def reward_tokens(rollouts: Rollouts) -> list[TokenReward]:
         )
         for i in np.argsort(-mean, kind="stable")
     ]
-
-
-# ---------------------------------------------------------------------------------------------------------- intervals
 
 
 def estimate(totals: Floats, statistic: Callable[[Floats], Floats]) -> Estimate | None:
