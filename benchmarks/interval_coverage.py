@@ -1,24 +1,29 @@
-"""How often the 95 % intervals and the tests of eval/stats.py hold what they say, by simulation.
+"""Simulate the coverage of the 95 % intervals and the false positives of the tests in rlfr_mm/statistics.py.
 
-python benchmarks/interval_coverage.py [--json OUT]
+    python benchmarks/interval_coverage.py [--json OUT]
 
-Problems have chances of success that are beta distributed around p; coverage is averaged over p in [0.1, 0.9]. In
-`differences`, the interval is the one that eval.compare prints for two runs on the same problems: the second run's
-chances lie higher by `gain` overall (p in [0.1, 0.8]). False alarms are those of the test over seeds and problems at
-5 %, for two methods that do not differ but whose seeds do.
+The success probabilities of problems are beta distributed around p.
+
+- coverage: `score_interval`, averaged over p in [0.1, 0.9].
+- differences: the interval that eval.compare prints for two runs on the same problems, averaged over p in [0.1, 0.8].
+  The success probability of the second run is higher by `gain` overall.
+- false_alarms: the test over seeds and problems at the 5 % level, for two equal methods whose seeds differ.
+
+The exit status is 1 if coverage with 300 or more problems is not between 94 % and 96 %.
 """
 
 import argparse
-import json
 import sys
 from pathlib import Path
 
 import numpy as np
 
 from rlfr_mm import statistics as stats
+from rlfr_mm.files import write_json
 
 
 def coverage(n: int, samples: int, repeats: int, generator: np.random.Generator) -> float:
+    """How often the interval of the mean over n problems contains the true success probability."""
     inside = []
     for p in np.linspace(0.1, 0.9, 17):
         chance = generator.beta(2 * p, 2 * (1 - p), size=(repeats, n))
@@ -28,6 +33,7 @@ def coverage(n: int, samples: int, repeats: int, generator: np.random.Generator)
 
 
 def difference_coverage(n: int, samples: int, gain: float, repeats: int, generator: np.random.Generator) -> float:
+    """How often the interval of the difference of two runs contains the true gain."""
     inside = []
     for p in np.linspace(0.1, 0.8, 8):
         chance = generator.beta(2 * p, 2 * (1 - p), size=(repeats, n))
@@ -39,6 +45,7 @@ def difference_coverage(n: int, samples: int, gain: float, repeats: int, generat
 
 
 def false_alarms(seeds: int, problems: int, deviation: float, repeats: int, generator: np.random.Generator) -> float:
+    """How often two equal methods differ at p < 0.05; `deviation` is that of their seeds in log-odds."""
     found = []
     for _ in range(repeats):
         difficulty = generator.normal(0, 1.5, problems)
@@ -74,7 +81,7 @@ def main() -> int:
             summary["false_alarms"].append(case | {"at_5_percent": round(found, 4)})
             print(summary["false_alarms"][-1])
     if args.json:
-        args.json.write_text(json.dumps(summary, indent=1) + "\n")
+        write_json(args.json, summary, indent=1)
     found_at = summary["coverage"] + summary["differences"]
     held = all(0.94 <= one["coverage"] <= 0.96 for one in found_at if one["problems"] >= 300)
     return 0 if held else 1

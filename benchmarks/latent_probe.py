@@ -1,13 +1,14 @@
-"""What do the latents know of right and wrong that the log-probability does not, and can a field be made to say it?
+"""What do the latents know about correctness that the log-probability does not, and can a field learn to tell it?
 
     python benchmarks/latent_probe.py --level 3 --json docs/results/latent_probe/level3.json
 
-Three learners of graded rollouts, all on the latents of a token and of the one before it at the flow's layers; ranked
-on the rollouts of the last quarter of the prompts (see score_ranking.py):
-- probe: a small classifier, taught to rank the rollouts of a group. What it finds is there to be found.
-- field by preference: the field, taught to deviate less on right rollouts than on wrong ones of the same prompt,
-  against its own offline start: the loss of Diffusion-DPO (arXiv 2311.12908), over groups.
-- log-ratio: two fields, one taught by flow matching on the right rollouts and one on the wrong.
+Three learners are trained on graded rollouts. Each sees the latents of a token and of the token before it at the flow's
+layers. They are compared on the rollouts of the last quarter of the prompts, as in score_ranking.py.
+
+- probe: a small classifier, trained to rank the rollouts of a group. It shows what information there is to find.
+- field by preference: the field, trained to deviate less on right than on wrong rollouts of the same prompt, relative
+  to its own offline start. This is the loss of Diffusion-DPO (arXiv 2311.12908) over groups.
+- log-ratio: two fields, trained by flow matching on the right and on the wrong rollouts.
 """
 
 import copy
@@ -24,16 +25,16 @@ from rlfr_mm.config import FlowRewardConfig
 from rlfr_mm.method.field import FlowField
 from rlfr_mm.method.loss import velocity_deviation
 
-LEARNT = (128, 512, 1536)  # prompts whose rollouts the probe learns; the fields learn the most
+LEARNT = (128, 512, 1536)  # prompts whose rollouts the probe is trained on; the fields are trained on the last number
 EPOCHS = 6
 GROUPS_PER_STEP = 16
 LEARNING_RATE = 1e-3
-BETA = 0.01  # of the preference: log-odds per unit of the deviation's sum over channels and layers
+BETA = 0.01  # of the preference loss: log-odds per unit of the deviation, summed over channels and layers
 REWARD = FlowRewardConfig(times=[0.9], context_shifts=[-1], debias=False)
 
 
 def learn(rollouts: Sampled, parameters: Any, score: Callable[[Tensor, int], Tensor], name: str) -> None:
-    """Teach `score(rows, step)`, one number a rollout, to put the right rollouts of each group above the wrong ones."""
+    """Train `score(rows, step)`, one number per rollout, to rank right above wrong rollouts within each group."""
     correct = rollouts.correct.view(-1, GROUP)
     mixed = (correct.any(1) & ~correct.all(1)).nonzero()[:, 0]
     order = torch.Generator().manual_seed(0)
@@ -54,7 +55,7 @@ def learn(rollouts: Sampled, parameters: Any, score: Callable[[Tensor, int], Ten
 
 
 def probe(learnt: Sampled, rollouts: Sampled, layers: list[int]) -> Tensor:
-    """(N, T) scores of the ranked rollouts by a classifier of the tokens' latents."""
+    """(N, T) scores of the rollouts to rank, from a classifier of token latents that was trained on `learnt`."""
     sample_of = learnt.latents[:, layers, 1:].transpose(1, 2)[learnt.mask]  # (token, layer, hidden)
     mean, std = sample_of.mean(0), sample_of.std(0) + 1e-6
 
@@ -75,7 +76,7 @@ def probe(learnt: Sampled, rollouts: Sampled, layers: list[int]) -> Tensor:
 
 
 def by_preference(learnt: Sampled, rollouts: Sampled, start: FlowField) -> Tensor:
-    """(N, T) falls of the deviation from that of the offline start, in a field taught by preference."""
+    """(N, T) by how much the deviation in a field trained by preference is below that in its offline start."""
     field, layers = copy.deepcopy(start), start.layer_indices
 
     def score(rows: Tensor, step: int) -> Tensor:

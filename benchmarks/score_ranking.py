@@ -1,11 +1,14 @@
-"""Which score of a token ranks the rollouts of a group rightly, before any RL, and what does it add to log-probability?
+"""Which token score ranks the rollouts of a group best, before any RL, and what does it add to the log-probability?
 
     python benchmarks/score_ranking.py --level 3 --json docs/results/score_ranking/level3.json
 
-Rollouts of the embedded policy, sampled once. Fields are made by the offline start, one for each context, latent space
-and layer; the two fields of the log-ratio then learn the right and the wrong rollouts of half of the prompts. The other
-half ranks the scores: the within-group AUC of a rollout's mean score, and the AUC that it adds to that of the
-log-probability, with intervals over prompts. `python -m rlfr_mm.results` puts the records into docs/results.md.
+- The embedded policy samples the rollouts once.
+- The offline start trains one field per context, latent space and layer. The two fields of the log-ratio are then
+  trained on the right and on the wrong rollouts of half of the prompts.
+- The scores are ranked on the other half of the prompts: within-group AUC of a rollout's mean score, and what it adds
+  to the AUC of the log-probability, with intervals over prompts.
+
+`python -m rlfr_mm.results` puts the records into docs/results.md.
 """
 
 import argparse
@@ -27,6 +30,7 @@ from tqdm import tqdm
 from transformers import AutoProcessor
 
 from rlfr_mm.config import FlowConfig, FlowRewardConfig, ModelArguments, OfflineConfig
+from rlfr_mm.files import write_json
 from rlfr_mm.method.field import FlowField
 from rlfr_mm.method.latents import record_latents
 from rlfr_mm.method.loss import scored_tokens, velocity_deviation
@@ -37,21 +41,21 @@ from rlfr_mm.quickstart.warmup import prepare_policy
 from rlfr_mm.training.offline import train_field
 from rlfr_mm.training.rewards import accuracy_reward
 from rlfr_mm.training.run_folder import environment
-from rlfr_mm.viewing.token_statistics import Rollouts, rank_rollouts
+from rlfr_mm.viewing.token_statistics import rank_scores
 
 GROUP = 8
 MAX_NEW_TOKENS = 48
-BATCH = 128  # sequences of one pass
-UNCERTAIN = 0.9  # tokens to which the policy gave at most this probability
+BATCH = 128  # sequences per forward pass
+UNCERTAIN = 0.9  # a token is uncertain if the policy gave it at most this probability
 LAYERS = (0.25, 0.5, 0.75)
 TIMES = (0.2, 0.4, 0.6, 0.8, 0.9)
 OFFLINE = {"batch_size": 32, "learning_rate": 2e-3}  # as in configs/rl/quickstart.yaml
-RATIO_PASSES = 4  # over the rollouts that a field of the log-ratio learns
+RATIO_PASSES = 4  # over the rollouts that each field of the log-ratio is trained on
 
 
 @dataclass(frozen=True)
 class Sampled:
-    """N rollouts of T tokens, `GROUP` to a prompt, with the latents of all layers that are asked for."""
+    """N rollouts of T tokens, `GROUP` per prompt, with the latents of all layers."""
 
     latents: Tensor  # (N, layer, 1 + T, hidden)
     logps: Tensor  # (N, T)
@@ -63,7 +67,7 @@ class Sampled:
 
 
 def sample(policy: Any, processor: Any, level: int, prompts: int) -> Sampled:
-    """Rollouts at temperature 1 to problems that neither the warm-up nor the offline start has seen."""
+    """Rollouts at temperature 1 on problems that neither the warm-up nor the offline start has seen."""
     problems = [row for row in world.rows(prompts, "test", [level]) for _ in range(GROUP)]
     sampling: dict[str, Any] = {"max_new_tokens": MAX_NEW_TOKENS, "temperature": 1.0, "seed": 0}
     texts = answer_problems(policy, processor, problems, batch_size=BATCH, description="rollouts", **sampling)
@@ -85,28 +89,20 @@ def sample(policy: Any, processor: Any, level: int, prompts: int) -> Sampled:
 
 
 def ranked(rollouts: Sampled, values: Tensor, scored: Tensor) -> dict[str, Any]:
-    """AUC and gain of the mean (N, T) value over the scored tokens, larger for correct; a rollout without any has 0."""
-    mean = (values * scored).sum(1) / scored.sum(1).clamp(min=1)
-    group = np.arange(len(mean)) // GROUP
-    one = np.arange(len(mean))
-    means = {
+    """AUC and gain of the mean of (N, T) values over the scored tokens; a rollout without scored tokens has mean 0."""
+    scores = {
         "logprob": (rollouts.logps * rollouts.mask).sum(1) / rollouts.mask.sum(1),
-        "flow_reward": mean,  # of the scores of a record the one that is larger for correct
+        "score": (values * scored).sum(1) / scored.sum(1).clamp(min=1),
     }
-    zeros = np.zeros(len(mean))
-    columns = {name: column.double().numpy() for name, column in means.items()}
-    flat = Rollouts(
-        step=zeros.astype(int), prompt=group, group=group, correct=rollouts.correct.double().numpy(),
-        length=np.ones(len(mean), dtype=int), owner=one, position=zeros.astype(int), token=zeros.astype(int),
-        vocabulary=[""], values=columns | {"entropy": zeros, "deviation": zeros},
-    )  # fmt: skip
-    (ranking,) = (each for each in rank_rollouts(flat) if each.score == "flow_reward")
+    arrays = {name: score.double().numpy() for name, score in scores.items()}
+    prompt = np.arange(len(rollouts.mask)) // GROUP
+    *_, ranking = rank_scores(arrays, rollouts.correct.double().numpy(), group=prompt, prompt=prompt)
     assert ranking.auc and ranking.gain
     return {"auc": asdict(ranking.auc), "gain": asdict(ranking.gain)}
 
 
 def deviations(field: FlowField, rollouts: Sampled, config: FlowRewardConfig) -> Tensor:
-    """(N, T) velocity deviations; the noise is keyed by prompt, so that the rollouts of a group share it."""
+    """(N, T) velocity deviations. The noise is seeded by prompt, so that the rollouts of a group share it."""
     parts = []
     for start in range(0, len(rollouts.mask), BATCH):
         part = rollouts[slice(start, start + BATCH)]
@@ -117,7 +113,7 @@ def deviations(field: FlowField, rollouts: Sampled, config: FlowRewardConfig) ->
 
 
 def contrast(field: FlowField, rollouts: Sampled, learns: Tensor, accelerator: Accelerator) -> FlowField:
-    """A copy of the field after some passes over the rollouts that it is to learn."""
+    """A copy of the field, trained for a few passes on the rollouts for which `learns` is true."""
     updater = FieldUpdater(copy.deepcopy(field), OfflineConfig(learning_rate=1e-3), accelerator)
     noise, index = torch.Generator().manual_seed(0), learns.nonzero()[:, 0]
     for _ in range(RATIO_PASSES):
@@ -131,16 +127,16 @@ def contrast(field: FlowField, rollouts: Sampled, learns: Tensor, accelerator: A
 def parse(about: str, prompts: int) -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=about.split("\n\n")[0])
     parser.add_argument("--level", type=int, default=3, choices=world.LEVELS)
-    parser.add_argument("--warmup-accuracy", type=float, default=0.3, help="of the policy, sampled")
+    parser.add_argument("--warmup-accuracy", type=float, default=0.3, help="ends the warm-up of the policy")
     parser.add_argument("--prompts", type=int, default=prompts)
-    parser.add_argument("--cache", type=Path, default=Path(".cache/quickstart"), help="of warmed-up policies")
-    parser.add_argument("--json", type=Path, metavar="OUT", help="write the figures")
+    parser.add_argument("--cache", type=Path, default=Path(".cache/quickstart"), help="folder of warmed-up policies")
+    parser.add_argument("--json", type=Path, metavar="OUT", help="write the record to this file")
     return parser.parse_args()
 
 
 @dataclass(frozen=True)
 class Setting:
-    """The policy of one level, its expert solutions, and what makes a field on them."""
+    """The policy of one level and the expert solutions that fields are trained on."""
 
     policy: Any
     processor: Any
@@ -168,7 +164,7 @@ class Setting:
 
 
 def write(options: argparse.Namespace, everything: Sampled, rollouts: Sampled, rows: list[dict[str, Any]]) -> None:
-    """The record: what the policy does, and how the rollouts were ranked."""
+    """Write the record: how accurate the policy is, and how well each score ranks its rollouts."""
     correct = everything.correct.view(-1, GROUP).float().mean(1)
     record = {
         "level": options.level,
@@ -179,11 +175,10 @@ def write(options: argparse.Namespace, everything: Sampled, rollouts: Sampled, r
         "rollouts": len(rollouts.mask),
         "rows": rows,
     }
-    text = json.dumps(record | environment(), indent=1) + "\n"
+    record |= environment()
     if options.json:
-        options.json.parent.mkdir(parents=True, exist_ok=True)
-        options.json.write_text(text)
-    print(text)
+        write_json(options.json, record, indent=1)
+    print(json.dumps(record, indent=1))
 
 
 def main() -> None:

@@ -11,7 +11,7 @@ import shutil
 import tempfile
 from collections.abc import Iterable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 PARTIAL = ".partial"  # suffix of what is being written
 
@@ -170,6 +170,22 @@ class Journal:
         os.close(self._descriptor)
 
 
+def try_lock(path: str | Path) -> IO[str] | None:
+    """The lock file `path`, open and locked, or None if another process holds the lock.
+
+    Closing the file releases the lock. A child process that inherits the descriptor holds the lock until it ends, too.
+    """
+    path = Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    file = path.open("a+")
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        file.close()
+        return None
+    return file
+
+
 @contextlib.contextmanager
 def locked(path: str | Path, what: str) -> Iterator[None]:
     """Hold the lock file `path` while the body runs; the kernel releases it however the process ends.
@@ -179,15 +195,11 @@ def locked(path: str | Path, what: str) -> Iterator[None]:
     >>> with locked("runs/demo/.lock", what="runs/demo"):
     ...     pass
     """
-    path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with path.open("a+") as file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            file.seek(0)
-            owner = file.read().strip() or "unknown"
-            raise ValueError(f"{what} is in use by process {owner}; wait for it or give another folder") from None
+    file = try_lock(path)
+    if file is None:
+        owner = Path(path).read_text().strip() or "unknown"
+        raise ValueError(f"{what} is in use by process {owner}; wait for it or give another folder")
+    with file:
         file.truncate(0)
         file.write(str(os.getpid()))
         file.flush()

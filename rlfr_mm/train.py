@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from datasets import Dataset
 
     from rlfr_mm.config import RLFRConfig
+    from rlfr_mm.training.curve import plot_run
     from rlfr_mm.training.run_folder import RunFolder
     from rlfr_mm.training.trainer import RLFRTrainer
 
@@ -35,7 +36,6 @@ def run(config: RunConfig, overwrite: bool = False, resume: bool = False, comman
     from rlfr_mm.config import RLFRConfig
     from rlfr_mm.data.load import load_demonstrations, load_problems
     from rlfr_mm.data.processor import check_prompts, load_processor
-    from rlfr_mm.experiments.curves import plot_run
     from rlfr_mm.policy import load_policy
     from rlfr_mm.training.run_folder import RunFolder, check_run, environment, open_run, write_whole
 

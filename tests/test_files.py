@@ -14,6 +14,7 @@ from rlfr_mm.files import (
     read_json_lines,
     read_lines,
     shared_folder,
+    try_lock,
     whole_folder,
     write_json_lines,
     write_whole,
@@ -102,3 +103,16 @@ def test_a_lock_names_its_owner_and_ends_with_the_process(tmp_path: Path):
     holder.wait()
     with locked(tmp_path / ".lock", "the run"):
         pass
+
+
+def test_a_child_process_that_inherits_a_lock_holds_it_until_it_ends(tmp_path: Path):
+    lock = try_lock(tmp_path / "cell.lock")
+    assert lock is not None and try_lock(tmp_path / "cell.lock") is None
+    child = subprocess.Popen(["sleep", "60"], pass_fds=[lock.fileno()])
+    lock.close()
+    assert try_lock(tmp_path / "cell.lock") is None
+    child.kill()
+    child.wait()
+    again = try_lock(tmp_path / "cell.lock")
+    assert again is not None
+    again.close()

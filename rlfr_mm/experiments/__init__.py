@@ -1,1 +1,1 @@
-"""Methods times seeds: the grid, the runner, the records, and the tables and curves made of them."""
+"""Methods x seeds: the grid, the runner, the records, and the comparisons, tables and curves made from them."""

@@ -1,5 +1,6 @@
-"""Pictures of training: accuracy over the steps and how well scores rank a group's rollouts, of one run or of many."""
+"""The picture of an experiment, curves.png."""
 
+import itertools
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -9,106 +10,91 @@ import matplotlib
 matplotlib.use("Agg")
 import matplotlib.pyplot as plt
 import numpy as np
+from matplotlib.axes import Axes
+from scipy.optimize import isotonic_regression
 
-AUC_LABELS = {
-    "auc/deviation": "minus deviation",
-    "auc/flow_reward": "flow reward",
-    "auc/logprob": "log-probability",
-}
+from rlfr_mm.experiments.comparison import Comparison
+from rlfr_mm.experiments.records import CellRecord, ExperimentRecord
 
-
-def window_for(steps: int) -> int:
-    """How many steps a learning curve is averaged over."""
-    return max(1, min(11, steps // 5))
+COLOURS = [colour for index, colour in enumerate(plt.get_cmap("tab10").colors) if index != 7]  # type: ignore[attr-defined]
+GREY = "0.6"
+LABEL_HEIGHT = 0.14  # inches, of a label at the end of a curve
 
 
-def smoothed(values: Sequence[float | None], window: int) -> np.ndarray:
-    """Centred moving average that leaves out missing values; NaN where all of a window are missing."""
-    array = np.array([np.nan if value is None else value for value in values], dtype=float)
-    present = np.isfinite(array)
-    ones = np.ones(window)
-    total = np.convolve(np.where(present, array, 0), ones, "same")
-    count = np.convolve(present.astype(float), ones, "same")
-    return np.divide(total, count, out=np.full(len(array), np.nan), where=count > 0)
+def plot_experiment(record: ExperimentRecord, comparisons: Sequence[Comparison], path: str | Path) -> None:
+    """Write a PNG with one column per condition: learning curves above, held-out gains below.
 
-
-def plot_run(metrics: list[dict[str, Any]], summary: dict[str, Any], path: str | Path) -> None:
-    """Write the curve of one run as PNG: held-out accuracy with its standard error at both ends."""
-    steps = [row["step"] for row in metrics]
-    window = window_for(len(steps))
-    shown = [key for key in AUC_LABELS if any(row.get(key) is not None for row in metrics)]
-    figure, (accuracy, auc) = plt.subplots(1, 2, figsize=(9, 3.4), layout="constrained")
-    raw = [row.get("accuracy") for row in metrics]
-    accuracy.plot(steps, raw, color="0.8", linewidth=0.8, label="each step's rollouts")
-    accuracy.plot(steps, smoothed(raw, window), color="C0", label=f"mean of {window} steps")
-    for name, step in (("accuracy_before", 0), ("accuracy_after", steps[-1] if steps else 0)):
-        point = summary.get(name)
-        if point:
-            label = f"held out, n = {point['n']}" if step else None
-            accuracy.errorbar(
-                step, point["accuracy"], point["standard_error"], fmt="o", color="C3", capsize=3, label=label
-            )
-    accuracy.set(xlabel="step", ylabel="accuracy", ylim=(0, 1), title=f"{summary['method']}, seed {summary['seed']}")
-    accuracy.legend(frameon=False, fontsize=8, loc="lower right")
-    for index, key in enumerate(shown):
-        values = smoothed([row.get(key) for row in metrics], window)
-        auc.plot(steps, values, color=f"C{index}", label=AUC_LABELS[key])
-    auc.axhline(0.5, color="0.6", linewidth=0.8, linestyle="--")
-    auc.set(xlabel="step", ylabel="within-group AUC", ylim=(0, 1), title="P(correct scores above incorrect)")
-    if shown:
-        auc.legend(frameon=False, fontsize=8, loc="lower right")
-    for axes in (accuracy, auc):
-        axes.spines[["top", "right"]].set_visible(False)
-    figure.savefig(path, dpi=150)
-    plt.close(figure)
-
-
-def plot_experiment(
-    curves: dict[str, dict[str, list[np.ndarray]]],
-    gains: dict[str, dict[str, tuple[float, float, float]]],
-    baseline: str,
-    path: str | Path,
-) -> None:
-    """Write the curves of an experiment as PNG: a column for each condition.
-
-    Args:
-        curves: condition -> method -> one smoothed accuracy curve per seed; shown as mean and standard error.
-        gains: condition -> method -> held-out gain over `baseline` with the ends of its interval.
+    The curves are labelled at their ends; bands are standard errors over seeds. The gains are those over the first
+    method of `compare_to`, with 95 % intervals.
     """
-    methods = list(dict.fromkeys(method for shown in curves.values() for method in shown))
-    few = len(methods) <= 10  # that many lines can be told apart; of more the dots below are the legend
-    tab10, rainbow = plt.get_cmap("tab10"), plt.get_cmap("turbo")
-    colours = {method: tab10(i) if few else rainbow(i / len(methods)) for i, method in enumerate(methods)}
-    height = 3.2 + 0.6 + 0.22 * len(methods)
+    baseline = record.compare_to[0]
+    shown = [each for each in comparisons if each.against == baseline]
+    methods = list(dict.fromkeys(cell.method for cell in record.cells))
+    colours = _colours(methods, baseline, shown)
+    curves_height, gains_height = max(2.6, LABEL_HEIGHT * len(methods)), 0.2 * len(methods)
     figure, grid = plt.subplots(
-        2, len(curves), figsize=(max(6, 4.6 * len(curves)), height), squeeze=False, layout="constrained",
-        height_ratios=[3.2, 0.6 + 0.22 * len(methods)],
+        2, len(record.conditions), squeeze=False, layout="constrained", height_ratios=(curves_height, gains_height),
+        figsize=(max(7.5, 6 * len(record.conditions)), curves_height + gains_height + 1.4),
     )  # fmt: skip
-    for column, (condition, shown) in enumerate(curves.items()):
-        top, bottom = grid[0, column], grid[1, column]
-        for method, seeds in shown.items():
-            length = min(map(len, seeds))
-            values = np.stack([seed[:length] for seed in seeds])
-            mean, steps = values.mean(0), np.arange(1, length + 1)
-            top.plot(steps, mean, color=colours[method], linewidth=1.2, label=method)
-            if len(seeds) > 1:
-                error = values.std(0, ddof=1) / np.sqrt(len(seeds))
-                top.fill_between(steps, mean - error, mean + error, color=colours[method], alpha=0.2, linewidth=0)
-        top.set(xlabel="step", ylabel="accuracy of rollouts", title=f"{condition}: mean ± standard error over seeds")
-        for row, method in enumerate(reversed(methods)):
-            if method in gains[condition]:
-                gain, low, high = (100 * value for value in gains[condition][method])
-                bottom.errorbar(
-                    gain, row, xerr=[[gain - low], [high - gain]], fmt="o", color=colours[method], capsize=3
-                )
-            elif method == baseline and method in shown:
-                bottom.plot(0, row, "o", color=colours[method])
-        bottom.axvline(0, color="0.6", linewidth=0.8, linestyle="--")
-        bottom.set(ylim=(-0.7, len(methods) - 0.3), yticks=range(len(methods)), yticklabels=list(reversed(methods)))
-        bottom.set(xlabel=f"held-out gain over {baseline}, points, 95 % interval")
+    for top, bottom, condition in zip(*grid, record.conditions, strict=True):
+        seeds = max(len(by_seed) for by_seed in record.of(condition).values())
+        _plot_curves(top, record.of(condition), colours, LABEL_HEIGHT / curves_height)
+        top.set_title(f"{condition}: moving average" + f", mean ± standard error of {seeds} seeds" * (seeds > 1))
+        bottom.axvline(0, color=GREY, linewidth=0.8, linestyle="--")
+        if baseline in record.of(condition):
+            bottom.plot(0, methods.index(baseline), "o", color=colours[baseline])
+        for each in shown:
+            if each.condition == condition:
+                gain, low, high = each.points
+                row, colour = methods.index(each.method), colours[each.method]
+                bottom.errorbar(gain, row, xerr=[[gain - low], [high - gain]], fmt="o", color=colour, capsize=3)
+        bottom.set(ylim=(len(methods) - 0.3, -0.7), yticks=range(len(methods)), yticklabels=methods)
+        bottom.set(xlabel=f"held-out gain over {baseline} in points, 95 % interval")
         for axes in (top, bottom):
             axes.spines[["top", "right"]].set_visible(False)
-    if few:
-        grid[0, 0].legend(frameon=False, fontsize=7, loc="best")
     figure.savefig(path, dpi=150)
     plt.close(figure)
+
+
+def _colours(methods: list[str], baseline: str, comparisons: Sequence[Comparison]) -> dict[str, Any]:
+    """A colour per method. If there are too many, those whose 95 % interval of the gain contains 0 are grey."""
+    vivid = methods
+    if len(methods) > len(COLOURS):
+        differ = {each.method for each in comparisons if each.points[1] > 0 or each.points[2] < 0}
+        vivid = [method for method in methods if method == baseline or method in differ]
+    return dict.fromkeys(methods, GREY) | dict(zip(vivid, itertools.cycle(COLOURS), strict=False))
+
+
+def _plot_curves(axes: Axes, methods: dict[str, dict[int, CellRecord]], colours: dict[str, Any], gap: float) -> None:
+    """Draw the learning curves of a condition; `gap` is the height of a label as a fraction of that of the axes."""
+    ends = {}
+    for method in sorted(methods, key=lambda method: colours[method] != GREY):  # grey curves lie below the others
+        seeds = [cell.smoothed_accuracy for cell in methods[method].values()]
+        length = min(map(len, seeds))
+        values = np.stack([seed[:length] for seed in seeds])
+        mean, steps = values.mean(0), np.arange(1, length + 1)
+        axes.plot(steps, mean, color=colours[method], linewidth=0.9 if colours[method] == GREY else 1.4)
+        if len(seeds) > 1:
+            error = values.std(0, ddof=1) / np.sqrt(len(seeds))
+            axes.fill_between(steps, mean - error, mean + error, color=colours[method], alpha=0.2, linewidth=0)
+        ends[method] = length, float(mean[-1])
+    low, high = axes.get_ylim()
+    places = _spread([value for _, value in ends.values()], gap * (high - low), low, high)
+    right = max(step for step, _ in ends.values())
+    for (method, end), place in zip(ends.items(), places, strict=True):
+        line = {"arrowstyle": "-", "color": colours[method], "linewidth": 0.5, "shrinkA": 0, "relpos": (0, 0.5)}
+        axes.annotate(
+            method, end, (1.08 * right, place), arrowprops=line, annotation_clip=False, verticalalignment="center",
+            fontsize=8, color="0.3" if colours[method] == GREY else colours[method],
+        )  # fmt: skip
+    axes.set(xlabel="step", ylabel="accuracy of rollouts", xlim=(0, right), ylim=(low, high))
+
+
+def _spread(values: Sequence[float], gap: float, low: float, high: float) -> np.ndarray:
+    """The positions between `low` and `high` nearest to the values, in their order and at least `gap` apart."""
+    order = np.argsort(values)
+    offsets = gap * np.arange(len(values))
+    nearest = isotonic_regression(np.asarray(values)[order] - offsets).x
+    placed = np.empty(len(values))
+    placed[order] = np.clip(nearest, low, high - offsets[-1]) + offsets
+    return placed

@@ -1,4 +1,4 @@
-"""The cells of an experiment: methods x seeds, under one or several conditions, each of them a normal training run."""
+"""The cells of an experiment: methods x seeds under one or several conditions, each cell a normal training run."""
 
 import itertools
 import json
@@ -12,49 +12,48 @@ import yaml
 from rlfr_mm.config import RunConfig
 from rlfr_mm.config_file import as_dict, build, with_overrides
 
-SWEEP = "values"  # {values: [a, b]} in place of a setting: one variant of the method for each
+SWEEP = "values"  # {values: [a, b]} in place of the value of a setting: one variant of the method for each value
 
 
 @dataclass
 class ExperimentConfig:
-    """What a YAML file under configs/experiments holds. Settings are written as in a training command: section.key."""
+    """A YAML file under configs/experiments. Settings are written as in a training command: section.key."""
 
     base: str = field(default="", metadata={"help": "training YAML that all cells start from, relative to this file"})
-    settings: dict[str, Any] = field(default_factory=dict, metadata={"help": "settings of every cell"})
+    settings: dict[str, Any] = field(default_factory=dict, metadata={"help": "settings of all cells"})
     conditions: dict[str, dict[str, Any]] = field(
         default_factory=lambda: {"base": {}},
-        metadata={"help": "name: settings; every method is run under each, and compared with others under the same"},
+        metadata={"help": "name: settings; every method runs under each condition and is compared within it"},
     )
     methods: dict[str, dict[str, Any]] = field(
         default_factory=dict,
-        metadata={
-            "help": "name: settings; {values: [...]} as a setting makes one variant of the method for each value"
-        },
+        metadata={"help": "name: settings; {values: [...]} for a setting makes one variant of the method per value"},
     )
     seeds: list[int] = field(default_factory=list, metadata={"help": "train.seed; the offline start keeps its own"})
     compare_to: list[str] = field(
-        default_factory=lambda: ["rlvr"], metadata={"help": "methods with which all others are compared"}
+        default_factory=lambda: ["rlvr"], metadata={"help": "methods that all others are compared with"}
     )
     target_accuracy: float | None = field(
-        default=None, metadata={"help": "the steps until training rollouts reach it are compared, too; None: not"}
+        default=None, metadata={"help": "also compare the steps until training rollouts reach it; None: do not"}
     )
-    output_dir: str | None = field(default=None, metadata={"help": "of the runs; None: runs/experiments/NAME"})
-    results_dir: str | None = field(default=None, metadata={"help": "None: docs/results/experiments/NAME"})
+    output_dir: str | None = field(default=None, metadata={"help": "for the runs; None: runs/experiments/NAME"})
+    results_dir: str | None = field(
+        default=None, metadata={"help": "for the results; None: docs/results/experiments/NAME"}
+    )
 
     def __post_init__(self) -> None:
         for name in ("base", "methods", "seeds"):
             if not getattr(self, name):
-                raise ValueError(f"{name} is missing: an experiment names a base YAML, methods and seeds")
+                raise ValueError(f"{name} is missing: an experiment needs a base YAML, methods and seeds")
         if len(set(self.seeds)) < len(self.seeds):
-            raise ValueError(f"seeds={self.seeds} names a seed twice")
-        missing = [name for name in self.compare_to if name not in self.methods]
-        if missing:
+            raise ValueError(f"seeds={self.seeds} lists a seed twice; every seed must be different")
+        if missing := [name for name in self.compare_to if name not in self.methods]:
             raise ValueError(f"compare_to names {', '.join(missing)}; methods are {', '.join(self.methods)}")
 
 
 @dataclass(frozen=True)
 class Cell:
-    """One training run of an experiment: the settings that it lays over the base."""
+    """One training run of an experiment, and the settings that it changes in the base."""
 
     condition: str
     method: str
@@ -67,7 +66,7 @@ class Cell:
 
     @property
     def name(self) -> str:
-        """Path of its run below the experiment's folder."""
+        """Path of its run folder under the folder of the experiment."""
         return f"{self.condition}/{self.method.replace(' ', '_')}/seed{self.seed}"
 
     @property
@@ -86,20 +85,20 @@ def cells(config: ExperimentConfig) -> list[Cell]:
         for name, settings in _variants(method, given)
     ]
     names = [cell.name for cell in made]
-    twice = {name for name in names if names.count(name) > 1}
-    if twice:
-        raise ValueError(f"two cells are called {min(twice)}: rename a method")
+    if len(set(names)) < len(names):
+        raise ValueError(f"two cells are called {min(n for n in names if names.count(n) > 1)}: rename a method")
     return made
 
 
 def resolved(cell: Cell, base: dict[str, Any]) -> dict[str, Any]:
-    """All settings of the cell's run on the settings of a base, without its folder."""
+    """All settings of the cell's run except its run folder, given the settings of the base."""
     run = as_dict(build(RunConfig, with_overrides(base, cell.overrides)))
-    return {**run, "train": {key: value for key, value in run["train"].items() if key != "output_dir"}}
+    run["train"].pop("output_dir", None)
+    return run
 
 
 def opening_comment(path: Path) -> str:
-    """Why a YAML file exists, in the words that it opens with."""
+    """The comment that a YAML file opens with, which says why the file exists."""
     lines = itertools.takewhile(lambda line: line.startswith("#"), path.read_text().splitlines())
     return "\n".join(line.removeprefix("#").strip() for line in lines)
 
@@ -112,7 +111,7 @@ def read_base(path: Path) -> dict[str, Any]:
 
 
 def _variants(method: str, settings: dict[str, Any]) -> Iterator[tuple[str, dict[str, Any]]]:
-    """The method, or one of its variants for each combination of swept values."""
+    """The method itself, or a variant of it for each combination of its swept values."""
     swept = {key: value[SWEEP] for key, value in settings.items() if isinstance(value, dict) and set(value) == {SWEEP}}
     for values in itertools.product(*swept.values()):
         chosen = dict(zip(swept, values, strict=True))

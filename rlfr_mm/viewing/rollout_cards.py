@@ -1,7 +1,6 @@
-"""The browser's part of a training run's page: groups of rollouts as cards, their images, scales for their tokens."""
+"""What the script of a run's page needs: the rollouts as cards, their images, and colour scales for their tokens."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -12,50 +11,44 @@ from rlfr_mm.viewing.page.html import thumbnail
 from rlfr_mm.viewing.rollout_records import RolloutRecord
 from rlfr_mm.viewing.token_statistics import Rollouts
 
-MAX_TOKENS = 1_000_000  # of the rollouts in a page, about 30 MB; the figures are always those of all
+MAX_TOKENS = 1_000_000  # on one page, about 30 MB; the figures always count all rollouts
 MAX_IMAGE_CHARS = 40_000_000  # of all images as data URIs
 IMAGE_SIDE = 320  # pixels
+VIEWS = {
+    "deviation": "velocity deviation",
+    "flow_reward": "flow reward",
+    "shaping": "shaping (advantage minus the outcome's)",
+    "advantage": "advantage",
+    "entropy": "entropy (nats)",
+    "surprise": "minus log-probability (nats)",
+}
+DIVERGING = ("flow_reward", "shaping", "advantage")  # the middle of the scale is 0
 
 
-@dataclass(frozen=True)
-class View:
-    """One way to colour tokens, from `low` to `high` and flat beyond; a diverging one has 0 in its middle."""
+def token_views(rollouts: Rollouts) -> list[dict[str, Any]]:
+    """The quantities that can colour tokens: key, label, ends of the colour scale, and whether it diverges from 0.
 
-    key: str
-    label: str
-    low: float
-    high: float
-    diverging: bool
-
-
-def token_views(rollouts: Rollouts) -> list[View]:
-    """What the rollouts can be coloured by, each on one scale for the whole run: its middle 96 %."""
-    labels = {
-        "deviation": "velocity deviation",
-        "flow_reward": "flow reward",
-        "shaping": "shaping (advantage minus the outcome's)",
-        "advantage": "advantage",
-        "entropy": "entropy (nats)",
-        "surprise": "minus log-probability (nats)",
-    }
+    One scale covers the middle 96 % of the whole run; values beyond it have the colour of its end.
+    """
     columns = rollouts.values | {"surprise": -rollouts.values["logprob"]}
     found = []
-    for key, label in labels.items():
+    for key, label in VIEWS.items():
         if key not in columns:
             continue
-        values, diverging = columns[key], key in ("flow_reward", "shaping", "advantage")
+        values, diverging = columns[key], key in DIVERGING
         if key == "deviation":
             values = values[rollouts.scored]
         if diverging:
             values = np.abs(values[values != 0])
         if len(values):
             low, high = np.quantile(values, [0.02, 0.98]).tolist()
-            found.append(View(key, label, -high if diverging else low, high, diverging))
+            low = -high if diverging else low
+            found.append({"key": key, "label": label, "low": low, "high": high, "diverging": diverging})
     return found
 
 
 def group_cards(records: Sequence[RolloutRecord], max_tokens: int = MAX_TOKENS) -> list[dict[str, Any]]:
-    """One card a group, in the order of steps; of more than about `max_tokens` tokens those of evenly spaced steps."""
+    """One card per group, in the order of steps; evenly spaced steps if there are more than about `max_tokens`."""
     tokens_by_step: dict[int, int] = {}
     for record in records:
         tokens_by_step[record.step] = tokens_by_step.get(record.step, 0) + len(record.tokens)
@@ -64,18 +57,9 @@ def group_cards(records: Sequence[RolloutRecord], max_tokens: int = MAX_TOKENS) 
     found: dict[tuple[int, str], dict[str, Any]] = {}
     for record in records:
         if record.step in kept:
-            card = found.setdefault(
-                (record.step, record.problem_id),
-                {
-                    "step": record.step,
-                    "problem": record.problem_id,
-                    "prompt": record.prompt,
-                    "gold": record.solution,
-                    "image": record.image,
-                    "rollouts": [],
-                },
-            )
-            card["rollouts"].append(_rollout(record))
+            card = {"step": record.step, "problem": record.problem_id, "prompt": record.prompt}
+            card |= {"gold": record.solution, "image": record.image, "rollouts": []}
+            found.setdefault((record.step, record.problem_id), card)["rollouts"].append(_rollout(record))
     return list(found.values())
 
 
@@ -87,18 +71,14 @@ def _rollout(record: RolloutRecord) -> dict[str, Any]:
         "deviation": record.deviation,
         "flow_reward": record.flow_reward,
     }
-    return {
-        "correct": record.correct,
-        "rewards": record.rewards,
-        "advantage": record.advantage,
-        "tokens": record.tokens,
-        **{name: [float(f"{value:.3g}") for value in values] for name, values in figures.items() if values is not None},
+    return record.model_dump(include={"correct", "rewards", "advantage", "tokens"}) | {
+        name: [float(f"{value:.3g}") for value in values] for name, values in figures.items() if values is not None
     }
 
 
-def thumbnails(folder: Path, shown: Sequence[Mapping[str, Any]]) -> tuple[dict[str, str], str]:
-    """Images of the cards as data URIs by name, and one line on those that are missing ("" for none)."""
-    wanted = dict.fromkeys(card["image"] for card in shown if card["image"])
+def thumbnails(folder: Path, cards: Sequence[Mapping[str, Any]]) -> tuple[dict[str, str], str]:
+    """The images of the cards as data URIs by name, and a line about those that are missing ("" if none is)."""
+    wanted = dict.fromkeys(card["image"] for card in cards if card["image"])
     images: dict[str, str] = {}
     for name in wanted:
         if sum(map(len, images.values())) > MAX_IMAGE_CHARS:

@@ -53,7 +53,7 @@ def test_swept_values_make_a_variant_for_each_combination():
     [
         ({"base": ""}, "base is missing"),
         ({"seeds": []}, "seeds is missing"),
-        ({"seeds": [1, 1]}, "names a seed twice"),
+        ({"seeds": [1, 1]}, "lists a seed twice"),
         ({"compare_to": ["placebo"]}, "compare_to names placebo; methods are rlvr"),
     ],
 )

@@ -64,7 +64,7 @@ def test_a_broken_line_is_named_and_the_rest_is_read(tmp_path):
     path.write_text("\n".join([lines[0], lines[1][:50], uneven, lines[1]]) + "\n")
     broken: list[str] = []
     assert list(read_rollouts(tmp_path, broken)) == [good, good]
-    assert [line.partition(" is no")[0] for line in broken] == [f"{path}, line 2,", f"{path}, line 3,"]
+    assert [line.partition(" is not")[0] for line in broken] == [f"{path}, line 2,", f"{path}, line 3,"]
     assert "entropy has 1 entries for 2 tokens" in broken[1]
     with pytest.raises(ValueError, match="line 2"):
         list(read_rollouts(tmp_path))

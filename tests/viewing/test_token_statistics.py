@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 from scipy import stats
 
 from rlfr_mm.method.flow_reward import within_group_auc
+from rlfr_mm.statistics import BOOTSTRAP_MINIMUM, within_group_pairs
 from rlfr_mm.viewing import token_statistics as statistics
 from rlfr_mm.viewing.rollout_records import RolloutRecord
 
@@ -68,7 +69,7 @@ def test_auc_is_the_trainers(seed: int, prompts: int, size: int):
 def test_pairs_lie_within_a_group_and_leave_out_the_ungraded():
     outcomes = [("p", 1, True), ("q", 1, False), ("p", 1, False), ("p", 2, False), ("p", 1, None), ("q", 1, None)]
     rollouts = statistics.flatten([record(step, problem, correct=right) for problem, step, right in outcomes])
-    assert statistics.mixed_pairs(rollouts).tolist() == [[0, 2]]
+    assert within_group_pairs(rollouts.correct, rollouts.group).tolist() == [[0, 2]]
 
 
 def test_a_second_view_of_the_outcome_adds_to_the_log_probability_and_noise_does_not():
@@ -105,8 +106,9 @@ def test_a_mean_has_the_interval_of_its_standard_error():
 
 
 def test_few_prompts_have_no_interval_and_one_sided_groups_no_auc():
-    few = ranking(groups(0, prompts=4, size=8, signal=1))["logprob"].auc
-    assert few.low is None and few.high is None
+    few, enough = (groups(0, prompts=BOOTSTRAP_MINIMUM + more, size=8, signal=1) for more in (-1, 10))
+    assert ranking(few)["logprob"].auc.low is None and ranking(few)["logprob"].auc.high is None
+    assert ranking(enough)["logprob"].auc.low is not None
     assert ranking(statistics.flatten([record(), record(sample=1)]))["logprob"].auc is None
 
 
@@ -125,7 +127,7 @@ def test_rollouts_of_one_prompt_widen_the_interval():
 def test_rank_correlations_are_scipys_and_leave_out_tokens_without_deviation():
     draw = np.random.default_rng(0)
     records = []
-    for i in range(30):
+    for i in range(60):
         deviation = draw.integers(1, 9, size=10).astype(float)  # with ties
         entropy = deviation + draw.normal(size=10) * 3
         deviation[-1], entropy[-1] = 0, 1000
@@ -134,7 +136,7 @@ def test_rank_correlations_are_scipys_and_leave_out_tokens_without_deviation():
     row = next(row for row in statistics.correlate_tokens(rollouts) if (row.x, row.y) == ("deviation", "entropy"))
     kept = rollouts.position < 9
     expected = stats.spearmanr(rollouts.values["deviation"][kept], rollouts.values["entropy"][kept]).statistic
-    assert row.rho.value == pytest.approx(expected) and row.tokens == 270
+    assert row.rho.value == pytest.approx(expected) and row.tokens == 540
     assert row.rho.low < expected < row.rho.high
 
 

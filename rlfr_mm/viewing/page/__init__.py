@@ -1,1 +1,1 @@
-"""Self-contained HTML pages: one file, no network, everything escaped. `html` writes them, `charts` draws for them."""
+"""Self-contained HTML pages: `html` writes them, `charts` draws for them."""

@@ -1,11 +1,11 @@
 "use strict";
 
-/** The value that the page was written with. */
+/** The data of the page. */
 function pageData() {
   return JSON.parse(document.getElementById("data").textContent);
 }
 
-/** An element; strings among its children become text nodes, so that no text is ever read as markup. */
+/** A new element. Strings among its children become text nodes, so that text is never read as markup. */
 function el(tag, attributes = {}, ...children) {
   const element = document.createElement(tag);
   for (const [name, value] of Object.entries(attributes)) {
@@ -17,16 +17,16 @@ function el(tag, attributes = {}, ...children) {
 }
 
 /**
- * Filters, search and paging over `items`; only one page of them is in the document. The state is in the address, so
- * that a view can be linked.
- *   root      element that is filled
- *   noun      what the items are, in the plural
+ * Filters, search and paging over `items`. Only one page of them is in the document. The state is kept in the address,
+ * so that a view can be linked.
+ *   root      element to fill
+ *   noun      the name of the items, in the plural
  *   filters   [{key, label, choices: [{value, label, test(item)}]}]
- *   text      item => what a search looks through
+ *   text      item => the text to search
  *   render    item => element
  */
 function browse({root, items, noun, filters, text, render, pageSize = 10}) {
-  let haystacks = null; // lower-case text of each item, made by the first search
+  let haystacks = null; // the lower-case text of each item; made by the first search
   let found = items;
   let page = 0;
 

@@ -1,8 +1,8 @@
-"""One HTML file from a template, a script and data: styles, scripts and images inside, nothing fetched, no framework.
+"""One HTML file from a template, a script and data: everything is inside the file, and it loads nothing.
 
-    page.html   the skeleton that a page's template extends; its policy lets no other script run and nothing load
-    page.css    type, tables, charts, cards; light, dark and print
-    browse.js   `el` and `browse`: filters, search and paging over the data, a page of it in the document at a time
+- page.html: the skeleton that the template of a page extends; its policy lets no other script run and nothing load
+- page.css: type, tables, charts and cards in light mode, dark mode and print
+- browse.js: `el` and `browse`, which filter, search and page through the data, one page of it in the document at a time
 
 Text from models enters a page in two ways only: through Jinja2, which escapes it, and through the data, which scripts
 turn into text nodes.
@@ -13,36 +13,31 @@ import hashlib
 import io
 import json
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
-
-if TYPE_CHECKING:
-    from PIL.Image import Image
+from PIL.Image import Image
 
 KIT = Path(__file__).parent
 
 
 def render_page(template: Path, script: Path, title: str, data: Any, **context: Any) -> str:
-    """The page of a template that extends `page.html`, as HTML text.
+    """The HTML text of a template that extends `page.html`.
 
     Args:
         template: Jinja2 file; it sees `context` and the filter `percent`.
-        script: JavaScript file that runs after browse.js; it finds the data through `pageData()`.
-        title: of the document.
+        script: JavaScript file that runs after browse.js; it gets the data from `pageData()`.
+        title: title of the document.
         data: JSON value for the script.
 
     Raises:
-        ValueError: the data hold a number that JSON has no name for (nan, inf).
+        ValueError: the data contain nan or inf, which JSON cannot represent.
     """
     code = (KIT / "browse.js").read_text() + script.read_text()
+    loader = FileSystemLoader([KIT, template.parent])
     environment = Environment(
-        loader=FileSystemLoader([KIT, template.parent]),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
+        loader=loader, autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
     )
     environment.filters["percent"] = lambda share: f"{100 * share:.1f}"
     return environment.get_template(template.name).render(
@@ -56,13 +51,13 @@ def render_page(template: Path, script: Path, title: str, data: Any, **context: 
 
 
 def embedded_json(value: Any) -> Markup:
-    """JSON for the inside of a script element: no text in it can end the element or open a comment."""
+    """JSON to put inside a script element: no text in it can end the element or open a comment."""
     text = json.dumps(value, ensure_ascii=False, allow_nan=False, separators=(",", ":"))
     return Markup(text.replace("<", "\\u003c"))
 
 
-def thumbnail(image: "Image", side: int) -> str:
-    """The image as a data URI (WebP), its longer side at most `side` pixels."""
+def thumbnail(image: Image, side: int) -> str:
+    """The image as a data URI (WebP) whose longer side has at most `side` pixels."""
     small = image.convert("RGB")
     small.thumbnail((side, side))
     buffer = io.BytesIO()

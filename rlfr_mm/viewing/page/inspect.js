@@ -6,12 +6,12 @@
 
   const short = (value) => Number(value.toPrecision(3)).toString().replace("-", "−");
   const signed = (value) => (value > 0 ? "+" : "") + short(value);
-  /** Text in which white space and control characters can be seen. */
+  /** The text with visible symbols for white space and control characters. */
   const visible = (text) => text.replaceAll(" ", "␣").replaceAll("\n", "↵")
     .replace(/[\u0000-\u001f]/g, (c) => String.fromCharCode(0x2400 + c.charCodeAt(0)));
   const valueOf = (rollout, key, i) => key === "advantage" ? rollout.advantage + rollout.shaping[i] : rollout[key][i];
 
-  /** The class of a value's colour: l5 … l1, none, h1 … h5 around 0, or none, m1 … m5 from the low end. */
+  /** The CSS class of a value's colour: l5 … l1, none, h1 … h5 on a diverging scale, else none, m1 … m5 from the low end. */
   function colour({low, high, diverging}, value) {
     const share = diverging ? value / high : (value - low) / ((high - low) || 1);
     const level = Math.round(LEVELS * Math.min(1, Math.max(diverging ? -1 : 0, share)));
@@ -22,7 +22,7 @@
   function renderRollout(rollout, i) {
     const status = rollout.correct === null ? "error" : rollout.correct ? "correct" : "wrong";
     const tokens = rollout.tokens.map((text, index) => {
-      // A line break would be nothing to point at: it is shown, and then made.
+      // Nobody can point at a line break, so a symbol is shown before it.
       const shown = text.replaceAll("\n", "↵\n").replace(/[\u0000-\u0009\u000b-\u001f]/g, visible);
       const token = el("span", {}, shown);
       Object.assign(token, {rollout, index});
@@ -52,7 +52,7 @@
       el("div", {class: "answers group"}, ...card.rollouts.map(renderRollout)));
   }
 
-  // ---- the toolbar: what colours mean, and the figures of the token pointed at
+  // ---- the toolbar: what the colours mean, and the figures of the chosen token
 
   const select = el("select", {"aria-label": "Colour tokens by"}, ...views.map(({key, label}) => el("option", {value: key}, label)));
   const scale = el("div", {class: "scale"});
@@ -87,7 +87,7 @@
   root.addEventListener("pointerover", tell);
   root.addEventListener("click", tell);
 
-  // ---- the groups, so many on a page that it stays quick
+  // ---- the groups; a page holds few enough to stay fast
 
   const steps = [...new Set(cards.map(({step}) => step))];
   const tokens = cards.reduce((sum, {rollouts}) => sum + rollouts.reduce((total, rollout) => total + rollout.tokens.length, 0), 0);

@@ -11,50 +11,11 @@ import pytest
 from PIL import Image
 
 from rlfr_mm import inspect
-from rlfr_mm.config import RunConfig
-from rlfr_mm.config_file import load_config
-from rlfr_mm.training.run_folder import open_run
 from rlfr_mm.viewing import token_statistics
-from rlfr_mm.viewing.rollout_cards import group_cards
-from rlfr_mm.viewing.rollout_records import RolloutWriter, read_rollouts
-from tests.conftest import ROOT
-from tests.training import make_trainer
+from rlfr_mm.viewing.rollout_records import read_rollouts
+from rlfr_mm.viewing.run_page import SCORES
 
 HOSTILE = "</script><script>alert(1)</script><img src=x onerror=alert(2)>\u2028\u202e🙂"
-
-
-def train(policy: Path, folder: Path, **settings) -> Path:
-    """A run folder with two groups of four rollouts a step, each with correct and incorrect ones."""
-    from rlfr_mm.training.callbacks import MetricsWriter
-
-    overrides = [f"model.name_or_path={policy}", f"train.output_dir={folder}"]
-    overrides += [f"train.{name}={value}" for name, value in settings.items()]
-    open_run(load_config(RunConfig, str(ROOT / "configs/rl/quickstart.yaml"), overrides), False)
-    trainer = make_trainer(policy, folder, **settings)
-    trainer.add_callback(MetricsWriter(folder))
-    trainer.train()
-    return folder
-
-
-@pytest.fixture(scope="module")
-def run(tiny_policy, tmp_path_factory) -> Path:
-    return train(tiny_policy, tmp_path_factory.mktemp("inspect") / "run", max_steps=4)
-
-
-@pytest.fixture
-def changed(run, tmp_path):
-    """Makes a copy of the run whose records went through a function."""
-
-    def change(function) -> Path:
-        copy = tmp_path / "changed"
-        shutil.copytree(run, copy, ignore=shutil.ignore_patterns("*.jsonl"))
-        shutil.copy(run / "metrics.jsonl", copy)
-        for path in sorted((run / "rollouts").glob("*.jsonl")):
-            records = [record for record in read_rollouts(run) if record.step == int(path.stem)]
-            RolloutWriter(copy).write([function(record) for record in records], {})
-        return copy
-
-    return change
 
 
 @pytest.fixture(scope="module")
@@ -86,19 +47,24 @@ def test_aucs_of_the_records_are_those_the_run_logged(run):
                 assert ranking.pairs == 7
 
 
-def test_tables_and_page_hold_the_same_figures(run, tmp_path):
+def test_tables_and_page_hold_the_same_figures(changed, tmp_path):
+    run = changed(lambda record: record, copies=10)  # enough prompts for intervals
     inspect.main([str(run), "--out", str(tmp_path / "run.html"), "--json", str(tmp_path / "tables.json")])
     tables, html = json.loads((tmp_path / "tables.json").read_text()), (tmp_path / "run.html").read_text()
     assert [row["step"] for row in tables["curves"]] == [1, 2, 3, 4]
     for row in tables["ranking"]:
         assert f"{row['auc']['value']:.3f}" in html and f"{row['auc']['low']:.3f} to {row['auc']['high']:.3f}" in html
-    assert {row["score"] for row in tables["ranking"]} == set(inspect.SCORES)
-    assert sum(lengths["count"] for lengths in tables["lengths"].values()) == 32
+    assert {row["score"] for row in tables["ranking"]} == set(SCORES)
+    assert sum(lengths["count"] for lengths in tables["lengths"].values()) == 320
     for row in tables["correlations"]:
         assert f"{row['rho']['value']:+.3f}".replace("-", "−") in html
     assert sum(row["count"] for row in tables["tokens"]) == sum(len(record.tokens) for record in read_rollouts(run))
     means = [row["flow_reward"] for row in tables["tokens"]]
     assert means == sorted(means, reverse=True) and means[0] > 0 > means[-1]
+
+
+def test_a_run_with_few_prompts_has_no_intervals(page):
+    assert "too few prompts for an interval" in page.read_text()
 
 
 def test_tokens_of_the_tables_are_frequent_enough(changed, tmp_path):
@@ -113,28 +79,10 @@ def test_tokens_of_the_tables_are_frequent_enough(changed, tmp_path):
     assert '<code class="token">often</code>' in html and '<code class="token">rare</code>' not in html
 
 
-def test_cards_hold_every_rollout_with_its_group_and_figures(run):
-    records = list(read_rollouts(run))
-    cards = group_cards(records)
-    assert len(cards) == 8 and all(len(card["rollouts"]) == 4 for card in cards)
-    shown = [rollout for card in cards for rollout in card["rollouts"]]
-    for record, rollout in zip(records, shown, strict=True):
-        assert rollout["tokens"] == record.tokens and rollout["correct"] == record.correct
-        assert np.add(rollout["shaping"], rollout["advantage"]) == pytest.approx(record.advantages, abs=1e-3)
-        assert rollout["deviation"] == pytest.approx(record.deviation, rel=5e-3)
-
-
-def test_of_too_many_tokens_whole_steps_are_shown_evenly_spaced(run):
-    records = list(read_rollouts(run))
-    half = sum(len(record.tokens) for record in records) // 2 + 10
-    assert [card["step"] for card in group_cards(records, max_tokens=half)] == [1, 1, 3, 3]
-
-
-def test_a_run_without_flow_says_so_and_shows_the_rest(tiny_policy, tmp_path, capsys):
-    run = train(tiny_policy, tmp_path / "none", advantage_shaping="none", max_steps=1)
-    inspect.main([str(run), "--json", str(tmp_path / "tables.json")])
+def test_a_run_without_flow_says_so_and_shows_the_rest(run_without_flow, tmp_path, capsys):
+    inspect.main([str(run_without_flow), "--json", str(tmp_path / "tables.json")])
     assert "no deviation and no flow reward" in capsys.readouterr().err
-    html = (run / "inspect.html").read_text()
+    html = (run_without_flow / "inspect.html").read_text()
     assert "no deviation and no flow reward" in html and 'id="tokens"' not in html and "velocity deviation" not in html
     tables = json.loads((tmp_path / "tables.json").read_text())
     assert "tokens" not in tables
@@ -146,7 +94,7 @@ def test_all_ungraded_rollouts_leave_nothing_to_rank(changed, tmp_path):
     copy = changed(lambda record: record.model_copy(update={"correct": None, "rewards": {"accuracy": None}}))
     inspect.main([str(copy), "--out", str(tmp_path / "run.html")])
     html = (tmp_path / "run.html").read_text()
-    assert "No group holds both correct and incorrect rollouts" in html and "32 not graded" in html
+    assert "No group has both correct and incorrect rollouts" in html and "32 not graded" in html
 
 
 # ---- the command
@@ -170,19 +118,19 @@ assert not {{"torch", "transformers"}} & set(sys.modules)
 
 def test_bad_input_is_one_line(run, tmp_path, capsys):
     assert error(capsys, tmp_path / "absent") == (
-        f"error: {tmp_path / 'absent'} holds no run: name a folder that rlfr_mm.train wrote (train.output_dir)"
+        f"error: {tmp_path / 'absent'} is not a run: name a folder that rlfr_mm.train wrote (train.output_dir)"
     )
     shutil.copy(run / "config.yaml", tmp_path)
     assert "no rollouts to show: train with train.rollouts_per_step above 0" in error(capsys, tmp_path)
     (tmp_path / "rollouts").mkdir()
     (tmp_path / "rollouts" / "000001.jsonl").write_text('{"step": 1\n')
-    assert "000001.jsonl, line 1, is no rollout record" in error(capsys, tmp_path)
+    assert "000001.jsonl, line 1, is not a rollout record" in error(capsys, tmp_path)
     assert "cannot write" in error(capsys, run, "--out", tmp_path / "no" / "folder.html")
     broken = tmp_path / "broken"
     shutil.copytree(run, broken)
     with (broken / "metrics.jsonl").open("a") as file:
         file.write("{\n")
-    assert "metrics.jsonl is broken" in error(capsys, broken)
+    assert "metrics.jsonl, line 5, is not valid JSON" in error(capsys, broken)
 
 
 def test_a_broken_line_is_named_and_a_run_that_goes_on_is_shown(changed, tmp_path, capsys):
@@ -193,9 +141,16 @@ def test_a_broken_line_is_named_and_a_run_that_goes_on_is_shown(changed, tmp_pat
     path.write_text(path.read_text().replace('{"step":2', '{"stop":2', 1))
     inspect.main([str(copy), "--out", str(tmp_path / "run.html")])
     output = capsys.readouterr()
-    assert output.err.startswith(f"warning: {path}, line 1, is no rollout record: ")
+    assert output.err.startswith(f"warning: {path}, line 1, is not a rollout record: ")
     html = (tmp_path / "run.html").read_text()
     assert "000002.jsonl, line 1" in html and "31 rollouts recorded" in html and "the run is not finished" in html
+
+
+def test_a_run_that_has_logged_no_step_is_shown(changed, tmp_path):
+    copy = changed(lambda record: record)
+    (copy / "metrics.jsonl").write_text("")
+    inspect.main([str(copy), "--out", str(tmp_path / "run.html")])
+    assert "No step has been logged yet." in (tmp_path / "run.html").read_text()
 
 
 # ---- in a browser

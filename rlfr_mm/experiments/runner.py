@@ -1,0 +1,217 @@
+"""Run the cells of an experiment side by side, each as a training run in its own process, and keep their records."""
+
+import os
+import signal
+import subprocess
+import sys
+import threading
+from concurrent.futures import ThreadPoolExecutor, as_completed
+from dataclasses import dataclass
+from pathlib import Path
+from typing import IO, Any
+
+import yaml
+from tqdm import tqdm
+
+from rlfr_mm.config_file import load_config
+from rlfr_mm.experiments.grid import Cell, ExperimentConfig, cells, opening_comment, read_base, resolved
+from rlfr_mm.experiments.records import CURVES, UNGRADED, CellRecord, ExperimentRecord, read_results, write_results
+from rlfr_mm.files import read_json_lines, try_lock
+from rlfr_mm.training.run_folder import RunFolder
+from rlfr_mm.viewing.rollout_records import read_rollouts
+from rlfr_mm.viewing.token_statistics import flatten, rank_rollouts
+
+POLL_S = 0.2
+GRACE_S = 10  # for a run to end after it is asked to
+
+
+@dataclass(frozen=True)
+class Experiment:
+    """The cells to run, the folders they use, and the record of those that have finished."""
+
+    cells: list[Cell]
+    base: Path
+    runs: Path
+    results: Path
+    record: ExperimentRecord
+
+    @property
+    def waiting(self) -> list[Cell]:
+        """The cells that have no record yet."""
+        done = {cell.key for cell in self.record.cells}
+        return [cell for cell in self.cells if cell.key not in done]
+
+    def run_of(self, cell: Cell) -> RunFolder:
+        return RunFolder(self.runs / cell.name)
+
+    def log_of(self, cell: Cell) -> Path:
+        return self.runs / f"{cell.name}.log"
+
+    def start(self, cell: Cell, lock: IO[str]) -> subprocess.Popen:
+        """Start the cell's training run in a process of its own, which holds the lock for as long as it lives."""
+        command = [sys.executable, "-m", "rlfr_mm.train", "--config", str(self.base), "--resume", *cell.overrides]
+        with self.log_of(cell).open("a") as log:
+            return subprocess.Popen(
+                [*command, f"train.output_dir={self.run_of(cell).path}"],
+                env={"OMP_NUM_THREADS": "1", "TOKENIZERS_PARALLELISM": "false"} | os.environ,
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=subprocess.STDOUT,
+                pass_fds=[lock.fileno()],
+            )
+
+    def collect(self) -> None:
+        """Add newly finished runs to the record and write it to results.json."""
+        for cell in self.waiting:
+            run = self.run_of(cell)
+            if run.summary is not None:
+                self.record.cells.append(_cell_record(cell, run, self.record.problems))
+        keys = [*(cell.key for cell in self.cells), *(cell.key for cell in self.record.cells)]
+        order = list(dict.fromkeys((condition, method) for condition, method, _ in keys))
+        self.record.cells.sort(key=lambda cell: (order.index((cell.condition, cell.method)), cell.seed))
+        write_results(self.record, self.results / "results.json")
+
+
+def open_experiment(path: Path, overrides: list[str]) -> Experiment:
+    """The experiment of a YAML file with the records of its finished cells; ValueError for settings that cannot be run.
+
+    >>> len(open_experiment(Path("configs/experiments/search_flow.yaml"), []).waiting)
+    22
+    """
+    config: ExperimentConfig = load_config(ExperimentConfig, path, overrides)
+    base = path.parent / config.base
+    results = Path(config.results_dir or f"docs/results/experiments/{path.stem}")
+    file = results / "results.json"
+    before = read_results(file) if file.exists() else None
+    record = ExperimentRecord(
+        name=path.stem,
+        about=opening_comment(path),
+        base=read_base(base),
+        compare_to=config.compare_to,
+        target_accuracy=config.target_accuracy,
+        problems=before.problems if before else {},
+        cells=before.cells if before else [],
+    )
+    runs = Path(config.output_dir or f"runs/experiments/{path.stem}")
+    experiment = Experiment(cells(config), base, runs, results, record)
+    check_unchanged(experiment, before)
+    experiment.collect()
+    return experiment
+
+
+def check_unchanged(experiment: Experiment, before: ExperimentRecord | None) -> None:
+    """ValueError if a cell was run with settings other than its settings now: results are never mixed."""
+    stored = {cell.key: cell.settings for cell in before.cells} if before else {}
+    methods = {key[:2] for key in stored}
+    for cell in experiment.cells:
+        wanted = resolved(cell, experiment.record.base)
+        if wanted["evaluation"] is None:
+            raise ValueError(f"{experiment.base} has no evaluation section; experiments compare held-out accuracy")
+        if before and cell.key[:2] in methods and resolved(cell, before.base) != wanted:
+            raise ValueError(
+                f"{experiment.results} was made with another version of {experiment.base}: "
+                "give the experiment another name or results_dir"
+            )
+        if stored.get(cell.key, cell.settings) != cell.settings:
+            raise ValueError(f"{experiment.results} has {cell.name} with other settings: rename the method")
+        saved = experiment.run_of(cell).path / "config.yaml"
+        if saved.exists():
+            found = yaml.safe_load(saved.read_text())
+            found["train"].pop("output_dir")
+            if changed := [section for section in found if found[section] != wanted.get(section)]:
+                raise ValueError(
+                    f"{saved.parent} was run with other settings in the sections {', '.join(changed)}: "
+                    "remove that folder or rename the method"
+                )
+
+
+def run_experiment(experiment: Experiment, jobs: int) -> list[Cell]:
+    """Run the cells that are waiting, `jobs` at a time, and return those that failed. Ctrl-C or a kill ends the runs.
+
+    If this process is killed outright (SIGKILL), its runs go on and hold the locks of their cells. Whoever starts the
+    experiment again counts them among its jobs and waits until they are over.
+    """
+    waiting, failed, stop = experiment.waiting, [], threading.Event()
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # a kill raises KeyboardInterrupt, as Ctrl-C does
+    done, name = len(experiment.cells) - len(waiting), experiment.record.name
+    with (
+        ThreadPoolExecutor(jobs) as pool,
+        tqdm(total=len(experiment.cells), initial=done, unit="cell", desc=name) as progress,
+    ):
+        running = {pool.submit(_run_cell, experiment, cell, stop): cell for cell in waiting}
+        try:
+            for future in as_completed(running):
+                cell, status = running[future], future.result()
+                if status:
+                    failed.append(cell)
+                    log = experiment.log_of(cell)
+                    progress.write(f"{cell.name} failed with status {status}: {_reason(log)} ({log})")
+                experiment.collect()
+                progress.set_postfix(failed=len(failed), refresh=False)
+                progress.update()
+        except BaseException:
+            stop.set()
+            pool.shutdown(cancel_futures=True)
+            raise
+    return failed
+
+
+def _run_cell(experiment: Experiment, cell: Cell, stop: threading.Event) -> int:
+    """Run a cell unless another process finishes it first, and return the exit status; `stop` ends the run."""
+    while (lock := try_lock(experiment.log_of(cell).with_suffix(".lock"))) is None:  # another process is running it
+        if stop.wait(POLL_S):
+            return 0
+    with lock:
+        if experiment.run_of(cell).summary is not None:
+            return 0
+        process = experiment.start(cell, lock)
+        while process.poll() is None:
+            if stop.wait(POLL_S):
+                process.terminate()
+                try:
+                    process.wait(GRACE_S)
+                except subprocess.TimeoutExpired:
+                    process.kill()
+        return process.wait()
+
+
+def _reason(log: Path) -> str:
+    """Why a run ended: its one-line error, or else the last line of its log (earlier attempts are above it)."""
+    lines = [line for line in log.read_text(errors="replace").splitlines() if line.strip()][-5:]
+    return ([line for line in lines if line.startswith("error: ")] or lines or ["no output"])[-1][:300]
+
+
+def _cell_record(cell: Cell, run: RunFolder, problems: dict[str, list[str]]) -> CellRecord:
+    """The record of a finished run; adds the ids of its held-out problems to `problems` if they are not there yet."""
+    summary, rows = run.summary or {}, run.metrics()
+    figures: dict[str, Any] = {}
+    for stage in ("before", "after"):
+        answers = read_json_lines(run.path / f"evaluation_{stage}.jsonl")
+        ids = [answer["problem_id"] for answer in answers]
+        if problems.setdefault(cell.condition, ids) != ids:
+            raise ValueError(f"{run.path} was evaluated on other problems than the other runs of {cell.condition}")
+        marks = {None: UNGRADED, True: "1", False: "0"}
+        figures[f"correct_{stage}"] = "".join(marks[answer["correct"]] for answer in answers)
+        figures[f"accuracy_{stage}"] = _rounded(summary[f"accuracy_{stage}"]["accuracy"])
+    return CellRecord(
+        condition=cell.condition,
+        method=cell.method,
+        seed=cell.seed,
+        settings=cell.settings,
+        curves={name: [_rounded(row.get(name)) for row in rows] for name in CURVES if any(name in row for row in rows)},
+        auc_gain=_auc_gain(run),
+        **figures,
+        **{key: summary[key] for key in ("seconds", "hardware", "versions", "git_commit")},
+    )
+
+
+def _auc_gain(run: RunFolder) -> float | None:
+    """The AUC that the run's flow reward adds to the log-probability; None if it recorded no rollouts or no reward."""
+    records = list(read_rollouts(run.path))
+    gains = {ranking.score: ranking.gain for ranking in rank_rollouts(flatten(records))} if records else {}
+    gain = gains.get("flow_reward")
+    return _rounded(gain.value) if gain else None
+
+
+def _rounded(value: float | None) -> float | None:
+    return None if value is None or value != value else round(value, 4)
