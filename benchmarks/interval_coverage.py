@@ -1,4 +1,4 @@
-"""How often the 95 % intervals and the tests of eval/stats.py hold what they say, by simulation.
+"""Simulate the coverage of the 95 % intervals and the false positives of the tests in rlfr_mm/statistics.py.
 
 python benchmarks/interval_coverage.py [--json OUT]
 
