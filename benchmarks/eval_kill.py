@@ -2,9 +2,9 @@
 
 python benchmarks/eval_kill.py [--kills 20] [--json OUT]
 
-The run answers a greedy and a sampled task with a tiny real policy. Each moment is drawn uniformly between the start of
-the first task and the end of a run that is not killed. Runs are forked from this process, which has loaded the libraries
-but has not used them; starting Python 41 times would take most of the time.
+The run answers a greedy and a sampled task with a tiny real policy. Each moment is drawn uniformly between the start
+of the first task and the end of a run that is not killed. Runs are forked from this process, which has loaded the
+libraries but has not used them; starting Python 41 times would take most of the time.
 """
 
 import argparse

@@ -2,9 +2,9 @@
 
 python benchmarks/eval_overhead.py [--json OUT] [--note TEXT]
 
-In turn, the back end alone and a whole run answer the same requests in the same batches. The overhead is the median over
-rounds of (run - bare) / bare. `outside_generate` is the time that a run spends outside the calls of the back end, which
-does not compare two timings and so varies less.
+In turn, the back end alone and a whole run answer the same requests in the same batches. The overhead is the median
+over rounds of (run - bare) / bare. `outside_generate` is the time that a run spends outside the calls of the back
+end, which does not compare two timings and so varies less.
 """
 
 import argparse
