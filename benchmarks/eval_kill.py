@@ -1,10 +1,10 @@
-"""Kills an evaluation run with SIGKILL at random moments, resumes it, and counts how often the rows are the same.
+"""Kill an evaluation run with SIGKILL at random moments, resume it, and count how often the rows are the same.
 
 python benchmarks/eval_kill.py [--kills 20] [--json OUT]
 
-The run answers a greedy and a sampled task with a tiny real policy. A moment is drawn uniformly between the start of
-the first task and the end of a run that is not killed. Runs are forked from this process, which has the libraries
-loaded but has never used them: starting Python 41 times would take most of the time and show nothing.
+The run answers a greedy and a sampled task with a tiny real policy. Each moment is drawn uniformly between the start
+of the first task and the end of a run that is not killed. Runs are forked from this process, which has loaded the
+libraries but has not used them; starting Python 41 times would take most of the time.
 """
 
 import argparse
@@ -26,7 +26,7 @@ TASKS = ("rlfr_quickstart", "rlfr_quickstart_pass32")
 
 
 def start(policy: Path, folder: Path) -> int:
-    """The process id of a run, once it has begun to answer."""
+    """Start a run, wait until it begins to answer, and return its process id."""
     options = f"--model rlfr={policy},device=cpu --tasks {','.join(TASKS)} --limit 4 --batch_size 8"
     process = os.fork()
     if process == 0:
@@ -57,7 +57,7 @@ def main() -> int:
     with tempfile.TemporaryDirectory() as folder:
         root = Path(folder)
         policy = root / "policy" / "final"
-        builder = os.fork()  # a process that has run the model must not be forked
+        builder = os.fork()  # in a process of its own, because one that has run the model must not be forked
         if builder == 0:
             build_policy(policy)
             os._exit(0)
@@ -74,7 +74,7 @@ def main() -> int:
             killed = root / f"run{len(kills)}"
             process = start(policy, killed)
             time.sleep(generator.uniform(0, duration))
-            done = not alive(process)  # faster than the reference: there is nothing left to kill
+            done = not alive(process)  # it was faster than the reference, so there is nothing to kill
             os.kill(process, signal.SIGKILL)
             finish(process)
             if done:

@@ -1,10 +1,10 @@
-"""What a run costs beyond generation: data, prompts, journal, grading and results, over the bare back end's time.
+"""Measure the overhead of a run over generation alone: data, prompts, journal, grading and results.
 
 python benchmarks/eval_overhead.py [--json OUT] [--note TEXT]
 
-The same requests in the same batches are answered by the back end alone and by a whole run, in turn; the overhead is
-(run - bare) / bare, its median over the rounds. Beside it, `outside_generate` counts the time of a run outside of the
-back end's calls, which does not suffer from two timings being compared.
+In turn, the back end alone and a whole run answer the same requests in the same batches. The overhead is the median
+over rounds of (run - bare) / bare. `outside_generate` is the time that a run spends outside the calls of the back
+end, which does not compare two timings and so varies less.
 """
 
 import argparse
@@ -30,7 +30,7 @@ def main() -> int:
     parser.add_argument("--batch_size", type=int, default=16)
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--json", type=Path)
-    parser.add_argument("--note", default="", help="what the record says about the machine at that time")
+    parser.add_argument("--note", default="", help="remark about the machine, kept in the record")
     args = parser.parse_args()
     spec = registry.task("rlfr_quickstart")
     settings = RunSettings(limit=args.limit, generation={"max_new_tokens": args.max_new_tokens})

@@ -114,7 +114,7 @@ def read_json(path: str | Path) -> Any:
     """The value of a JSON file; ValueError naming the file if it is not JSON, FileNotFoundError if it is missing."""
     try:
         return json.loads(Path(path).read_bytes())
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise ValueError(f"{path} is not valid JSON: {error}") from None
 
 

@@ -89,22 +89,29 @@ class SampleRow(Record):
         return self.verdict_official if rule == "official" else self.verdict
 
 
-class TaskPlan(Record):
-    """What a run was asked to do for one task."""
+class TaskSource(Record):
+    """The data and the scorer of a task, and the requested samples per problem."""
 
     dataset: str
     config: str | None
     splits: list[str]
     revision: str | None
+    samples: int
+    scorer: str
+    scorer_version: str
+    changed_data: bool = Field(
+        False, description="the data differ from what the registry expects (--allow-changed-data)"
+    )
+
+
+class TaskPlan(TaskSource):
+    """What a run was asked to do for one task."""
+
     data_hash: str = Field(description="hash over the hashes of all records")
     rows: int = Field(description="records in the data that was loaded")
     rows_expected: int = Field(description="records the registry expects; any other number makes the results partial")
-    changed_data: bool = Field(description="the data differ from what the registry expects (--allow-changed-data)")
     problems: int = Field(description="number of records to answer, after --limit")
-    samples: int
     generation: dict[str, Any]
-    scorer: str
-    scorer_version: str
 
 
 class ModelInfo(Record):
@@ -150,7 +157,7 @@ class Manifest(Record):
     sessions: list[Session] = []
 
 
-class BenchmarkResult(Record):
+class BenchmarkResult(TaskSource):
     """The score of one task.
 
     Invariants: `rows` is the sum of `counts`; `partial` is False only if the whole task was answered. `counts`
@@ -162,16 +169,9 @@ class BenchmarkResult(Record):
     benchmark: str
     protocol: str
     model: str
-    dataset: str
-    config: str | None
-    splits: list[str]
-    revision: str | None
-    scorer: str
-    scorer_version: str
     rule: Literal["strict", "official"]
     problems_expected: int
     problems: int
-    samples: int = Field(description="requested samples per problem")
     rows: int
     missing: int = Field(description="requested responses that are missing")
     counts: dict[Status, int]
@@ -182,7 +182,6 @@ class BenchmarkResult(Record):
     standard_error: float | None = Field(description="of the headline, clustered by problem")
     interval: Interval | None = Field(description="of the headline")
     partial: bool = Field(description="only a slice of the task, or responses are missing")
-    changed_data: bool = False
 
     @model_validator(mode="after")
     def _invariants(self) -> "BenchmarkResult":

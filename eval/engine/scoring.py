@@ -11,7 +11,7 @@ from tabulate import tabulate
 
 from rlfr_mm.eval import RULES
 from rlfr_mm.eval.engine import records, run_files
-from rlfr_mm.eval.engine.records import BenchmarkResult, SampleRow, TaskPlan
+from rlfr_mm.eval.engine.records import BenchmarkResult, SampleRow, TaskPlan, TaskSource
 from rlfr_mm.grading import SCORERS, Item, RuleName, Status, Verdict, grade_all
 from rlfr_mm.statistics import jackknife_stderr, wilson_interval
 from rlfr_mm.tasks import aggregate, registry
@@ -118,16 +118,10 @@ def result(
         benchmark=spec.benchmark,
         protocol=spec.protocol,
         model=model,
-        dataset=plan.dataset,
-        config=plan.config,
-        splits=plan.splits,
-        revision=plan.revision,
-        scorer=plan.scorer,
-        scorer_version=plan.scorer_version,
         rule=rule,
+        **plan.model_dump(include=set(TaskSource.model_fields)),
         problems_expected=plan.rows_expected,
         problems=problems,
-        samples=plan.samples,
         rows=len(rows),
         missing=missing,
         counts=dict.fromkeys(get_args(Status), 0) | Counter(row.judged(rule).status for row in rows),
@@ -138,7 +132,6 @@ def result(
         standard_error=error,
         interval=interval,
         partial=problems != plan.rows_expected or missing != 0,
-        changed_data=plan.changed_data,
     )
 
 

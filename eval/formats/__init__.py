@@ -1,4 +1,4 @@
-"""Other harnesses' and leaderboards' file formats by name: how a run is written as one, and how it is read back."""
+"""The file formats of leaderboards and other harnesses by name, with their writers and readers."""
 
 from rlfr_mm.eval.formats import boards, every_eval_ever, huggingface, lmms_eval, tables, vlmevalkit
 from rlfr_mm.eval.formats.base import EvaluatedRun, EvaluatedTask, Format, Response

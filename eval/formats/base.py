@@ -1,6 +1,7 @@
-"""What a format is: a writer of evaluated tasks, a reader of responses where its files carry them; and helpers."""
+"""What a file format is made of: a writer of evaluated tasks, and a reader of responses if its files hold them."""
 
 import csv
+import io
 import json
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -8,14 +9,15 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from rlfr_mm import files
 from rlfr_mm.eval.engine.records import BenchmarkResult, Manifest, SampleRow, TaskPlan
-from rlfr_mm.grading.verdict import Verdict
+from rlfr_mm.grading import Verdict
 from rlfr_mm.tasks.spec import TaskSpec
 
 
 @dataclass(frozen=True)
 class EvaluatedTask:
-    """One task of a run: its rows, and the result that was computed from them."""
+    """One task of a run with its rows and the result computed from them."""
 
     spec: TaskSpec
     plan: TaskPlan
@@ -23,17 +25,17 @@ class EvaluatedTask:
     result: BenchmarkResult
 
     def verdict(self, row: SampleRow) -> Verdict:
-        """The verdict under the rule that the result stands for."""
+        """The verdict by the rule of the result."""
         return row.judged(self.result.rule)
 
     @property
     def protocol(self) -> str:
-        """Whose prompt was answered; an imported file does not say."""
+        """Whose prompt was answered; "unknown" for imported rows."""
         return self.result.protocol if self.rows[0].prompt is not None else "unknown"
 
     @property
     def note(self) -> str | None:
-        """What keeps the score from being the benchmark's; None for a whole, unchanged benchmark."""
+        """Why the score is not that of the benchmark; None for a whole, unchanged benchmark."""
         found = []
         if self.result.partial:
             missing = f", {self.result.missing} responses missing" if self.result.missing else ""
@@ -44,15 +46,15 @@ class EvaluatedTask:
 
     @property
     def marks(self) -> dict[str, str]:
-        """The note as a field of every record that a file holds."""
+        """The note as a field that is added to every record in a file."""
         return {"partial": self.note} if self.note else {}
 
     def record(self, row: SampleRow) -> dict[str, Any]:
-        """The dataset's record without its image, which rows do not hold."""
+        """The dataset record of a row without its image, which rows do not hold."""
         return {key: value for key, value in row.doc.items() if key != self.spec.image}
 
     def counts(self, *fields: str) -> dict[tuple[str, ...], tuple[int, int]]:
-        """(correct, total) of the rows for each combination of values of the category fields; `()` is all rows."""
+        """(correct, total) rows per combination of values of the category fields; the key `()` counts all rows."""
         found: dict[tuple[str, ...], tuple[int, int]] = {}
         for row in self.rows:
             keys: list[tuple[str, ...]] = [()]
@@ -66,7 +68,7 @@ class EvaluatedTask:
 
 @dataclass(frozen=True)
 class EvaluatedRun:
-    """What writers get: everything they may say comes from here."""
+    """The input of a writer, which says nothing that is not in here."""
 
     manifest: Manifest
     tasks: Sequence[EvaluatedTask]
@@ -77,7 +79,7 @@ class EvaluatedRun:
 
     @property
     def file_model(self) -> str:
-        """The model's name as a part of a path, the organisation before its slash left out."""
+        """The name of the model as a part of a path, without the organisation before its slash."""
         return file_name(self.model.rstrip("/").rpartition("/")[2])
 
     @property
@@ -88,48 +90,40 @@ class EvaluatedRun:
 
 @dataclass(frozen=True)
 class Response:
-    """One response of another harness's file and what says which problem it answers.
-
-    `fields` are the record's fields as far as the file has them: a task's `problem_id` reads the id from them.
-    `problem_id` is that id where the file gives it as such, `doc_id` the position in the dataset split.
-    """
+    """One response in the file of another harness, with whatever tells which problem it answers."""
 
     text: str
-    fields: Mapping[str, Any]
-    doc_id: int | None = None
+    fields: Mapping[str, Any]  # the fields of the dataset record that the file has
+    doc_id: int | None = None  # position in the dataset split
     sample_index: int = 0
     problem_id: str | None = None
 
 
-Write = Callable[[EvaluatedRun, Path], list[Path]]  # the files written; errors: ValueError
-Read = Callable[[Path, TaskSpec], list[Response]]  # errors: ValueError naming the file and what is missing in it
-
-
 @dataclass(frozen=True)
 class Format:
-    """One format. `leaderboard`: read as the score of a whole benchmark, so that a slice must not pass for it."""
+    """One format. Writers return the files written; writers and readers raise ValueError naming what is wrong."""
 
-    write: Write | None
-    read: Read | None = None
-    leaderboard: bool = False
+    write: Callable[[EvaluatedRun, Path], list[Path]] | None
+    read: Callable[[Path, TaskSpec], list[Response]] | None = None
+    leaderboard: bool = False  # read as the score of a whole benchmark, so a slice is refused
     fits: Callable[[TaskSpec], bool] = lambda spec: True
-    scope: str = "all tasks"  # what `fits` says, in words
-    one_sample: bool = False  # carries one response to each problem
+    scope: str = "all tasks"  # what `fits` accepts, in words
+    one_sample: bool = False  # holds only one response per problem
 
 
 def of_benchmark(*names: str) -> Callable[[TaskSpec], bool]:
-    """`fits` of a format that belongs to some benchmarks."""
+    """The `fits` of a format that belongs to these benchmarks."""
     return lambda spec: spec.benchmark in names
 
 
 # ---------------------------------------------------------------------------------------------------- numbers
 
-# Metrics that count something; all others are fractions of 1.
+# These metrics are counts; all others are fractions of 1.
 COUNTS = frozenset(("problems", "responses", "no_answer", "unscored", "groups", "incomplete_groups"))
 
 
 def scores(result: BenchmarkResult) -> dict[str, float]:
-    """The metrics that are scores, the headline first; without counts and standard errors."""
+    """The metrics that are scores, without counts and standard errors; the headline comes first."""
     names = [result.headline, *(name for name in result.metrics if name != result.headline)]
     return {name: result.metrics[name] for name in names if name not in COUNTS and not name.endswith("_stderr")}
 
@@ -138,13 +132,8 @@ def percent(fraction: float, digits: int = 2) -> float:
     return round(100 * fraction, digits)
 
 
-def split_name(result: BenchmarkResult) -> str:
-    """The dataset's split, or the first and the last of several."""
-    return result.splits[0] if len(result.splits) == 1 else f"{result.splits[0]}..{result.splits[-1]}"
-
-
 def settings(task: EvaluatedTask) -> str:
-    """How the score came about, in one line: prompt, decoding, grader."""
+    """Prompt, decoding and grader of a score in one line."""
     generation = ", ".join(f"{key} {value}" for key, value in task.plan.generation.items() if value not in (None, []))
     samples = f"{task.plan.samples} samples, " if task.plan.samples > 1 else ""
     result = task.result
@@ -158,13 +147,13 @@ def settings(task: EvaluatedTask) -> str:
 
 
 def file_name(text: str) -> str:
-    """The text with everything but letters, digits, `.`, `-` and `_` replaced, usable as a file name."""
+    """The text as a file name: everything but letters, digits, `.`, `-` and `_` is replaced."""
     return re.sub(r"[^\w.-]+", "_", text).strip("_.") or "model"
 
 
 def write_text(path: Path, text: str) -> Path:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(text, encoding="utf-8")
+    """Write a file whole and return its path."""
+    files.write_whole(path, text)
     return path
 
 
@@ -176,52 +165,41 @@ def write_jsonl(path: Path, lines: Iterable[Mapping[str, Any]]) -> Path:
     return write_text(path, "".join(json.dumps(line, ensure_ascii=False) + "\n" for line in lines))
 
 
-def write_csv(path: Path, lines: Sequence[Mapping[str, Any]], quoting: int = csv.QUOTE_MINIMAL) -> Path:
-    """A CSV whose columns are the keys of the lines, in order of appearance."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with path.open("w", encoding="utf-8", newline="") as file:
-        columns = list(dict.fromkeys(key for line in lines for key in line))
-        writer = csv.DictWriter(file, columns, restval="", quoting=quoting, lineterminator="\n")  # type: ignore[arg-type]
-        writer.writeheader()
-        writer.writerows(lines)
-    return path
+def write_csv(path: Path, lines: Sequence[Mapping[str, Any]], quoting: Any = csv.QUOTE_MINIMAL) -> Path:
+    """Write a CSV file whose columns are the keys of the lines, in order of appearance."""
+    text = io.StringIO()
+    columns = list(dict.fromkeys(key for line in lines for key in line))
+    writer = csv.DictWriter(text, columns, restval="", quoting=quoting, lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(lines)
+    return write_text(path, text.getvalue())
 
 
-def read_text(path: Path) -> str:
-    """The file's text, line ends as they are. Errors: ValueError naming a file that is no UTF-8."""
-    try:
-        return path.read_bytes().decode("utf-8-sig")
-    except UnicodeDecodeError as error:
-        raise ValueError(f"{path} is no UTF-8 text: {error.reason} at byte {error.start}") from None
-
-
-def read_json(path: Path) -> Any:
-    text = read_text(path)
-    try:
-        return json.loads(text)
-    except (ValueError, RecursionError) as error:
-        raise ValueError(f"{path} is no JSON file: {error}") from None
+def read_entries(path: Path, expected: str) -> dict[str, dict[str, Any]]:
+    """The objects by id in a JSON file. ValueError with what was expected if the file holds anything else."""
+    entries = files.read_json(path)
+    if not isinstance(entries, dict) or not all(isinstance(entry, dict) for entry in entries.values()):
+        raise ValueError(f"{path}: expected {expected}")
+    return entries
 
 
 def read_jsonl(path: Path) -> list[tuple[str, dict[str, Any]]]:
-    """The objects of a JSON Lines file, each with its place. Errors: ValueError naming a line that is none."""
+    """(place, object) per line of a JSON Lines file. ValueError naming a line that is not a JSON object."""
     found = []
-    # Not splitlines(): U+2028 and its like may stand inside a string.
-    for number, line in enumerate(read_text(path).split("\n"), start=1):
-        if line.strip():
-            where = f"{path}, line {number}"
-            try:
-                value = json.loads(line)
-            except (ValueError, RecursionError) as error:
-                raise ValueError(f"{where} is no JSON: {error}") from None
-            if not isinstance(value, dict):
-                raise ValueError(f"{where} is no JSON object")
-            found.append((where, value))
+    for number, line in files.read_lines(path):
+        where = f"{path}, line {number}"
+        try:
+            value = json.loads(line)
+        except (ValueError, RecursionError) as error:
+            raise ValueError(f"{where} is not valid JSON: {error}") from None
+        if not isinstance(value, dict):
+            raise ValueError(f"{where} is not a JSON object")
+        found.append((where, value))
     return found
 
 
 def text_of(entry: Mapping[str, Any], names: Sequence[str], where: str) -> Any:
-    """What stands in the first of the fields that the entry has, for `response_of`. Errors: ValueError."""
+    """The value of the first of these fields that the entry has, for `response_of`. ValueError if it has none."""
     for name in names:
         if name in entry:
             return entry[name]
@@ -236,17 +214,17 @@ def response_of(
     sample_index: Any = 0,
     problem_id: Any = None,
 ) -> Response:
-    """A Response of values as they stand in a file. Nothing (null, NaN) is an empty text, a number the text of it.
+    """A Response from the values in a file. Null and NaN become an empty text, a number becomes its text.
 
-    Errors: ValueError naming the place and the value that is of another kind.
+    ValueError naming the place and a value of another type.
     """
     if text is None or text != text:
         text = ""
     if isinstance(text, bool) or not isinstance(text, str | int | float):
-        raise ValueError(f"{where}: the response is no text but a {type(text).__name__}")
+        raise ValueError(f"{where}: the response is not text but a {type(text).__name__}")
     for name, number in (("doc_id", 0 if doc_id is None else doc_id), ("sample_index", sample_index)):
         if type(number) is not int or number < 0:
-            raise ValueError(f"{where}: {name}={number!r} must be a whole number from 0 on")
+            raise ValueError(f"{where}: {name}={number!r} must be a whole number >= 0")
     if problem_id is not None and (isinstance(problem_id, bool) or not isinstance(problem_id, str | int)):
-        raise ValueError(f"{where}: the problem's id {problem_id!r} must be a text")
+        raise ValueError(f"{where}: the id of the problem, {problem_id!r}, must be text")
     return Response(str(text), fields, doc_id, sample_index, None if problem_id is None else str(problem_id))

@@ -1,12 +1,13 @@
 """The benchmarks' own result files: MathVista, MATH-V, MathVerse, We-Math, LogicVista, VisuLogic; and plain JSON Lines.
 
-The sources are the benchmarks' published evaluation scripts and results; a record keeps the dataset's fields and names.
+They follow the published evaluation scripts and results. A record keeps the fields and names of the dataset.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+from rlfr_mm import files
 from rlfr_mm.eval.engine.records import SampleRow
 from rlfr_mm.eval.formats.base import (
     EvaluatedRun,
@@ -15,7 +16,7 @@ from rlfr_mm.eval.formats.base import (
     Response,
     of_benchmark,
     percent,
-    read_json,
+    read_entries,
     read_jsonl,
     response_of,
     text_of,
@@ -29,12 +30,12 @@ from rlfr_mm.tasks.spec import TaskSpec
 
 
 def each(run: EvaluatedRun, out: Path) -> Iterator[tuple[EvaluatedTask, Path]]:
-    """The tasks and the folder of each: two protocols of one benchmark must not overwrite each other."""
+    """Every task with a folder of its own, so that two protocols of one benchmark do not overwrite each other."""
     return ((task, out / task.spec.name) for task in run.tasks)
 
 
 def chosen(task: EvaluatedTask, row: SampleRow) -> str | None:
-    """The answer as the benchmark writes its gold: the gold itself where right, the option's text for its letter."""
+    """The answer in the form of the gold: the gold itself if it is correct, the text of an option for its letter."""
     verdict = task.verdict(row)
     if verdict.correct:
         return row.gold if isinstance(row.gold, str) else row.gold[0]
@@ -42,12 +43,12 @@ def chosen(task: EvaluatedTask, row: SampleRow) -> str | None:
     if answer is not None and row.choices and len(letter := answer.strip("() .")) == 1:
         position = ord(letter.upper()) - ord("A")
         answer = row.choices[position] if 0 <= position < len(row.choices) else answer
-    return None if answer == row.gold else answer  # graded as not right although equal: the grader failed
+    return None if answer == row.gold else answer  # equal but not graded as correct: the grader failed
 
 
 # -------------------------------------------------- MathVista: lupantech/MathVista, evaluation/calculate_score.py
 
-# The board's name of a breakdown: ours.
+# Our breakdown by the name that the board uses.
 _MATHVISTA_SCORES = {
     "question_type": "question_type", "answer_type": "answer_type", "language": "language", "source": "source",
     "category": "category", "task": "task", "context": "context", "grade": "grade", "skills": "skill",
@@ -55,7 +56,7 @@ _MATHVISTA_SCORES = {
 
 
 def write_mathvista(run: EvaluatedRun, out: Path) -> list[Path]:
-    """The output file by pid, and the scores file of the board."""
+    """The output file of records by pid, and the scores file of the board."""
     written = []
     for task, folder in each(run, out):
         output = {}
@@ -64,7 +65,7 @@ def write_mathvista(run: EvaluatedRun, out: Path) -> list[Path]:
             precision = doc.get("precision")
             output[row.problem_id] = {
                 **doc,
-                # round(x, 2.0) is an error: the board's script needs an int
+                # The script of the board rounds with it, which needs an int.
                 "precision": None if precision is None else int(precision),
                 "response": row.response,
                 "extraction": task.verdict(row).extracted or "",
@@ -89,43 +90,32 @@ def _share(correct: int, total: int) -> dict[str, float]:
 
 
 def read_mathvista(path: Path, spec: TaskSpec) -> list[Response]:
-    """The records of an output file by pid."""
-    entries = read_json(path)
-    if not isinstance(entries, dict) or not all(isinstance(entry, dict) for entry in entries.values()):
-        raise ValueError(f"{path} is no MathVista output: expected an object of records by pid")
-    return [
-        response_of(where, text_of(entry, ("response",), where), {"pid": pid, **_record(entry)})
-        for pid, entry in entries.items()
-        for where in [f"{path}, pid {pid}"]
-    ]
+    """The responses in an output file."""
+    found = []
+    for pid, entry in read_entries(path, "an object of records by pid (a MathVista output)").items():
+        where = f"{path}, pid {pid}"
+        found.append(response_of(where, text_of(entry, ("response",), where), {"pid": pid, **_record(entry)}))
+    return found
 
 
 # -------------------------------------------------- MATH-V: mathllm/MATH-V, evaluation/evaluate.py
 
 
 def write_mathv(run: EvaluatedRun, out: Path) -> list[Path]:
-    """The answers line by line, and the scores by level, by subject and by both, in both orders."""
+    """The answers, one per line, and the scores by level, by subject and by both in both orders."""
     written = []
     for task, folder in each(run, out):
         lines = [
-            {
-                "id": row.problem_id,
-                "model": run.model,
-                "response": row.response,
-                "model_answer": task.verdict(row).extracted or "",
-                "correct": task.verdict(row).correct,
-                **task.marks,
-            }
+            {"id": row.problem_id, "model": run.model, "response": row.response}
+            | {"model_answer": task.verdict(row).extracted or "", "correct": task.verdict(row).correct}
+            | task.marks
             for row in task.rows
         ]
         results = {"-all": _fraction(*task.counts()[()])}
         results |= {f"-level{level}": _fraction(*found) for (level,), found in task.counts("level").items()}
         results |= {subject: _fraction(*found) for (subject,), found in task.counts("subject").items()}
         for (level, subject), found in task.counts("level", "subject").items():
-            results |= {
-                f"-level{level}_{subject}": _fraction(*found),
-                f"{subject}_level{level}": _fraction(*found),
-            }
+            results |= dict.fromkeys((f"-level{level}_{subject}", f"{subject}_level{level}"), _fraction(*found))
         results = dict(sorted(results.items())) | task.marks
         written += [
             write_jsonl(folder / f"{run.file_model}.jsonl", lines),
@@ -142,24 +132,18 @@ def _fraction(correct: int, total: int) -> str:
 
 
 def write_mathverse(run: EvaluatedRun, out: Path) -> list[Path]:
-    """The records with the model's answer; the second step of the benchmark's script can start from `extraction`."""
-    return [
-        write_json(
-            folder / f"{run.file_model}.json",
-            [
-                {
-                    **task.record(row),
-                    "category": row.doc["metadata"],  # the name that the script reads
-                    "model_answer": row.response,
-                    "extraction": task.verdict(row).extracted or "",
-                    "judgement": int(task.verdict(row).correct),
-                    **task.marks,
-                }
-                for row in task.rows
-            ],
-        )
-        for task, folder in each(run, out)
-    ]
+    """The records with the answers. The second step of the benchmark's script can start from `extraction`."""
+    written = []
+    for task, folder in each(run, out):
+        entries = [
+            task.record(row)
+            | {"category": row.doc["metadata"]}  # the name that the script reads
+            | {"model_answer": row.response, "extraction": task.verdict(row).extracted or ""}
+            | {"judgement": int(task.verdict(row).correct), **task.marks}
+            for row in task.rows
+        ]
+        written.append(write_json(folder / f"{run.file_model}.json", entries))
+    return written
 
 
 # -------------------------------------------------- We-Math: We-Math/We-Math, evaluation/four_dimensional_metrics.py
@@ -173,10 +157,9 @@ _DIMENSIONS = {
 
 
 def wemath_scores(task: EvaluatedTask) -> dict[str, str]:
-    """The line of the benchmark's score table.
+    """The line of the benchmark's score table. ValueError if no group of problems is complete.
 
-    As there, rote memorisation is a share of the composites that were solved, all else a share of the groups.
-    Errors: ValueError where no group of problems is complete.
+    As in the benchmark, rote memorisation is a share of the solved composite problems, all else a share of the groups.
     """
     metrics, found = task.result.metrics, {}
     if not {"strict", "loose"} <= metrics.keys():
@@ -199,7 +182,7 @@ def write_wemath(run: EvaluatedRun, out: Path) -> list[Path]:
         written += [
             write_json(folder / f"{run.file_model}.json", entries),
             write_csv(
-                folder / "four_dimensional_metrics.csv", [{"Model": run.model, **wemath_scores(task), **task.marks}]
+                folder / "four_dimensional_metrics.csv", [{"Model": run.model} | wemath_scores(task) | task.marks]
             ),
         ]
     return written
@@ -209,27 +192,21 @@ def write_wemath(run: EvaluatedRun, out: Path) -> list[Path]:
 
 
 def write_logicvista(run: EvaluatedRun, out: Path) -> list[Path]:
-    """The responses by id. The published files say "none" for the reasoning: it is part of the answer."""
-    return [
-        write_json(
-            folder / f"{run.file_model}-answers.json",
-            {row.problem_id: {"answer": row.response, "reasoning": "none", **task.marks} for row in task.rows},
-        )
-        for task, folder in each(run, out)
-    ]
+    """The responses by id. As in the published files the reasoning is "none", because it is part of the answer."""
+    written = []
+    for task, folder in each(run, out):
+        found = {row.problem_id: {"answer": row.response, "reasoning": "none", **task.marks} for row in task.rows}
+        written.append(write_json(folder / f"{run.file_model}-answers.json", found))
+    return written
 
 
 def read_logicvista(path: Path, spec: TaskSpec) -> list[Response]:
-    """The answers by id."""
-    entries = read_json(path)
-    if not isinstance(entries, dict) or not all(isinstance(entry, dict) for entry in entries.values()):
-        raise ValueError(f"{path} is no LogicVista answers file: expected an object of answers by id")
-    # Its `answer` is the response, not the record's field of that name.
-    return [
-        response_of(where, text_of(entry, ("answer",), where), {}, problem_id=problem)
-        for problem, entry in entries.items()
-        for where in [f"{path}, {problem}"]
-    ]
+    """The responses in an answers file. Its `answer` is the response, unlike the field of that name in the dataset."""
+    found = []
+    for problem, entry in read_entries(path, "an object of answers by id (LogicVista answers)").items():
+        where = f"{path}, {problem}"
+        found.append(response_of(where, text_of(entry, ("answer",), where), {}, problem_id=problem))
+    return found
 
 
 # -------------------------------------------------- VisuLogic: VisuLogic-Benchmark/VisuLogic-Eval, evaluation
@@ -241,18 +218,14 @@ VISULOGIC_TAGS = (
 
 
 def write_visulogic(run: EvaluatedRun, out: Path) -> list[Path]:
-    """The records with responses line by line, and the row of the paper's table."""
+    """The records with responses, one per line, and the row of the paper's table."""
     written = []
     for task, folder in each(run, out):
         lines = [
-            {
-                **task.record(row),
-                "answer": row.gold,  # the name that the script reads
-                "model_response": row.response,
-                "extracted_answer": task.verdict(row).extracted or "N",
-                "extractor": task.verdict(row).method,
-                **task.marks,
-            }
+            task.record(row)
+            | {"answer": row.gold, "model_response": row.response}  # the names that the script reads
+            | {"extracted_answer": task.verdict(row).extracted or "N", "extractor": task.verdict(row).method}
+            | task.marks
             for row in task.rows
         ]
         found = task.counts("category")
@@ -267,30 +240,30 @@ def write_visulogic(run: EvaluatedRun, out: Path) -> list[Path]:
     return written
 
 
-# -------------------------------------------------- readers of records with a response among their fields
+# -------------------------------------------------- readers of dataset records with a response as a further field
 
 _RESPONSE_FIELDS = ("response", "model_answer", "model_response", "prediction", "output", "completion")
-# What files say about a response, or to find its problem: no fields of the dataset's record.
+# Fields about the response, or that identify the problem; they are not fields of the dataset record.
 _ADDED_FIELDS = frozenset(
     (*_RESPONSE_FIELDS, "extraction", "true_false", "judgement", "extracted_answer", "extractor", "partial")
 ) | {"doc_id", "problem_id"}
 
 
 def _record(entry: Mapping[str, Any]) -> dict[str, Any]:
-    """The record's own fields: the same for all responses to it."""
+    """The fields of the dataset record, which are the same for all responses to it."""
     return {name: value for name, value in entry.items() if name not in _ADDED_FIELDS}
 
 
 def read_records(path: Path, spec: TaskSpec) -> list[Response]:
-    """JSON Lines, or a JSON list, of a record's fields (or `problem_id`, or `doc_id`) and the response to it."""
+    """The responses in JSON Lines or a JSON list, whose objects hold record fields, or `problem_id` or `doc_id`."""
     if path.suffix == ".jsonl":
         entries = read_jsonl(path)
     else:
-        listed = read_json(path)
+        listed = files.read_json(path)
         if not isinstance(listed, list) or not all(isinstance(entry, dict) for entry in listed):
-            raise ValueError(f"{path} holds no list of records")
+            raise ValueError(f"{path} does not hold a list of records")
         entries = [(f"{path}, record {number}", entry) for number, entry in enumerate(listed, start=1)]
-    # MathVerse calls the response model_answer, as MATH-V calls the extracted answer; and its ids sample_index.
+    # In MathVerse, model_answer is the response (in MATH-V the extracted answer), and sample_index is the id.
     mathverse = spec.benchmark == "MathVerse"
     names = sorted(_RESPONSE_FIELDS, key=lambda name: name != "model_answer") if mathverse else _RESPONSE_FIELDS
     found = []
@@ -301,10 +274,8 @@ def read_records(path: Path, spec: TaskSpec) -> list[Response]:
     return found
 
 
-def _board(benchmark: str, write, read) -> Format:
-    return Format(
-        write, read, leaderboard=True, fits=of_benchmark(benchmark), scope=f"{benchmark} tasks", one_sample=True
-    )
+def _board(benchmark: str, write: Callable, read: Callable) -> Format:
+    return Format(write, read, True, of_benchmark(benchmark), scope=f"{benchmark} tasks", one_sample=True)
 
 
 FORMATS = {

@@ -1,4 +1,4 @@
-"""Every Eval Ever 0.3.0 (evaleval.github.io): one aggregate record a task, and its samples line by line."""
+"""Every Eval Ever 0.3.0 (evaleval.github.io): per task one aggregate record, and its samples as JSON Lines."""
 
 import hashlib
 import time
@@ -26,9 +26,9 @@ SCHEMA_VERSION = "0.3.0"
 
 
 def write(run: EvaluatedRun, out: Path) -> list[Path]:
-    """`data/<collection>/<developer>/<model>/<uuid4>.json` and `<uuid4>_samples.jsonl` for each task.
+    """Per task `data/<collection>/<developer>/<model>/<uuid4>.json` and `<uuid4>_samples.jsonl`.
 
-    The name is a digest of the rows, so that the same rows exported again replace their files.
+    The UUID is a digest of the rows, so that exporting the same rows again replaces the files.
     """
     written = []
     developer, _, model = run.model.strip("/").rpartition("/")
@@ -39,9 +39,8 @@ def write(run: EvaluatedRun, out: Path) -> list[Path]:
         place = out / "data" / file_name(task.spec.benchmark.lower()) / folder
         stamp = str(int(time.time()))
         evaluation = f"{task.spec.name}/{run.model}/{stamp}"
-        samples = write_jsonl(
-            place / f"{name}_samples.jsonl", [_sample(run, task, row, evaluation) for row in task.rows]
-        )
+        lines = [_sample(run, task, row, evaluation) for row in task.rows]
+        samples = write_jsonl(place / f"{name}_samples.jsonl", lines)
         record = _aggregate(run, task, evaluation, stamp)
         record["detailed_evaluation_results"] = {
             "format": "jsonl",
@@ -57,16 +56,15 @@ def write(run: EvaluatedRun, out: Path) -> list[Path]:
 def _aggregate(run: EvaluatedRun, task: EvaluatedTask, evaluation: str, stamp: str) -> dict[str, Any]:
     info = run.manifest.model
     details = {"backend": info.backend, "deployment_type": "unknown", "model_availability": "unknown"}
-    details |= {
-        key: value for key, value in (("revision", info.revision), ("weights_sha256", info.weights_sha256)) if value
-    }
+    known = {"revision": info.revision, "weights_sha256": info.weights_sha256}
+    details |= {key: value for key, value in known.items() if value}
     when = {"evaluation_timestamp": run.started} if run.started else {}
     return {
         "schema_version": SCHEMA_VERSION,
         "evaluation_id": evaluation,
         **when,
         "retrieved_timestamp": stamp,
-        # Who ran it is not in the rows; fill these two in before submitting.
+        # The rows do not say who ran the evaluation: fill in the last two before submitting.
         "source_metadata": {
             "source_type": "evaluation_run",
             "source_organization_name": "unknown",
@@ -125,7 +123,7 @@ def _source(task: EvaluatedTask) -> dict[str, Any]:
         "dataset_name": result.benchmark,
         "additional_details": {key: value for key, value in details.items() if value},
     }
-    if "/" not in result.dataset:  # drawn, not a dataset of the hub
+    if "/" not in result.dataset:  # generated, not a dataset on the hub
         return common | {"source_type": "other"}
     return common | {
         "source_type": "hf_dataset",
@@ -135,21 +133,14 @@ def _source(task: EvaluatedTask) -> dict[str, Any]:
     }
 
 
-# Names of the generation settings in lmms-eval and in the schema.
+# Names of generation settings: in lmms-eval, in the schema.
 _GENERATION_ARGS = {"temperature": "temperature", "top_p": "top_p", "top_k": "top_k", "max_new_tokens": "max_tokens"}
 
 
 def _generation(task: EvaluatedTask) -> dict[str, Any]:
-    known = {
-        theirs: task.plan.generation[ours]
-        for ours, theirs in _GENERATION_ARGS.items()
-        if task.plan.generation.get(ours) is not None
-    }
-    rest = {
-        key: str(value)
-        for key, value in task.plan.generation.items()
-        if value is not None and key not in _GENERATION_ARGS
-    }
+    found = {key: value for key, value in task.plan.generation.items() if value is not None}
+    known = {theirs: found[ours] for ours, theirs in _GENERATION_ARGS.items() if ours in found}
+    rest = {key: str(value) for key, value in found.items() if key not in _GENERATION_ARGS}
     return {"generation_args": known, "additional_details": rest | {"samples": str(task.plan.samples)}}
 
 
@@ -173,15 +164,9 @@ def _sample(run: EvaluatedRun, task: EvaluatedTask, row: SampleRow, evaluation: 
         "metadata": {"sample_index": str(row.sample_index), "status": verdict.status, **task.marks},
     }
     if verdict.extracted is not None:
-        found["answer_attribution"] = [
-            {
-                "turn_idx": 0,
-                "source": "output.raw",
-                "extracted_value": verdict.extracted,
-                "extraction_method": verdict.method,
-                "is_terminal": True,
-            }
-        ]
+        attribution = {"turn_idx": 0, "source": "output.raw", "extracted_value": verdict.extracted}
+        attribution |= {"extraction_method": verdict.method, "is_terminal": True}
+        found["answer_attribution"] = [attribution]
     if row.prompt_tokens is not None and row.completion_tokens is not None:
         found["token_usage"] = {
             "input_tokens": row.prompt_tokens,
@@ -192,14 +177,14 @@ def _sample(run: EvaluatedRun, task: EvaluatedTask, row: SampleRow, evaluation: 
 
 
 def read(path: Path, spec: TaskSpec) -> list[Response]:
-    """The responses of a samples file, ours or another library's whose sample ids are the benchmark's."""
+    """The responses in a samples file of ours, or of another library that uses the ids of the benchmark."""
     found = []
     for where, entry in read_jsonl(path):
         try:
             first = int((entry.get("metadata") or {}).get("sample_index", 0))
             problem, texts = entry["sample_id"], entry["output"]["raw"]
         except (KeyError, TypeError, ValueError, AttributeError):
-            raise ValueError(f"{where} is no single-turn sample with sample_id and output.raw") from None
+            raise ValueError(f"{where} is not a single-turn sample with sample_id and output.raw") from None
         if problem is None or not isinstance(texts, list):
             raise ValueError(f"{where}: sample_id must be a text and output.raw a list of texts")
         found += [

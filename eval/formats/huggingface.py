@@ -2,23 +2,22 @@
 
 from pathlib import Path
 
+import yaml
+from huggingface_hub import EvalResult, EvalResultEntry, ModelCard, ModelCardData, eval_result_entries_to_yaml
+
 from rlfr_mm import __version__
-from rlfr_mm.eval.formats.base import EvaluatedRun, EvaluatedTask, Format, percent, settings, split_name, write_text
+from rlfr_mm.eval.formats.base import EvaluatedRun, EvaluatedTask, Format, percent, settings, write_text
 from rlfr_mm.eval.formats.tables import markdown_table
-from rlfr_mm.tasks.spec import TaskSpec
 
 CARD_TEMPLATE = Path(__file__).with_name("model_card.md.j2")
 
 
 def write_eval_results(run: EvaluatedRun, out: Path) -> list[Path]:
-    """`.eval_results/<task>.yaml` with one entry each, in percent; the folder goes into the model's repository.
+    """`.eval_results/<task>.yaml` with one entry each, in percent, for the repository of the model.
 
-    `task_id` is the dataset's configuration, the usual name; where the dataset's own eval.yaml says otherwise, the
-    entry must be changed.
+    `task_id` is the configuration of the dataset, as is usual. If the eval.yaml of the dataset uses another name,
+    change the entry by hand.
     """
-    import yaml
-    from huggingface_hub import EvalResultEntry, eval_result_entries_to_yaml
-
     written = []
     for task in run.tasks:
         result = task.result
@@ -36,25 +35,28 @@ def write_eval_results(run: EvaluatedRun, out: Path) -> list[Path]:
 
 
 def described(task: EvaluatedTask) -> str:
-    """What the headline score is, with its interval."""
+    """What the headline score measures, with its interval."""
     result = task.result
     interval = ""
     if result.interval:
         interval = f", 95 % interval {percent(result.interval.low)} to {percent(result.interval.high)}"
-    return f"{result.headline} in percent over {result.problems} problems of {split_name(result)}{interval}"
+    return f"{result.headline} in percent over {result.problems} problems of {_split(task)}{interval}"
+
+
+def _split(task: EvaluatedTask) -> str:
+    """The split of the dataset, or the first and the last of several."""
+    return "...".join(dict.fromkeys((task.result.splits[0], task.result.splits[-1])))
 
 
 def write_model_card(run: EvaluatedRun, out: Path) -> list[Path]:
-    """README.md: a model card with a model-index in its header; what was measured, how, and how to do it again."""
-    from huggingface_hub import EvalResult, ModelCard, ModelCardData
-
+    """README.md: a model card with a model-index in its header, the scores, the settings, and how to reproduce them."""
     results = [
         EvalResult(
             task_type="text-generation" if task.spec.modality == "text" else "image-text-to-text",
             dataset_type=task.result.dataset,
             dataset_name=task.result.benchmark,
             dataset_config=task.result.config,
-            dataset_split=split_name(task.result),
+            dataset_split=_split(task),
             dataset_revision=task.result.revision,
             metric_type="accuracy",
             metric_name=", ".join(filter(None, (f"{task.result.headline} ({task.protocol} prompt)", task.note))),
@@ -71,27 +73,22 @@ def write_model_card(run: EvaluatedRun, out: Path) -> list[Path]:
         datasets=sorted({task.result.dataset for task in run.tasks}),
         metrics=["accuracy"],
     )
-    session = run.manifest.sessions[-1] if run.manifest.sessions else None
     card = ModelCard.from_template(
         data,
         template_str=CARD_TEMPLATE.read_text(encoding="utf-8"),
         version=__version__,
-        model=run.model,  # the header's model_name has become part of its model-index
+        model=run.model,  # the model_name of the header has become part of its model-index
         manifest=run.manifest,
-        session=session,
+        session=run.manifest.sessions[-1] if run.manifest.sessions else None,
         table=markdown_table(run),
         tasks=[(task, described(task), settings(task)) for task in run.tasks],
     )
     return [write_text(out / "README.md", str(card))]
 
 
-def _on_hub(spec: TaskSpec) -> bool:
-    return "/" in spec.dataset
-
+_ON_HUB = {"fits": lambda spec: "/" in spec.dataset, "scope": "tasks whose dataset is on the hub"}
 
 FORMATS = {
-    "hf-eval-results": Format(
-        write_eval_results, leaderboard=True, fits=_on_hub, scope="tasks whose dataset is on the hub"
-    ),
-    "model-index": Format(write_model_card, leaderboard=True, fits=_on_hub, scope="tasks whose dataset is on the hub"),
+    "hf-eval-results": Format(write_eval_results, leaderboard=True, **_ON_HUB),
+    "model-index": Format(write_model_card, leaderboard=True, **_ON_HUB),
 }

@@ -1,4 +1,4 @@
-"""lmms-eval 0.7.3's log files: `<model>/<date>_results.json` and `<model>/<date>_samples_<task>.jsonl`."""
+"""The log files of lmms-eval 0.7.3: `<model>/<date>_results.json` and `<model>/<date>_samples_<task>.jsonl`."""
 
 from pathlib import Path
 from typing import Any
@@ -20,19 +20,20 @@ from rlfr_mm.tasks.spec import TaskSpec
 
 
 def write(run: EvaluatedRun, out: Path) -> list[Path]:
-    """The two kinds of files in the harness's folder. Its filter is "none"; `score` is what its --baseline reads."""
+    """Both kinds of files, in the folder of the harness. The filter is "none", and --baseline reads `score`."""
     folder = out / file_name(run.model.replace("/", "__"))
     date = (run.started or "imported")[:19].replace("-", "").replace(":", "").replace("T", "_")
+    tasks = {task.spec.name: task for task in run.tasks}
     results = {
-        "results": {task.spec.name: _metrics(task) for task in run.tasks},
-        "group_subtasks": {task.spec.name: [] for task in run.tasks},
-        "configs": {task.spec.name: _config(task) for task in run.tasks},
-        "versions": {task.spec.name: task.result.scorer_version for task in run.tasks},
-        "n-shot": {task.spec.name: 0 for task in run.tasks},
-        "higher_is_better": {task.spec.name: dict.fromkeys(scores(task.result), True) for task in run.tasks},
+        "results": {name: _metrics(task) for name, task in tasks.items()},
+        "group_subtasks": {name: [] for name in tasks},
+        "configs": {name: _config(task) for name, task in tasks.items()},
+        "versions": {name: task.result.scorer_version for name, task in tasks.items()},
+        "n-shot": dict.fromkeys(tasks, 0),
+        "higher_is_better": {name: dict.fromkeys(scores(task.result), True) for name, task in tasks.items()},
         "n-samples": {
-            task.spec.name: {"original": task.result.problems_expected, "effective": task.result.problems}
-            for task in run.tasks
+            name: {"original": task.result.problems_expected, "effective": task.result.problems}
+            for name, task in tasks.items()
         },
         "config": {"model": run.manifest.model.backend, "model_args": run.manifest.model.args},
         "date": date,
@@ -40,17 +41,15 @@ def write(run: EvaluatedRun, out: Path) -> list[Path]:
         "model_name_sanitized": folder.name,
     }
     written = [write_json(folder / f"{date}_results.json", results)]
-    for task in run.tasks:
-        written.append(write_jsonl(folder / f"{date}_samples_{task.spec.name}.jsonl", _samples(task)))
+    for name, task in tasks.items():
+        written.append(write_jsonl(folder / f"{date}_samples_{name}.jsonl", _samples(task)))
     return written
 
 
 def _metrics(task: EvaluatedTask) -> dict[str, Any]:
-    found: dict[str, Any] = {"alias": task.spec.name}
-    for name, value in task.result.metrics.items():
-        base, is_error = name.removesuffix("_stderr"), name.endswith("_stderr")
-        found[f"{base}_stderr,none" if is_error else f"{base},none"] = value
-    return found | task.marks
+    return (
+        {"alias": task.spec.name} | {f"{name},none": value for name, value in task.result.metrics.items()} | task.marks
+    )
 
 
 def _config(task: EvaluatedTask) -> dict[str, Any]:
@@ -77,7 +76,7 @@ def _samples(task: EvaluatedTask) -> list[dict[str, Any]]:
             {
                 "doc_id": first.doc_id,
                 "target": str(first.gold),
-                # As there: the response itself where there is one, a list of them otherwise.
+                # As in lmms-eval: a single response is a text, several are a list.
                 "filtered_resps": texts[0] if task.plan.samples == 1 else texts,
                 "token_counts": [{"output_tokens": row.completion_tokens} for row in rows],
                 "doc_hash": first.doc_hash,
@@ -90,13 +89,13 @@ def _samples(task: EvaluatedTask) -> list[dict[str, Any]]:
 
 
 def read(path: Path, spec: TaskSpec) -> list[Response]:
-    """The responses of a samples file of the same dataset and split: it names problems by their position in it."""
+    """The responses of a samples file, which names problems by their position in the same dataset and split."""
     found = []
     for where, entry in read_jsonl(path):
         answers: Any = entry.get("resps", entry.get("filtered_resps"))
         if entry.get("doc_id") is None or answers is None:
             raise ValueError(f"{where} has no doc_id or no resps: not a samples file of lmms-eval")
-        # A text, the samples of a request, or a list of those for each request.
+        # One text, the samples of a request, or a list of those per request.
         parts = answers if isinstance(answers, list) else [answers]
         texts = [text for part in parts for text in (part if isinstance(part, list) else [part])]
         found += [response_of(where, text, {}, entry["doc_id"], index) for index, text in enumerate(texts)]

@@ -1,4 +1,4 @@
-"""Which problem of a task does each response of another harness's file answer?"""
+"""Finds the problem of a task that each response in another harness's file answers."""
 
 import re
 from collections.abc import Iterable, Mapping, Sequence
@@ -9,12 +9,10 @@ from rlfr_mm.tasks.spec import TaskSpec
 
 
 def matched(responses: Sequence[Response], docs: Iterable[Mapping[str, Any]], spec: TaskSpec) -> list[int]:
-    """The position in `docs` of the record that each response answers.
+    """Per response the position in `docs` of the record that it answers. ValueError naming a response without a record.
 
-    By the ids in the file; or, where it has none or they name other problems (VLMEvalKit numbers anew after leaving
-    items out), by question and gold in the order of the file, in which problems may be missing.
-
-    Errors: ValueError naming the first response that fits no record.
+    Records are found by the ids in the file. If it has no ids, or ids that name other problems (VLMEvalKit leaves items
+    out and numbers the others again), they are found by question and gold in the order of the file.
     """
     known = [{**doc} for doc in docs]
     by_id = {spec.problem_id(doc): position for position, doc in enumerate(known)}
@@ -36,7 +34,7 @@ def _by_id(response: Response, by_id: Mapping[str, int], size: int, spec: TaskSp
         return response.doc_id if 0 <= response.doc_id < size else None
     try:
         return by_id.get(str(response.problem_id or spec.problem_id(response.fields)))
-    except (KeyError, TypeError, AttributeError):  # not there, or of a kind that no id is made of
+    except (KeyError, TypeError, AttributeError):  # missing, or of a type that no id has
         return None
 
 
@@ -58,7 +56,7 @@ def _in_order(responses: Sequence[Response], docs: Sequence[Mapping[str, Any]], 
 
 
 def _same_question(fields: Mapping[str, Any], doc: Mapping[str, Any]) -> bool:
-    """Whether the file's question, if it has one, is the record's; some files add a hint and the options."""
+    """Whether the question in the file, if it has one, is that of the record; some files add a hint and the options."""
     if "question" not in fields or "question" not in doc:
         return True
     asked, stored = _plain(fields["question"]), _plain(doc["question"])
@@ -75,6 +73,6 @@ def _plain(text: Any) -> str:
 
 def _same(left: Any, right: Any) -> bool:
     try:
-        return float(left) == float(right)  # tables turn "1.20" into 1.2
+        return float(left) == float(right)  # spreadsheets turn "1.20" into 1.2
     except (TypeError, ValueError):
         return str(left).strip() == str(right).strip()

@@ -3,6 +3,8 @@
 from collections.abc import Sequence
 from pathlib import Path
 
+from tabulate import tabulate
+
 from rlfr_mm.eval.formats.base import EvaluatedRun, EvaluatedTask, Format, scores, write_csv, write_text
 from rlfr_mm.tasks.registry import GROUPS, averages
 
@@ -10,7 +12,7 @@ _COLUMNS = ("Task", "Metric", "Score", "95 % interval", "Problems", "No answer",
 
 
 def write_scores_csv(run: EvaluatedRun, out: Path) -> list[Path]:
-    """One line per task and metric; fractions of 1. The interval belongs to the headline, whose line comes first."""
+    """scores.csv with one line per task and metric, as fractions of 1. Only the headline has an interval."""
     lines = []
     for task in run.tasks:
         result = task.result
@@ -49,32 +51,22 @@ def write_markdown(run: EvaluatedRun, out: Path) -> list[Path]:
 
 
 def markdown_table(run: EvaluatedRun) -> str:
-    """The headline scores in percent, and the averages of the groups that the run has whole."""
-    lines = [_COLUMNS, tuple("---" for _ in _COLUMNS), *_lines(run)]
-    return "\n".join("| " + " | ".join(_escaped_pipe(cell) for cell in line) + " |" for line in lines)
+    """The headline scores in percent, and the averages of the groups whose tasks are all whole."""
+    cells = [[cell.replace("|", "\\|").replace("\n", " ") for cell in line] for line in _lines(run)]
+    return tabulate(cells, _COLUMNS, tablefmt="pipe", disable_numparse=True)
 
 
 def write_latex(run: EvaluatedRun, out: Path) -> list[Path]:
     """A booktabs table."""
-    rows = [" & ".join(map(escaped_latex, line)) + r" \\" for line in (_COLUMNS, *_lines(run))]
-    table = [
-        f"% {escaped_latex(run.model)}",
-        r"\begin{tabular}{llrlrrrl}",
-        r"\toprule",
-        rows[0],
-        r"\midrule",
-        *rows[1:],
-        r"\bottomrule",
-        r"\end{tabular}",
-    ]
-    return [write_text(out / "scores.tex", "\n".join(table) + "\n")]
+    align = ("left", "left", "right", "left", "right", "right", "right", "left")
+    cells = [[cell.replace("\n", " ") for cell in line] for line in _lines(run)]
+    table = tabulate(cells, _COLUMNS, tablefmt="latex_booktabs", colalign=align, disable_numparse=True)
+    return [write_text(out / "scores.tex", f"% {escaped_latex(run.model)}\n{table}\n")]
 
 
 def _lines(run: EvaluatedRun) -> list[Sequence[str]]:
     headlines = {task.spec.name: task.result.score for task in run.tasks if not task.note}
-    means: dict[str, float] = {}
-    for group in GROUPS:
-        means |= averages(group, headlines)
+    means = {name: value for group in GROUPS for name, value in averages(group, headlines).items()}
     return [_line(task) for task in run.tasks] + [
         (name, "mean of tasks", f"{100 * value:.1f}", "", "", "", "", "") for name, value in means.items()
     ]
@@ -83,21 +75,16 @@ def _lines(run: EvaluatedRun) -> list[Sequence[str]]:
 def _line(task: EvaluatedTask) -> Sequence[str]:
     result = task.result
     interval = result.interval
-    problems = f"{result.problems}" + (f" x {result.samples}" if result.samples > 1 else "")
     return (
         result.task,
         result.headline,
         f"{100 * result.score:.1f}",
         f"{100 * interval.low:.1f} - {100 * interval.high:.1f}" if interval else "",
-        problems,
+        f"{result.problems}" + (f" x {result.samples}" if result.samples > 1 else ""),
         str(result.counts["no_answer"]),
         str(result.counts["timeout"] + result.counts["error"]),
         task.note or "",
     )
-
-
-def _escaped_pipe(text: str) -> str:
-    return text.replace("|", "\\|").replace("\n", " ")
 
 
 _LATEX = {"\\": r"\textbackslash{}", "~": r"\textasciitilde{}", "^": r"\textasciicircum{}"} | {
@@ -106,7 +93,7 @@ _LATEX = {"\\": r"\textbackslash{}", "~": r"\textasciitilde{}", "^": r"\textasci
 
 
 def escaped_latex(text: str) -> str:
-    """The text on one line, its signs that LaTeX takes for commands escaped."""
+    """The text on one line, with the characters escaped that LaTeX takes for commands."""
     return "".join(_LATEX.get(letter, letter) for letter in text.replace("\n", " "))
 
 

@@ -1,19 +1,25 @@
-"""VLMEvalKit: predictions as its .xlsx, its score tables, and the OpenVLM leaderboard's JSON.
+"""VLMEvalKit: predictions as its .xlsx, its score tables, and the JSON of the OpenVLM leaderboard.
 
-Columns and tables follow the kit's `vlmeval/dataset/utils/<benchmark>.py`. Its judge's part of a file name says
-`rlfr-<rule>` here, as the verdicts are ours. A sheet holds text only, the response being the column `prediction`.
+Columns and tables follow `vlmeval/dataset/utils/<benchmark>.py` of the kit. Where the kit puts the name of its judge
+into a file name, we put `rlfr-<rule>`. A sheet holds only text; the column `prediction` is the response.
 """
 
 import csv
 import io
 import json
 import math
+import zipfile
 from collections.abc import Callable
 from dataclasses import dataclass
 from itertools import zip_longest
 from pathlib import Path
 from typing import Any
 
+from openpyxl import Workbook, load_workbook
+from openpyxl.cell import WriteOnlyCell
+from openpyxl.cell.cell import ILLEGAL_CHARACTERS_RE
+
+from rlfr_mm import files
 from rlfr_mm.eval.engine.records import SampleRow
 from rlfr_mm.eval.formats.base import (
     EvaluatedRun,
@@ -22,19 +28,18 @@ from rlfr_mm.eval.formats.base import (
     Response,
     of_benchmark,
     percent,
-    read_json,
-    read_text,
     response_of,
     text_of,
     write_csv,
     write_json,
+    write_text,
 )
 from rlfr_mm.eval.formats.boards import VISULOGIC_TAGS, wemath_scores
 from rlfr_mm.tasks.spec import TaskSpec
 
-CELL_LIMIT = 32_767  # characters that a cell of an .xlsx holds
+CELL_LIMIT = 32_767  # characters in a cell of an .xlsx
 
-# Columns that say which problem it is, and the record's names of them. The others are text where records have lists.
+# Columns that identify the problem, with their names in the dataset. Other columns hold lists as text.
 IDENTIFYING = {name: name for name in ("question", "answer", "pid", "id", "ID", "key", "sample_index")}
 IDENTIFYING |= {"qid": "id", "varid": "variant"}
 
@@ -43,17 +48,17 @@ Line = dict[str, Any]
 
 @dataclass(frozen=True)
 class Kit:
-    """How the kit names a benchmark's dataset and columns, and what its score table says."""
+    """The names that the kit uses for the dataset and the columns of a benchmark, and its score table."""
 
     dataset: Callable[[TaskSpec], str]
     table: Callable[[EvaluatedTask], list[Line]]
-    columns: Callable[[SampleRow], Line] = lambda row: {}  # those that differ from the record's fields
+    columns: Callable[[SampleRow], Line] = lambda row: {}  # columns that differ from the fields of the record
     score_suffix: str = "_score"
-    metric: str = "accuracy"  # what the kit's leaderboard shows
+    metric: str = "accuracy"  # shown by the leaderboard of the kit
 
 
 def _hits(task: EvaluatedTask, head: str, *categories: str) -> list[Line]:
-    """Overall and the categories: total, hits, accuracy in percent."""
+    """Total, hits and accuracy in percent, overall and by category."""
     groups = [("Overall", task.counts()[()])]
     for category in categories:
         groups += [(values[0], found) for values, found in task.counts(category).items()]
@@ -63,16 +68,10 @@ def _hits(task: EvaluatedTask, head: str, *categories: str) -> list[Line]:
 
 
 def _prefetched(lines: list[Line], head: str) -> list[Line]:
-    """With the columns for answers that needed no judge model: none did."""
+    """The lines with the columns for answers that needed no judge model, which are all of them."""
     return [
-        {
-            head: line[head],
-            "tot": line["tot"],
-            "prefetch": line["tot"],
-            "hit": line["hit"],
-            "prefetch_rate": 100.0,
-            "acc": line["acc"],
-        }
+        {head: line[head], "tot": line["tot"], "prefetch": line["tot"], "hit": line["hit"]}
+        | {"prefetch_rate": 100.0, "acc": line["acc"]}
         for line in lines
     ]
 
@@ -92,7 +91,7 @@ def _mathvista(row: SampleRow) -> Line:
 
 
 def _mathverse_table(task: EvaluatedTask) -> list[Line]:
-    """Overall and each problem version: accuracy, and that of the subjects and subfields, in percent."""
+    """Accuracy in percent, overall and per problem version, with subjects and subfields as columns."""
     table = []
     for version, (correct, total) in (task.counts() | task.counts("version")).items():
         line: Line = {"split": version[0] if version else "Overall", "Overall": 100 * correct / total}
@@ -104,7 +103,7 @@ def _mathverse_table(task: EvaluatedTask) -> list[Line]:
 
 
 def _dynamath_table(task: EvaluatedTask) -> list[Line]:
-    """Average and worst case as fractions; a seed counts in the worst case if all its variants are right."""
+    """Average and worst case as fractions. In the worst case a seed counts only if all its variants are correct."""
     average: dict[str, list[bool]] = {}
     worst: dict[str, list[bool]] = {}
     seeds: dict[str, list[SampleRow]] = {}
@@ -165,7 +164,7 @@ KITS: dict[str, Kit] = {
 
 
 def write(run: EvaluatedRun, out: Path) -> list[Path]:
-    """`<model>/T<date>_G<commit>/<model>_<dataset>.xlsx`, the same with verdicts, and the score table, a task each."""
+    """Per task `<model>/T<date>_G<commit>/<model>_<dataset>.xlsx`, a copy of it with verdicts, and the score table."""
     folder = out / run.file_model
     if run.started:
         commit = (run.manifest.sessions[-1].git_commit or "unknown")[:8]
@@ -178,14 +177,10 @@ def write(run: EvaluatedRun, out: Path) -> list[Path]:
             {"index": index, **task.record(row), **kit.columns(row), "prediction": row.response, **task.marks}
             for index, row in enumerate(task.rows)
         ]
+        verdicts = [task.verdict(row) for row in task.rows]
         judged = [
-            line
-            | {
-                "res": task.verdict(row).extracted or "",
-                "log": f"{task.verdict(row).status}: {task.verdict(row).method}",
-                "hit": int(task.verdict(row).correct),
-            }
-            for line, row in zip(lines, task.rows, strict=True)
+            line | {"res": one.extracted or "", "log": f"{one.status}: {one.method}", "hit": int(one.correct)}
+            for line, one in zip(lines, verdicts, strict=True)
         ]
         table = [line | task.marks for line in kit.table(task)]
         written += [
@@ -197,7 +192,7 @@ def write(run: EvaluatedRun, out: Path) -> list[Path]:
 
 
 def datasets(run: EvaluatedRun) -> dict[str, EvaluatedTask]:
-    """The tasks by the kit's name of their dataset. Errors: ValueError where two tasks have the same."""
+    """The tasks by the name of their dataset in the kit. ValueError if two tasks have the same name."""
     found: dict[str, EvaluatedTask] = {}
     for task in run.tasks:
         name = KITS[task.spec.benchmark].dataset(task.spec)
@@ -209,44 +204,37 @@ def datasets(run: EvaluatedRun) -> dict[str, EvaluatedTask]:
 
 
 def write_sheet(path: Path, lines: list[Line]) -> Path:
-    """An .xlsx; or a .tsv of that name, which the kit reads as well, where a text is no valid cell of an .xlsx."""
-    from openpyxl import Workbook
-    from openpyxl.cell import WriteOnlyCell
-    from openpyxl.cell.cell import ILLEGAL_CHARACTERS_RE
-
+    """Write an .xlsx; or a .tsv, which the kit reads as well, if a text cannot be a cell of an .xlsx."""
     columns = list(dict.fromkeys(key for line in lines for key in line))
     cells = [[_cell(line.get(column)) for column in columns] for line in lines]
-    path.parent.mkdir(parents=True, exist_ok=True)
     texts = [cell for line in cells for cell in line if isinstance(cell, str)]
     if any(len(text) > CELL_LIMIT or ILLEGAL_CHARACTERS_RE.search(text) or "\r" in text for text in texts):
-        path = path.with_suffix(".tsv")
-        with path.open("w", encoding="utf-8", newline="") as file:
-            csv.writer(file, delimiter="\t", lineterminator="\n").writerows([columns, *cells])
-        return path
+        text = io.StringIO(newline="")
+        csv.writer(text, delimiter="\t", lineterminator="\n").writerows([columns, *cells])
+        return write_text(path.with_suffix(".tsv"), text.getvalue())
     book = Workbook(write_only=True)
     sheet = book.create_sheet("Sheet1")
     sheet.append(columns)
     for line in cells:
-        row = []
-        for value in line:
-            cell = WriteOnlyCell(sheet, value)
+        row = [WriteOnlyCell(sheet, value) for value in line]
+        for cell, value in zip(row, line, strict=True):
             if isinstance(value, str):
-                cell.data_type = "s"  # a response that begins with "=" is no formula
-            row.append(cell)
+                cell.data_type = "s"  # otherwise a response that begins with "=" would be a formula
         sheet.append(row)
+    path.parent.mkdir(parents=True, exist_ok=True)
     book.save(path)
     return path
 
 
 def _cell(value: Any) -> str | int | float | None:
-    """Numbers as they are, everything else as text."""
+    """Numbers unchanged, everything else as text."""
     if value is None or (isinstance(value, int | float) and not isinstance(value, bool)):
         return value if not isinstance(value, float) or math.isfinite(value) else str(value)
     return value if isinstance(value, str) else str(value)
 
 
 def read(path: Path, spec: TaskSpec) -> list[Response]:
-    """The predictions of a file of the kit, .xlsx, .tsv or .json, in its order, with what identifies the problems."""
+    """The predictions in an .xlsx, .tsv or .json of the kit, in their order, with the fields that identify problems."""
     found = []
     for number, line in enumerate(_lines(path), start=1):
         where = f"{path}, row {number}"
@@ -261,53 +249,50 @@ def read(path: Path, spec: TaskSpec) -> list[Response]:
 
 
 def _lines(path: Path) -> list[Line]:
-    if path.suffix == ".xlsx":
-        lines = _xlsx_lines(path)
-    elif path.suffix == ".tsv":
-        csv.field_size_limit(2**31 - 1)
-        try:
-            lines = list(csv.DictReader(io.StringIO(read_text(path), newline=""), delimiter="\t"))
-        except csv.Error as error:
-            raise ValueError(f"{path} is no .tsv file: {error}") from None
-    elif path.suffix == ".json":
-        lines = _json_lines(path)
-    else:
-        raise ValueError(f"{path} is no file of VLMEvalKit: it must end in .xlsx, .tsv or .json")
+    readers = {".xlsx": _xlsx_lines, ".tsv": _tsv_lines, ".json": _json_lines}
+    if path.suffix not in readers:
+        raise ValueError(f"{path} is not a file of VLMEvalKit: it must end in .xlsx, .tsv or .json")
+    lines = readers[path.suffix](path)
     if not lines or "index" not in lines[0]:
         raise ValueError(f"{path} has no column `index`")
     return lines
 
 
+def _tsv_lines(path: Path) -> list[Line]:
+    csv.field_size_limit(2**31 - 1)
+    try:
+        with path.open(encoding="utf-8-sig", newline="") as file:
+            return list(csv.DictReader(file, delimiter="\t"))
+    except (csv.Error, UnicodeDecodeError) as error:
+        raise ValueError(f"{path} is not a .tsv file in UTF-8: {error}") from None
+
+
 def _json_lines(path: Path) -> list[Line]:
-    """A list of rows; or as pandas writes it, an object of columns, each an object of cells by position."""
-    lines = read_json(path)
+    """A list of rows; or, as pandas writes it, an object of columns that are objects of cells by position."""
+    lines = files.read_json(path)
     if isinstance(lines, dict) and all(isinstance(column, dict) for column in lines.values()):
         columns = list(lines.values())
         if any(column.keys() != columns[0].keys() for column in columns):
-            raise ValueError(f"{path}: its columns are not of one length")
+            raise ValueError(f"{path}: its columns do not have the same cells")
         lines = [dict(zip(lines, cells, strict=True)) for cells in zip(*(c.values() for c in columns), strict=True)]
     if not isinstance(lines, list) or not all(isinstance(line, dict) for line in lines):
-        raise ValueError(f"{path} is no table: expected a list of rows, or columns of cells by position")
+        raise ValueError(f"{path} is not a table: expected a list of rows, or columns of cells by position")
     return lines
 
 
 def _xlsx_lines(path: Path) -> list[Line]:
-    import zipfile
-
-    from openpyxl import load_workbook
-
     try:
         sheet = load_workbook(path, read_only=True).worksheets[0]
     except (zipfile.BadZipFile, KeyError) as error:
-        raise ValueError(f"{path} is no .xlsx file: {error}") from None
+        raise ValueError(f"{path} is not an .xlsx file: {error}") from None
     rows = sheet.iter_rows(values_only=True)
     columns = [str(name) for name in next(rows, ())]
-    # Cells that are empty at the end of a row may be left out.
+    # A row may leave out empty cells at its end.
     return [dict(zip_longest(columns, values)) for values in rows]
 
 
 def write_openvlm(run: EvaluatedRun, out: Path) -> list[Path]:
-    """OpenVLM.json with this model: the leaderboard's structure, percent, only what the run knows in META."""
+    """OpenVLM.json with this model, in percent and in the structure of the leaderboard."""
     info: Line = {"Method": [run.model, ""], "Verified": "No"}
     if run.started:
         info["Time"] = run.started[:10].replace("-", "/")
@@ -322,10 +307,6 @@ def write_openvlm(run: EvaluatedRun, out: Path) -> list[Path]:
     return [write_json(out / "OpenVLM.json", {"time": run.started, "results": {run.model: entry}})]
 
 
-_FITS = of_benchmark(*KITS)
-_SCOPE = f"{', '.join(KITS)} tasks"
+_KIT: Line = {"fits": of_benchmark(*KITS), "scope": f"{', '.join(KITS)} tasks", "leaderboard": True, "one_sample": True}
 
-FORMATS = {
-    "vlmevalkit": Format(write, read, leaderboard=True, fits=_FITS, scope=_SCOPE, one_sample=True),
-    "openvlm": Format(write_openvlm, leaderboard=True, fits=_FITS, scope=_SCOPE, one_sample=True),
-}
+FORMATS = {"vlmevalkit": Format(write, read, **_KIT), "openvlm": Format(write_openvlm, **_KIT)}

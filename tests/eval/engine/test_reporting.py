@@ -297,7 +297,7 @@ def test_published_responses_stand_beside_their_pictures(shared, chromium, tmp_p
         large = spec.images(doc)[0]
         assert max(width, height) <= report_cards.IMAGE_SIDE
         assert width / height == pytest.approx(large.width / large.height, rel=0.05)
-    assert "partial: not to be quoted" in path.read_text()
+    assert "partial: do not quote" in path.read_text()
 
 
 # ---------------------------------------------------------------------------------------------------- bad input

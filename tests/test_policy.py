@@ -1,0 +1,51 @@
+"""Generation depends on the settings that are passed, not on what a checkpoint inherits."""
+
+import pytest
+import torch
+from transformers import AutoProcessor
+
+from rlfr_mm import policy
+from rlfr_mm.config import ModelArguments
+from rlfr_mm.quickstart import world
+
+SAMPLED = {"do_sample": True, "temperature": 1.0, "top_p": 1.0, "max_new_tokens": 8}
+
+
+@pytest.fixture(scope="module")
+def loaded(tiny_policy):
+    model = policy.load_policy(ModelArguments(name_or_path=str(tiny_policy))).eval()
+    return model, AutoProcessor.from_pretrained(tiny_policy, padding_side="right")
+
+
+def test_the_generation_config_of_a_checkpoint_changes_no_sample(loaded, tiny_policy):
+    model, processor = loaded
+    rows = world.rows(4, "test", [2])
+    with policy.seeded(model.device, 0):
+        before = policy.generate(model, processor, rows, SAMPLED)
+    inherits = policy.load_policy(ModelArguments(name_or_path=str(tiny_policy))).eval()
+    inherits.generation_config.update(top_k=1, repetition_penalty=1.5)
+    with policy.seeded(model.device, 0):
+        assert policy.generate(inherits, processor, rows, SAMPLED) == before
+
+
+def test_prompts_are_padded_on_the_left_whatever_the_processor_says(loaded):
+    _, processor = loaded
+    rows = [{"prompt": [{"role": "user", "content": text}]} for text in ("add", "add add add add")]
+    mask = policy.encode_prompts(rows, processor)["attention_mask"]
+    assert mask[0, 0] == 0 and mask[:, -1].all()
+
+
+def test_answers_keep_the_random_state_outside_and_depend_on_the_seed(loaded):
+    model, processor = loaded
+    settings = {"batch_size": 2, "max_new_tokens": 8, "temperature": 1.0}
+    state = torch.get_rng_state()
+    first, again, other = (
+        policy.answer_problems(model, processor, world.rows(4, "test", [2]), seed=seed, **settings)
+        for seed in (0, 0, 1)
+    )
+    assert torch.equal(torch.get_rng_state(), state) and first == again != other
+
+
+def test_a_model_that_does_not_exist_is_named(tmp_path):
+    with pytest.raises(ValueError, match="cannot be loaded"):
+        policy.load_policy(ModelArguments(name_or_path=str(tmp_path / "nowhere")))
