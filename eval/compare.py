@@ -20,7 +20,7 @@ from rlfr_mm import statistics as stats
 from rlfr_mm.eval.engine import published, run_files
 from rlfr_mm.eval.engine.records import RunError, SampleRow
 from rlfr_mm.eval.score import RULES, aggregate_rows, problem_scores
-from rlfr_mm.grading.scorers import RuleName
+from rlfr_mm.grading import RuleName
 from rlfr_mm.tasks import registry
 from rlfr_mm.tasks.aggregate import Row, cluster_of
 from rlfr_mm.tasks.spec import TaskSpec

@@ -14,7 +14,7 @@ from rlfr_mm.eval.engine import run_files
 from rlfr_mm.eval.engine.records import RunError
 from rlfr_mm.eval.formats import FORMATS, EvaluatedRun, EvaluatedTask, Format
 from rlfr_mm.eval.score import RULES, result
-from rlfr_mm.grading.scorers import RuleName
+from rlfr_mm.grading import RuleName
 from rlfr_mm.tasks import registry
 
 

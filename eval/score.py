@@ -13,8 +13,7 @@ from typing import Any, get_args
 
 from rlfr_mm.eval.engine import records, run_files
 from rlfr_mm.eval.engine.records import BenchmarkResult, RunError, SampleRow, TaskPlan
-from rlfr_mm.grading import SCORERS, Item, Status, Verdict, grade_all
-from rlfr_mm.grading.scorers import RuleName
+from rlfr_mm.grading import SCORERS, Item, RuleName, Status, Verdict, grade_all
 from rlfr_mm.statistics import jackknife_stderr, wilson_interval
 from rlfr_mm.tasks import aggregate, registry
 from rlfr_mm.tasks.spec import TaskSpec
@@ -28,21 +27,20 @@ def doc_fields(spec: TaskSpec, plan: TaskPlan, doc_id: int, doc: Mapping[str, An
     Raises:
         ValueError: the record lacks a field, which is named.
     """
-    item = spec.item(doc, "")
-    row = spec.row(doc, 0, Verdict("no_answer", 0.0, None, ""))
+    problem = spec.problem(doc)
     return {
         "task": spec.name,
         "doc_id": doc_id,
-        "problem_id": row["problem_id"],
+        "problem_id": problem.id,
         "doc_hash": doc_hash,
         "dataset": plan.dataset,
         "config": plan.config,
         "split": "+".join(plan.splits),
         "revision": plan.revision,
-        "gold": item.gold if isinstance(item.gold, str) else list(item.gold),
-        "choices": None if item.choices is None else list(item.choices),
-        "meta": records.plain_doc(item.meta),
-        "categories": {key: list(values) for key, values in row["categories"].items()},
+        "gold": problem.gold if isinstance(problem.gold, str) else list(problem.gold),
+        "choices": None if problem.choices is None else list(problem.choices),
+        "meta": records.plain_doc(problem.meta),
+        "categories": {key: list(values) for key, values in spec.categories_of(doc).items()},
         "doc": records.plain_doc(doc),
         "scorer": spec.scorer,
         "scorer_version": plan.scorer_version,

@@ -7,8 +7,7 @@ writes the name into every record, where the other hooks find it.
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
-from rlfr_mm.grading import grade_all
-from rlfr_mm.grading.scorers import RuleName
+from rlfr_mm.grading import RuleName, grade_all
 from rlfr_mm.tasks.registry import TASK_COLUMN, TASKS, Doc, TaskSpec, prepare
 
 if TYPE_CHECKING:

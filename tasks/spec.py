@@ -6,7 +6,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
-from rlfr_mm.grading import Item, Verdict
+from rlfr_mm.grading import Item, Problem, Verdict
 from rlfr_mm.tasks.aggregate import Row, summarise
 
 if TYPE_CHECKING:
@@ -100,11 +100,22 @@ class TaskSpec:
         content.append({"type": "text", "text": self.text(doc)})
         return [{"role": "user", "content": content}]
 
-    def item(self, doc: Doc, response: str) -> Item:
-        """What the grader needs to judge a response to this record. Errors: ValueError naming record and field."""
+    def problem(self, doc: Doc) -> Problem:
+        """What the grader needs to judge responses to this record. Errors: ValueError naming record and field."""
         return self._read(
-            lambda record: Item(response, self.gold(record), self.scorer, self.choices(record), self.meta(record)), doc
+            lambda record: Problem(
+                self.gold(record), self.scorer, self.choices(record), self.meta(record), self.problem_id(record)
+            ),
+            doc,
         )
+
+    def item(self, doc: Doc, response: str) -> Item:
+        """The record's problem together with a response to it. Errors: as `problem`."""
+        return self.problem(doc).answered(response)
+
+    def categories_of(self, doc: Doc) -> dict[str, list[str]]:
+        """The record's categories. Errors: ValueError naming record and field."""
+        return self._read(self.categories, doc)
 
     def row(self, doc: Doc, sample_index: int, verdict: Verdict) -> Row:
         """The graded response as `aggregate` takes it. Errors: ValueError naming record and field."""
@@ -114,16 +125,17 @@ class TaskSpec:
             "status": verdict.status,
             "score": verdict.score,
             "extracted": verdict.extracted,
-            "categories": self._read(self.categories, doc),
+            "categories": self.categories_of(doc),
         }
 
     def check(self, doc: Doc) -> str:
         """The record's problem id, if all but its images can be read. Errors: ValueError naming record and field."""
         self.text(doc)
-        if not isinstance(self.item(doc, "").gold, str):
+        problem = self.problem(doc)
+        if not isinstance(problem.gold, str):
             raise ValueError(f"{self.name}: record {self._label(doc)} has no answer to grade against")
-        self._read(self.categories, doc)
-        return self._read(self.problem_id, doc)
+        self.categories_of(doc)
+        return problem.id
 
     def aggregate(self, rows: Sequence[Row]) -> dict[str, float]:
         """All numbers of the task, as fractions of 1; one that these rows leave undefined is left out.

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
-from rlfr_mm.grading import Item
+from rlfr_mm.grading import Problem
 
 Row = Mapping[str, Any]  # benchmark, id, official_correct (a bool) and gold, or group; texts are str or None
 
@@ -83,8 +83,8 @@ def _precisions(precision: Any) -> list[Any]:
     )
 
 
-def item_of(row: Row, scorer: str, whole_numbers_only: bool = False) -> Item:
-    """The row as the official scorer gets it."""
+def problem_of(row: Row, scorer: str, whole_numbers_only: bool = False) -> Problem:
+    """The problem of a row, in the form in which the official scorer gets it."""
     choices = None if row.get("choices") is None else tuple(map(str, row["choices"]))
     golds = [str(row["gold"])]
     if scorer == "mathvision":  # the option's text is an answer as well as its letter
@@ -93,7 +93,7 @@ def item_of(row: Row, scorer: str, whole_numbers_only: bool = False) -> Item:
     meta["question"] = meta["question"] or ""
     if scorer == "mathvista":
         meta["whole_numbers_only"] = whole_numbers_only
-    return Item(row.get("response") or "", tuple(golds), scorer, choices, meta)
+    return Problem(tuple(golds), scorer, choices, meta, str(row["id"]))
 
 
 def older_integer_rule(rows: Iterable[Row]) -> bool:

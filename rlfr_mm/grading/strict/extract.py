@@ -1,4 +1,7 @@
-"""Finding the answer in a response. Pure text functions, each in time linear in the response's length."""
+"""Where a response states its answer: tags, boxes, "the answer is".
+
+Pure text functions; each takes time linear in the length of the response.
+"""
 
 import re
 from collections import deque
@@ -7,8 +10,8 @@ _BRACES = re.compile(r"\\(?:boxed|fbox)\s*\{|\\.|[{}]", re.DOTALL)
 
 
 def _boxes(text: str, at_most: int) -> list[tuple[int, int, int]]:
-    """Where the last balanced boxes start, where their contents do, and where these end; of nested ones the inner."""
-    opened: list[tuple[int, int] | None] = []  # None for braces that box nothing
+    """(start, start of contents, end of contents) of the last balanced boxes; of nested boxes only the inner one."""
+    opened: list[tuple[int, int] | None] = []  # None for a brace that does not belong to a box
     found: deque[tuple[int, int, int]] = deque(maxlen=at_most)
     for token in _BRACES.finditer(text):
         if token.group().startswith(("\\boxed", "\\fbox")):
@@ -23,7 +26,11 @@ def _boxes(text: str, at_most: int) -> list[tuple[int, int, int]]:
 
 
 def last_boxed(text: str) -> str | None:
-    r"""The contents of the last balanced ``\boxed{...}`` or ``\fbox{...}``; the inner one of a nested pair."""
+    r"""The contents of the last balanced ``\boxed{...}`` or ``\fbox{...}``; of nested boxes the inner one.
+
+    >>> last_boxed(r"\boxed{1}, no: \boxed{\frac{1}{2}}")
+    '\\frac{1}{2}'
+    """
     boxes = _boxes(text, 1)
     return text[boxes[0][1] : boxes[0][2]].strip() if boxes else None
 
@@ -32,7 +39,10 @@ _JOINED = re.compile(r"[\s$]*(,|\\?,?\s*(?:\\text\s*\{)?\s*(?:and|or)\b\s*\}?)[\
 
 
 def final_box(text: str) -> tuple[str, int] | None:
-    r"""The last box and where it ends, with those that "," "and" or "or" join to it: ``\boxed{1} or \boxed{2}``."""
+    r"""The contents of the last box and the position behind it, or None.
+
+    Boxes joined to it by a comma, "and" or "or", as in ``\boxed{1} or \boxed{2}``, are part of the answer.
+    """
     boxes = _boxes(text, 8)
     if not boxes:
         return None
@@ -47,60 +57,31 @@ def final_box(text: str) -> tuple[str, int] | None:
 
 
 def last_answer_tag(text: str) -> str | None:
-    """The contents of the last closed ``<answer>...</answer>``, whatever the case of the tags."""
+    """The contents of the last closed ``<answer>...</answer>``; the tags may be in any case. None without one."""
     lowered = text.lower()
-    if len(lowered) != len(text):  # a letter whose lower case is longer would shift the positions
-        lowered = text
-    end = lowered.rfind("</answer>")
-    start = lowered.rfind("<answer>", 0, end) if end >= 0 else -1
-    return text[start + len("<answer>") : end].strip() if start >= 0 else None
+    # a letter whose lower case is longer would shift the positions
+    return _last_between(lowered if len(lowered) == len(text) else text, "<answer>", "</answer>", text)
 
 
 def last_conclusion(text: str) -> str | None:
     """The contents of the last ``<CONCLUSION>...</CONCLUSION>``, the answer section of LLaVA-CoT's format."""
-    end = text.rfind("</CONCLUSION>")
-    start = text.rfind("<CONCLUSION>", 0, end) if end >= 0 else -1
-    return text[start + len("<CONCLUSION>") : end].strip() if start >= 0 else None
+    return _last_between(text, "<CONCLUSION>", "</CONCLUSION>", text)
 
 
-_WIDE = {0xFF01 + i: 0x21 + i for i in range(94)} | {ord("、"): ","}  # the letters and signs of Chinese typesetting
+def _last_between(searched: str, opening: str, closing: str, text: str) -> str | None:
+    end = searched.rfind(closing)
+    start = searched.rfind(opening, 0, end) if end >= 0 else -1
+    return text[start + len(opening) : end].strip() if start >= 0 else None
+
+
+_WIDE = {0xFF01 + i: 0x21 + i for i in range(94)} | {ord("、"): ","}  # full-width letters and signs, as in Chinese text
 
 
 def final_part(response: str) -> str:
-    """What follows the reasoning in <think> tags, else all; wide signs and GLM's box are written as the usual ones."""
+    """The response behind its closing think tag, or all of it; full-width signs and GLM's box become the usual ones."""
     text = response.translate(_WIDE).replace("<|begin_of_box|>", "\\boxed{").replace("<|end_of_box|>", "}")
     after = text.rpartition("</think>")[2]
     return after if after.strip() else text
-
-
-_UNITS = """zero one two three four five six seven eight nine ten eleven twelve thirteen fourteen fifteen sixteen
-seventeen eighteen nineteen"""
-_TENS = "twenty thirty forty fifty sixty seventy eighty ninety"
-_NUMBER_WORDS = {word: value for value, word in enumerate(_UNITS.split())}
-_NUMBER_WORDS |= {word: 10 * value for value, word in enumerate(_TENS.split(), start=2)}
-_SCALE_WORDS = {"hundred": 100, "thousand": 1000, "million": 10**6, "billion": 10**9}
-
-
-def words_to_number(text: str, among_others: bool = False) -> int | None:
-    """The whole number that is spelled out, "twenty-five" or "two hundred and five"; digits alone count as spelled.
-
-    None where anything else is written, unless `among_others`: then all other words are skipped.
-    """
-    if text.isdecimal():
-        return int(text) if len(text) <= 1000 else None
-    words = text.lower().replace("-", " ").split()
-    known = [word for word in words if word in _NUMBER_WORDS or word in _SCALE_WORDS]
-    if not known or not (among_others or len(known) == len(words) - words.count("and")):
-        return None
-    total = current = 0
-    for word in known:
-        if word in _NUMBER_WORDS:
-            current += _NUMBER_WORDS[word]
-        elif word == "hundred":
-            current = max(current, 1) * 100
-        else:
-            total, current = total + max(current, 1) * _SCALE_WORDS[word], 0
-    return total + current
 
 
 _WRAPPERS = re.compile(
@@ -109,7 +90,7 @@ _WRAPPERS = re.compile(
 
 
 def plain_text(text: str) -> str:
-    """The text without Markdown emphasis, dollar signs, LaTeX's text commands and surrounding white space."""
+    """The text without Markdown emphasis, dollar signs, LaTeX text commands and surrounding white space."""
     text = _WRAPPERS.sub(lambda match: match.group(1) or "", text)
     return re.sub(r"\*\*|__|(?<!\\)\\[(\[\])!,]|\\?[$`]", "", text).strip()
 
@@ -120,7 +101,7 @@ _STATEMENT = re.compile(
     r"(?: (?:to|for|of) [^.\n:]{1,80}?)?(?: (?:is|are|would be|should be|will be|must be|becomes)\b:?|\s?:|\s?=)"
     r"|^[#*_ \t]*(?:final )?answer[*_ \t]*(?=\n)"  # a heading
     r"|答案(?:应?[是为选]|:)+:?|(?:选项|选择)(?:是|为|:)|(?<![可不能])选择?\s*:?\s*(?=[(\[]?[A-I](?![A-Za-z]))"
-    # OpenAI's formats for GSM8K, where nothing but a number and its unit follows
+    # OpenAI's formats for GSM8K, if only a number and its unit follow
     r"|^(?:####|A:)(?=[ \t*$\\(]*[-−]?\d[\d,.]*(?:/\d+)?[ ]?(?-i:\\?%|°|[a-zµ²³/^2]+(?: [a-z²³]+){0,2})?[*$\\).]*\s*$))"
     r"[\s*:]*",
     re.IGNORECASE | re.MULTILINE,
@@ -128,25 +109,33 @@ _STATEMENT = re.compile(
 
 
 def statements(text: str) -> list[str]:
-    """What follows each of the last 50 "the answer is", up to the end of its sentence, in the order of the text."""
-    ends = deque((match.end() for match in _STATEMENT.finditer(text)), maxlen=50)
-    return [statement for end in ends if (statement := _to_sentence_end(text, end))]
+    """The text behind each of the last 50 "the answer is", up to the end of its sentence, in order."""
+    return [statement for tail in tails(_STATEMENT, text) if (statement := _first_sentence(tail))]
+
+
+def tails(pattern: re.Pattern[str], text: str) -> list[str]:
+    """The 400 characters behind each of the last 50 matches, in order."""
+    ends = deque((match.end() for match in pattern.finditer(text)), maxlen=50)
+    return [text[end : end + 400] for end in ends]
 
 
 _SENTENCE_END = re.compile(r"\n|(?<!\\)[.!?](?=\s+[A-Z\"(*]|\s*$)|(?<=\d)[.?](?=\s+\d)|。")
 
 
-def _to_sentence_end(text: str, start: int) -> str:
-    text = text[start : start + 400]
+def _first_sentence(text: str) -> str:
     end = _SENTENCE_END.search(text)
     return (text[: end.end() if end.group() == "?" else end.start()] if end else text).strip().rstrip(". ")
 
 
 def stated(response: str) -> list[tuple[str, str]]:
-    """The texts in which the response states its answer, the more telling first, and how each was found.
+    """(method, text) of each place where the response states its answer, the most reliable first.
 
-    A closed answer tag leaves nothing else to be read. Behind it in rank come the conclusion tag and the box; what is
-    stated before the box, or the reasoning, is not the last word. Of several statements the last comes first.
+    - If there is a closed answer tag, nothing outside it is read.
+    - Otherwise the order is conclusion tag, box, statements; of several statements the last comes first.
+    - A statement before the box or inside the reasoning does not count: the response went on after it.
+
+    >>> stated("The answer is 7. Therefore \\boxed{8}.")
+    [('boxed', '8')]
     """
     text = final_part(response)
     tagged = last_answer_tag(text)
@@ -172,7 +161,7 @@ _LEAD = re.compile(
     r"|exactly|simply|just|only)\b|(?:final )?result:)+",
     re.IGNORECASE,
 )
-# "the value of x is 42", "Janet makes $18": what is left, a number or formula, must still be the whole of an answer
+# "the value of x is" in "the value of x is 42", "Janet makes" in "Janet makes $18"
 _SAYS = "is|are|was|were|equals?|ha[sd]|have|makes?|costs?|takes?|gets?|earns?|needs?"
 _CLAUSE = re.compile(
     r"^(?:so |thus |hence |therefore,? )?(?:[Tt]h(?:e|is|at|ere)\b|[Ii]t\b|[Ww]e\b|[A-Z][a-z]+\b)"
@@ -186,7 +175,7 @@ _TAIL = re.compile(
 
 
 def trimmed(text: str) -> str:
-    """The answer without "the area is approximately" before it and "because of ..." or ", not ..." behind it."""
+    """The answer without a lead such as "the area is approximately" and a tail such as "because ..." or ", not ..."."""
     text = re.sub(r"\\text\s*\{\s*(approximately|about|around|or|and)\s*\}", r" \1 ", text.strip().strip("*_`'\""))
     text = re.sub(r"^<+([^<>]*)>+$", r"\1", text)
     tail = _TAIL.search(text)
@@ -195,7 +184,7 @@ def trimmed(text: str) -> str:
 
 
 def bare_answer(response: str) -> str | None:
-    """A response of one short line that is nothing but an answer: a letter, a number with its unit, a formula."""
+    """The response if it is one short line with an answer and nothing else (letter, number, formula); else None."""
     text = final_part(response).strip()
     words = re.findall(r"[A-Za-z]{2,}", re.sub(r"\\[A-Za-z]+", "", text))
     return text if text and "\n" not in text and len(text) <= 80 and len(words) <= 2 else None
