@@ -15,16 +15,6 @@ from rlfr_mm.grading.scorers import SCORERS
 from rlfr_mm.grading.verdict import Status, Verdict
 
 __all__ = [
-    "SCORERS",
-    "Item",
-    "Problem",
-    "RuleName",
-    "Scorer",
-    "Status",
-    "Verdict",
-    "grade",
-    "grade_all",
-    "grade_all_extracted",
-    "grade_extracted",
-    "self_test",
-]
+    "SCORERS", "Item", "Problem", "RuleName", "Scorer", "Status", "Verdict",
+    "grade", "grade_all", "grade_all_extracted", "grade_extracted", "self_test",
+]  # fmt: skip

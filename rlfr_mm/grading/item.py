@@ -39,12 +39,12 @@ class Problem:
 
 
 @dataclass(frozen=True)
-class _Answered:
+class _Response:
     response: str
 
 
 @dataclass(frozen=True)
-class Item(Problem, _Answered):
+class Item(Problem, _Response):  # in this order, dataclass puts the response first
     """A problem and one response to it: `Item(response, gold, scorer, choices, meta, id)`."""
 
 

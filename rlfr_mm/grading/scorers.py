@@ -17,18 +17,14 @@ from rlfr_mm.grading.official import (
 )
 from rlfr_mm.grading.official.judge import find_or_guess
 from rlfr_mm.grading.official.minerva_math import numbers_first
-from rlfr_mm.grading.strict import benchmarks as strict
-from rlfr_mm.grading.strict.rules import (
-    compare_answer,
-    compare_letters,
-    compare_option,
-    find_answer,
-    find_letters,
-    find_option,
-)
+from rlfr_mm.grading.strict import benchmarks, rules
 
-_ANSWER = Rule(find_answer, compare_answer)
-_OPTION = Rule(find_option, compare_option)
+_ANSWER = Rule(rules.find_answer, rules.compare_answer)
+_OPTION = Rule(rules.find_option, rules.compare_option)
+_MINERVA = Rule(rules.find_answer, numbers_first(rules.compare_answer))
+_MINERVA_OFFICIAL = Rule(math500.find, numbers_first(math500.compare))
+_MATHVISTA = Rule(benchmarks.find_mathvista, benchmarks.compare_mathvista)
+_DYNAMATH = Rule(benchmarks.find_dynamath, benchmarks.compare_dynamath)
 
 _SCORERS = (
     # AIME, AMC and training data: they have no scorer of their own, and the field uses math-verify
@@ -36,31 +32,18 @@ _SCORERS = (
     # the scorers of these two are judge models
     Scorer("mathverse", "2", _ANSWER, _ANSWER),
     Scorer("geometry3k", "2", _ANSWER, _ANSWER),
-    Scorer("choice", "2", _OPTION, Rule(find_or_guess, compare_option)),
+    Scorer("choice", "2", _OPTION, Rule(find_or_guess, rules.compare_option)),
     Scorer("math500", "2", _ANSWER, Rule(math500.find, math500.compare)),
-    Scorer(
-        "minerva_math",
-        "2",
-        Rule(find_answer, numbers_first(compare_answer)),
-        Rule(math500.find, numbers_first(math500.compare)),
-    ),
-    Scorer("gsm8k", "2", Rule(strict.find_gsm8k, compare_answer), Rule(gsm8k.find, gsm8k.compare)),
+    Scorer("minerva_math", "2", _MINERVA, _MINERVA_OFFICIAL),
+    Scorer("gsm8k", "2", Rule(benchmarks.find_gsm8k, rules.compare_answer), Rule(gsm8k.find, gsm8k.compare)),
     Scorer("olympiadbench", "2", _ANSWER, Rule(olympiadbench.find, olympiadbench.compare)),
-    Scorer(
-        "mathvista",
-        "2",
-        Rule(strict.find_mathvista, strict.compare_mathvista),
-        Rule(mathvista.find, mathvista.compare),
-    ),
+    Scorer("mathvista", "2", _MATHVISTA, Rule(mathvista.find, mathvista.compare)),
     Scorer("mathvision", "2", _ANSWER, Rule(mathvision.find, mathvision.compare)),
-    Scorer("wemath", "2", Rule(strict.find_wemath, compare_option), Rule(wemath.find, compare_letters)),
-    Scorer("logicvista", "2", Rule(find_letters, compare_letters), Rule(logicvista.find, compare_letters)),
-    Scorer("visulogic", "2", _OPTION, Rule(visulogic.find, compare_letters)),
+    Scorer("wemath", "2", Rule(benchmarks.find_wemath, rules.compare_option), Rule(wemath.find, rules.compare_letters)),
     Scorer(
-        "dynamath",
-        "2",
-        Rule(strict.find_dynamath, strict.compare_dynamath),
-        Rule(dynamath.find, dynamath.compare),
+        "logicvista", "2", Rule(rules.find_letters, rules.compare_letters), Rule(logicvista.find, rules.compare_letters)
     ),
+    Scorer("visulogic", "2", _OPTION, Rule(visulogic.find, rules.compare_letters)),
+    Scorer("dynamath", "2", _DYNAMATH, Rule(dynamath.find, dynamath.compare)),
 )
 SCORERS: dict[str, Scorer] = {scorer.name: scorer for scorer in _SCORERS}

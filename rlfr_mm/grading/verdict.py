@@ -18,7 +18,7 @@ class Verdict:
 
     status: Status
     score: float
-    extracted: str | None  # the answer as it stands in the response; None if none was found
+    extracted: str | None  # the answer as the response writes it; None if none was found
     method: str  # how it was found and compared, such as "boxed+symbolic"
     detail: str = ""  # why the response could not be graded; empty if it was
 

@@ -1,4 +1,4 @@
-"""The benchmarks' own scorers, bugs included, one per file: how each finds an answer and what it takes for equal.
+"""The benchmarks' own scorers, bugs included, one per file: how each finds an answer and compares it with the gold.
 
 - They are written from the benchmarks' published code; each file names its source.
 - Where the scorer asks a judge model, the rules in `judge` imitate it.

@@ -1,6 +1,6 @@
 """Which answer a benchmark's judge model would most likely read in a response. Only `official` rules guess like this.
 
-These are rules of thumb that are not tuned to single answers: the text behind "the answer is", the option whose text
+These are rules of thumb that are not tuned to single answers: the text after "the answer is", the option whose text
 the answer begins with, the option that is mentioned last. The `strict` rules are in `strict.extract` and
 `strict.choices`.
 """
@@ -15,7 +15,7 @@ from rlfr_mm.grading.strict.rules import options_of
 
 
 def find_or_guess(item: Item, several: bool = False) -> Found | None:
-    """The option letter, or letters if `several`, that a judge would read in the response; None if none."""
+    """The option letter, or letters if `several`, that a judge would most likely read in the response."""
     options = options_of(item)
     return likely_choice(item.response, options, several) or guess_choice(item.response, options, several)
 
@@ -32,7 +32,7 @@ _SENTENCE_END = re.compile(r"\n|[.!?](?=\s+[A-Z\"(*]|\s*$)|。")
 
 
 def statements(text: str) -> list[str]:
-    """The text behind each of the last 50 "the answer is", up to the end of its sentence, in order."""
+    """The text after each of the last 50 "the answer is", up to the end of its sentence, in order."""
     return [_SENTENCE_END.split(tail, maxsplit=1)[0].strip() for tail in tails(_STATEMENT, text)]
 
 
@@ -63,7 +63,7 @@ def likely_choice(response: str, choices: Sequence[str] = (), several: bool = Fa
     """The option that the response states as its answer, by letter or by its text; None if it states none.
 
     The first of these counts: answer tag, conclusion, box, a response of under 400 characters, its last line, "option B
-    is correct", the text behind "the answer is" (the last one first), a first word "yes" or "no". `several` allows
+    is correct", the text after "the answer is" (the last one first), a first word "yes" or "no". `several` allows
     answers of more than one letter. The letter may lie beyond the choices.
     """
     for method, text in _final_texts(response):
@@ -187,8 +187,8 @@ def _begins_with(key: str, option: str) -> bool:
 
 
 def _mentioned(text: str, choices: Sequence[str], several: bool) -> str | None:
-    """The option that the text mentions last: by a long text, a letter in brackets or behind a noun, a short text, or a
-    bare letter, in this order. With `several`, all such letters."""
+    """The option mentioned last, looking for long option texts first, then letters in brackets or after a noun, short
+    texts, and bare letters. With `several`, all letters of the first kind found."""
     text = re.sub(r"(\d)\.0+(?!\d)", r"\1", text)
     bracketed = rf"\(([{LETTERS}])\)|\b(?:{_NOUN}|labeled) \"?([{LETTERS}])\b(?! [a-z])"
     bare = rf"\b([{LETTERS[1:8]}])\b"

@@ -25,7 +25,7 @@ def compare(problem: Problem, found: Found) -> Comparison:
     return Comparison.by_worker("harness", list(map(normalised, problem.golds)), found.answer)
 
 
-# As in the harness, where each is a regular expression: "a ." is an a, a space and any character.
+# As in the harness, where each is a regular expression: the dot in "a ." stands for any character.
 _UNITS = (
     "east|degree|mph|kmph|ft|m sqaure| m east|sq m|deg|mile|q .|monkey|prime|ratio|profit of rs|rd|o|gm|p . m|lb|tile|"
     "per|dm|lt|gain|ab|way|west|a .|b .|c .|d .|e .|f .|g .|h .|t|a|h|no change|men|soldier|pie|bc|excess|st|inches|"
@@ -88,11 +88,12 @@ def normalised(text: str) -> str:
         text = text.replace(removed, "")
     spelled = words_to_number(text, among_others=True)
     text = re.sub(r"\\text\{(.*?)\}", r"\1", text if spelled is None else str(spelled))
-    for name in ("x=", "y=", "z=", "x\\in", "y\\in", "z\\in", "x\\to", "y\\to", "z\\to"):
-        text = text.replace(name, "")
-    text = text.replace("\\emptyset", "{}").replace("(-\\infty,\\infty)", "\\mathbb{R}")
-    text = text.replace("\\%", "").replace("%", "").replace(" .", " 0.").replace("{.", "{0.")
-    text = text.replace("infinity", "\\infty")
+    for old, new in (
+        *((f"{name}{sign}", "") for sign in ("=", "\\in", "\\to") for name in "xyz"),
+        ("\\emptyset", "{}"), ("(-\\infty,\\infty)", "\\mathbb{R}"), ("\\%", ""), ("%", ""), (" .", " 0."),
+        ("{.", "{0."), ("infinity", "\\infty"),
+    ):  # fmt: skip
+        text = text.replace(old, new)
     if "\\infty" not in text:
         text = text.replace("inf", "\\infty")
     text = re.sub(r"\\mbox{.*?}", "", text.replace("and", "").replace("\\mathbf", ""))
@@ -126,11 +127,10 @@ def equal(gold: str, answer: str, tolerance: tuple[float, ...] = ()) -> bool:
     in_brackets = re.compile(r"[(\[].+[)\]]")
     if in_brackets.match(answer) and in_brackets.match(gold) and _all_equal(gold[1:-1], answer[1:-1], ","):
         return True
-    if _is_matrix(gold) and _is_matrix(answer):
-        gold_rows, answer_rows = _rows(gold), _rows(answer)
-        if len(gold_rows) == len(answer_rows) and all(
-            _all_equal(*rows, "&") for rows in zip(gold_rows, answer_rows, strict=True)
-        ):
+    gold_rows, answer_rows = _matrix_rows(gold), _matrix_rows(answer)
+    if gold_rows is not None and answer_rows is not None and len(gold_rows) == len(answer_rows):
+        row_pairs = zip(gold_rows, answer_rows, strict=True)
+        if all(_all_equal(*rows, "&") for rows in row_pairs):
             return True
     if gold.count("=") == answer.count("=") == 1:
         gold_difference, difference = ("{} - ({})".format(*map(str.strip, text.split("="))) for text in (gold, answer))
@@ -175,15 +175,9 @@ def _all_equal(gold: str, answer: str, separator: str) -> bool:
     return len(golds) == len(answers) and all(map(equal, golds, answers))
 
 
-def _is_matrix(text: str) -> bool:
-    return text.startswith(("\\begin{pmatrix}", "\\begin{bmatrix}")) and text.endswith(
-        ("\\end{pmatrix}", "\\end{bmatrix}")
-    )
-
-
-def _rows(matrix: str) -> list[str]:
-    inside = matrix[len("\\begin{pmatrix}") : -len("\\end{pmatrix}")]
-    return [row.strip() for row in inside.split("\\\\") if row.strip()]
+def _matrix_rows(text: str) -> list[str] | None:
+    matrix = re.fullmatch(r"\\begin\{[pb]matrix\}(.*)\\end\{[pb]matrix\}", text, re.DOTALL)
+    return None if matrix is None else [row.strip() for row in matrix[1].split("\\\\") if row.strip()]
 
 
 def _symbolic(gold: str, answer: str) -> bool:

@@ -75,7 +75,7 @@ def _normalised(text: str) -> str:
 
 
 def equal(gold: str, answer: str, tolerance: tuple[float, ...] = ()) -> bool:
-    """`is_equal`: the same text in any case, tuple of values, or value; values are rounded to two places."""
+    """The benchmark's `is_equal`: the same text in any case, tuple of values or value, rounded to two places."""
     gold, answer = gold.lower(), answer.lower()
     if not gold.strip() or not answer.strip():
         return False

@@ -119,8 +119,8 @@ def numbers_in(text: str) -> list[str]:
 def stated_number(response: str) -> Found | None:
     """The number that the response states as its answer; None if it states none.
 
-    It is the first number in the answer tag, in the box or behind "the answer is"; if there is an equals sign, the
-    first one behind the last such sign.
+    It is the first number in the answer tag, in the box or after "the answer is"; if there is an equals sign, the
+    first one after the last such sign.
     """
     for method, text in (
         ("answer tag", last_answer_tag(response)),

@@ -27,7 +27,7 @@ def compare(problem: Problem, found: Found) -> Comparison:
 
 
 def answer_of(response: str) -> str:
-    """The text behind the benchmark's last closing phrase, else the whole response; the judge reads its boxes."""
+    """The text after the benchmark's last closing phrase, else the whole response; the judge reads its boxes."""
     closings = re.findall("So the final answer is (.*)", response)
     return closings[-1].strip() if closings else response
 

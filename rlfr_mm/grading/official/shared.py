@@ -23,7 +23,7 @@ def letter_at_edge(text: str, letters: str) -> str | None:
 
 
 def brace_fractions(text: str) -> str:
-    r"""``\frac12`` as ``\frac{1}{2}``. If any ``\frac`` has no two characters behind it, the text stays as it is."""
+    r"""``\frac12`` as ``\frac{1}{2}``. The text stays as it is if any ``\frac`` has fewer than two characters."""
     if re.search(r"\\frac[^{]?(?=\\frac|\Z)", text):
         return text
     return re.sub(r"\\frac([^{])([^{]?)", lambda m: f"\\frac{{{m[1]}}}" + (f"{{{m[2]}}}" if m[2] else ""), text)

@@ -1,4 +1,4 @@
-"""The strict rule where a benchmark's answers need more than `rules`: their formats, templates and tolerances."""
+"""Strict rules for benchmarks with answer formats, templates or tolerances of their own."""
 
 import json
 import re
@@ -12,12 +12,12 @@ from rlfr_mm.grading.strict.values import number, words_to_number
 
 
 def find_gsm8k(item: Item) -> Found | None:
-    """As for any problem, up to the point where a base model goes on with a question of its own."""
+    """The stated answer. A base model may go on with a question of its own; nothing after that is read."""
     return find_answer(replace(item, response=re.split(r"(?<=\S)\s*\n(?:Q|Question):", item.response)[0]))
 
 
 def find_wemath(item: Item) -> Found | None:
-    """The option in the last filled "<Answer>: <<C>>" of the benchmark's template; else as for any such problem."""
+    """The option in the last filled "<Answer>: <<C>>" of the benchmark's template; without one, the stated option."""
     filled = re.findall(r"<Answer>:\s*<*([^<>]+)", item.response)
     return find_option(replace(item, response=f"<answer>{filled[-1]}</answer>") if filled else item)
 
@@ -35,7 +35,7 @@ def compare_mathvista(problem: Problem, found: Found) -> Comparison:
     if answer_type == "list":
         gold_numbers = _numbers(gold)
         return Comparison(gold_numbers is not None and gold_numbers == _numbers(found.answer), "list")
-    # in a calculation such as "3 + 2 = 5", the value stands behind the last equals sign
+    # in a calculation such as "3 + 2 = 5", the value follows the last equals sign
     answer = read(found.answer.rpartition("=")[2]).value
     value, wanted = number(re.sub(r"\\?%$", "", answer)), number(gold)
     if value is None and (spelled := words_to_number(answer)) is not None:
@@ -57,7 +57,7 @@ def _numbers(text: str) -> list[Fraction] | None:
 
 
 def find_dynamath(item: Item) -> Found | None:
-    """The short answer of the JSON object; else the option or answer as for any problem."""
+    """The short answer of the JSON object; without one, the stated option or answer."""
     short = short_answer(item.response)
     if short is not None:
         return Found(short, "short answer")

@@ -91,7 +91,7 @@ _OPEN = re.compile(
     r"\b(?:or|not|nor|neither|either|between|wrong|incorrect|impossible|cannot|unclear|unknown|false)\b|n't\b|\?|不|错",
     re.IGNORECASE,
 )
-# behind a letter: the option is ruled out, or another letter stands beside it
+# after a letter: the option is ruled out, or another letter is named beside it
 _RULED_OUT = re.compile(
     r"\b(?:wrong|incorrect|impossible|false|(?:is|are)(?: not|n't) (?:it|correct|right|possible|the)|too [a-z]+)\b|\?"
     rf"|\b(?:or|nor|and|not) \(?(?:option )?[{LETTERS}](?:\)|\b(?! [a-z]))",
@@ -172,7 +172,7 @@ _FIRST = re.compile(rf"{_LETTER}(?:\s*$|\s*[.:,;=)]+(?=\s|$|[^A-Za-z])|(?<=[)\]}
 def read_choice(text: str, choices: Sequence[str] = (), several: bool = False, bare: bool = False) -> str | None:
     """The letters that a statement consists of, or the letter of the one option whose text it is; None otherwise.
 
-    Behind a letter there may be its option's text, or an explanation that rules nothing out. The latter is not allowed
+    After a letter there may be its option's text, or an explanation that rules nothing out. The latter is not allowed
     in a `bare` line, which might be part of a list or of the reasoning.
     """
     whole = plain_text(text)

@@ -39,7 +39,7 @@ _JOINED = re.compile(r"[\s$]*(,|\\?,?\s*(?:\\text\s*\{)?\s*(?:and|or)\b\s*\}?)[\
 
 
 def final_box(text: str) -> tuple[str, int] | None:
-    r"""The contents of the last box and the position behind it, or None.
+    r"""The contents of the last box and the position after it, or None.
 
     Boxes joined to it by a comma, "and" or "or", as in ``\boxed{1} or \boxed{2}``, are part of the answer.
     """
@@ -59,8 +59,9 @@ def final_box(text: str) -> tuple[str, int] | None:
 def last_answer_tag(text: str) -> str | None:
     """The contents of the last closed ``<answer>...</answer>``; the tags may be in any case. None without one."""
     lowered = text.lower()
-    # a letter whose lower case is longer would shift the positions
-    return _last_between(lowered if len(lowered) == len(text) else text, "<answer>", "</answer>", text)
+    if len(lowered) != len(text):  # some letters are longer in lower case, which would shift the positions
+        lowered = text
+    return _last_between(lowered, "<answer>", "</answer>", text)
 
 
 def last_conclusion(text: str) -> str | None:
@@ -78,7 +79,7 @@ _WIDE = {0xFF01 + i: 0x21 + i for i in range(94)} | {ord("、"): ","}  # full-wi
 
 
 def final_part(response: str) -> str:
-    """The response behind its closing think tag, or all of it; full-width signs and GLM's box become the usual ones."""
+    """The response after its closing think tag, or all of it; full-width signs and GLM's box become the usual ones."""
     text = response.translate(_WIDE).replace("<|begin_of_box|>", "\\boxed{").replace("<|end_of_box|>", "}")
     after = text.rpartition("</think>")[2]
     return after if after.strip() else text
@@ -109,12 +110,12 @@ _STATEMENT = re.compile(
 
 
 def statements(text: str) -> list[str]:
-    """The text behind each of the last 50 "the answer is", up to the end of its sentence, in order."""
+    """The text after each of the last 50 "the answer is", up to the end of its sentence, in order."""
     return [statement for tail in tails(_STATEMENT, text) if (statement := _first_sentence(tail))]
 
 
 def tails(pattern: re.Pattern[str], text: str) -> list[str]:
-    """The 400 characters behind each of the last 50 matches, in order."""
+    """The 400 characters after each of the last 50 matches, in order."""
     ends = deque((match.end() for match in pattern.finditer(text)), maxlen=50)
     return [text[end : end + 400] for end in ends]
 

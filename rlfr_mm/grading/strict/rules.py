@@ -10,7 +10,7 @@ from rlfr_mm.grading.strict.text import aligned, compare_text, read
 
 
 def find_answer(item: Item) -> Found | None:
-    """The option of a problem with choices; else the text in which the response states its answer; else None."""
+    """The stated option if the problem has choices and one is stated; else the text that states the answer, if any."""
     option = find_option(item) if item.choices else None
     if option is not None:
         return option
@@ -52,7 +52,7 @@ def find_option(item: Item) -> Found | None:
 
 
 def compare_option(problem: Problem, found: Found) -> Comparison:
-    """Equal if the answer stands for the same letters as the gold."""
+    """Equal if the answer names the same options as the gold."""
     return Comparison(_chosen_letters(problem, found.answer) == gold_letters(problem), "option")
 
 

@@ -72,7 +72,7 @@ def read(text: str, is_gold: bool = False) -> Quantity:
     """
     lone_letter: Letter = "unit"
     if is_gold:
-        lone_letter = "variable" if "$" in text else "unit behind a space"
+        lone_letter = "variable" if "$" in text else "unit after a space"
     whole, text = tidy(text), trimmed(text)
     if len(text) > LONGEST_ANSWER:
         return Quantity(whole, text, "")
@@ -162,7 +162,8 @@ def _same(gold: str, answer: str) -> bool:
 
 def _differ_in_kind(gold: str, answer: str) -> bool:
     """Whether two texts can only be different: two words, a date or ratio and a number, a set and a tuple, ..."""
-    if _word_count(answer) > 8 and _word_count(gold) <= 8:
+    gold_words, answer_words = (len(re.findall(r"(?<![\\A-Za-z])[A-Za-z]{3,}", text)) for text in (gold, answer))
+    if answer_words > 8 >= gold_words:
         return True
     if all(re.fullmatch(r"[A-Za-z]{4,}(?: [A-Za-z]+)*|[A-Za-z]", text) for text in (gold, answer)):
         return gold.lower() != answer.lower() or (len(gold) == 1 and gold != answer)
@@ -211,7 +212,3 @@ def _near(gold: complex | None, answer: complex | None, tolerance: float | None 
     if gold is None or answer is None:
         return None
     return cmath.isclose(gold, answer, rel_tol=1e-9) if tolerance is None else abs(gold - answer) <= tolerance * 1.01
-
-
-def _word_count(text: str) -> int:
-    return len(re.findall(r"(?<![\\A-Za-z])[A-Za-z]{3,}", text))

@@ -19,7 +19,7 @@ _NAMES = """
 _UNITS = {spelling: names.split()[0] for names in _NAMES.split(";") for spelling in names.split()}
 _UNITS |= {f"{spelling}s": name for spelling, name in _UNITS.items() if len(spelling) > 2}
 _POWERS = {"square": 2, "sq": 2, "sq.": 2, "squared": 2, "cubic": 3, "cu": 3, "cubed": 3}
-# Behind a number, these words change its value or say that it is not the answer.
+# After a number, these words change its value or say that it is not the answer.
 _NO_UNIT_WORDS = """
     is are was be not no or and to if when where for than more less least most at by from with plus minus over
     hundred thousand million billion trillion dozen half halves third quarter percent wrong incorrect impossible
@@ -30,7 +30,7 @@ _NO_UNIT_WORDS = """
 _NO_UNITS = frozenset(_NO_UNIT_WORDS.split())
 _ATTACHED = frozenset(["m", "s", "g", "h", "cm", "mm", "km", "kg", "ft", "in", "min", "dm", "ml", "deg"])  # as in 5cm
 
-Letter = Literal["unit", "unit behind a space", "variable"]
+Letter = Literal["unit", "unit after a space", "variable"]
 
 _SPACE = r"(?:\s|~|\\[,;:! ]|\\quad|\{\})*"
 _ATOM = re.compile(
@@ -45,7 +45,7 @@ _WORD = re.compile(r"([A-Za-z.]*[A-Za-z]\.?|°)\s*(\^\{?-?\d\}?|[²³])?")
 def measured(text: str, lone_letter: Letter = "unit") -> tuple[str, str]:
     r"""(value, unit) of an answer. An unknown unit is "?", no unit is "".
 
-    Words in ``\text{}`` behind a value are a unit, and so are plain words behind a number, unless they change its
+    Words in ``\text{}`` after a value are a unit, and so are plain words after a number, unless they change its
     meaning ("million", "or", "is wrong"). `lone_letter` says when a single letter, such as the m of "5m", is a unit.
 
     >>> measured(r"9.4\text{ cm}^2")
@@ -87,7 +87,7 @@ def _known(name: str) -> bool:
 
 
 def _plain_unit(word: str, apart: bool, lone_letter: Letter, before: str) -> bool:
-    """Whether a word outside LaTeX's \\text may be part of a unit: a single letter only behind a number."""
+    """Whether a word outside LaTeX's \\text may be part of a unit: a single letter only after a number."""
     word = word if word in _UNITS else word.removesuffix(".")
     if not _known(word):
         return len(word) > 2
