@@ -77,15 +77,13 @@ class _Worker:
             outcomes.append(JobError(reply["error"]) if "error" in reply else reply["equal"])
         return outcomes
 
-    def close_pipes(self) -> None:
+    def stop(self) -> None:
+        """End the process, if it still runs, and close its pipes."""
+        self.process.kill()
+        self.process.wait()
         with contextlib.suppress(BrokenPipeError):
             self.requests.close()
         self.replies.close()
-
-    def stop(self) -> None:
-        self.process.kill()
-        self.process.wait()
-        self.close_pipes()
 
 
 class _Pool:
@@ -126,7 +124,7 @@ class _Pool:
 
     def _forget(self, worker: _Worker) -> None:
         self.workers.discard(worker)
-        worker.close_pipes()
+        worker.stop()
 
     def stop(self) -> None:
         for worker in self.workers:

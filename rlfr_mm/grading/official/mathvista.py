@@ -150,7 +150,7 @@ def guessed_number(response: str, question: str = "") -> Found | None:
     The first of these counts; in each, numbers that the question does not contain come first:
     1. the number that fills the blank of the question;
     2. in a calculation, a number of the last sentence;
-    3. a number of a concluding sentence;
+    3. a number of a concluding sentence, or in bold;
     4. a number of the sentence that shares most words with the question, the last such sentence.
     """
     for after in re.findall(r"\(?_+\)? ((?:\w+ ?){1,4})", question):

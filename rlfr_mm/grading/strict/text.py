@@ -41,7 +41,7 @@ def latex(text: str) -> str:
 
 
 def tidy(text: str) -> str:
-    """The `plain_text` in `latex`, without meaningless spaces and without doubled backslashes."""
+    """The `plain_text`, with signs as `latex` writes them, without meaningless spaces and doubled backslashes."""
     text = re.sub(r"\\displaystyle|(?<!\\)\\[,!; ]|~", "", plain_text(text))
     if "\\begin" not in text:
         text = re.sub(r"\\\\(?=[A-Za-z])", r"\\", text)
