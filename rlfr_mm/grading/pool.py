@@ -19,6 +19,11 @@ from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass
 
+Outcome = bool | Exception
+_START = "from rlfr_mm.grading.worker import main; main()"
+_CHUNK = 16  # jobs sent to a worker at once, so that it does not wait for us between them
+_MOST_REMEMBERED = 4096
+
 
 @dataclass(frozen=True)
 class Job:
@@ -30,18 +35,12 @@ class Job:
     tolerance: tuple[float, ...] = ()
 
 
-_START = "from rlfr_mm.grading.worker import main; main()"
-
-
 class JobTimeout(Exception):
     """The comparison has no outcome: it passed its deadline, or something else ended its worker."""
 
 
 class JobError(Exception):
     """The comparison raised an exception, for instance because it ran out of memory."""
-
-
-Outcome = bool | Exception
 
 
 class _Worker:
@@ -137,6 +136,7 @@ def available_cores() -> int:
 
 
 _pool = _Pool()
+_remembered: dict[Job, bool] = {}
 
 
 def _start_afresh_in_forked_child() -> None:
@@ -152,11 +152,6 @@ def _start_afresh_in_forked_child() -> None:
 
 os.register_at_fork(after_in_child=_start_afresh_in_forked_child)
 atexit.register(lambda: _pool.stop())
-
-
-_MOST_REMEMBERED = 4096
-_CHUNK = 16  # jobs sent to a worker at once, so that it does not wait for us between them
-_remembered: dict[Job, bool] = {}
 
 
 def decide_all(jobs: Sequence[Job], deadline_s: float, workers: int | None = None) -> dict[Job, Outcome]:

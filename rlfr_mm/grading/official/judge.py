@@ -13,22 +13,30 @@ from rlfr_mm.grading.strict.choices import LETTERS, continues_list, letter_of
 from rlfr_mm.grading.strict.extract import last_answer_tag, last_boxed, last_conclusion, plain_text, tails
 from rlfr_mm.grading.strict.rules import options_of
 
-
-def find_or_guess(item: Item, several: bool = False) -> Found | None:
-    """The option letter, or letters if `several`, that a judge would most likely read in the response."""
-    options = options_of(item)
-    return likely_choice(item.response, options, several) or guess_choice(item.response, options, several)
-
-
 _STATEMENT = re.compile(
     r"(?:(?<!other )\b(?:answer|option|choice|conclusion|solution|result)s?(?: letter)?\*{0,2}"
     r"(?: (?:to|for|of) [^.\n:]{1,80}?)?(?: (?:is|are|would be|should be|will be|must be|becomes)\b:?|:|=)"
     r"|答案(?:是|为|：|:)|####)[\s*:]*",
     re.IGNORECASE,
 )
-
-
 _SENTENCE_END = re.compile(r"\n|[.!?](?=\s+[A-Z\"(*]|\s*$)|。")
+_NOUN = r"(?:[Oo]ption|[Cc]hoice|[Aa]nswer|[Ff]igure|[Dd]iagram|[Ii]mage|[Ss]et|[Bb]ox|[Ss]hape)"
+_DECLARED = re.compile(rf"\b{_NOUN} \(?([{LETTERS}])\)? is (?:the )?(?:correct|right|only|best|answer)")
+_REFUSAL = re.compile(
+    r"\b(?:none of the|cannot|can't|sorry)\b|\bnot? (?:be )?(?:possible|provided?|given|determined?|enough|match)",
+    re.IGNORECASE,
+)
+_NEGATION = re.compile(r"\b(?:not|no|incorrect|wrong|neither)\b|n't\b", re.IGNORECASE)
+_LESS = re.compile(r"\b(?:less|fewer|smaller|lower|shorter|below|lowest|least|smallest|minimum)\b", re.IGNORECASE)
+_MORE = re.compile(
+    r"\b(?:more|greater|larger|higher|bigger|longer|above|highest|most|largest|maximum)\b", re.IGNORECASE
+)
+
+
+def find_or_guess(item: Item, several: bool = False) -> Found | None:
+    """The option letter, or letters if `several`, that a judge would most likely read in the response."""
+    options = options_of(item)
+    return likely_choice(item.response, options, several) or guess_choice(item.response, options, several)
 
 
 def statements(text: str) -> list[str]:
@@ -44,19 +52,6 @@ def sentences(text: str) -> list[str]:
 def last_sentence(text: str) -> str:
     """The last of the `sentences`, or an empty string."""
     return (sentences(text[-2000:]) or [""])[-1]
-
-
-_NOUN = r"(?:[Oo]ption|[Cc]hoice|[Aa]nswer|[Ff]igure|[Dd]iagram|[Ii]mage|[Ss]et|[Bb]ox|[Ss]hape)"
-_DECLARED = re.compile(rf"\b{_NOUN} \(?([{LETTERS}])\)? is (?:the )?(?:correct|right|only|best|answer)")
-_REFUSAL = re.compile(
-    r"\b(?:none of the|cannot|can't|sorry)\b|\bnot? (?:be )?(?:possible|provided?|given|determined?|enough|match)",
-    re.IGNORECASE,
-)
-_NEGATION = re.compile(r"\b(?:not|no|incorrect|wrong|neither)\b|n't\b", re.IGNORECASE)
-_LESS = re.compile(r"\b(?:less|fewer|smaller|lower|shorter|below|lowest|least|smallest|minimum)\b", re.IGNORECASE)
-_MORE = re.compile(
-    r"\b(?:more|greater|larger|higher|bigger|longer|above|highest|most|largest|maximum)\b", re.IGNORECASE
-)
 
 
 def likely_choice(response: str, choices: Sequence[str] = (), several: bool = False) -> Found | None:

@@ -13,18 +13,6 @@ from rlfr_mm.grading.official import parsers
 from rlfr_mm.grading.official.shared import brace_fractions, slash_to_fraction, untagged
 from rlfr_mm.grading.strict.values import words_to_number
 
-
-def find(item: Item) -> Found | None:
-    """The harness's answer; None if it is empty."""
-    answer = answer_of(untagged(item))
-    return Found(answer, "harness") if answer else None
-
-
-def compare(problem: Problem, found: Found) -> Comparison:
-    """Equal as the harness's `math_equal` decides."""
-    return Comparison.by_worker("harness", list(map(normalised, problem.golds)), found.answer)
-
-
 # As in the harness, where each is a regular expression: the dot in "a ." stands for any character.
 _UNITS = (
     "east|degree|mph|kmph|ft|m sqaure| m east|sq m|deg|mile|q .|monkey|prime|ratio|profit of rs|rd|o|gm|p . m|lb|tile|"
@@ -35,6 +23,17 @@ _UNITS = (
     "loss|yard|pure|year|increase|decrease|d|less|Surface|litre|pi sq m|s .|metre|meter|inch"
 )
 _UNIT_PATTERNS = [re.compile(rf"(^|\W){unit}{plural}($|\W)") for plural in ("", "s") for unit in _UNITS.split("|")]
+
+
+def find(item: Item) -> Found | None:
+    """The harness's answer; None if it is empty."""
+    answer = answer_of(untagged(item))
+    return Found(answer, "harness") if answer else None
+
+
+def compare(problem: Problem, found: Found) -> Comparison:
+    """Equal as the harness's `math_equal` decides."""
+    return Comparison.by_worker("harness", list(map(normalised, problem.golds)), found.answer)
 
 
 def answer_of(response: str) -> str:
@@ -152,13 +151,11 @@ def _value_of_short_name(text: str) -> str | None:
 
 def _number(text: str) -> float | None:
     text = text.replace(",", "")
-    for candidate, factor in ((text, 1.0), (text.removesuffix("%").removesuffix("\\"), 0.01)):
-        try:
-            return float(candidate) * factor
-        except ValueError:
-            if not text.endswith("%"):
-                return None
-    return None
+    percent = text.endswith("%")
+    try:
+        return float(text.removesuffix("%").removesuffix("\\")) * 0.01 if percent else float(text)
+    except ValueError:
+        return None
 
 
 def _bare(text: str, other: str) -> str:

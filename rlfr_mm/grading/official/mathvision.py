@@ -8,6 +8,8 @@ from rlfr_mm.grading.official import parsers
 from rlfr_mm.grading.official.shared import brace_fractions, letter_at_edge, slash_to_fraction, untagged
 from rlfr_mm.grading.strict.rules import option_text
 
+_PHRASES = ("the final answer is", "the answer is", "the correct answer is", "the answer should be")
+
 
 def find(item: Item) -> Found | None:
     """The normalised answer; None if it is empty."""
@@ -19,9 +21,6 @@ def compare(problem: Problem, found: Found) -> Comparison:
     """Equal to the gold letter or to the text of its option."""
     named = option_text(problem, problem.golds[0])
     return Comparison.by_worker("mathvision", [*problem.golds, *([] if named is None else [named])], found.answer)
-
-
-_PHRASES = ("the final answer is", "the answer is", "the correct answer is", "the answer should be")
 
 
 def answer_of(response: str) -> str:

@@ -11,6 +11,16 @@ from rlfr_mm.grading.official.judge import guess_choice, likely_choice, refuses,
 from rlfr_mm.grading.strict.extract import last_answer_tag, last_boxed, plain_text
 from rlfr_mm.grading.strict.values import words_to_number
 
+_NUMBER = re.compile(r"(?<![\w.])[-−]?(?:\d{1,3}(?:,\d{3})+|\d+)?(?:\.\d+)?(?<=\d)(?:[eE][-+]?\d+)?(?!\d|,\d{3}(?!\d))")
+_CONCLUDES = re.compile(
+    r"\W*(?:therefore|thus|so|hence|in conclusion|in total|finally|overall|因此|所以)\b", re.IGNORECASE
+)
+_ASSERTED = re.compile(
+    r"(?:\b(?:is|are|was|were|be|has|have|had|equals?|contains?|about|approximately|only)|[=≈:])\s*[*$\\(]*"
+    r"([-−]?\d[\d,]*(?:\.\d+)?)",
+    re.IGNORECASE,
+)
+
 
 def find(item: Item) -> Found:
     """What the judge would extract; there is always an answer, since the benchmark takes the nearest choice."""
@@ -99,9 +109,6 @@ def extraction_of(response: str, question: str, choices: Sequence[str]) -> Found
     return Found(response if len(response) < 100 else "N/A", "no option")
 
 
-_NUMBER = re.compile(r"(?<![\w.])[-−]?(?:\d{1,3}(?:,\d{3})+|\d+)?(?:\.\d+)?(?<=\d)(?:[eE][-+]?\d+)?(?!\d|,\d{3}(?!\d))")
-
-
 def _numeral(text: str) -> str:
     """The numeral without thousands separators, and without decimals if all are zero."""
     return re.sub(r"\.0*$", "", text.replace(",", "").replace("−", "-"))
@@ -132,16 +139,6 @@ def stated_number(response: str) -> Found | None:
             if numbers:
                 return Found(numbers[0], method)
     return None
-
-
-_CONCLUDES = re.compile(
-    r"\W*(?:therefore|thus|so|hence|in conclusion|in total|finally|overall|因此|所以)\b", re.IGNORECASE
-)
-_ASSERTED = re.compile(
-    r"(?:\b(?:is|are|was|were|be|has|have|had|equals?|contains?|about|approximately|only)|[=≈:])\s*[*$\\(]*"
-    r"([-−]?\d[\d,]*(?:\.\d+)?)",
-    re.IGNORECASE,
-)
 
 
 def guessed_number(response: str, question: str = "") -> Found | None:

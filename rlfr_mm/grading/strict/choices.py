@@ -14,6 +14,36 @@ from rlfr_mm.grading.strict.values import number
 
 LETTERS = "ABCDEFGHI"  # the option letters that are read; LogicVista's questions go up to I
 _NOUN = r"(?:option|choice|answer|figure|diagram|image|picture|set|box|shape)"
+# the text leaves the answer open, or says what it is not
+_OPEN = re.compile(
+    r"\b(?:or|not|nor|neither|either|between|wrong|incorrect|impossible|cannot|unclear|unknown|false)\b|n't\b|\?|不|错",
+    re.IGNORECASE,
+)
+# after a letter: the option is ruled out, or another letter is named beside it
+_RULED_OUT = re.compile(
+    r"\b(?:wrong|incorrect|impossible|false|(?:is|are)(?: not|n't) (?:it|correct|right|possible|the)|too [a-z]+)\b|\?"
+    rf"|\b(?:or|nor|and|not) \(?(?:option )?[{LETTERS}](?:\)|\b(?! [a-z]))",
+    re.IGNORECASE,
+)
+# "option B is correct", "C is the answer", and at the very end "it is option C", "so D"
+_DECLARED = re.compile(
+    rf"(?:(?i:\b{_NOUN}) [(*]*|^[\s(*]*)([{LETTERS}])[)*]* is (?:the )?(?:only )?"
+    r"(?:correct|right|best|answer)\b[^.?\n]*\??"
+    rf"|\b(?:(?:is|be|choose|select|pick) (?:the )?(?i:{_NOUN})|(?i:{_NOUN})\b[^.\n]{{,80}} is)"
+    rf" [(*]*([{LETTERS}])[)*.\s]*\Z"
+    rf"|\b(?:[Ss]o|[Tt]hus|[Hh]ence|[Tt]herefore),? (?:it is |it's |(?i:{_NOUN}) )?[(*]*([{LETTERS}])[)*.\s]*\Z",
+    re.MULTILINE,
+)
+_PREFIX = re.compile(
+    rf"^(?:so |therefore,? )?(?:the )?(?:correct |final |best )?(?:{_NOUN}s?|both)\b(?: is\b)?[ :]*", re.IGNORECASE
+)
+_SUFFIX = re.compile(
+    r" (?:is|are) (?:both )?(?:the )?(?:correct|right)(?: (?:answers?|options?|choices?|ones?))?$|是?正确的?$"
+)
+_LETTER = rf"[(\[{{'\"]*([{LETTERS}])[)\]}}'\"]*"
+_SEVERAL = re.compile(rf"{_LETTER}(?:[ \t]*(?:[,;&\n]|and\b)[\s,;&]*(?:and\b\s*)?{_LETTER})*\.?")
+_RUN = re.compile(rf"[{LETTERS}]{{2,}}")
+_FIRST = re.compile(rf"{_LETTER}(?:\s*$|\s*[.:,;=)]+(?=\s|$|[^A-Za-z])|(?<=[)\]}}])(?=\s)|\s+(?=[(\"]))")
 
 
 def letter_of(index: int) -> str:
@@ -86,28 +116,6 @@ def _yes_or_no(text: str, choices: Sequence[str]) -> str | None:
     return None if re.search(rf"\b{other}\b", text, re.IGNORECASE) else letter_of(keys.index(word))
 
 
-# the text leaves the answer open, or says what it is not
-_OPEN = re.compile(
-    r"\b(?:or|not|nor|neither|either|between|wrong|incorrect|impossible|cannot|unclear|unknown|false)\b|n't\b|\?|不|错",
-    re.IGNORECASE,
-)
-# after a letter: the option is ruled out, or another letter is named beside it
-_RULED_OUT = re.compile(
-    r"\b(?:wrong|incorrect|impossible|false|(?:is|are)(?: not|n't) (?:it|correct|right|possible|the)|too [a-z]+)\b|\?"
-    rf"|\b(?:or|nor|and|not) \(?(?:option )?[{LETTERS}](?:\)|\b(?! [a-z]))",
-    re.IGNORECASE,
-)
-# "option B is correct", "C is the answer", and at the very end "it is option C", "so D"
-_DECLARED = re.compile(
-    rf"(?:(?i:\b{_NOUN}) [(*]*|^[\s(*]*)([{LETTERS}])[)*]* is (?:the )?(?:only )?"
-    r"(?:correct|right|best|answer)\b[^.?\n]*\??"
-    rf"|\b(?:(?:is|be|choose|select|pick) (?:the )?(?i:{_NOUN})|(?i:{_NOUN})\b[^.\n]{{,80}} is)"
-    rf" [(*]*([{LETTERS}])[)*.\s]*\Z"
-    rf"|\b(?:[Ss]o|[Tt]hus|[Hh]ence|[Tt]herefore),? (?:it is |it's |(?i:{_NOUN}) )?[(*]*([{LETTERS}])[)*.\s]*\Z",
-    re.MULTILINE,
-)
-
-
 def continues_list(lines: Sequence[str]) -> bool:
     """Whether these two lines are part of a list of the options."""
     before, last = (re.match(rf"[\W_]*([{LETTERS}])[).:]", line) for line in lines)
@@ -155,18 +163,6 @@ def _matching(text: str, choices: Sequence[str]) -> str | None:
         if (option.value == said.value and agree(option.unit, said.unit)) or option.word == said.word != ""
     ]
     return near[0] if len(near) == 1 else None
-
-
-_PREFIX = re.compile(
-    rf"^(?:so |therefore,? )?(?:the )?(?:correct |final |best )?(?:{_NOUN}s?|both)\b(?: is\b)?[ :]*", re.IGNORECASE
-)
-_SUFFIX = re.compile(
-    r" (?:is|are) (?:both )?(?:the )?(?:correct|right)(?: (?:answers?|options?|choices?|ones?))?$|是?正确的?$"
-)
-_LETTER = rf"[(\[{{'\"]*([{LETTERS}])[)\]}}'\"]*"
-_SEVERAL = re.compile(rf"{_LETTER}(?:[ \t]*(?:[,;&\n]|and\b)[\s,;&]*(?:and\b\s*)?{_LETTER})*\.?")
-_RUN = re.compile(rf"[{LETTERS}]{{2,}}")
-_FIRST = re.compile(rf"{_LETTER}(?:\s*$|\s*[.:,;=)]+(?=\s|$|[^A-Za-z])|(?<=[)\]}}])(?=\s)|\s+(?=[(\"]))")
 
 
 def read_choice(text: str, choices: Sequence[str] = (), several: bool = False, bare: bool = False) -> str | None:

@@ -7,6 +7,40 @@ import re
 from collections import deque
 
 _BRACES = re.compile(r"\\(?:boxed|fbox)\s*\{|\\.|[{}]", re.DOTALL)
+# what may join two boxes into one answer
+_JOINED = re.compile(r"[\s$]*(,|\\?,?\s*(?:\\text\s*\{)?\s*(?:and|or)\b\s*\}?)[\s$]*")
+_WIDE = {0xFF01 + i: 0x21 + i for i in range(94)} | {ord("、"): ","}  # full-width letters and signs, as in Chinese text
+_WRAPPERS = re.compile(
+    r"\\(?:text|textbf|textit|mathrm|mathbf|mathit|rm|bf|mbox)\s*\{([^{}]*)\}|\\(?:left|right|displaystyle)\b"
+)
+_STATEMENT = re.compile(
+    r"(?:\b(?:answer|(?:correct|right|best|final|likely) (?:option|choice)|the (?:option|choice)(?!s))s?(?: letter)?"
+    r"[*_]{0,2}"
+    r"(?: (?:to|for|of) [^.\n:]{1,80}?)?(?: (?:is|are|would be|should be|will be|must be|becomes)\b:?|\s?:|\s?=)"
+    r"|^[#*_ \t]*(?:final )?answer[*_ \t]*(?=\n)"  # a heading
+    r"|答案(?:应?[是为选]|:)+:?|(?:选项|选择)(?:是|为|:)|(?<![可不能])选择?\s*:?\s*(?=[(\[]?[A-I](?![A-Za-z]))"
+    # OpenAI's formats for GSM8K, if only a number and its unit follow
+    r"|^(?:####|A:)(?=[ \t*$\\(]*[-−]?\d[\d,.]*(?:/\d+)?[ ]?(?-i:\\?%|°|[a-zµ²³/^2]+(?: [a-z²³]+){0,2})?[*$\\).]*\s*$))"
+    r"[\s*:]*",
+    re.IGNORECASE | re.MULTILINE,
+)
+_SENTENCE_END = re.compile(r"\n|(?<!\\)[.!?](?=\s+[A-Z\"(*]|\s*$)|(?<=\d)[.?](?=\s+\d)|。")
+_LEAD = re.compile(
+    r"^(?:[:=\s]|\\(?:approx|sim|quad|,|;| )|≈|~|(?:is|equals?|equal to|approximately|approx\.|about|around|roughly"
+    r"|exactly|simply|just|only)\b|(?:final )?result:)+",
+    re.IGNORECASE,
+)
+# "the value of x is" in "the value of x is 42", "Janet makes" in "Janet makes $18"
+_SAYS = "is|are|was|were|equals?|ha[sd]|have|makes?|costs?|takes?|gets?|earns?|needs?"
+_CLAUSE = re.compile(
+    r"^(?:so |thus |hence |therefore,? )?(?:[Tt]h(?:e|is|at|ere)\b|[Ii]t\b|[Ww]e\b|[A-Z][a-z]+\b)"
+    rf"(?:(?! (?:{_SAYS}|not|if|or|than|unless)\b)[^.,=<>\n]){{0,80}} (?:{_SAYS})(?= [-−\d$\\(])"
+)
+_TAIL = re.compile(
+    r"(?<!\s)\s*(?:[,;(–—]\s*)?(?:\b(?:because|since|which|due to|where|given that)\b"
+    r"|(?<=[,;(] )(?:as(?! well)|(?:but )?not)\b|(?<=\()not\b|\brather than\b|\binstead of\b).*$",
+    re.IGNORECASE | re.DOTALL,
+)
 
 
 def _boxes(text: str, at_most: int) -> list[tuple[int, int, int]]:
@@ -33,9 +67,6 @@ def last_boxed(text: str) -> str | None:
     """
     boxes = _boxes(text, 1)
     return text[boxes[0][1] : boxes[0][2]].strip() if boxes else None
-
-
-_JOINED = re.compile(r"[\s$]*(,|\\?,?\s*(?:\\text\s*\{)?\s*(?:and|or)\b\s*\}?)[\s$]*")
 
 
 def final_box(text: str) -> tuple[str, int] | None:
@@ -75,9 +106,6 @@ def _last_between(searched: str, opening: str, closing: str, text: str) -> str |
     return text[start + len(opening) : end].strip() if start >= 0 else None
 
 
-_WIDE = {0xFF01 + i: 0x21 + i for i in range(94)} | {ord("、"): ","}  # full-width letters and signs, as in Chinese text
-
-
 def final_part(response: str) -> str:
     """The response after its closing think tag, or all of it; full-width signs and GLM's box become the usual ones."""
     text = response.translate(_WIDE).replace("<|begin_of_box|>", "\\boxed{").replace("<|end_of_box|>", "}")
@@ -85,28 +113,10 @@ def final_part(response: str) -> str:
     return after if after.strip() else text
 
 
-_WRAPPERS = re.compile(
-    r"\\(?:text|textbf|textit|mathrm|mathbf|mathit|rm|bf|mbox)\s*\{([^{}]*)\}|\\(?:left|right|displaystyle)\b"
-)
-
-
 def plain_text(text: str) -> str:
     """The text without Markdown emphasis, dollar signs, LaTeX text commands and surrounding white space."""
     text = _WRAPPERS.sub(lambda match: match.group(1) or "", text)
     return re.sub(r"\*\*|__|(?<!\\)\\[(\[\])!,]|\\?[$`]", "", text).strip()
-
-
-_STATEMENT = re.compile(
-    r"(?:\b(?:answer|(?:correct|right|best|final|likely) (?:option|choice)|the (?:option|choice)(?!s))s?(?: letter)?"
-    r"[*_]{0,2}"
-    r"(?: (?:to|for|of) [^.\n:]{1,80}?)?(?: (?:is|are|would be|should be|will be|must be|becomes)\b:?|\s?:|\s?=)"
-    r"|^[#*_ \t]*(?:final )?answer[*_ \t]*(?=\n)"  # a heading
-    r"|答案(?:应?[是为选]|:)+:?|(?:选项|选择)(?:是|为|:)|(?<![可不能])选择?\s*:?\s*(?=[(\[]?[A-I](?![A-Za-z]))"
-    # OpenAI's formats for GSM8K, if only a number and its unit follow
-    r"|^(?:####|A:)(?=[ \t*$\\(]*[-−]?\d[\d,.]*(?:/\d+)?[ ]?(?-i:\\?%|°|[a-zµ²³/^2]+(?: [a-z²³]+){0,2})?[*$\\).]*\s*$))"
-    r"[\s*:]*",
-    re.IGNORECASE | re.MULTILINE,
-)
 
 
 def statements(text: str) -> list[str]:
@@ -118,9 +128,6 @@ def tails(pattern: re.Pattern[str], text: str) -> list[str]:
     """The 400 characters after each of the last 50 matches, in order."""
     ends = deque((match.end() for match in pattern.finditer(text)), maxlen=50)
     return [text[end : end + 400] for end in ends]
-
-
-_SENTENCE_END = re.compile(r"\n|(?<!\\)[.!?](?=\s+[A-Z\"(*]|\s*$)|(?<=\d)[.?](?=\s+\d)|。")
 
 
 def _first_sentence(text: str) -> str:
@@ -155,24 +162,6 @@ def stated(response: str) -> list[tuple[str, str]]:
     if not texts and len(text) < len(response) and (boxed := final_box(response)) is not None:
         texts = [("boxed", boxed[0])]  # within the reasoning
     return texts
-
-
-_LEAD = re.compile(
-    r"^(?:[:=\s]|\\(?:approx|sim|quad|,|;| )|≈|~|(?:is|equals?|equal to|approximately|approx\.|about|around|roughly"
-    r"|exactly|simply|just|only)\b|(?:final )?result:)+",
-    re.IGNORECASE,
-)
-# "the value of x is" in "the value of x is 42", "Janet makes" in "Janet makes $18"
-_SAYS = "is|are|was|were|equals?|ha[sd]|have|makes?|costs?|takes?|gets?|earns?|needs?"
-_CLAUSE = re.compile(
-    r"^(?:so |thus |hence |therefore,? )?(?:[Tt]h(?:e|is|at|ere)\b|[Ii]t\b|[Ww]e\b|[A-Z][a-z]+\b)"
-    rf"(?:(?! (?:{_SAYS}|not|if|or|than|unless)\b)[^.,=<>\n]){{0,80}} (?:{_SAYS})(?= [-−\d$\\(])"
-)
-_TAIL = re.compile(
-    r"(?<!\s)\s*(?:[,;(–—]\s*)?(?:\b(?:because|since|which|due to|where|given that)\b"
-    r"|(?<=[,;(] )(?:as(?! well)|(?:but )?not)\b|(?<=\()not\b|\brather than\b|\binstead of\b).*$",
-    re.IGNORECASE | re.DOTALL,
-)
 
 
 def trimmed(text: str) -> str:

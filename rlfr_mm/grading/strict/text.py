@@ -26,6 +26,13 @@ _SIGNS = {
     "θ": "\\theta ", "α": "\\alpha ", "β": "\\beta ",
 }  # fmt: skip
 _SIGN_TABLE = str.maketrans(_SIGNS)
+_NAMED = re.compile(  # matches "area = "
+    r"^(?![^=]*\b(?:not|if|unless|or|than)\b)(?:\\text\s*\{)?\s*(?=[A-Za-z][A-Za-z. ]*[a-z][A-Za-z. ]{2})[A-Za-z. ]++"
+    r"\}?\s*+=\s*+(?=\S)"
+)
+# inequalities in one unknown: "0<x<1" and "x<1"
+_BETWEEN = re.compile(r"([^<>=]+?)(<|\\leq?(?![a-z]))\s*([a-z])(<|\\leq?(?![a-z]))([^<>=]+)")
+_BEYOND = re.compile(r"([a-z])(<|>|\\[lg]eq?(?![a-z]))([^<>=]+)")
 
 
 def latex(text: str) -> str:
@@ -58,12 +65,6 @@ class Quantity:
     unit: str
 
 
-_NAMED = re.compile(  # "area = "
-    r"^(?![^=]*\b(?:not|if|unless|or|than)\b)(?:\\text\s*\{)?\s*(?=[A-Za-z][A-Za-z. ]*[a-z][A-Za-z. ]{2})[A-Za-z. ]++"
-    r"\}?\s*+=\s*+(?=\S)"
-)
-
-
 @lru_cache(maxsize=4096)
 def read(text: str, is_gold: bool = False) -> Quantity:
     """An answer or gold in the form that `compare_text` takes.
@@ -83,10 +84,6 @@ def read(text: str, is_gold: bool = False) -> Quantity:
     value = re.sub(r"\s*(?:\\pmod\s*\{[^{}]*\}|\(?\\?mod\b[^()]*\)?)$", "", value)
     value = re.sub(r"^\](.*)\[$", r"(\1)", tidy(value))  # ]0,1[ for (0,1)
     return Quantity(whole, value, unit)
-
-
-_BETWEEN = re.compile(r"([^<>=]+?)(<|\\leq?(?![a-z]))\s*([a-z])(<|\\leq?(?![a-z]))([^<>=]+)")
-_BEYOND = re.compile(r"([a-z])(<|>|\\[lg]eq?(?![a-z]))([^<>=]+)")
 
 
 def interval(text: str) -> str | None:

@@ -17,6 +17,14 @@ _FRACTION = re.compile(
 )
 _SCALES = {"thousand": 3, "million": 6, "billion": 9, "trillion": 12}
 _REPEATING = re.compile(r"(-?\d{1,9})\.(\d{0,9})\\overline\{(\d{1,9})\}", re.ASCII)
+_SURD = re.compile(r"(-?)(\d*)(?:\\sqrt\{?(\d{1,9})\}?|(\\pi))", re.ASCII)
+_COMPLEX = re.compile(r"-?\d{1,9}[+-]\d{0,9}i", re.ASCII)
+_SMALL = """zero one two three four five six seven eight nine ten eleven twelve thirteen fourteen fifteen sixteen
+seventeen eighteen nineteen"""
+_TENS = "twenty thirty forty fifty sixty seventy eighty ninety"
+_NUMBER_WORDS = {word: value for value, word in enumerate(_SMALL.split())}
+_NUMBER_WORDS |= {word: 10 * value for value, word in enumerate(_TENS.split(), start=2)}
+_SCALE_WORDS = {"hundred": 100, "thousand": 1000, "million": 10**6, "billion": 10**9}
 
 
 def number(text: str) -> Fraction | None:
@@ -47,10 +55,6 @@ def number(text: str) -> Fraction | None:
     return value if abs(value) < 10**300 else None
 
 
-_SURD = re.compile(r"(-?)(\d*)(?:\\sqrt\{?(\d{1,9})\}?|(\\pi))", re.ASCII)
-_COMPLEX = re.compile(r"-?\d{1,9}[+-]\d{0,9}i", re.ASCII)
-
-
 def constant(text: str) -> complex | None:
     r"""The value of a `number`, of "x=5", ``2\sqrt{3}``, ``2\pi`` or "3-2i"; None for any other text."""
     text = re.sub(r"^[A-Za-z]=", "", re.sub(r"(?<!\d) | (?!\d)", "", text))
@@ -68,14 +72,6 @@ def same_number(one: Fraction, other: Fraction) -> bool:
     """Whether two values are equal, up to what floating point loses in a decimal."""
     whole = one.denominator == other.denominator == 1
     return one == other or (not whole and math.isclose(one, other, rel_tol=1e-9))
-
-
-_SMALL = """zero one two three four five six seven eight nine ten eleven twelve thirteen fourteen fifteen sixteen
-seventeen eighteen nineteen"""
-_TENS = "twenty thirty forty fifty sixty seventy eighty ninety"
-_NUMBER_WORDS = {word: value for value, word in enumerate(_SMALL.split())}
-_NUMBER_WORDS |= {word: 10 * value for value, word in enumerate(_TENS.split(), start=2)}
-_SCALE_WORDS = {"hundred": 100, "thousand": 1000, "million": 10**6, "billion": 10**9}
 
 
 def words_to_number(text: str, among_others: bool = False) -> int | None:
