@@ -1,9 +1,13 @@
-"""Verdicts a second: the pool against math-verify, one answer after the other in one process with its own time-outs.
+"""Verdicts per second: our worker pool against math-verify alone.
 
     python benchmarks/verdict_pool.py ../shared/parity --json OUT
 
-Both grade the raw responses of the MATH500 sets, after a warm-up that loads the parsers and starts the workers. `same`
-equal verdicts; where they differ, math-verify on the pool's answer says if the reading or the comparison differs.
+Both grade the raw responses of the MATH500 sets, after a warm-up that loads the parsers and starts the workers.
+math-verify grades one answer after the other in this process, with its own time-outs.
+
+- `same`: equal verdicts.
+- `other_answer_read`, `other_comparison`: why the others differ. If math-verify agrees with our verdict once it gets
+  the answer that we extracted, the two read different answers; otherwise they compare differently.
 """
 
 import argparse
@@ -14,21 +18,22 @@ import time
 from pathlib import Path
 
 from rlfr_mm.eval.engine.parity_sets import Row, read_sets
+from rlfr_mm.files import write_whole
 from rlfr_mm.grading import Item, Verdict, grade_all
 from rlfr_mm.grading.pool import available_cores
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n\n")[0])
-    parser.add_argument("folder", type=Path, metavar="DIR", help="folder of published verdicts with MATH500 sets")
-    parser.add_argument("--json", type=Path, metavar="OUT", help="write the figures")
+    parser.add_argument("folder", type=Path, metavar="DIR", help="folder of published verdicts; needs MATH500 sets")
+    parser.add_argument("--json", type=Path, metavar="OUT", help="also write the figures to this file")
     options = parser.parse_args()
     sets = read_sets(options.folder).values()
     rows = [row for rows in sets for row in rows if row["benchmark"] == "MATH500"]
     if not rows:
-        sys.exit(f"error: no MATH500 sets in {options.folder}")
+        sys.exit(f"error: {options.folder} has no MATH500 sets: give a folder of published verdicts with some")
 
-    from math_verify import parse, verify  # imported here: its start-up is no part of either figure
+    from math_verify import parse, verify  # imported here, so that neither figure includes its start-up
 
     logging.disable(logging.CRITICAL)
 
@@ -71,7 +76,7 @@ def main() -> None:
     text = json.dumps(result, indent=1)
     print(text)
     if options.json:
-        options.json.write_text(text + "\n")
+        write_whole(options.json, text + "\n")
 
 
 if __name__ == "__main__":

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, TypedDict, TypeVar
 
 from rlfr_mm.data.prompts import InstructionName, with_instruction
-from rlfr_mm.grading import Item, Verdict
+from rlfr_mm.grading import Item, Problem, Verdict
 
 if TYPE_CHECKING:
     from datasets import Dataset
@@ -119,15 +119,26 @@ class TaskSpec:
         content: list[dict[str, Any]] = [{"type": "image", "url": image} for image in self.images(doc)]
         return [{"role": "user", "content": [*content, {"type": "text", "text": self.text(doc)}]}]
 
+    def problem(self, doc: Doc) -> Problem:
+        """What the grader needs to grade responses to this record."""
+        return self._read(
+            lambda record: Problem(
+                self.gold(record), self.scorer, self.choices(record), self.meta(record), self.problem_id(record)
+            ),
+            doc,
+        )
+
     def item(self, doc: Doc, response: str) -> Item:
-        """What the grader needs to grade a response to this record.
+        """The record's problem with a response to it, for the grader.
 
         >>> grade(spec.item(doc, "So the answer is \\boxed{48}.")).correct
         True
         """
-        return self._read(
-            lambda record: Item(response, self.gold(record), self.scorer, self.choices(record), self.meta(record)), doc
-        )
+        return self.problem(doc).answered(response)
+
+    def categories_of(self, doc: Doc) -> dict[str, list[str]]:
+        """The record's categories, for example {"subject": ["Algebra"]}."""
+        return self._read(self.categories, doc)
 
     def row(self, doc: Doc, sample_index: int, verdict: Verdict) -> Row:
         """The graded response in the form that `aggregate` takes."""
@@ -137,16 +148,17 @@ class TaskSpec:
             "status": verdict.status,
             "score": verdict.score,
             "extracted": verdict.extracted,
-            "categories": self._read(self.categories, doc),
+            "categories": self.categories_of(doc),
         }
 
     def check(self, doc: Doc) -> str:
         """The record's problem id, after reading every field that the task needs except the images."""
         self.text(doc)
-        if not isinstance(self.item(doc, "").gold, str):
+        problem = self.problem(doc)
+        if not isinstance(problem.gold, str):
             raise ValueError(f"{self.name}: record {self._label(doc)} has no answer to grade against")
-        self._read(self.categories, doc)
-        return self._read(self.problem_id, doc)
+        self.categories_of(doc)
+        return problem.id
 
     def aggregate(self, rows: Sequence[Row]) -> dict[str, float]:
         """All metrics of the task, as fractions of 1; a metric that is undefined for these rows is left out.

@@ -13,7 +13,7 @@ from rlfr_mm.eval.engine.records import Manifest, ModelInfo, RunError, one_line
 from rlfr_mm.eval.engine.scoring import doc_fields, graded_rows
 from rlfr_mm.eval.formats import FORMATS, Response
 from rlfr_mm.eval.formats.matching import matched
-from rlfr_mm.grading import Item, Verdict
+from rlfr_mm.grading import Problem
 from rlfr_mm.tasks import registry
 from rlfr_mm.tasks.spec import TaskSpec
 
@@ -102,20 +102,20 @@ def _docs_of_file(responses: Sequence[Response], spec: TaskSpec) -> tuple[list[M
     """The dataset records in the file, one per problem, and per response the position of the record it answers."""
     places: dict[str, int] = {}
     docs: list[Mapping[str, Any]] = []
-    items: list[Item] = []
+    problems: list[Problem] = []
     positions = []
     for response in responses:
         try:
-            problem, item = _problem(response.fields, spec)
+            problem = _problem(response.fields, spec)
         except IncompleteRecord as error:
             raise RunError(f"{one_line(error)}; give --data_root DIR to read the problems from the dataset") from None
-        if problem not in places:
-            places[problem] = len(docs)
+        if problem.id not in places:
+            places[problem.id] = len(docs)
             docs.append(response.fields)
-            items.append(item)
-        elif item != items[places[problem]]:
-            raise RunError(f"{spec.name}: the file has different records for problem {problem}")
-        positions.append(places[problem])
+            problems.append(problem)
+        elif problem != problems[places[problem.id]]:
+            raise RunError(f"{spec.name}: the file has different records for problem {problem.id}")
+        positions.append(places[problem.id])
     return docs, positions
 
 
@@ -131,20 +131,21 @@ def _is_whole(fields: Mapping[str, Any], spec: TaskSpec) -> bool:
     return True
 
 
-def _problem(fields: Mapping[str, Any], spec: TaskSpec) -> tuple[str, Item]:
-    """The id of the problem in a record, and the item by which a response to it is graded.
+def _problem(fields: Mapping[str, Any], spec: TaskSpec) -> Problem:
+    """The problem of a record, checked.
 
     Raises:
         IncompleteRecord: the record lacks a field, which the message names.
         RunError: a field has a type that the task cannot read.
     """
     try:
-        item = spec.item(fields, "")
-        problem = spec.row(fields, 0, Verdict("no_answer", 0.0, None, ""))["problem_id"]
+        problem = spec.problem(fields)
+        spec.categories_of(fields)
     except ValueError as error:
         raise IncompleteRecord(one_line(error)) from None
     except (TypeError, AttributeError, LookupError) as error:
         raise RunError(f"{spec.name}: a record of the file cannot be read: {one_line(error)}") from None
-    if not isinstance(item.gold, str):
-        raise RunError(f"{spec.name}: the answer of problem {problem} is not text but a {type(item.gold).__name__}")
-    return problem, item
+    if not isinstance(problem.gold, str):
+        kind = type(problem.gold).__name__
+        raise RunError(f"{spec.name}: the answer of problem {problem.id} must be text, not a {kind}")
+    return problem

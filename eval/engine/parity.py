@@ -6,8 +6,8 @@ from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
-from rlfr_mm.eval.engine.parity_sets import Row, item_of, older_integer_rule, read_manifest, read_sets
-from rlfr_mm.grading import Item, Verdict, grade_all, grade_all_extracted, grade_extracted
+from rlfr_mm.eval.engine.parity_sets import Row, older_integer_rule, problem_of, read_manifest, read_sets
+from rlfr_mm.grading import Problem, Verdict, grade_all, grade_all_extracted, grade_extracted
 from rlfr_mm.tasks.dynamath import worst_case
 
 OFFICIAL_WRONG_LIMIT = 0.015
@@ -128,13 +128,14 @@ def compare_set(name: str, rows: Sequence[Row], published: Mapping[str, Any]) ->
     scorer = parity.bar.scorer
     if scorer == "dynamath":
         return _compare_flags(parity, rows, published)
-    items = [item_of(row, scorer, older_integer_rule(rows)) for row in rows]
+    problems = [problem_of(row, scorer, older_integer_rule(rows)) for row in rows]
     source = next((key for key in ("extraction", "prediction") if any(row.get(key) is not None for row in rows)), None)
     if source is not None:
-        _compare_answers(parity, rows, items, source)
-    responses = [(row, item) for row, item in zip(rows, items, strict=True) if row.get("response") is not None]
-    verdicts = grade_all([item for _, item in responses], "official", DEADLINE_S)
-    for (row, _), verdict in zip(responses, verdicts, strict=True):
+        _compare_answers(parity, rows, problems, source)
+    pairs = zip(rows, problems, strict=True)
+    answered = [(row, problem.answered(row["response"])) for row, problem in pairs if row.get("response") is not None]
+    verdicts = grade_all([item for _, item in answered], "official", DEADLINE_S)
+    for (row, _), verdict in zip(answered, verdicts, strict=True):
         reason = _reading(row, source, verdict)
         _count(parity.whole_set, row, source, verdict, reason)
         extraction = str(row.get("extraction") or "")
@@ -143,12 +144,12 @@ def compare_set(name: str, rows: Sequence[Row], published: Mapping[str, Any]) ->
     return parity
 
 
-def _compare_answers(parity: SetParity, rows: Sequence[Row], items: Sequence[Item], source: str) -> None:
+def _compare_answers(parity: SetParity, rows: Sequence[Row], problems: Sequence[Problem], source: str) -> None:
     """Grade the published answers, which are in the field `source`."""
     answers = [None if row.get(source) is None else str(row[source]) for row in rows]
-    verdicts = grade_all_extracted(items, answers, "official", DEADLINE_S)
-    for row, item, verdict in zip(rows, items, verdicts, strict=True):
-        if verdict.correct and not row["official_correct"] and _provably_equal(row, item, verdict):
+    verdicts = grade_all_extracted(problems, answers, "official", DEADLINE_S)
+    for row, problem, verdict in zip(rows, problems, verdicts, strict=True):
+        if verdict.correct and not row["official_correct"] and _provably_equal(row, problem, verdict):
             reason = "gold and prediction are the same number, the published verdict calls them different"
             parity.official_wrong.append(_disagreement(row, source, verdict, reason))
         else:
@@ -177,12 +178,12 @@ def _compare_flags(parity: SetParity, rows: Sequence[Row], published: Mapping[st
     return parity
 
 
-def _provably_equal(row: Row, item: Item, official: Verdict) -> bool:
+def _provably_equal(row: Row, problem: Problem, official: Verdict) -> bool:
     """Whether the strict rule agrees, and prediction and gold are exactly the same number."""
     answer = official.extracted or ""
     numbers = [_fraction(gold) for gold in (str(row["gold"]), str(row.get("gold_value") or ""))]
     return _fraction(answer) in [number for number in numbers if number is not None] and (
-        grade_extracted(item, answer, "strict").correct
+        grade_extracted(problem, answer, "strict").correct
     )
 
 

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
-from rlfr_mm.grading import Item
+from rlfr_mm.grading import Problem
 
 Row = Mapping[str, Any]  # has benchmark, id, official_correct (a bool), and gold or group; texts are str or None
 
@@ -79,8 +79,8 @@ def _precisions(precision: Any) -> list[Any]:
     return precision if isinstance(precision, list) else [precision]
 
 
-def item_of(row: Row, scorer: str, whole_numbers_only: bool = False) -> Item:
-    """The row as an item for the official scorer."""
+def problem_of(row: Row, scorer: str, whole_numbers_only: bool = False) -> Problem:
+    """The problem of a row, in the form that the official scorer reads."""
     choices = None if row.get("choices") is None else tuple(map(str, row["choices"]))
     golds = [str(row["gold"])]
     if scorer == "mathvision":  # both the letter of an option and its text are right answers
@@ -89,7 +89,7 @@ def item_of(row: Row, scorer: str, whole_numbers_only: bool = False) -> Item:
     meta["question"] = meta["question"] or ""
     if scorer == "mathvista":
         meta["whole_numbers_only"] = whole_numbers_only
-    return Item(row.get("response") or "", tuple(golds), scorer, choices, meta)
+    return Problem(tuple(golds), scorer, choices, meta, str(row["id"]))
 
 
 def older_integer_rule(rows: Iterable[Row]) -> bool:

@@ -20,21 +20,20 @@ from rlfr_mm.tasks.spec import TaskSpec
 
 def doc_fields(spec: TaskSpec, plan: TaskPlan, doc_id: int, doc: Mapping[str, Any], doc_hash: str) -> dict[str, Any]:
     """The fields of a SampleRow that come from the dataset record. ValueError naming a field that the record lacks."""
-    item = spec.item(doc, "")
-    row = spec.row(doc, 0, Verdict("no_answer", 0.0, None, ""))
+    problem = spec.problem(doc)
     return {
         "task": spec.name,
         "doc_id": doc_id,
-        "problem_id": row["problem_id"],
+        "problem_id": problem.id,
         "doc_hash": doc_hash,
         "dataset": plan.dataset,
         "config": plan.config,
         "split": "+".join(plan.splits),
         "revision": plan.revision,
-        "gold": item.gold if isinstance(item.gold, str) else list(item.gold),
-        "choices": None if item.choices is None else list(item.choices),
-        "meta": records.plain_doc(item.meta),
-        "categories": {key: list(values) for key, values in row["categories"].items()},
+        "gold": problem.gold if isinstance(problem.gold, str) else list(problem.gold),
+        "choices": None if problem.choices is None else list(problem.choices),
+        "meta": records.plain_doc(problem.meta),
+        "categories": {key: list(values) for key, values in spec.categories_of(doc).items()},
         "doc": records.plain_doc(doc),
         "scorer": spec.scorer,
         "scorer_version": plan.scorer_version,

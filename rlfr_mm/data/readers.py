@@ -13,7 +13,7 @@ from typing import Any
 
 from rlfr_mm.data.images import store_image
 from rlfr_mm.data.prompts import InstructionName, content_text, option_letters, with_instruction, with_options
-from rlfr_mm.grading.extract import last_answer_tag, last_boxed
+from rlfr_mm.grading.strict.extract import last_answer_tag, last_boxed
 
 Row = dict[str, Any]
 

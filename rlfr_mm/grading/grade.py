@@ -1,8 +1,8 @@
-"""From an item to its verdict: find, compare, and ask the workers for what text alone cannot decide."""
+"""From an item to its verdict: find the answer, compare it, and ask the workers what text alone cannot decide."""
 
 from collections.abc import Sequence
 
-from rlfr_mm.grading.item import Comparison, Found, Item, Rule, RuleName
+from rlfr_mm.grading.item import Comparison, Found, Item, Problem, Rule, RuleName
 from rlfr_mm.grading.pool import Job, JobTimeout, decide, decide_all
 from rlfr_mm.grading.scorers import SCORERS
 from rlfr_mm.grading.verdict import Status, Verdict
@@ -11,9 +11,12 @@ DEADLINE_S = 5.0
 
 
 def grade(item: Item, rule: RuleName = "strict", deadline_s: float = DEADLINE_S) -> Verdict:
-    """The verdict on one response. Safe from any thread; never raises for what a response contains.
+    """The verdict on one response. Safe to call from any thread; never raises because of what a response contains.
 
-    Raises ValueError for an unknown scorer or rule, RuntimeError where the LaTeX parsers are broken (`self_test`).
+    Raises ValueError for an unknown scorer or rule, and RuntimeError if the LaTeX parsers are broken (`self_test`).
+
+    >>> grade(Item("So x = \\\\boxed{7}.", gold="8")).status
+    'wrong'
     """
     return grade_all([item], rule, deadline_s)[0]
 
@@ -21,63 +24,67 @@ def grade(item: Item, rule: RuleName = "strict", deadline_s: float = DEADLINE_S)
 def grade_all(
     items: Sequence[Item], rule: RuleName = "strict", deadline_s: float = DEADLINE_S, workers: int | None = None
 ) -> list[Verdict]:
-    """The verdicts on many responses, in their order, with up to `workers` (default: one a core) comparing at once."""
-    return _verdicts([_read(item, rule) for item in items], deadline_s, workers)
+    """The verdicts on many responses, in order. Up to `workers` processes (default: one per core) compare at once."""
+    return _verdicts([_found_and_compared(item, rule) for item in items], deadline_s, workers)
 
 
 def grade_extracted(
-    item: Item, extraction: str | None, rule: RuleName = "strict", deadline_s: float = DEADLINE_S
+    problem: Problem, extraction: str | None, rule: RuleName = "strict", deadline_s: float = DEADLINE_S
 ) -> Verdict:
-    """The verdict on an answer that somebody else, such as a benchmark's judge model, has found; None for none."""
-    return grade_all_extracted([item], [extraction], rule, deadline_s)[0]
+    """The verdict on an answer that something else, such as a judge model, extracted; None means that it found none."""
+    return grade_all_extracted([problem], [extraction], rule, deadline_s)[0]
 
 
 def grade_all_extracted(
-    items: Sequence[Item],
+    problems: Sequence[Problem],
     extractions: Sequence[str | None],
     rule: RuleName = "strict",
     deadline_s: float = DEADLINE_S,
     workers: int | None = None,
 ) -> list[Verdict]:
-    """`grade_extracted` for many items, in their order."""
+    """`grade_extracted` for many problems, in order."""
     given = [None if extraction is None else Found(extraction, "given") for extraction in extractions]
-    compared = [_compared(item, rule, found) for item, found in zip(items, given, strict=True)]
+    compared = [_compared(problem, rule, found) for problem, found in zip(problems, given, strict=True)]
     return _verdicts(compared, deadline_s, workers)
 
 
 def self_test() -> None:
-    """Start a worker and compare in it. Raises RuntimeError with a one-line reason when the parsers are broken."""
+    """Start a worker and let it compare. Raises RuntimeError with a one-line reason if the parsers are broken."""
     if not decide(Job("symbolic", "\\frac{1}{2}", "0.5"), DEADLINE_S):
-        raise RuntimeError("the answer parsers are broken: 0.5 is not taken for \\frac{1}{2}")
+        raise RuntimeError("the answer parsers are broken: they do not find 0.5 equal to \\frac{1}{2}")
 
 
-def _rule(item: Item, rule: RuleName) -> Rule:
-    if item.scorer not in SCORERS:
-        raise ValueError(f"unknown scorer {item.scorer!r}: use one of {', '.join(sorted(SCORERS))}")
+def _rule(problem: Problem, rule: RuleName) -> Rule:
+    if problem.scorer not in SCORERS:
+        raise ValueError(f"unknown scorer {problem.scorer!r}: use one of {', '.join(sorted(SCORERS))}")
     if rule not in ("strict", "official"):
         raise ValueError(f"unknown rule {rule!r}: use strict or official")
-    return SCORERS[item.scorer].rule(rule)
+    return SCORERS[problem.scorer].rule(rule)
 
 
-def _read(item: Item, rule: RuleName) -> Verdict | tuple[Found, Comparison]:
+def _found_and_compared(item: Item, rule: RuleName) -> Verdict | tuple[Found, Comparison]:
     find = _rule(item, rule).find
     try:
         found = find(item)
-    except Exception as problem:  # a text that a rule did not foresee costs its item, not the run
-        return Verdict("error", 0.0, None, "not found", f"{type(problem).__name__}: {problem}"[:200])
+    except Exception as error:  # text that a rule did not foresee must cost its item, not the run
+        return _failed(error, None, "not found")
     return _compared(item, rule, found)
 
 
-def _compared(item: Item, rule: RuleName, found: Found | None) -> Verdict | tuple[Found, Comparison]:
-    compare = _rule(item, rule).compare
-    if rule == "strict" and not any(gold.strip() for gold in item.golds):
+def _compared(problem: Problem, rule: RuleName, found: Found | None) -> Verdict | tuple[Found, Comparison]:
+    compare = _rule(problem, rule).compare
+    if rule == "strict" and not any(gold.strip() for gold in problem.golds):
         return Verdict("error", 0.0, found.answer if found else None, "no gold", "the record has no answer to grade by")
     if found is None:
         return Verdict("no_answer", 0.0, None, "nothing found")
     try:
-        return found, compare(item, found)
-    except Exception as problem:
-        return Verdict("error", 0.0, found.answer, found.method, f"{type(problem).__name__}: {problem}"[:200])
+        return found, compare(problem, found)
+    except Exception as error:
+        return _failed(error, found.answer, found.method)
+
+
+def _failed(error: Exception, answer: str | None, method: str) -> Verdict:
+    return Verdict("error", 0.0, answer, method, f"{type(error).__name__}: {error}"[:200])
 
 
 def _verdicts(

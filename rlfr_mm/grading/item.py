@@ -1,36 +1,56 @@
-"""What is graded and what a scorer is made of; the scorers themselves are in `scorers`."""
+"""What is graded (`Problem`, `Item`) and what a scorer is made of (`Rule`, `Scorer`)."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from rlfr_mm.grading.pool import Job
 
 RuleName = Literal["strict", "official"]
+LONGEST_ANSWER = 2000  # characters; anything longer is not an answer, and no parser gets it
 
 
 @dataclass(frozen=True)
-class Item:
-    """One response with what is needed to grade it.
+class Problem:
+    """What a scorer knows about a problem, whatever answers it.
 
-    `gold` may be several answers of which any is right. `choices` are the option texts in order. `meta` holds what a
-    scorer needs beyond that, under the benchmark's own names: question_type, answer_type, precision, unit.
+    - `gold`: the reference answer. Of several, given as a tuple, any is right.
+    - `choices`: the option texts in order.
+    - `meta`: further fields that the scorer needs, under the benchmark's own names: question, question_type,
+      answer_type, precision, unit.
+    - `id`: the problem's stable id; scorers ignore it.
+
+    >>> item = Problem("B", "choice", ("3", "5")).answered("The answer is 5.")
     """
 
-    response: str
     gold: str | tuple[str, ...]
     scorer: str = "math"
     choices: tuple[str, ...] | None = None
     meta: Mapping[str, Any] = field(default_factory=dict)
+    id: str = ""
 
     @property
     def golds(self) -> tuple[str, ...]:
         return (self.gold,) if isinstance(self.gold, str) else self.gold
 
+    def answered(self, response: str) -> "Item":
+        """This problem together with a response to it."""
+        return Item(response, self.gold, self.scorer, self.choices, self.meta, self.id)
+
+
+@dataclass(frozen=True)
+class _Response:
+    response: str
+
+
+@dataclass(frozen=True)
+class Item(Problem, _Response):  # in this order, dataclass puts the response first
+    """A problem and one response to it: `Item(response, gold, scorer, choices, meta, id)`."""
+
 
 @dataclass(frozen=True)
 class Found:
-    """An answer in a response and the way it was found."""
+    """An answer in a response, and how it was found."""
 
     answer: str
     method: str
@@ -38,26 +58,37 @@ class Found:
 
 @dataclass(frozen=True)
 class Comparison:
-    """Whether an answer equals the gold: known at once, or where `equal` is None, if a worker says so of any job."""
+    """Whether an answer equals the gold. If `equal` is None, it does as soon as a worker confirms any of `jobs`."""
 
     equal: bool | None
     method: str
     jobs: tuple[Job, ...] = ()
 
+    @classmethod
+    def by_worker(
+        cls, comparison: str, golds: Sequence[str], answer: str, tolerances: tuple[float, ...] = ()
+    ) -> "Comparison":
+        """Equal if the texts are; otherwise decided by the worker's `comparison` with each of the golds."""
+        if answer in golds:
+            return cls(True, "exact")
+        if len(answer) > LONGEST_ANSWER:
+            return cls(False, "too long")
+        return cls(None, comparison, tuple(Job(comparison, gold, answer, tolerances) for gold in golds))
+
 
 @dataclass(frozen=True)
 class Rule:
-    """How to find the answer in an item's response, and how to compare an answer with the item's gold."""
+    """How to find the answer in a response (None if there is none), and how to compare it with the gold."""
 
     find: Callable[[Item], Found | None]
-    compare: Callable[[Item, Found], Comparison]
+    compare: Callable[[Problem, Found], Comparison]
 
 
 @dataclass(frozen=True)
 class Scorer:
-    """A benchmark's grader under two rules.
+    """A benchmark's scorer under two rules.
 
-    `strict` never guesses; `official` is compatible with the benchmark's own scorer, bugs included.
+    `strict` never guesses. `official` reproduces the benchmark's own scorer, bugs included.
     """
 
     name: str

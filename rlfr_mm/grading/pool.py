@@ -1,8 +1,9 @@
-"""Comparisons that may hang or explode run in worker processes with a hard deadline.
+"""Worker processes with a hard deadline, for comparisons that may hang or use up the memory.
 
-A worker is an interpreter of its own that speaks JSON lines over its pipes: it works below daemon processes and in
-notebooks, needs no importable `__main__`, and ends with its parent because its input closes. The operating system ends
-a worker that passes its deadline, whatever Python is doing at that moment; the pool starts another for the next item.
+- A worker is a Python interpreter of its own that exchanges JSON lines over pipes. It therefore also works under daemon
+  processes and in notebooks, needs no importable `__main__`, and ends with its parent, because its input closes.
+- If a comparison passes its deadline, the operating system ends the worker, whatever Python is doing at that moment.
+  The pool starts another worker for the next item.
 """
 
 import atexit
@@ -18,10 +19,15 @@ from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass
 
+Outcome = bool | Exception
+_START = "from rlfr_mm.grading.worker import main; main()"
+_CHUNK = 16  # jobs sent to a worker at once, so that it does not wait for us between them
+_MOST_REMEMBERED = 4096
+
 
 @dataclass(frozen=True)
 class Job:
-    """One comparison for a worker: a name out of `equivalence.COMPARISONS`, the gold answer and the found one."""
+    """One comparison for a worker: a name in `comparisons.COMPARISONS`, the gold answer and the answer found."""
 
     comparison: str
     gold: str
@@ -29,23 +35,17 @@ class Job:
     tolerance: tuple[float, ...] = ()
 
 
-_START = "from rlfr_mm.grading.worker import main; main()"
-
-
 class JobTimeout(Exception):
-    """The comparison got no outcome: it passed its deadline, or something else ended its worker."""
+    """The comparison has no outcome: it passed its deadline, or something else ended its worker."""
 
 
 class JobError(Exception):
-    """The comparison raised an exception, for instance for want of memory."""
-
-
-Outcome = bool | Exception
+    """The comparison raised an exception, for instance because it ran out of memory."""
 
 
 class _Worker:
     def __init__(self) -> None:
-        # With this process's path: the package is imported from where it is here, whatever the working directory is.
+        # The worker gets this process's import path, so that it finds the package from any working directory.
         command = [sys.executable, "-c", f"import sys; sys.path[:] = {sys.path!r}; {_START}"]
         self.process = subprocess.Popen(
             command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL
@@ -58,8 +58,8 @@ class _Worker:
             raise RuntimeError(f"the answer parsers are broken: {hello['error']}")
 
     def ask(self, jobs: Sequence[Job], deadline_s: float) -> list[Outcome]:
-        """The outcomes of the jobs up to and including the one that ends this worker, if one does."""
-        # A worker that was ended from outside has closed its pipe: the same case as one that ends at work.
+        """The outcomes of the jobs, up to and including the job that ends this worker, if one does."""
+        # A worker that was killed while idle has closed its pipe; reading from it below handles both cases.
         with contextlib.suppress(BrokenPipeError):
             for job in jobs:
                 self.requests.write(json.dumps({**asdict(job), "deadline_s": deadline_s}).encode() + b"\n")
@@ -76,19 +76,17 @@ class _Worker:
             outcomes.append(JobError(reply["error"]) if "error" in reply else reply["equal"])
         return outcomes
 
-    def close_pipes(self) -> None:
+    def stop(self) -> None:
+        """End the process, if it still runs, and close its pipes."""
+        self.process.kill()
+        self.process.wait()
         with contextlib.suppress(BrokenPipeError):
             self.requests.close()
         self.replies.close()
 
-    def stop(self) -> None:
-        self.process.kill()
-        self.process.wait()
-        self.close_pipes()
-
 
 class _Pool:
-    """Workers, started when first needed, at most one for each core. Safe to use from any thread."""
+    """Workers that start when first needed, at most one per core. Safe to use from any thread."""
 
     def __init__(self) -> None:
         self.idle: queue.LifoQueue[_Worker] = queue.LifoQueue()
@@ -102,7 +100,7 @@ class _Pool:
                 worker = self._idle_or_new()
                 try:
                     outcomes += worker.ask(jobs[len(outcomes) :], deadline_s)
-                except BaseException:  # such as Ctrl-C: replies that nobody reads must not answer the next question
+                except BaseException:  # such as Ctrl-C: replies left unread must not answer the next question
                     worker.stop()
                     raise
                 finally:
@@ -125,7 +123,7 @@ class _Pool:
 
     def _forget(self, worker: _Worker) -> None:
         self.workers.discard(worker)
-        worker.close_pipes()
+        worker.stop()
 
     def stop(self) -> None:
         for worker in self.workers:
@@ -133,15 +131,16 @@ class _Pool:
 
 
 def available_cores() -> int:
-    """Cores that this process may use, which a scheduler can make fewer than the machine has."""
+    """The number of cores this process may use; a scheduler may grant fewer than the machine has."""
     return len(os.sched_getaffinity(0))
 
 
 _pool = _Pool()
+_remembered: dict[Job, bool] = {}
 
 
 def _start_afresh_in_forked_child() -> None:
-    # The child must neither speak with its parent's workers nor keep their pipes open past the parent's end.
+    # The child must not talk to its parent's workers, nor keep their pipes open after the parent has ended.
     global _pool
     nothing = os.open(os.devnull, os.O_RDWR)
     for worker in _pool.workers:
@@ -155,16 +154,11 @@ os.register_at_fork(after_in_child=_start_afresh_in_forked_child)
 atexit.register(lambda: _pool.stop())
 
 
-_MOST_REMEMBERED = 4096
-_CHUNK = 16  # jobs that a worker gets at once: its answers overlap with the waiting
-_remembered: dict[Job, bool] = {}
-
-
 def decide_all(jobs: Sequence[Job], deadline_s: float, workers: int | None = None) -> dict[Job, Outcome]:
-    """The decision or the failure for each different job, worked on in parallel.
+    """The decision on each distinct job, or the exception if it failed; jobs run in parallel.
 
-    Answers repeat within a group of rollouts and between the two rules, so decisions are remembered; failures are not.
-    Raises RuntimeError where the parsers are broken.
+    Decisions are cached, since answers repeat within a group of rollouts and between the two rules; failures are not.
+    Raises RuntimeError if the parsers are broken.
     """
     outcomes: dict[Job, Outcome] = {job: _remembered[job] for job in jobs if job in _remembered}
     new = [job for job in dict.fromkeys(jobs) if job not in outcomes]
@@ -185,7 +179,7 @@ def decide_all(jobs: Sequence[Job], deadline_s: float, workers: int | None = Non
 
 
 def decide(job: Job, deadline_s: float) -> bool:
-    """True where the answer equals the gold. Raises JobTimeout, JobError; RuntimeError as `decide_all`."""
+    """Whether the answer equals the gold. Raises JobTimeout, JobError, or RuntimeError as `decide_all` does."""
     outcome = decide_all([job], deadline_s)[job]
     if isinstance(outcome, Exception):
         raise outcome

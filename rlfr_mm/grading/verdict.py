@@ -1,4 +1,4 @@
-"""What a grader says about one response: the only type that rewards, tasks and records exchange."""
+"""The outcome of grading one response: the one type that rewards, tasks and records exchange."""
 
 from dataclasses import dataclass
 from typing import Literal
@@ -8,18 +8,19 @@ Status = Literal["correct", "wrong", "no_answer", "timeout", "error"]
 
 @dataclass(frozen=True)
 class Verdict:
-    """The outcome of grading one response against one gold answer.
+    """The outcome of grading one response.
 
-    `score` is 1.0 for `correct` and 0.0 otherwise (benchmarks with partial credit may set it between).
-    `no_answer` counts against the model: nothing that could be an answer was found. `timeout` and `error` mean that
-    the grader, not the model, failed; they are `unscored` and are reported apart from wrong answers.
+    - `score` is 1.0 if the status is `correct` and 0.0 otherwise (a benchmark with partial credit may set it between).
+    - `no_answer` counts against the model: the response contains nothing that could be an answer.
+    - `timeout` and `error` mean that the grader failed, not the model. They are `unscored`, and are reported apart
+      from wrong answers.
     """
 
     status: Status
     score: float
-    extracted: str | None  # the answer as found in the response, None where none was found
+    extracted: str | None  # the answer as the response writes it; None if none was found
     method: str  # how it was found and compared, such as "boxed+symbolic"
-    detail: str = ""  # why it could not be graded; empty otherwise
+    detail: str = ""  # why the response could not be graded; empty if it was
 
     @property
     def correct(self) -> bool:

@@ -1,4 +1,4 @@
-"""The other end of `pool`: a process that compares answers until its input closes."""
+"""The worker process of `pool`: it compares answers until its input closes."""
 
 import gc
 import json
@@ -13,38 +13,38 @@ MEMORY_LIMIT = 3 * 2**30  # bytes of address space; sympy with its parsers takes
 
 
 def main() -> None:
-    """Read one comparison a line, write one outcome a line. The process ends itself at an item's deadline."""
+    """Read one comparison per line and write one outcome per line. The process ends if an item passes its deadline."""
     replies = os.fdopen(os.dup(1), "w")
-    os.dup2(2, 1)  # what a library prints must not land among the replies
+    os.dup2(2, 1)  # whatever a library prints must not end up among the replies
     logging.disable(logging.CRITICAL)
     resource.setrlimit(resource.RLIMIT_AS, (MEMORY_LIMIT, MEMORY_LIMIT))
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
-    # Ctrl-C goes to the whole terminal group; the parent closes the input when it stops.
+    # Ctrl-C reaches the whole terminal group; the parent closes the input when it stops.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
 
     def reply(message: dict[str, Any]) -> None:
         replies.write(json.dumps(message) + "\n")
         replies.flush()
 
-    from rlfr_mm.grading.equivalence import COMPARISONS, self_test
+    from rlfr_mm.grading.comparisons import COMPARISONS, self_test  # only now that prints go elsewhere
 
     try:
         self_test()
-    except RuntimeError as problem:
-        reply({"error": str(problem)})
+    except RuntimeError as error:
+        reply({"error": str(error)})
         return
-    # Parsing makes many short-lived objects: look for cycles among them less often, and among the modules never.
+    # Parsing makes many short-lived objects: collect cycles less often, and never look through the modules.
     gc.freeze()
     gc.set_threshold(100_000, 50, 50)
     reply({"ready": True})
     for line in sys.stdin:
         job = json.loads(line)
         compare = COMPARISONS[job["comparison"]]
-        # SIGALRM keeps its default action, which ends the process even inside one long C call of a big power.
+        # SIGALRM keeps its default action, which ends the process even inside one long C call such as a big power.
         signal.setitimer(signal.ITIMER_REAL, job["deadline_s"])
         try:
             outcome: dict[str, Any] = {"equal": bool(compare(job["gold"], job["answer"], tuple(job["tolerance"])))}
-        except Exception as problem:
-            outcome = {"error": f"{type(problem).__name__}: {str(problem)[:200]}"}
+        except Exception as error:
+            outcome = {"error": f"{type(error).__name__}: {str(error)[:200]}"}
         signal.setitimer(signal.ITIMER_REAL, 0)
         reply(outcome)

@@ -15,7 +15,7 @@ from tqdm import tqdm
 from transformers import AutoModelForImageTextToText, AutoProcessor, Qwen2_5_VLProcessor
 
 from rlfr_mm.files import shared_folder, write_json
-from rlfr_mm.grading.extract import last_answer_tag
+from rlfr_mm.grading.strict.extract import last_answer_tag
 from rlfr_mm.policy import answer_problems, encode_demonstrations
 from rlfr_mm.quickstart import policy, world
 

@@ -11,7 +11,7 @@ from rlfr_mm.eval.engine.exporting import export
 from rlfr_mm.eval.formats import FORMATS
 from rlfr_mm.eval.formats.matching import matched
 from rlfr_mm.eval.formats.vlmevalkit import write_sheet
-from rlfr_mm.grading.official import mathvista_prediction
+from rlfr_mm.grading.official.mathvista import prediction_of
 from rlfr_mm.tasks import registry
 from tests.eval.commands import exit_status
 
@@ -66,7 +66,7 @@ def test_the_boards_script_would_reach_the_exported_verdicts(bard, tmp_path):
     checked = 0
     for problem, entry in entries.items():
         if entry["extraction"]:
-            prediction = mathvista_prediction(
+            prediction = prediction_of(
                 entry["extraction"], entry["choices"] or (), entry["answer_type"], entry["precision"] or 0, False
             )
             assert (prediction == entry["answer"]) is entry["true_false"] is rows[problem].verdict_official.correct

@@ -1,4 +1,4 @@
-"""Which option does a response state as its answer? Nothing is guessed: what only begins with an option is none."""
+"""Which option a response states as its answer. Nothing is guessed: text that only begins like an option is not one."""
 
 import re
 from collections.abc import Sequence
@@ -6,91 +6,20 @@ from dataclasses import dataclass
 from fractions import Fraction
 from functools import lru_cache
 
-from rlfr_mm.grading.extract import final_part, plain_text, stated, trimmed
-from rlfr_mm.grading.text import latex, tidy
-from rlfr_mm.grading.units import agree, measured
-from rlfr_mm.grading.values import number
+from rlfr_mm.grading.item import Found
+from rlfr_mm.grading.strict.extract import final_part, plain_text, stated, trimmed
+from rlfr_mm.grading.strict.text import latex, tidy
+from rlfr_mm.grading.strict.units import agree, measured
+from rlfr_mm.grading.strict.values import number
 
-LETTERS = "ABCDEFGHI"  # that are read; LogicVista's questions reach I
+LETTERS = "ABCDEFGHI"  # the option letters that are read; LogicVista's questions go up to I
 _NOUN = r"(?:option|choice|answer|figure|diagram|image|picture|set|box|shape)"
-
-
-@dataclass(frozen=True)
-class Choice:
-    """The chosen letters, sorted and without repeats ("BD"), and the sign they were read from."""
-
-    letters: str
-    method: str
-
-
-def letter_of(index: int) -> str:
-    """A for the first option, B for the second, and so on."""
-    return chr(ord("A") + index)
-
-
-def letters_in(text: str) -> str:
-    """The letters, sorted, of a text that is nothing but one or more of them, "(B), D"; empty for any other."""
-    text = plain_text(text)
-    return "".join(sorted(re.findall(f"[{LETTERS}]", text))) if _SEVERAL.fullmatch(text) else ""
-
-
-def listed_options(question: str) -> tuple[str, ...]:
-    """The option texts of a question that ends in "(A) first (B) second ..."; empty where it lists none in order."""
-    parts = re.split(r"\(([A-Z])\)", question)
-    letters, texts = parts[1::2], parts[2::2]
-    if len(letters) < 2 or letters != [letter_of(i) for i in range(len(letters))]:
-        return ()
-    return tuple(text.strip(" \t\n,;") for text in texts)
-
-
-def find_choice(response: str, choices: Sequence[str] = (), several: bool = False) -> Choice | None:
-    """The option that the response states as its answer, by letter or by its whole text; None where it states none.
-
-    Read, in this order: what the response states (`extract.stated`), the response itself or its last line where it is
-    no more than an option, "option B is correct", a first word "yes" or "no". A statement that leaves it open, "B or
-    C", ends the search. `several` lets an answer consist of more than one letter. A letter may lie beyond the choices.
-    """
-    texts = stated(response)
-    for method, text in texts:
-        letters = read_choice(text, choices, several)
-        if letters:
-            return Choice(letters, method)
-        if _OPEN.search(plain_text(text)[:80]) or len(re.findall(rf"\b[{LETTERS[1:]}]\b", text)) > 1:
-            return None
-    if texts and texts[0][0].startswith("answer tag"):
-        return None
-    text = final_part(response).strip()
-    lines = [line for line in text[-2000:].splitlines() if line.strip()]
-    last_line = lines[-1] if len(lines) > 1 and not _is_list(lines[-2:]) else ""
-    for method, text_ in (("response", text if len(text) < 400 else ""), ("last line", last_line)):
-        letters = read_choice(text_, choices, several, bare=True)
-        if letters:
-            return Choice(letters, method)
-    declared = list(_DECLARED.finditer(text[-2000:]))
-    if declared:
-        letter = next(filter(None, declared[-1].groups()[:3]))
-        return None if _OPEN.search(declared[-1].group()) else Choice(letter, "declared")
-    polar = _yes_or_no(text, choices)
-    return None if polar is None else Choice(polar, "first word")
-
-
-def _yes_or_no(text: str, choices: Sequence[str]) -> str | None:
-    """The option "yes" or "no" where the text begins with it, as a clause of its own, and does not say the other."""
-    first = re.match(r"\W*(yes|no)(?=[,.;!]|\s*$)", text, re.IGNORECASE)
-    keys = [_option(choice).key for choice in choices] if first else []
-    if first is None or not {"yes", "no"}.issuperset(keys) or first.group(1).lower() not in keys:
-        return None
-    word = first.group(1).lower()
-    other = "no" if word == "yes" else "yes"
-    return None if re.search(rf"\b{other}\b", text, re.IGNORECASE) else letter_of(keys.index(word))
-
-
-# signs that a text leaves the answer open, or says what it is not
+# the text leaves the answer open, or says what it is not
 _OPEN = re.compile(
     r"\b(?:or|not|nor|neither|either|between|wrong|incorrect|impossible|cannot|unclear|unknown|false)\b|n't\b|\?|不|错",
     re.IGNORECASE,
 )
-# behind a letter: that the option is not the one, or another letter beside it
+# after a letter: the option is ruled out, or another letter is named beside it
 _RULED_OUT = re.compile(
     r"\b(?:wrong|incorrect|impossible|false|(?:is|are)(?: not|n't) (?:it|correct|right|possible|the)|too [a-z]+)\b|\?"
     rf"|\b(?:or|nor|and|not) \(?(?:option )?[{LETTERS}](?:\)|\b(?! [a-z]))",
@@ -105,22 +34,102 @@ _DECLARED = re.compile(
     rf"|\b(?:[Ss]o|[Tt]hus|[Hh]ence|[Tt]herefore),? (?:it is |it's |(?i:{_NOUN}) )?[(*]*([{LETTERS}])[)*.\s]*\Z",
     re.MULTILINE,
 )
+_PREFIX = re.compile(
+    rf"^(?:so |therefore,? )?(?:the )?(?:correct |final |best )?(?:{_NOUN}s?|both)\b(?: is\b)?[ :]*", re.IGNORECASE
+)
+_SUFFIX = re.compile(
+    r" (?:is|are) (?:both )?(?:the )?(?:correct|right)(?: (?:answers?|options?|choices?|ones?))?$|是?正确的?$"
+)
+_LETTER = rf"[(\[{{'\"]*([{LETTERS}])[)\]}}'\"]*"
+_SEVERAL = re.compile(rf"{_LETTER}(?:[ \t]*(?:[,;&\n]|and\b)[\s,;&]*(?:and\b\s*)?{_LETTER})*\.?")
+_RUN = re.compile(rf"[{LETTERS}]{{2,}}")
+_FIRST = re.compile(rf"{_LETTER}(?:\s*$|\s*[.:,;=)]+(?=\s|$|[^A-Za-z])|(?<=[)\]}}])(?=\s)|\s+(?=[(\"]))")
 
 
-def _is_list(lines: Sequence[str]) -> bool:
-    """Do these two lines go on with a list of the options?"""
+def letter_of(index: int) -> str:
+    """The letter of an option: A for index 0, B for 1, and so on."""
+    return chr(ord("A") + index)
+
+
+def letters_in(text: str) -> str:
+    """The letters, sorted, of a text that consists of option letters only, such as "(B), D"; empty for other text."""
+    text = plain_text(text)
+    return "".join(sorted(re.findall(f"[{LETTERS}]", text))) if _SEVERAL.fullmatch(text) else ""
+
+
+def listed_options(question: str) -> tuple[str, ...]:
+    """The option texts of a question that ends in "(A) first (B) second ..."; empty if it lists no options in order."""
+    parts = re.split(r"\(([A-Z])\)", question)
+    letters, texts = parts[1::2], parts[2::2]
+    if len(letters) < 2 or letters != [letter_of(i) for i in range(len(letters))]:
+        return ()
+    return tuple(text.strip(" \t\n,;") for text in texts)
+
+
+def find_choice(response: str, choices: Sequence[str] = (), several: bool = False) -> Found | None:
+    """The letters, sorted, of the option that a response states by letter or by its whole text; None if it states none.
+
+    The first of these counts:
+    1. a text in which the response states its answer (`extract.stated`);
+    2. the response, or its last line, if that is only an option;
+    3. "option B is correct";
+    4. a first word "yes" or "no".
+
+    A statement that leaves the choice open, such as "B or C", ends the search. `several` allows answers of more than
+    one letter. The letter may lie beyond the choices.
+
+    >>> find_choice("The answer is 5.", ("3", "5"))
+    Found(answer='B', method='statement')
+    """
+    texts = stated(response)
+    for method, text in texts:
+        letters = read_choice(text, choices, several)
+        if letters:
+            return Found(letters, method)
+        if _OPEN.search(plain_text(text)[:80]) or len(re.findall(rf"\b[{LETTERS[1:]}]\b", text)) > 1:
+            return None
+    if texts and texts[0][0].startswith("answer tag"):
+        return None
+    text = final_part(response).strip()
+    lines = [line for line in text[-2000:].splitlines() if line.strip()]
+    last_line = lines[-1] if len(lines) > 1 and not continues_list(lines[-2:]) else ""
+    for method, text_ in (("response", text if len(text) < 400 else ""), ("last line", last_line)):
+        letters = read_choice(text_, choices, several, bare=True)
+        if letters:
+            return Found(letters, method)
+    declared = list(_DECLARED.finditer(text[-2000:]))
+    if declared:
+        letter = next(filter(None, declared[-1].groups()[:3]))
+        return None if _OPEN.search(declared[-1].group()) else Found(letter, "declared")
+    polar = _yes_or_no(text, choices)
+    return None if polar is None else Found(polar, "first word")
+
+
+def _yes_or_no(text: str, choices: Sequence[str]) -> str | None:
+    """The option "yes" or "no" if the text begins with that word as a clause and does not contain the other one."""
+    first = re.match(r"\W*(yes|no)(?=[,.;!]|\s*$)", text, re.IGNORECASE)
+    keys = [_option(choice).key for choice in choices] if first else []
+    if first is None or not {"yes", "no"}.issuperset(keys) or first.group(1).lower() not in keys:
+        return None
+    word = first.group(1).lower()
+    other = "no" if word == "yes" else "yes"
+    return None if re.search(rf"\b{other}\b", text, re.IGNORECASE) else letter_of(keys.index(word))
+
+
+def continues_list(lines: Sequence[str]) -> bool:
+    """Whether these two lines are part of a list of the options."""
     before, last = (re.match(rf"[\W_]*([{LETTERS}])[).:]", line) for line in lines)
     return bool(before and last and before.group(1) < last.group(1))
 
 
 @dataclass(frozen=True)
 class _Option:
-    """What an option text, or a text that may be one, is compared by."""
+    """An option text, or a text that may be one, in the form in which it is compared."""
 
-    key: str  # tidy, fractions as such, without case, spaces and degree signs
-    value: Fraction | str  # less the unit; a number by its value
+    key: str  # tidy, in lower case, without spaces and degree signs
+    value: Fraction | str  # without the unit; a number as its value
     unit: str
-    word: str  # of a single word, less its article and plural; else empty
+    word: str  # a single word without its article and plural ending; else empty
 
 
 @lru_cache(maxsize=4096)
@@ -139,13 +148,13 @@ def _key(text: str) -> str:
 
 
 def _matching(text: str, choices: Sequence[str]) -> str | None:
-    """The letter of the one option that the text spells out, up to a unit that one of them lacks, or an article."""
+    """The letter of the one option that the text spells out; a missing unit or article does not matter."""
     said, options = _option(text), [_option(choice) for choice in choices]
     keys = [option.key for option in options]
     if not said.key:
         return None
     if said.key in keys:
-        # options that are letters themselves, such as "(e)", are no texts for a capital letter to match
+        # if the options are letters themselves, such as "(e)", a capital letter does not match their text
         alone = re.fullmatch(r"\(?[a-i]\)?", said.key) and text.strip(" .") not in choices
         return None if alone else letter_of(keys.index(said.key))
     near = [
@@ -156,23 +165,11 @@ def _matching(text: str, choices: Sequence[str]) -> str | None:
     return near[0] if len(near) == 1 else None
 
 
-_PREFIX = re.compile(
-    rf"^(?:so |therefore,? )?(?:the )?(?:correct |final |best )?(?:{_NOUN}s?|both)\b(?: is\b)?[ :]*", re.IGNORECASE
-)
-_SUFFIX = re.compile(
-    r" (?:is|are) (?:both )?(?:the )?(?:correct|right)(?: (?:answers?|options?|choices?|ones?))?$|是?正确的?$"
-)
-_LETTER = rf"[(\[{{'\"]*([{LETTERS}])[)\]}}'\"]*"
-_SEVERAL = re.compile(rf"{_LETTER}(?:[ \t]*(?:[,;&\n]|and\b)[\s,;&]*(?:and\b\s*)?{_LETTER})*\.?")
-_RUN = re.compile(rf"[{LETTERS}]{{2,}}")
-_FIRST = re.compile(rf"{_LETTER}(?:\s*$|\s*[.:,;=)]+(?=\s|$|[^A-Za-z])|(?<=[)\]}}])(?=\s)|\s+(?=[(\"]))")
-
-
 def read_choice(text: str, choices: Sequence[str] = (), several: bool = False, bare: bool = False) -> str | None:
-    """The letters that the whole of a statement gives, or the one option whose text it is; None for all else.
+    """The letters that a statement consists of, or the letter of the one option whose text it is; None otherwise.
 
-    Behind a letter there may be its option's text or, unless the text is a `bare` line and might be a list or a
-    thought, an explanation that leaves nothing open.
+    After a letter there may be its option's text, or an explanation that rules nothing out. The latter is not allowed
+    in a `bare` line, which might be part of a list or of the reasoning.
     """
     whole = plain_text(text)
     text = trimmed(whole)

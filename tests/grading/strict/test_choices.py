@@ -1,6 +1,6 @@
 import pytest
 
-from rlfr_mm.grading.choices import find_choice, letters_in, listed_options
+from rlfr_mm.grading.strict.choices import find_choice, letters_in, listed_options
 
 FRUIT = ("apple", "pear", "plum")
 
@@ -34,19 +34,19 @@ FRUIT = ("apple", "pear", "plum")
 )
 def test_find_choice_reads_statements_and_nothing_else(response, letters):
     choice = find_choice(response, FRUIT)
-    assert (choice and choice.letters) == letters
+    assert (choice and choice.answer) == letters
 
 
 @pytest.mark.parametrize("response", ["B, D", "(D) and (B)", "BD", "The answer is B and D.", "<answer>D; B</answer>"])
 def test_several_letters_are_read_as_a_set(response):
     choice = find_choice(response, several=True)
-    assert choice is not None and choice.letters == "BD"
+    assert choice is not None and choice.answer == "BD"
     assert find_choice(response) is None
 
 
 def test_a_number_is_not_the_beginning_of_a_longer_one():
     assert find_choice("The answer is 12.", ("1", "2")) is None
-    assert find_choice("The answer is 1.0", ("1", "2")).letters == "A"
+    assert find_choice("The answer is 1.0", ("1", "2")).answer == "A"
 
 
 def test_listed_options_come_from_the_question():
@@ -80,7 +80,7 @@ def test_an_answer_that_only_begins_with_an_option_is_not_that_option(form, answ
 )  # fmt: skip
 def test_options_are_compared_as_formulas_up_to_a_unit(answer, letters):
     choice = find_choice(f"<answer>{answer}</answer>", NUMBERS)
-    assert (choice and choice.letters) == letters
+    assert (choice and choice.answer) == letters
 
 
 @pytest.mark.parametrize("answer", ["none", "nothing", "North", "Not necessarily", "no, it is yes", "yesterday"])
@@ -91,7 +91,7 @@ def test_yes_and_no_are_words_and_no_beginnings(answer):
 
 def test_a_first_word_yes_or_no_is_an_answer_unless_the_other_is_said():
     for response in ("No, there are fewer.", "The answer is no, there are fewer.", "Yes or no? It is longer.\n\nNo."):
-        assert find_choice(response, ("yes", "no")).letters == "B"
+        assert find_choice(response, ("yes", "no")).answer == "B"
     assert find_choice("No problem! It is larger.", ("yes", "no")) is None
 
 
@@ -126,12 +126,12 @@ def test_a_first_word_yes_or_no_is_an_answer_unless_the_other_is_said():
 )
 def test_what_is_left_open_or_denied_is_no_answer(response, letters):
     choice = find_choice(response, NUMBERS)
-    assert (choice and choice.letters) == letters
+    assert (choice and choice.answer) == letters
 
 
 def test_chinese_lists_of_letters_are_sets():
-    assert find_choice("<answer>B、D</answer>", several=True).letters == "BD"
-    assert find_choice("<answer>Both B and D</answer>", several=True).letters == "BD"
-    assert find_choice("The answer is (B) A, B, D.", several=True).letters == "B"
+    assert find_choice("<answer>B、D</answer>", several=True).answer == "BD"
+    assert find_choice("<answer>Both B and D</answer>", several=True).answer == "BD"
+    assert find_choice("The answer is (B) A, B, D.", several=True).answer == "B"
     assert letters_in("C\nD") == "CD" and letters_in("\\text{(C)}") == "C"
     assert letters_in("BD") == letters_in("TEXT") == ""

@@ -2,8 +2,8 @@ from fractions import Fraction
 
 import pytest
 
-from rlfr_mm.grading.extract import plain_text
-from rlfr_mm.grading.values import constant, number, same_number
+from rlfr_mm.grading.strict.extract import plain_text
+from rlfr_mm.grading.strict.values import constant, number, same_number, words_to_number
 
 
 @pytest.mark.parametrize(
@@ -44,3 +44,11 @@ def test_numbers_are_equal_by_value_without_absolute_slack():
 def test_constant_reads_surds_and_complex_numbers():
     assert constant("2\\sqrt{9}") == 6 and constant("3-2i") == 3 - 2j and constant("x=5") == 5
     assert constant("x+5") is None
+
+
+def test_words_to_number():
+    assert words_to_number("two hundred and five") == 205
+    assert words_to_number("three thousand twenty-one") == 3021
+    assert words_to_number("five apples") is None
+    assert words_to_number("five apples", among_others=True) == 5
+    assert words_to_number("-48") is None

@@ -1,4 +1,4 @@
-"""The values of texts that are numbers, exactly where they can be. Pure text functions; no parser."""
+"""The values of numbers written as text, exact where possible. Pure text functions that need no parser."""
 
 import math
 import re
@@ -17,12 +17,23 @@ _FRACTION = re.compile(
 )
 _SCALES = {"thousand": 3, "million": 6, "billion": 9, "trillion": 12}
 _REPEATING = re.compile(r"(-?\d{1,9})\.(\d{0,9})\\overline\{(\d{1,9})\}", re.ASCII)
+_SURD = re.compile(r"(-?)(\d*)(?:\\sqrt\{?(\d{1,9})\}?|(\\pi))", re.ASCII)
+_COMPLEX = re.compile(r"-?\d{1,9}[+-]\d{0,9}i", re.ASCII)
+_SMALL = """zero one two three four five six seven eight nine ten eleven twelve thirteen fourteen fifteen sixteen
+seventeen eighteen nineteen"""
+_TENS = "twenty thirty forty fifty sixty seventy eighty ninety"
+_NUMBER_WORDS = {word: value for value, word in enumerate(_SMALL.split())}
+_NUMBER_WORDS |= {word: 10 * value for value, word in enumerate(_TENS.split(), start=2)}
+_SCALE_WORDS = {"hundred": 100, "thousand": 1000, "million": 10**6, "billion": 10**9}
 
 
 def number(text: str) -> Fraction | None:
-    r"""The exact value of a text that is one number, with a currency or degree sign at most; None for all else.
+    r"""The exact value of a text that is one number, apart from a currency or degree sign; None for any other text.
 
-    Decimals, fractions and mixed numbers, ``4.5 \times 10^{33}``, 4.5e33, ``0.\overline{3}``, "5 million".
+    Reads decimals, fractions, mixed numbers, ``4.5 \times 10^{33}``, 4.5e33, ``0.\overline{3}`` and "5 million".
+
+    >>> number("1 1/2")
+    Fraction(3, 2)
     """
     text = re.sub(r"\^?\{?\\circ\}?|°|\\?[$£€]|\\[,!; ]|(?<!\d)\s|\s(?!\d)", "", text).replace("−", "-")
     repeating = _REPEATING.fullmatch(text)
@@ -44,12 +55,8 @@ def number(text: str) -> Fraction | None:
     return value if abs(value) < 10**300 else None
 
 
-_SURD = re.compile(r"(-?)(\d*)(?:\\sqrt\{?(\d{1,9})\}?|(\\pi))", re.ASCII)
-_COMPLEX = re.compile(r"-?\d{1,9}[+-]\d{0,9}i", re.ASCII)
-
-
 def constant(text: str) -> complex | None:
-    r"""The value of a `number`, of "x=5", of the forms ``2\sqrt{3}`` and ``2\pi``, and of "3-2i"; None for all else."""
+    r"""The value of a `number`, of "x=5", ``2\sqrt{3}``, ``2\pi`` or "3-2i"; None for any other text."""
     text = re.sub(r"^[A-Za-z]=", "", re.sub(r"(?<!\d) | (?!\d)", "", text))
     surd = _SURD.fullmatch(text)
     if surd:
@@ -62,6 +69,31 @@ def constant(text: str) -> complex | None:
 
 
 def same_number(one: Fraction, other: Fraction) -> bool:
-    """Equal, but for what floating point loses in a decimal."""
+    """Whether two values are equal, up to what floating point loses in a decimal."""
     whole = one.denominator == other.denominator == 1
     return one == other or (not whole and math.isclose(one, other, rel_tol=1e-9))
+
+
+def words_to_number(text: str, among_others: bool = False) -> int | None:
+    """The whole number that a text spells out, such as "twenty-five", or writes in digits alone.
+
+    None if the text says anything else, unless `among_others` is set: then all other words are skipped.
+
+    >>> words_to_number("two hundred and five")
+    205
+    """
+    if text.isdecimal():
+        return int(text) if len(text) <= 1000 else None
+    words = text.lower().replace("-", " ").split()
+    known = [word for word in words if word in _NUMBER_WORDS or word in _SCALE_WORDS]
+    if not known or not (among_others or len(known) == len(words) - words.count("and")):
+        return None
+    total = current = 0
+    for word in known:
+        if word in _NUMBER_WORDS:
+            current += _NUMBER_WORDS[word]
+        elif word == "hundred":
+            current = max(current, 1) * 100
+        else:
+            total, current = total + max(current, 1) * _SCALE_WORDS[word], 0
+    return total + current

@@ -2,8 +2,8 @@ import re
 
 import pytest
 
-from rlfr_mm.grading.equivalence import symbolic_equal
-from rlfr_mm.grading.text import aligned, compare_text, read, tidy
+from rlfr_mm.grading.strict.symbolic import symbolic_equal
+from rlfr_mm.grading.strict.text import aligned, compare_text, read, tidy
 
 ANSWERS = [
     "5", "5.0", "0.5", "\\frac{1}{2}", "1/2", "-3", "1,234", "1234", "50%", "50\\%", "(1, 2)", "(2,1)", "[1,2]",

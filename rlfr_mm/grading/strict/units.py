@@ -1,83 +1,36 @@
-"""Telling a value from the unit behind it, so that a unit that one side leaves out costs no right answer."""
+"""Splits an answer into value and unit, so that a right answer need not repeat the unit."""
 
 import re
 import string
 from functools import lru_cache
 from typing import Literal
 
-from rlfr_mm.grading.values import constant, number
+from rlfr_mm.grading.strict.values import constant, number
 
-# the spellings of one unit on one line, the first of them its name
-_NAMES = """mm millimeter millimetre
-cm centimeter centimetre
-dm decimeter decimetre
-m meter metre
-km kilometer kilometre
-in inch inches
-ft foot feet
-yd yard
-mi mile
-mg milligram
-g gram
-kg kilogram
-lb lbs pound
-oz ounce
-t ton tonne
-ms millisecond
-s sec second
-min minute
-h hr hour
-day
-week
-month
-yr year
-ml mL milliliter millilitre
-l L liter litre
-gal gallon
-deg degree
-rad radian
-dollar USD
-cent
-N newton
-J joule
-kJ kilojoule
-W watt
-kW kilowatt
-V volt
-A ampere amp
-Hz hertz
-Pa pascal
-K kelvin
-C celsius
-F fahrenheit
-mol mole
-eV
-erg
-am AM a.m.
-pm PM p.m.
-mph
-unit
-person people
-child children
-man men
-woman women"""
-_UNITS = {spelling: line.split()[0] for line in _NAMES.splitlines() for spelling in line.split()}
+# The spellings of each unit; the first is its name.
+_NAMES = """
+    mm millimeter millimetre; cm centimeter centimetre; dm decimeter decimetre; m meter metre; km kilometer
+    kilometre; in inch inches; ft foot feet; yd yard; mi mile; mg milligram; g gram; kg kilogram; lb lbs pound; oz
+    ounce; t ton tonne; ms millisecond; s sec second; min minute; h hr hour; day; week; month; yr year; ml mL
+    milliliter millilitre; l L liter litre; gal gallon; deg degree; rad radian; dollar USD; cent; N newton; J joule;
+    kJ kilojoule; W watt; kW kilowatt; V volt; A ampere amp; Hz hertz; Pa pascal; K kelvin; C celsius; F fahrenheit;
+    mol mole; eV; erg; am AM a.m.; pm PM p.m.; mph; unit; person people; child children; man men; woman women
+"""
+_UNITS = {spelling: names.split()[0] for names in _NAMES.split(";") for spelling in names.split()}
 _UNITS |= {f"{spelling}s": name for spelling, name in _UNITS.items() if len(spelling) > 2}
 _POWERS = {"square": 2, "sq": 2, "sq.": 2, "squared": 2, "cubic": 3, "cu": 3, "cubed": 3}
-# behind a number these say something about its value, or that it is not the answer
-_NO_UNITS = frozenset(
-    word
-    for line in """is are was be not no or and to if when where for than more less least most at by from with plus minus
-    over hundred thousand million billion trillion dozen half halves third quarter percent wrong incorrect impossible
-    correct right root mod modulo base factorial negative positive fewer greater false true fourth fifth sixth seventh
-    eighth ninth tenth twelfth hundredth thousandth ten pi theta alpha beta gamma delta lambda omega phi sigma rho tau
-    epsilon infinity""".splitlines()
-    for word in line.split()
-)
-_ATTACHED = frozenset(["m", "s", "g", "h", "cm", "mm", "km", "kg", "ft", "in", "min", "dm", "ml", "deg"])
+# After a number, these words change its value or say that it is not the answer.
+_NO_UNIT_WORDS = """
+    is are was be not no or and to if when where for than more less least most at by from with plus minus over
+    hundred thousand million billion trillion dozen half halves third quarter percent wrong incorrect impossible
+    correct right root mod modulo base factorial negative positive fewer greater false true fourth fifth sixth
+    seventh eighth ninth tenth twelfth hundredth thousandth ten pi theta alpha beta gamma delta lambda omega phi
+    sigma rho tau epsilon infinity
+"""
+_NO_UNITS = frozenset(_NO_UNIT_WORDS.split())
+_ATTACHED = frozenset(["m", "s", "g", "h", "cm", "mm", "km", "kg", "ft", "in", "min", "dm", "ml", "deg"])  # as in 5cm
 
-_LETTERS = string.ascii_letters
-Letter = Literal["unit", "unit behind a space", "variable"]
+Letter = Literal["unit", "unit after a space", "variable"]
 
 _SPACE = r"(?:\s|~|\\[,;:! ]|\\quad|\{\})*"
 _ATOM = re.compile(
@@ -90,10 +43,13 @@ _WORD = re.compile(r"([A-Za-z.]*[A-Za-z]\.?|°)\s*(\^\{?-?\d\}?|[²³])?")
 
 @lru_cache(maxsize=4096)
 def measured(text: str, lone_letter: Letter = "unit") -> tuple[str, str]:
-    r"""The value and its unit: ("9.4", "cm2") of ``9.4\text{ cm}^2``; an unknown unit is "?", none is "".
+    r"""(value, unit) of an answer. An unknown unit is "?", no unit is "".
 
-    Any words in ``\text{}`` behind a value are a unit, and so are plain words behind a number, unless they change what
-    it says ("million", "or", "is wrong"). `lone_letter` says when a lone letter, the m of "5m", is a unit.
+    Words in ``\text{}`` after a value are a unit, and so are plain words after a number, unless they change its
+    meaning ("million", "or", "is wrong"). `lone_letter` says when a single letter, such as the m of "5m", is a unit.
+
+    >>> measured(r"9.4\text{ cm}^2")
+    ('9.4', 'cm2')
     """
     text = re.sub(r"\\text\s*\{\s*(-?[\d.,]*\d)\s+([^{}]+)\}", r"\1\\text{ \2}", text.strip())
     if len(text) > 300:
@@ -118,7 +74,7 @@ def measured(text: str, lone_letter: Letter = "unit") -> tuple[str, str]:
     names = [name.lower() for name, _ in words]
     if _NO_UNITS.intersection([*names, *(name.removesuffix("s") for name in names)]) or len(names) > 6:
         return text, ""
-    if divided or all(name in _POWERS for name in names):  # "2/m" is no number of metres
+    if divided or all(name in _POWERS for name in names):  # "2/m" is not a number of metres
         return text, ""
     known = [name for name, _ in words if _known(name)]
     if len(known) < len(words) and not wrapped and number(value) is None:
@@ -131,7 +87,7 @@ def _known(name: str) -> bool:
 
 
 def _plain_unit(word: str, apart: bool, lone_letter: Letter, before: str) -> bool:
-    """May a word without LaTeX's \\text be part of a unit? A lone letter only behind a number, a variable never."""
+    """Whether a word outside LaTeX's \\text may be part of a unit: a single letter only after a number."""
     word = word if word in _UNITS else word.removesuffix(".")
     if not _known(word):
         return len(word) > 2
@@ -165,7 +121,9 @@ def _canonical(words: list[tuple[str, str]]) -> str:
 
 
 def agree(one: str, other: str) -> bool:
-    """May these be the same unit? One that is not given or not known agrees with all, "units" with all of its power."""
+    """Whether two units may be the same. A missing or unknown one agrees with any, "units" with any of its power."""
     if "?" in (one, other) or not one or not other or one == other or {one, other} in ({"deg", "C"}, {"deg", "F"}):
         return True
-    return any(unit.startswith("unit") for unit in (one, other)) and one.lstrip(_LETTERS) == other.lstrip(_LETTERS)
+    if "unit" not in (one[:4], other[:4]):
+        return False
+    return one.lstrip(string.ascii_letters) == other.lstrip(string.ascii_letters)

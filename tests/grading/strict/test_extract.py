@@ -2,14 +2,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from rlfr_mm.grading.extract import (
+from rlfr_mm.grading.strict.extract import (
     bare_answer,
     last_answer_tag,
     last_boxed,
     stated,
     statements,
     trimmed,
-    words_to_number,
 )
 
 
@@ -42,14 +41,6 @@ def test_last_answer_tag_is_the_last_closed_one_of_any_case():
     assert last_answer_tag("<answer>1</answer> no: <ANSWER> 2 </Answer> <answer>3") == "2"
     assert last_answer_tag("<answer>3") is None
     assert last_answer_tag("İ<answer>5</answer>") == "5"  # its lower case is two letters
-
-
-def test_words_to_number():
-    assert words_to_number("two hundred and five") == 205
-    assert words_to_number("three thousand twenty-one") == 3021
-    assert words_to_number("five apples") is None
-    assert words_to_number("five apples", among_others=True) == 5
-    assert words_to_number("-48") is None
 
 
 def test_statements_end_with_their_sentence_and_keep_their_order():

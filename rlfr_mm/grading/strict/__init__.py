@@ -1,0 +1,2 @@
+"""Our own rule: it reads an answer only where the response states one (answer tag, box, "the answer is"), or if the
+response is nothing but an answer. It never guesses."""

@@ -1,0 +1,82 @@
+"""Strict rules for benchmarks with answer formats, templates or tolerances of their own."""
+
+import json
+import re
+from dataclasses import replace
+from fractions import Fraction
+
+from rlfr_mm.grading.item import Comparison, Found, Item, Problem
+from rlfr_mm.grading.strict.rules import compare_answer, compare_option, find_answer, find_option
+from rlfr_mm.grading.strict.text import compare_text, read, tidy
+from rlfr_mm.grading.strict.values import number, words_to_number
+
+
+def find_gsm8k(item: Item) -> Found | None:
+    """The stated answer. A base model may go on with a question of its own; nothing after that is read."""
+    return find_answer(replace(item, response=re.split(r"(?<=\S)\s*\n(?:Q|Question):", item.response)[0]))
+
+
+def find_wemath(item: Item) -> Found | None:
+    """The option in the last filled "<Answer>: <<C>>" of the benchmark's template; without one, the stated option."""
+    filled = re.findall(r"<Answer>:\s*<*([^<>]+)", item.response)
+    return find_option(replace(item, response=f"<answer>{filled[-1]}</answer>") if filled else item)
+
+
+def find_mathvista(item: Item) -> Found | None:
+    """The option of a problem with choices; else the answer."""
+    return find_option(item) if item.choices else find_answer(item)
+
+
+def compare_mathvista(problem: Problem, found: Found) -> Comparison:
+    """Options by letter or text; numbers by value, rounded to the problem's precision; lists number by number."""
+    if problem.choices:
+        return compare_option(problem, found)
+    gold, answer_type = problem.golds[0], problem.meta.get("answer_type")
+    if answer_type == "list":
+        gold_numbers = _numbers(gold)
+        return Comparison(gold_numbers is not None and gold_numbers == _numbers(found.answer), "list")
+    # in a calculation such as "3 + 2 = 5", the value follows the last equals sign
+    answer = read(found.answer.rpartition("=")[2]).value
+    value, wanted = number(re.sub(r"\\?%$", "", answer)), number(gold)
+    if value is None and (spelled := words_to_number(answer)) is not None:
+        value = Fraction(spelled)
+    if wanted is None:
+        return Comparison(compare_text(read(gold, is_gold=True), read(found.answer)) is True, "text")
+    if value is None:
+        return Comparison(False, "no number")
+    if answer_type == "float":
+        digits = int(float(problem.meta.get("precision") or 0))
+        return Comparison(round(float(value), digits) == float(wanted), "numeric")
+    return Comparison(value == wanted, "numeric")
+
+
+def _numbers(text: str) -> list[Fraction] | None:
+    """The numbers of "[1, 2.0]" or "1 and 2"; None if the text contains anything else."""
+    values = [number(tidy(part)) for part in re.split(r",|\band\b", text.strip(" []()"))]
+    return None if None in values else [value for value in values if value is not None]
+
+
+def find_dynamath(item: Item) -> Found | None:
+    """The short answer of the JSON object; without one, the stated option or answer."""
+    short = short_answer(item.response)
+    if short is not None:
+        return Found(short, "short answer")
+    return find_option(item) if item.meta.get("answer_type") == "multiple choice" else find_answer(item)
+
+
+def compare_dynamath(problem: Problem, found: Found) -> Comparison:
+    """Numbers within 0.001; any other answer as in most benchmarks."""
+    if problem.meta.get("answer_type") == "float":  # comparisons allow 1.01 times the precision, as OlympiadBench does
+        problem = replace(problem, meta={**problem.meta, "precision": 0.001 / 1.01})
+    return compare_answer(problem, found)
+
+
+def short_answer(response: str) -> str | None:
+    """The field "short answer" of the JSON object that DynaMath's prompt asks for; None if it cannot be read."""
+    start, end = response.find("{"), response.rfind("}")
+    try:
+        fields = json.loads(response[start : end + 1].replace("\\", ""), strict=False)
+    except (ValueError, RecursionError):
+        return None
+    answer = fields.get("short answer") if isinstance(fields, dict) else None
+    return None if answer is None else str(answer)

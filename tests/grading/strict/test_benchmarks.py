@@ -1,0 +1,37 @@
+import pytest
+
+from rlfr_mm.grading import Item, grade
+
+
+def mathvista(response, gold, choices=None, **meta):
+    return Item(response, gold, "mathvista", choices, meta)
+
+
+@pytest.mark.parametrize(
+    "answer",
+    ["\\sqrt{5}", "5\\pi", "x^5", "5x", "5!", "5k", "5 million", "minus 5", "not 5", "more than 5", "5 or 6", "2/5"],
+)
+def test_mathvista_takes_a_number_that_stands_alone(answer):
+    assert not grade(mathvista(f"<answer>{answer}</answer>", "5", answer_type="integer")).correct
+
+
+@pytest.mark.parametrize("answer", ["5 apples", "about 5", "five", "5 cm", "3 + 2 = 5", "x = 5", "5\\%", "5.0"])
+def test_mathvista_takes_a_number_with_its_unit(answer):
+    assert grade(mathvista(f"<answer>{answer}</answer>", "5", answer_type="integer")).correct
+
+
+def test_mathvista_compares_lists_by_their_numbers():
+    item = mathvista("<answer>2014 and 2016</answer>", "[2014, 2016]", answer_type="list")
+    assert grade(item).correct
+    assert not grade(mathvista("<answer>2016, 2014</answer>", "[2014, 2016]", answer_type="list")).correct
+
+
+def test_gsm8k_ends_where_a_base_model_asks_the_next_question():
+    assert grade(Item("#### 42\n\nQ: next question\nA: 50", "42", "gsm8k")).correct
+    assert grade(Item("Q: x\nA: 42", "42", "gsm8k")).correct
+
+
+def test_dynamath_allows_a_thousandth_also_for_formulas():
+    number = {"answer_type": "float"}
+    for answer in ("\\frac{2\\pi}{3}", "2\\pi/3", "2.094 cm", "x = 2.094", "approximately 2.094"):
+        assert grade(Item(f"<answer>{answer}</answer>", "2.0944", "dynamath", meta=number)).correct, answer
