@@ -117,7 +117,7 @@ def read_results(path: Path) -> ExperimentRecord:
 
 def write_results(record: ExperimentRecord, path: Path) -> None:
     """Write the record file, one line per cell, so that a diff shows which cells are new."""
-    from rlfr_mm.training.run_folder import write_whole
+    from rlfr_mm.files import write_whole
 
     head = record.model_dump_json(exclude={"cells"}).removesuffix("}")
     cells = ",\n".join(cell.model_dump_json() for cell in record.cells)

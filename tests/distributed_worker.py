@@ -1,5 +1,6 @@
-"""What each process of tests/test_distributed.py runs: given field updates, then two steps of RLFR."""
+"""The program of each process in tests/test_distributed.py: field updates on fixed rollouts, then two RLFR steps."""
 
+import copy
 import sys
 from pathlib import Path
 
@@ -9,13 +10,13 @@ from accelerate import Accelerator
 from rlfr_mm.config import FlowConfig, FlowRewardConfig, OnlineUpdateConfig
 from rlfr_mm.method.field import FlowField
 from rlfr_mm.method.update import FieldUpdater, sample_seeds
-from tests.training import make_trainer
+from tests.tiny_trainer import make_trainer
 
 ROLLOUTS, TOKENS = 8, 5
 
 
 def update(out: Path) -> None:
-    """Three field updates on given rollouts; in the second, only the first half of them is accepted."""
+    """Three field updates on fixed rollouts; the second accepts only the first half of them."""
     accelerator = Accelerator(cpu=True)
     generator = torch.Generator().manual_seed(0)
     latents = torch.randn(ROLLOUTS, 2, TOKENS + 1, 16, generator=generator)
@@ -52,11 +53,11 @@ def train(policy: Path, out: Path) -> None:
     )
     batches = []
     finish = trainer._finish
-    trainer._finish = lambda batch: (batches.append(batch), finish(batch))
+    trainer._finish = lambda batch: (batches.append(copy.copy(batch)), finish(batch))
     trainer.train()
     torch.save(
         {
-            "field": trainer.field.state_dict(),
+            "field": trainer.flow.field.state_dict(),
             "deviation": batches[0].flow.deviation,
             "mask": batches[0].mask,
             "flow_reward": batches[0].flow.reward,

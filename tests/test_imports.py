@@ -15,7 +15,7 @@ COMMANDS = {"train.py", "train_flow.py", "inspect.py", "experiment.py", "results
 # What each room of rlfr_mm may import of the others.
 BELOW = {"config", "config_file", "files", "statistics"}
 ROOMS = {
-    "config": set(),
+    "config": {"config_file"},
     "config_file": set(),
     "files": set(),
     "statistics": set(),

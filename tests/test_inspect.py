@@ -18,7 +18,7 @@ from rlfr_mm.viewing import token_statistics
 from rlfr_mm.viewing.rollout_cards import group_cards
 from rlfr_mm.viewing.rollout_records import RolloutWriter, read_rollouts
 from tests.conftest import ROOT
-from tests.training import make_trainer
+from tests.tiny_trainer import make_trainer
 
 HOSTILE = "</script><script>alert(1)</script><img src=x onerror=alert(2)>\u2028\u202e🙂"
 

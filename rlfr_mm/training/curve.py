@@ -1,0 +1,50 @@
+"""The picture of one training run, curve.png."""
+
+from pathlib import Path
+from typing import Any
+
+import matplotlib
+
+matplotlib.use("Agg")
+import matplotlib.pyplot as plt
+
+from rlfr_mm.viewing.smoothing import smoothed, window_for
+
+AUC_LABELS = {
+    "auc/deviation": "minus deviation",
+    "auc/flow_reward": "flow reward",
+    "auc/logprob": "log-probability",
+}
+
+
+def plot_run(metrics: list[dict[str, Any]], summary: dict[str, Any], path: str | Path) -> None:
+    """Write a PNG with the accuracy of the rollouts and the within-group AUC over the steps of a run.
+
+    Args:
+        metrics: the rows of metrics.jsonl.
+        summary: what summary.json holds; its held-out accuracies are drawn with one standard error at both ends.
+    """
+    steps = [row["step"] for row in metrics]
+    window = window_for(len(steps))
+    figure, (accuracy, auc) = plt.subplots(1, 2, figsize=(9, 3.4), layout="constrained")
+    raw = [row.get("accuracy") for row in metrics]
+    accuracy.plot(steps, raw, color="0.8", linewidth=0.8, label="rollouts of each step")
+    accuracy.plot(steps, smoothed(raw, window), color="C0", label=f"moving average over {window} steps")
+    for name, step in (("accuracy_before", 0), ("accuracy_after", steps[-1] if steps else 0)):
+        if point := summary.get(name):
+            label = f"held out, n = {point['n']}" if step else None
+            error = point["standard_error"]
+            accuracy.errorbar(step, point["accuracy"], error, fmt="o", color="C3", capsize=3, label=label)
+    accuracy.set(xlabel="step", ylabel="accuracy", ylim=(0, 1), title=f"{summary['method']}, seed {summary['seed']}")
+    shown = [key for key in AUC_LABELS if any(row.get(key) is not None for row in metrics)]
+    for index, key in enumerate(shown):
+        values = smoothed([row.get(key) for row in metrics], window)
+        auc.plot(steps, values, color=f"C{index}", label=AUC_LABELS[key])
+    auc.axhline(0.5, color="0.6", linewidth=0.8, linestyle="--")
+    auc.set(xlabel="step", ylabel="within-group AUC", ylim=(0, 1), title="P(correct scores above incorrect)")
+    for axes in (accuracy, auc):
+        axes.spines[["top", "right"]].set_visible(False)
+        if axes.get_legend_handles_labels()[0]:
+            axes.legend(frameon=False, fontsize=8, loc="lower right")
+    figure.savefig(path, dpi=150)
+    plt.close(figure)
