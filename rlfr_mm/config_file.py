@@ -270,11 +270,11 @@ def parser_for(program: str, doc: str | None, config_class: type) -> argparse.Ar
 def one_line_errors() -> Iterator[None]:
     """Turn a ValueError in the body into one line, `error: ...`, and exit status 2; for code that checks user input.
 
-    An ImportError is treated the same way: a setting may name a package that is not installed, such as an attention
-    kernel.
+    The same holds for an OSError, from a file that cannot be read or written, and for an ImportError: a setting may
+    name a package that is not installed, such as an attention kernel.
     """
     try:
         yield
-    except (ValueError, ImportError) as error:
+    except (ValueError, ImportError, OSError) as error:
         print(f"error: {' '.join(str(error).split())}", file=sys.stderr)
         raise SystemExit(2) from None

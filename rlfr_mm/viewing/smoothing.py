@@ -20,6 +20,8 @@ def smoothed(values: Sequence[float | None], window: int) -> np.ndarray:
     >>> smoothed([0.0, None, 1.0], window=3).tolist()
     [0.0, 0.5, 1.0]
     """
+    if len(values) == 0:  # no step has been logged yet
+        return np.zeros(0)
     array = np.array([np.nan if value is None else value for value in values], dtype=float)
     present = np.isfinite(array)
     ones = np.ones(window)
