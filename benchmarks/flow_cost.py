@@ -1,8 +1,8 @@
-"""What the flow costs, as ratios measured side by side on this machine: `python benchmarks/flow_cost.py --json OUT`.
+"""Measure what the flow costs, as ratios of pairs timed in turn: `python benchmarks/flow_cost.py --json OUT`.
 
-- early_exit: a whole no-grad pass of a policy over the pass for latents, which ends at the deepest flow layer
-- step: a training step with the flow over one without, on the embedded policy (a field as large as a tiny policy)
-- size: parameters of the field over those of the policy, for the published shapes (counted, nothing is allocated)
+- early_exit: time of a full no-grad pass of a policy / time of the pass for latents, which ends at the deepest layer
+- step: time of a training step with the flow / without it, on the embedded policy, which is no larger than its field
+- size: parameters of the field / parameters of the policy, for the published models (from their shapes)
 """
 
 import argparse
@@ -18,6 +18,7 @@ from transformers import AutoConfig, AutoModelForCausalLM
 
 from rlfr_mm import train
 from rlfr_mm.config import FlowConfig
+from rlfr_mm.files import write_json
 from rlfr_mm.method.field import FlowField
 from rlfr_mm.method.latents import record_latents, stop_after_layer
 from rlfr_mm.quickstart.policy import build_policy
@@ -35,7 +36,7 @@ def seconds(work: Callable[[], object]) -> float:
 
 
 def early_exit(rounds: int) -> dict[str, float]:
-    """A decoder of 12 layers with a vocabulary of 32,000, 8 sequences of 256 tokens; layers at 0.25, 0.5, 0.75."""
+    """For a decoder with 12 layers and a vocabulary of 32,000, on 8 sequences of 256 tokens; layers 0.25, 0.5, 0.75."""
     heads = {"num_attention_heads": 8, "num_key_value_heads": 8}
     shape = {"hidden_size": 512, "intermediate_size": 1536, "num_hidden_layers": 12} | heads
     model = AutoModelForCausalLM.from_config(AutoConfig.for_model("qwen2", vocab_size=32_000, **shape)).eval()
@@ -55,7 +56,7 @@ def early_exit(rounds: int) -> dict[str, float]:
 
 
 def step(rounds: int) -> dict[str, float]:
-    """Median seconds of steps 2 to 5 with the flow over those without, runs in turn."""
+    """Ratio of the median seconds of steps 2 to 5, with the flow and without; the runs alternate."""
     times: dict[str, list[float]] = {"flow": [], "none": []}
     with tempfile.TemporaryDirectory() as scratch:
         policy = build_policy(Path(scratch) / "policy")
@@ -80,14 +81,14 @@ def size() -> dict[str, float]:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--rounds", type=int, default=5, help="how often each pair is measured")
-    parser.add_argument("--json", type=Path, help="where the figures go; default: standard output only")
+    parser.add_argument("--rounds", type=int, default=5, help="number of times that each pair is measured")
+    parser.add_argument("--json", type=Path, help="file for the figures; they are always printed")
     arguments = parser.parse_args()
     figures = {"early_exit": early_exit(arguments.rounds), "step": step(arguments.rounds), "size": size()}
-    text = json.dumps(figures | environment(), indent=2) + "\n"
-    print(text)
+    figures |= environment()
+    print(json.dumps(figures, indent=2))
     if arguments.json:
-        arguments.json.write_text(text)
+        write_json(arguments.json, figures)
 
 
 if __name__ == "__main__":

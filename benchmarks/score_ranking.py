@@ -38,7 +38,7 @@ from rlfr_mm.method.update import FieldUpdater, sample_seeds
 from rlfr_mm.policy import answer_problems, encode_demonstrations, load_policy
 from rlfr_mm.quickstart import world
 from rlfr_mm.quickstart.warmup import prepare_policy
-from rlfr_mm.training.offline import train_field
+from rlfr_mm.training.offline import OfflineStart
 from rlfr_mm.training.rewards import accuracy_reward
 from rlfr_mm.training.run_folder import environment
 from rlfr_mm.viewing.token_statistics import rank_scores
@@ -157,10 +157,10 @@ class Setting:
         """The field after its offline start."""
         flow = FlowConfig(**({"num_blocks": 2, "batch_multiplier": 1, "standardise": True} | settings))
         with tempfile.TemporaryDirectory() as scratch:
-            return train_field(
+            return OfflineStart(
                 self.policy, self.processor, self.demonstrations, flow, OfflineConfig(**OFFLINE),
                 Path(scratch) / "field", self.accelerator,
-            )  # fmt: skip
+            ).run()  # fmt: skip
 
 
 def write(options: argparse.Namespace, everything: Sampled, rollouts: Sampled, rows: list[dict[str, Any]]) -> None:

@@ -1,198 +1,158 @@
-"""Every setting of a run: one dataclass field = default + help + check.
+"""Every setting of a run: its default, its help and its allowed values, declared together.
 
-Flow settings default to the paper's (arXiv 2510.10201), those of `train` to TRL's, but for what `RLFRArguments` adds.
+Each dataclass is a section of a YAML file, which lists only what differs from the defaults (`rlfr_mm.config_file` reads
+it). The flow's defaults are the paper's (arXiv 2510.10201); those of `train` are TRL's, except for what
+`RLFRArguments` adds or `RLFRConfig` changes.
 
-A YAML file has one section per dataclass and lists only what differs; `rlfr_mm.config_file` reads it. This module
-loads no torch, so that `--help` is quick; `RLFRConfig`, which extends TRL's `GRPOConfig`, is made on first use.
+This module loads neither torch nor TRL, so that `--help` is quick. `RLFRConfig`, which extends TRL's `GRPOConfig`, is
+created when it is first imported.
 """
 
-from dataclasses import MISSING, dataclass, field
+import ast
+import importlib.util
+from dataclasses import dataclass, fields
+from functools import cache
+from pathlib import Path
 from typing import Any, Literal
 
-QUICKSTART = "quickstart"  # as a policy or a dataset: the embedded default of rlfr_mm.quickstart
+from rlfr_mm.config_file import check_keys, check_options, option, require
 
-
-def _option(default: Any = MISSING, *, help: str, make: Any = MISSING, more: type | None = None) -> Any:
-    """A dataclass field with its help text; `make` builds a default that must not be shared, `more` has more help."""
-    metadata = {"help": help, "more": more}
-    if make is not MISSING:
-        return field(default_factory=make, metadata=metadata)
-    return field(default=default, metadata=metadata)
-
-
-def _check(ok: bool, given: str, wanted: str) -> None:
-    if not ok:
-        raise ValueError(f"{given} must be {wanted}")
+QUICKSTART = "quickstart"  # names the embedded policy or dataset of rlfr_mm.quickstart
+SHAPED_LOSS_TYPES = ("grpo", "bnpo", "dr_grpo", "dapo")  # TRL's losses that accept one advantage per token
 
 
 @dataclass
 class ModelArguments:
     """The policy."""
 
-    name_or_path: str = _option(QUICKSTART, help="hub id, checkpoint folder, or 'quickstart' for the embedded policy")
-    revision: str | None = _option(None, help="hub revision to pin")
-    dtype: Literal["float32", "bfloat16", "float16"] = _option(
-        "float32", help="of the weights; train.bf16 computes in bfloat16, but weights in it would lose small updates"
+    name_or_path: str = option(QUICKSTART, help="hub id, checkpoint folder, or 'quickstart' for the embedded policy")
+    revision: str | None = option(None, help="hub revision to pin")
+    dtype: Literal["float32", "bfloat16", "float16"] = option(
+        "float32", help="dtype of the weights; small updates are lost in bfloat16 weights: set train.bf16 instead"
     )
-    attn_implementation: str | None = _option(None, help="attention kernel, e.g. sdpa or flash_attention_2")
-    freeze_vision: bool = _option(True, help="keep the vision tower as it is")
-    lora: dict[str, Any] | None = _option(None, help="arguments of peft.LoraConfig; None trains all weights")
-    chat_template: str | None = _option(
-        None, help="file with a Jinja chat template, for a model that comes without one"
-    )
-    trust_remote_code: bool = _option(False, help="run code from the model's repository")
-    warmup_accuracy: float = _option(
-        0.5, help="of the embedded policy: its warm-up ends at this accuracy, sampled at temperature 1"
+    attn_implementation: str | None = option(None, help="attention kernel, such as sdpa or flash_attention_2")
+    freeze_vision: bool = option(True, help="do not train the vision tower")
+    lora: dict[str, Any] | None = option(None, help="arguments of peft.LoraConfig; null trains all weights")
+    chat_template: str | None = option(None, help="file with a Jinja chat template, for a model that has none")
+    trust_remote_code: bool = option(False, help="run code from the model's repository")
+    warmup_accuracy: float = option(
+        0.5, must="in (0, 1)", help="accuracy at which the warm-up of the embedded policy ends (temperature 1)"
     )
 
     def __post_init__(self) -> None:
-        _check(0 < self.warmup_accuracy < 1, f"model.warmup_accuracy={self.warmup_accuracy}", "in (0, 1)")
+        check_options(self, "model")
 
 
 @dataclass
 class DataArguments:
-    """Where rows come from, and how they become prompts."""
+    """The dataset, and how its rows become prompts."""
 
-    source: str = _option(QUICKSTART, help="file (json, jsonl, parquet), folder, hub id, or 'quickstart'")
-    name: str | None = _option(None, help="configuration of a hub dataset")
-    split: str = _option("train", help="split of a hub dataset; train or test of the quickstart world")
-    revision: str | None = _option(None, help="hub revision to pin")
-    format: Literal["auto", "trl", "mm_eureka", "openr1_math", "mmpr"] = _option(
-        "auto", help="columns of the rows (docs/data.md): trl, mm_eureka, or expert data openr1_math, mmpr"
+    source: str = option(QUICKSTART, help="file (json, jsonl, parquet), folder, hub id, or 'quickstart'")
+    name: str | None = option(None, help="configuration of a hub dataset")
+    split: str = option("train", help="split of a hub dataset; train or test of the quickstart world")
+    revision: str | None = option(None, help="hub revision to pin")
+    format: Literal["auto", "trl", "mm_eureka", "openr1_math", "mmpr"] = option(
+        "auto", help="layout of the rows (docs/data.md); openr1_math and mmpr hold expert solutions"
     )
-    media_dir: str | None = _option(None, help="folder that relative image paths start from; default: the file's own")
-    instruction: Literal["think_answer", "boxed", "none"] = _option(
-        "think_answer",
-        help="what follows a problem: <think>/<answer> tags, a final \\boxed{}, or nothing; quickstart needs nothing",
+    media_dir: str | None = option(None, help="folder for relative image paths; null: the folder of the data file")
+    instruction: Literal["think_answer", "boxed", "none"] = option(
+        "think_answer", help="instruction after each problem: <think>/<answer> tags, a final \\boxed{}, or nothing"
     )
-    min_pixels: int | None = _option(None, help="smallest image area in pixels; None: the processor's")
-    max_pixels: int | None = _option(None, help="largest image area in pixels; None: the processor's")
-    max_prompt_tokens: int | None = _option(3000, help="longest prompt, image tokens included; None: no limit")
-    overlong: Literal["error", "drop"] = _option("error", help="what to do with a prompt over max_prompt_tokens")
-    limit: int | None = _option(None, help="use the first N rows; the quickstart world draws 1024 by default")
-    levels: list[int] = _option(make=lambda: [2], help="difficulty levels of the quickstart world")
-    seed: int = _option(0, help="seed of the quickstart world")
+    min_pixels: int | None = option(None, must=">= 1", help="smallest image area in pixels; null: the processor's")
+    max_pixels: int | None = option(None, must=">= 1", help="largest image area in pixels; null: the processor's")
+    max_prompt_tokens: int | None = option(3000, must=">= 1", help="longest prompt, image tokens included")
+    overlong: Literal["error", "drop"] = option("error", help="what to do with prompts over max_prompt_tokens")
+    limit: int | None = option(None, must=">= 1", help="use the first N rows; null: all (1024 of the quickstart world)")
+    levels: list[int] = option(make=lambda: [2], help="difficulty levels of the quickstart world")
+    seed: int = option(0, help="seed of the quickstart world")
 
     def __post_init__(self) -> None:
-        for name in ("min_pixels", "max_pixels", "max_prompt_tokens", "limit"):
-            value = getattr(self, name)
-            _check(value is None or value >= 1, f"data.{name}={value}", ">= 1, or null for none")
+        check_options(self, "data")
         if self.min_pixels and self.max_pixels:
-            _check(self.min_pixels <= self.max_pixels, f"data.min_pixels={self.min_pixels}", "<= data.max_pixels")
+            require(self.min_pixels <= self.max_pixels, f"data.min_pixels={self.min_pixels}", "<= data.max_pixels")
 
 
 @dataclass
 class FlowConfig:
-    """The flow field: its network, the latents it models and how it is trained. A checkpoint carries it."""
+    """The flow field: the latents it models, its network and its training times. Field checkpoints carry it."""
 
-    flow_layers: list[float] = _option(make=lambda: [0.25, 0.5, 0.75], help="depth fractions of the latents' layers")
-    context_shifts: list[int] = _option(
-        make=lambda: [1], help="position of the context minus the target's: 1 following token, -1 previous, 0 itself"
+    flow_layers: list[float] = option(
+        make=lambda: [0.25, 0.5, 0.75], must="in [0, 1]", help="layers that the latents come from, as depth fractions"
     )
-    num_blocks: int = _option(4, help="residual blocks: 4 for policies of 1.5B and 3B, 6 for 7B and 8B")
-    width: int | None = _option(None, help="width of the network; None: the policy's hidden size")
-    standardise: bool = _option(False, help="standardise latents per layer and channel with recorded statistics")
-    time_mean: float = _option(0.0, help="training times are sigmoid(N(time_mean, time_std))")
-    time_std: float = _option(1.0, help="see time_mean")
-    batch_multiplier: int = _option(4, help="fresh (time, noise) draws per latent and step; 2 for the 7B text models")
-    hidden_size: int | None = _option(None, help="of the policy; filled in from it")
-    num_policy_layers: int | None = _option(None, help="decoder layers of the policy; filled in from it")
-    rms_norm_eps: float | None = _option(None, help="of the policy; filled in from it")
+    context_shifts: list[int] = option(
+        make=lambda: [1],
+        must="in [-1, 1]",
+        help="context position minus target position: 1 is the following token, -1 the previous one, 0 itself",
+    )
+    num_blocks: int = option(4, must=">= 1", help="residual blocks; the paper has 4 for 1.5B and 3B, 6 for 7B and 8B")
+    width: int | None = option(None, help="width of the network; null: the policy's hidden size")
+    standardise: bool = option(False, help="standardise latents per layer and channel with recorded statistics")
+    time_mean: float = option(0.0, help="mean m of the training times sigmoid(N(m, s^2))")
+    time_std: float = option(1.0, must="> 0", help="standard deviation s of the same")
+    batch_multiplier: int = option(
+        4, must=">= 1", help="fresh (time, noise) draws per latent and step; the paper has 2 for 7B text models"
+    )
+    hidden_size: int | None = option(None, help="hidden size of the policy; read from the policy")
+    num_policy_layers: int | None = option(None, help="decoder layers of the policy; read from the policy")
+    rms_norm_eps: float | None = option(None, help="RMSNorm epsilon of the policy; read from the policy")
 
     def __post_init__(self) -> None:
-        _check(len(self.flow_layers) > 0, "flow.flow_layers=[]", "at least one depth fraction")
-        for fraction in self.flow_layers:
-            _check(0 <= fraction <= 1, f"flow.flow_layers contains {fraction}, which", "a depth fraction in [0, 1]")
-        _check(len(self.context_shifts) > 0, "flow.context_shifts=[]", "at least one of -1, 0, 1")
-        for shift in self.context_shifts:
-            _check(shift in (-1, 0, 1), f"flow.context_shifts contains {shift}, which", "-1, 0 or 1")
-        _check(self.num_blocks >= 1, f"flow.num_blocks={self.num_blocks}", ">= 1")
-        _check(self.time_std > 0, f"flow.time_std={self.time_std}", "> 0")
-        _check(self.batch_multiplier >= 1, f"flow.batch_multiplier={self.batch_multiplier}", ">= 1")
+        check_options(self, "flow")
 
 
 @dataclass
 class FlowRewardConfig:
-    """From velocity deviations to a reward per token, in this order (paper, section 4).
+    """How velocity deviations become a reward per token, in order (arXiv 2510.10201, section 4).
 
-    The paper's reward is made of the deviation; the other scores and what is marked as a control are there to find out
-    what the deviation is worth. Whatever the score, the field runs and the same tokens are scored.
+    The paper scores tokens by their velocity deviation. The other scores, and what is marked as a control, measure what
+    the deviation is worth. The field runs and the same tokens are scored whatever the score.
     """
 
-    score: Literal["deviation", "residual", "log_ratio", "logprob", "majority", "departure"] = _option(
+    score: Literal["deviation", "residual", "log_ratio", "logprob", "majority", "departure"] = option(
         "deviation",
-        help="what a token is punished for: its velocity deviation; the residual of that after a linear fit on its "
-        "log-probability; the deviation from the field minus that from a second field, which learns the rejected "
-        "rollouts; minus its log-probability (control); the share of its group with another answer (control); being "
-        "the first to leave the row's expert solution (control: what any dense reward could bring at most)",
+        help="score of a token, larger is worse. deviation: its velocity deviation; residual: the deviation after "
+        "regressing out the log-probability; log_ratio: the deviation minus that of a second field trained on rejected "
+        "rollouts; logprob (control): minus the log-probability; majority (control): share of the group with another "
+        "answer; departure (control): 1 where a rollout first leaves the expert solution, an upper bound for any dense "
+        "reward",
     )
-    max_probability: float | None = _option(
-        None, help="score only tokens to which the policy gave at most this probability; None: all"
+    max_probability: float | None = option(
+        None, must="in (0, 1]", help="score only tokens that the policy sampled with at most this probability"
     )
-    times: list[float] = _option(make=lambda: [0.8], help="times at which the deviation is measured")
-    debias: bool = _option(True, help="weight each time's deviation by t / (1 - t)")
-    context_shifts: list[int] | None = _option(None, help="contexts to score with; None: those the field was made for")
-    normalisation: Literal["sequence", "group", "batch", "none"] = _option(
-        "sequence", help="the tokens over which deviations are normalised"
+    times: list[float] = option(make=lambda: [0.8], must="in (0, 1)", help="times at which the deviation is measured")
+    debias: bool = option(True, help="weight the deviation at time t by t / (1 - t)")
+    context_shifts: list[int] | None = option(
+        None, must="in [-1, 1]", help="contexts used for scoring; null: those that the field was trained with"
     )
-    scale: Literal["minmax", "zscore"] = _option("minmax", help="min-max to `range`, or zero mean and unit deviation")
-    range: list[float] = _option(make=lambda: [-1.0, 1.0], help="[low, high] of min-max")
-    power: float | None = _option(None, help="exponent applied to the magnitude; None: off")
-    threshold: float | None = _option(0.6, help="keep only tokens of larger magnitude; None: keep all")
-    topk: int | None = _option(15, help="keep the k tokens of largest magnitude in a sequence; None: keep all")
-    topk_sides: Literal["magnitude", "both"] = _option(
-        "magnitude", help="'both': floor(k/2) tokens at each end of the range, where at least k tokens survived"
+    normalisation: Literal["sequence", "group", "batch", "none"] = option(
+        "sequence", help="tokens over which scores are normalised together"
     )
-    shuffle: Literal["none", "sequence", "group"] = _option(
-        "none", help="placebo: hand out the same rewards to other tokens of the sequence, or of the group, at random"
+    scale: Literal["minmax", "zscore"] = option("minmax", help="min-max to `range`, or zero mean and unit variance")
+    range: list[float] = option(make=lambda: [-1.0, 1.0], help="[low, high] of min-max scaling")
+    power: float | None = option(None, must="> 0", help="exponent applied to the magnitude of a score; null: none")
+    threshold: float | None = option(0.6, must=">= 0", help="drop scores of at most this magnitude; null: keep all")
+    topk: int | None = option(15, must=">= 1", help="keep the k largest magnitudes per sequence; null: keep all")
+    topk_sides: Literal["magnitude", "both"] = option(
+        "magnitude", help="both: keep floor(k/2) tokens at each end, in sequences with at least k tokens left"
     )
-    flow_coef: float = _option(0.01, help="the reward is -flow_coef times the normalised deviation (the paper's beta)")
-    gamma: float = _option(1.0, help="discount of the reward-to-go; 0 credits each token with its own reward only")
-    centre: bool = _option(False, help="subtract the group's mean reward-to-go, so that the reward has no net push")
-    groups: Literal["all", "unanimous"] = _option(
-        "all", help="which groups the reward reaches; unanimous: those whose outcome rewards are all equal"
+    shuffle: Literal["none", "sequence", "group"] = option(
+        "none", help="placebo (control): permute the rewards among the tokens of a sequence or group"
     )
-    scale_by_outcome: bool = _option(False, help="multiply what is added by the magnitude of the outcome's advantage")
-
-    @property
-    def needs_logps(self) -> bool:
-        """Whether the reward is made of log-probabilities, so that the pass for latents runs the whole policy."""
-        return self.score in ("residual", "logprob") or self.max_probability is not None
+    flow_coef: float = option(0.01, help="the reward is -flow_coef times the normalised score (the paper's beta)")
+    gamma: float = option(1.0, must="in [0, 1]", help="discount of the reward-to-go; 0: only a token's own reward")
+    centre: bool = option(False, help="subtract the group's mean reward-to-go, so that the flow adds zero on average")
+    groups: Literal["all", "unanimous"] = option(
+        "all", help="groups that receive the reward; unanimous: those whose outcome rewards are all equal"
+    )
+    scale_by_outcome: bool = option(False, help="multiply the flow's part by the magnitude of the outcome's advantage")
 
     def __post_init__(self) -> None:
-        _check(len(self.times) > 0, "flow_reward.times=[]", "at least one time in (0, 1)")
-        for t in self.times:
-            _check(0 < t < 1, f"flow_reward.times contains {t}, which", "in (0, 1)")
-        if self.context_shifts is not None:
-            _check(
-                len(self.context_shifts) > 0 and set(self.context_shifts) <= {-1, 0, 1},
-                f"flow_reward.context_shifts={self.context_shifts}",
-                "a list of -1, 0, 1, or null",
-            )
-        _check(
-            len(self.range) == 2 and self.range[0] < self.range[1],
-            f"flow_reward.range={self.range}",
-            "[low, high] with low < high",
-        )
-        _check(self.power is None or self.power > 0, f"flow_reward.power={self.power}", "> 0, or null")
-        _check(
-            self.threshold is None or self.threshold >= 0, f"flow_reward.threshold={self.threshold}", ">= 0, or null"
-        )
-        _check(
-            self.topk is None or self.topk >= 1, f"flow_reward.topk={self.topk}", ">= 1, or null to keep every token"
-        )
-        _check(
-            self.topk_sides != "both" or self.topk is None or self.topk >= 2,
-            f"flow_reward.topk={self.topk} with topk_sides: both",
-            ">= 2, one token at each end",
-        )
-        _check(0 <= self.gamma <= 1, f"flow_reward.gamma={self.gamma}", "in [0, 1]")
-        _check(
-            self.max_probability is None or 0 < self.max_probability <= 1,
-            f"flow_reward.max_probability={self.max_probability}",
-            "in (0, 1], or null",
-        )
-        _check(
+        check_options(self, "flow_reward")
+        ordered = len(self.range) == 2 and self.range[0] < self.range[1]
+        require(ordered, f"flow_reward.range={self.range}", "[low, high] with low < high")
+        one_per_end = self.topk_sides != "both" or self.topk is None or self.topk >= 2
+        require(one_per_end, f"flow_reward.topk={self.topk} with topk_sides: both", ">= 2, one token at each end")
+        require(
             not (self.groups == "unanimous" and self.scale_by_outcome),
             "flow_reward.groups=unanimous with scale_by_outcome: true",
             "one of the two: the outcome's advantage is 0 in unanimous groups",
@@ -201,151 +161,126 @@ class FlowRewardConfig:
 
 @dataclass
 class OnlineUpdateConfig:
-    """The step of the field that goes with each step of the policy, on rollouts chosen by rejection sampling."""
+    """The field's update after each policy step, on rollouts chosen by rejection sampling."""
 
-    enabled: bool = _option(True, help="let the field follow the policy")
-    accept: list[Literal["correct", "entropy"]] = _option(
+    enabled: bool = option(True, help="update the field during training")
+    accept: list[Literal["correct", "entropy"]] = option(
         make=lambda: ["correct"],
-        help="correct: rollouts whose accuracy reward is >= accept_reward; entropy: uncertain tokens",
+        help="what the field learns from. correct: rollouts with an accuracy reward of at least accept_reward; "
+        "entropy: tokens above entropy_quantile; both: such tokens of such rollouts",
     )
-    accept_reward: float = _option(1.0, help="accuracy reward of an accepted rollout")
-    entropy_quantile: float = _option(0.8, help="'entropy' accepts the tokens above this quantile of the batch")
-    rejected_weight: float = _option(0.0, help="weight of what is not accepted; 0 drops it")
-    passes: int = _option(1, help="steps of the field with each of the policy, each with fresh times and noise")
-    learning_rate: float = _option(1e-4, help="of AdamW")
-    weight_decay: float = _option(0.01, help="of AdamW")
-    max_grad_norm: float = _option(1.0, help="gradients are clipped to this norm")
+    accept_reward: float = option(1.0, help="smallest accuracy reward of an accepted rollout")
+    entropy_quantile: float = option(0.8, must="in [0, 1)", help="quantile over the tokens of the batch, for 'entropy'")
+    rejected_weight: float = option(0.0, must="in [0, 1]", help="weight of rejected tokens in the field's loss")
+    passes: int = option(1, must=">= 1", help="field updates per policy step, each with fresh times and noise")
+    learning_rate: float = option(1e-4, must="> 0", help="learning rate of AdamW")
+    weight_decay: float = option(0.01, help="weight decay of AdamW")
+    max_grad_norm: float = option(1.0, must="> 0", help="gradients are clipped to this norm")
 
     def __post_init__(self) -> None:
-        _check(not self.enabled or len(self.accept) > 0, "update.accept=[]", "at least one of correct, entropy")
-        _check(0 <= self.entropy_quantile < 1, f"update.entropy_quantile={self.entropy_quantile}", "in [0, 1)")
-        _check(self.max_grad_norm > 0, f"update.max_grad_norm={self.max_grad_norm}", "> 0")
-        _check(0 <= self.rejected_weight <= 1, f"update.rejected_weight={self.rejected_weight}", "in [0, 1]")
-        _check(self.passes >= 1, f"update.passes={self.passes}", ">= 1")
-        _check(self.learning_rate > 0, f"update.learning_rate={self.learning_rate}", "> 0")
+        check_options(self, "update")
+        require(not self.enabled or len(self.accept) > 0, "update.accept=[]", "at least one of correct, entropy")
 
 
 @dataclass
 class OfflineConfig:
-    """The offline start: the field learns expert solutions while the policy is frozen."""
+    """The offline start: the field learns the latents of expert solutions while the policy is frozen."""
 
-    data: DataArguments = _option(make=DataArguments, help="expert rows: prompt, images, response")
-    num_train_epochs: float = _option(2.0, help="passes over the data")
-    max_steps: int = _option(-1, help="stop after this many steps; -1: after num_train_epochs")
-    batch_size: int = _option(8, help="sequences per step")
-    max_response_tokens: int = _option(4096, help="longer responses are cut")
-    learning_rate: float = _option(1e-4, help="of AdamW, cosine schedule")
-    warmup_ratio: float = _option(0.1, help="share of the steps with rising learning rate")
-    weight_decay: float = _option(0.01, help="of AdamW")
-    max_grad_norm: float = _option(1.0, help="gradients are clipped to this norm")
-    save_steps: int = _option(500, help="steps between checkpoints")
-    seed: int = _option(0, help="of the order of rows, the times and the noise")
-    output_dir: str | None = _option(None, help="where train_flow writes; inside a training run it is RUN/flow")
+    data: DataArguments = option(make=DataArguments, help="expert rows: prompt, images, response")
+    num_train_epochs: float = option(2.0, must="> 0", help="passes over the data")
+    max_steps: int = option(-1, help="stop after this many steps; -1: after num_train_epochs")
+    batch_size: int = option(8, must=">= 1", help="sequences per step")
+    max_response_tokens: int = option(4096, must=">= 1", help="responses are truncated to this many tokens")
+    learning_rate: float = option(1e-4, must="> 0", help="peak learning rate of AdamW, cosine schedule")
+    warmup_ratio: float = option(0.1, must="in [0, 1)", help="share of the steps with a rising learning rate")
+    weight_decay: float = option(0.01, help="weight decay of AdamW")
+    max_grad_norm: float = option(1.0, must="> 0", help="gradients are clipped to this norm")
+    save_steps: int = option(500, must=">= 1", help="steps between checkpoints")
+    seed: int = option(0, help="seed of the weights, the order of rows, the times and the noise")
+    output_dir: str | None = option(None, help="where train_flow writes; inside a training run it is RUN/flow")
 
     def __post_init__(self) -> None:
-        for name in ("batch_size", "max_response_tokens", "save_steps"):
-            _check(getattr(self, name) >= 1, f"offline.{name}={getattr(self, name)}", ">= 1")
-        for name in ("learning_rate", "max_grad_norm"):
-            _check(getattr(self, name) > 0, f"offline.{name}={getattr(self, name)}", "> 0")
-        _check(self.max_steps == -1 or self.max_steps >= 1, f"offline.max_steps={self.max_steps}", ">= 1, or -1")
-        _check(self.num_train_epochs > 0, f"offline.num_train_epochs={self.num_train_epochs}", "> 0")
-        _check(0 <= self.warmup_ratio < 1, f"offline.warmup_ratio={self.warmup_ratio}", "in [0, 1)")
+        check_options(self, "offline")
+        require(self.max_steps == -1 or self.max_steps >= 1, f"offline.max_steps={self.max_steps}", ">= 1, or -1")
 
 
 @dataclass
 class EvaluationConfig:
-    """Accuracy on held-out problems before and after training, with the rewards' grader."""
+    """Accuracy on held-out problems before and after training, graded as the accuracy reward grades."""
 
-    data: DataArguments = _option(make=lambda: DataArguments(split="test"), help="held-out problems")
-    batch_size: int = _option(64, help="problems answered at once")
-    temperature: float = _option(1.0, help="of sampling; 0 answers greedily")
-    seed: int = _option(0, help="of sampling")
+    data: DataArguments = option(make=lambda: DataArguments(split="test"), help="held-out problems")
+    batch_size: int = option(64, must=">= 1", help="problems answered at once")
+    temperature: float = option(1.0, must=">= 0", help="sampling temperature; 0 decodes greedily")
+    seed: int = option(0, help="seed of the sampling")
 
     def __post_init__(self) -> None:
-        _check(self.batch_size >= 1, f"evaluation.batch_size={self.batch_size}", ">= 1")
-        _check(self.temperature >= 0, f"evaluation.temperature={self.temperature}", ">= 0")
+        check_options(self, "evaluation")
 
 
 @dataclass
 class BenchmarkConfig:
-    """Tasks of the evaluation, answered during training: RUN/benchmarks/step-N is a run folder of `eval.run`."""
+    """Benchmark tasks evaluated during training: RUN/benchmarks/step-N is a run folder of `eval.run`."""
 
-    eval_tasks: list[str] = _option(make=list, help="tasks and groups; python -m tasks.list prints them")
-    steps: int | None = _option(None, help="every so many steps, and after the last; None: only after the last")
-    limit: int | None = _option(None, help="the first N problems of each task; None: all")
-    samples: int | None = _option(None, help="responses to each problem; None: the task's")
-    data_root: str | None = _option(None, help="local mirror of the dataset repositories; None: the hub")
-    allow_changed_data: bool = _option(False, help="run a slice or changed data, marked as such")
-    batch_size: int = _option(64, help="requests answered at once")
+    eval_tasks: list[str] = option(make=list, help="tasks and groups; python -m tasks.list prints them")
+    steps: int | None = option(None, must=">= 1", help="evaluate every N steps and after the last; null: only the last")
+    limit: int | None = option(None, must=">= 1", help="the first N problems of each task; null: all")
+    samples: int | None = option(None, must=">= 1", help="responses per problem; null: the task's number")
+    data_root: str | None = option(None, help="local mirror of the dataset repositories; null: the hub")
+    allow_changed_data: bool = option(False, help="evaluate partial or changed data, and mark the results as such")
+    batch_size: int = option(64, must=">= 1", help="requests answered at once")
 
     def __post_init__(self) -> None:
-        _check(len(self.eval_tasks) > 0, "benchmarks.eval_tasks=[]", "at least one task")
-        for name in ("steps", "limit", "samples"):
-            value = getattr(self, name)
-            _check(value is None or value >= 1, f"benchmarks.{name}={value}", ">= 1, or null")
-        _check(self.batch_size >= 1, f"benchmarks.batch_size={self.batch_size}", ">= 1")
+        check_options(self, "benchmarks")
+        require(len(self.eval_tasks) > 0, "benchmarks.eval_tasks=[]", "at least one task")
 
 
 @dataclass
 class RLFRArguments:
-    """What RLFR adds to TRL's GRPOConfig."""
+    """The settings that RLFR adds to TRL's GRPOConfig."""
 
-    advantage_shaping: Literal["flow", "entropy", "none", "latent_regression"] = field(
-        default="flow",
-        metadata={
-            "help": "what is added to GRPO's advantage: the flow reward, an entropy term, or nothing (RLVR); "
-            "latent_regression is the control without RL: advantages are 0, and the loss is flow_coef times the mean "
-            "velocity deviation of the policy's own rollouts, differentiated through their latents"
-        },
+    advantage_shaping: Literal["flow", "entropy", "none", "latent_regression"] = option(
+        "flow",
+        help="what is added to GRPO's advantages: the flow reward, an entropy term, or nothing (RLVR). "
+        "latent_regression (control without RL): advantages are 0 and the loss is flow_coef times the mean velocity "
+        "deviation of the policy's own rollouts, differentiated through their latents",
     )
-    entropy_alpha: float = field(
-        default=0.4, metadata={"help": "entropy advantage: min(alpha * H, |A| / kappa) is added (arXiv 2506.14758)"}
+    entropy_alpha: float = option(0.4, help="entropy shaping adds min(alpha * H, |A| / kappa) (arXiv 2506.14758)")
+    entropy_kappa: float = option(2.0, must="> 0", help="kappa of the same")
+    format_reward_weight: float = option(
+        0.5, help="weight of the <think>/<answer> format reward; accuracy has weight 1; 0 removes the format reward"
     )
-    entropy_kappa: float = field(default=2.0, metadata={"help": "see entropy_alpha"})
-    format_reward_weight: float = field(
-        default=0.5,
-        metadata={"help": "weight of the <think>/<answer> format reward beside accuracy's 1; 0 leaves it out"},
-    )
-
-    rollouts_per_step: int = field(
-        default=64, metadata={"help": "rollouts whose rewards are recorded token by token each step; 0: none"}
-    )
+    rollouts_per_step: int = option(64, must=">= 0", help="rollouts recorded token by token per step")
 
     @property
     def uses_field(self) -> bool:
-        """Whether a flow field runs."""
+        """Whether this shaping needs a flow field."""
         return self.advantage_shaping in ("flow", "latent_regression")
 
     def __post_init__(self) -> None:
-        _check(
-            self.advantage_shaping in ("flow", "entropy", "none", "latent_regression"),
-            f"train.advantage_shaping={self.advantage_shaping!r}",
-            "flow, entropy, none or latent_regression",
-        )
-        _check(self.entropy_kappa > 0, f"train.entropy_kappa={self.entropy_kappa}", "> 0")
-        _check(self.rollouts_per_step >= 0, f"train.rollouts_per_step={self.rollouts_per_step}", ">= 0")
+        check_options(self, "train", RLFRArguments)
 
 
 @dataclass
 class RunConfig:
-    """One training run: what a YAML file under configs/rl holds."""
+    """The settings of one training run: what a YAML file under configs/rl holds."""
 
-    model: ModelArguments = _option(make=ModelArguments, help="the policy")
-    data: DataArguments = _option(make=DataArguments, help="training problems")
-    flow: FlowConfig = _option(make=FlowConfig, help="the field, when it is made anew")
-    field: str | None = _option(None, help="folder or flow_model.bin of a field to start from, instead of `offline`")
-    offline: OfflineConfig | None = _option(None, help="make the field by an offline start in this run")
-    flow_reward: FlowRewardConfig = _option(make=FlowRewardConfig, help="from deviations to rewards")
-    update: OnlineUpdateConfig = _option(make=OnlineUpdateConfig, help="the field's own steps")
-    evaluation: EvaluationConfig | None = _option(None, help="held-out accuracy before and after")
-    benchmarks: BenchmarkConfig | None = _option(None, help="benchmark tasks answered during training")
-    train: dict[str, Any] = _option(make=dict, help="every field of TRL's GRPOConfig, and these:", more=RLFRArguments)
+    model: ModelArguments = option(make=ModelArguments, help="the policy")
+    data: DataArguments = option(make=DataArguments, help="training problems")
+    flow: FlowConfig = option(make=FlowConfig, help="the field, if this run creates it")
+    field: str | None = option(None, help="field to start from, instead of `offline`: a folder or a flow_model.bin")
+    offline: OfflineConfig | None = option(None, help="train the field on expert solutions first, in this run")
+    flow_reward: FlowRewardConfig = option(make=FlowRewardConfig, help="from deviations to rewards")
+    update: OnlineUpdateConfig = option(make=OnlineUpdateConfig, help="the field's online updates")
+    evaluation: EvaluationConfig | None = option(None, help="measure held-out accuracy before and after training")
+    benchmarks: BenchmarkConfig | None = option(None, help="evaluate benchmark tasks during training")
+    train: dict[str, Any] = option(make=dict, help="every setting of TRL's GRPOConfig, and these:", more=RLFRArguments)
 
     def __post_init__(self) -> None:
         if self.field is not None and self.offline is not None:
-            raise ValueError("field and offline are both set: start from a field, or make one, not both")
+            raise ValueError("field and offline are both set: remove one; a run starts from a field or trains one")
         if "reward_weights" in self.train:
-            raise ValueError("train.reward_weights is made from train.format_reward_weight: set that")
+            raise ValueError("train.reward_weights cannot be set: it follows from train.format_reward_weight, set that")
+        check_keys(self.train, train_settings() or self.train, "train.")
         held_out = self.evaluation.data if self.evaluation else None
         drawn_from = ("source", "name", "split", "levels", "seed")
         if held_out and all(getattr(held_out, key) == getattr(self.data, key) for key in drawn_from):
@@ -353,64 +288,84 @@ class RunConfig:
         for section, data in (("offline", self.offline and self.offline.data), ("evaluation", held_out)):
             for limit in ("min_pixels", "max_pixels"):
                 own = data and getattr(data, limit)
-                _check(
+                require(
                     own in (None, getattr(self.data, limit)),
                     f"{section}.data.{limit}={own}",
-                    f"data.{limit}, or left out: a run sees all images through one processor; train_flow has its own",
+                    f"data.{limit}, or left out: a run has one image processor; train_flow has its own",
                 )
 
 
 @dataclass
 class OfflineRunConfig:
-    """One offline start of the field: what a YAML file under configs/flow holds."""
+    """The settings of an offline start on its own: what a YAML file under configs/flow holds."""
 
-    model: ModelArguments = _option(make=ModelArguments, help="the frozen policy")
-    flow: FlowConfig = _option(make=FlowConfig, help="the field")
-    offline: OfflineConfig = _option(make=OfflineConfig, help="expert data and optimisation")
+    model: ModelArguments = option(make=ModelArguments, help="the frozen policy")
+    flow: FlowConfig = option(make=FlowConfig, help="the field")
+    offline: OfflineConfig = option(make=OfflineConfig, help="expert data and optimisation")
 
 
-SHAPED_LOSS_TYPES = ("grpo", "bnpo", "dr_grpo", "dapo")
+@cache
+def train_settings() -> frozenset[str] | None:
+    """The names of all settings under `train`; None if TRL's sources are not where they are expected.
+
+    TRL's names are read from its sources, because importing TRL to find a misspelt key would take ten seconds.
+    `RLFRConfig` checks the types when a run starts.
+    """
+    names = {entry.name for entry in fields(RLFRArguments)}
+    for package, file, kind in (
+        ("trl", "trainer/grpo_config.py", "GRPOConfig"),
+        ("trl", "trainer/base_config.py", "_BaseConfig"),
+        ("transformers", "training_args.py", "TrainingArguments"),
+    ):
+        spec = importlib.util.find_spec(package)
+        source = Path(spec.origin).parent / file if spec and spec.origin else None
+        body = ast.parse(source.read_text(encoding="utf-8")).body if source and source.is_file() else []
+        found = [node for node in body if isinstance(node, ast.ClassDef) and node.name == kind]
+        if not found:
+            return None
+        targets = [node.target for node in found[0].body if isinstance(node, ast.AnnAssign)]
+        names |= {target.id for target in targets if isinstance(target, ast.Name) and not target.id.startswith("_")}
+    return frozenset(names)
 
 
 def _check_compatible(config: Any) -> None:
-    """ValueError where sampling, per-token advantages or exact resumption would not hold with TRL's settings."""
+    """ValueError if TRL's settings rule out sampling, per-token advantages, or exact resumption."""
     if config.advantage_shaping != "none":
         shaping = f"with train.advantage_shaping={config.advantage_shaping}"
-        _check(
+        require(
             config.loss_type in SHAPED_LOSS_TYPES,
             f"train.loss_type={config.loss_type}",
-            f"one of {', '.join(SHAPED_LOSS_TYPES)} {shaping}: its maths needs one advantage per sequence",
+            f"one of {', '.join(SHAPED_LOSS_TYPES)} {shaping}: other losses need one advantage per sequence",
         )
-        level = config.importance_sampling_level
-        _check(level == "token", f"train.importance_sampling_level={level}", f"token {shaping}")
-        threshold = config.off_policy_mask_threshold
-        _check(threshold is None, f"train.off_policy_mask_threshold={threshold}", f"null {shaping}")
-    if config.advantage_shaping == "latent_regression":
-        checkpointing = config.gradient_checkpointing
-        _check(not checkpointing, f"train.gradient_checkpointing={checkpointing}", f"false {shaping}")
-        _check(config.num_iterations == 1, f"train.num_iterations={config.num_iterations}", f"1 {shaping}")
-    _check(config.temperature > 0, f"train.temperature={config.temperature}", "> 0: rollouts are sampled")
+        level, threshold = config.importance_sampling_level, config.off_policy_mask_threshold
+        require(level == "token", f"train.importance_sampling_level={level}", f"token {shaping}")
+        require(threshold is None, f"train.off_policy_mask_threshold={threshold}", f"null {shaping}")
+        if config.advantage_shaping == "latent_regression":
+            checkpointing = config.gradient_checkpointing
+            require(not checkpointing, f"train.gradient_checkpointing={checkpointing}", f"false {shaping}")
+            require(config.num_iterations == 1, f"train.num_iterations={config.num_iterations}", f"1 {shaping}")
+    require(config.temperature > 0, f"train.temperature={config.temperature}", "> 0: rollouts are sampled")
     steps = config.steps_per_generation * config.num_iterations / config.gradient_accumulation_steps
     if config.save_strategy == "steps":
-        _check(
+        require(
             config.save_steps >= 1 and config.save_steps % steps == 0,
             f"train.save_steps={config.save_steps}",
-            f"a multiple of {steps:g}, the optimiser steps per batch of rollouts: a run resumes at such a boundary",
+            f"a multiple of {steps:g}, the policy steps per batch of rollouts: a run resumes between two batches",
         )
 
 
 def __getattr__(name: str) -> Any:
-    """RLFRConfig needs TRL and with it torch: it is made when somebody asks for it."""
+    """Create RLFRConfig on its first use, because it needs TRL and with it torch."""
     if name != "RLFRConfig":
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     from trl import GRPOConfig
 
     @dataclass
     class RLFRConfig(RLFRArguments, GRPOConfig):
-        """GRPOConfig plus `RLFRArguments`. `beta` stays TRL's KL weight; the flow reward's weight is `flow_coef`."""
+        """GRPOConfig plus `RLFRArguments`. TRL's `beta` is the KL weight; the flow reward's weight is `flow_coef`."""
 
-        max_completion_length: int | None = 1024  # tokens, as released
-        logging_steps: float = 1  # a row of metrics.jsonl each
+        max_completion_length: int | None = 1024  # tokens, as in the released code
+        logging_steps: float = 1  # one row of metrics.jsonl per policy step
 
         def __post_init__(self) -> None:
             RLFRArguments.__post_init__(self)

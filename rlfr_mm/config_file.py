@@ -1,50 +1,137 @@
-"""Read YAML files and command lines into the dataclasses of `rlfr_mm.config`. Loads no torch."""
+"""Settings as dataclasses: declare them with limits, read them from YAML and the command line, list them in `--help`.
+
+`rlfr_mm.config` declares the settings of a run with these tools. Loads no torch.
+"""
 
 import argparse
 import copy
 import difflib
 import sys
 import typing
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
-from dataclasses import MISSING, asdict, fields, is_dataclass, replace
+from dataclasses import MISSING, Field, asdict, field, fields, is_dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import yaml
 from pydantic import ConfigDict, TypeAdapter, ValidationError
 
+# ---- declaring settings ----------------------------------------------------------------------------------------------
+
+
+def option(default: Any = MISSING, *, help: str, make: Any = MISSING, must: str = "", more: type | None = None) -> Any:
+    """A dataclass field that carries its help text and its limit, which `check_options` checks and `--help` shows.
+
+    Args:
+        make: builds a default that instances must not share, such as a list.
+        must: the limit of a number, or of each number in a list: ">= 1", "> 0", or an interval such as "in [0, 1)".
+        more: a dataclass whose settings `--help` lists under this one.
+
+    >>> gamma: float = option(1.0, must="in [0, 1]", help="discount of the reward-to-go")
+    """
+    metadata = {"help": help, "must": must, "more": more}
+    if make is not MISSING:
+        return field(default_factory=make, metadata=metadata)
+    return field(default=default, metadata=metadata)
+
+
+def require(ok: bool, given: str, wanted: str) -> None:
+    """Raise ValueError("GIVEN must be WANTED") unless `ok`."""
+    if not ok:
+        raise ValueError(f"{given} must be {wanted}")
+
+
+def check_options(config: Any, section: str, cls: type | None = None) -> None:
+    """ValueError in one line if a setting of the dataclass is outside its limits (those of `cls`, if given)."""
+    for entry in fields(cls or config):
+        _check_value(entry, getattr(config, entry.name), f"{section}.{entry.name}")
+
+
+def allowed(entry: Field) -> str:
+    """The limits of a setting in words, such as ">= 1, or null"; empty if its type says everything."""
+    limits = ", ".join(_literals(entry.type)) or entry.metadata.get("must", "")
+    return f"{limits}, or null" if limits and _optional(entry.type) else limits
+
+
+def _check_value(entry: Field, value: Any, name: str) -> None:
+    choices, must = _literals(entry.type), entry.metadata.get("must")
+    if not (choices or must) or value is None:
+        return
+    require(value != [] or not must, f"{name}=[]", f"a list with at least one entry {allowed(entry)}")
+    for item in value if isinstance(value, list) else [value]:
+        given = f"{name} contains {item}, which" if isinstance(value, list) else f"{name}={item!r}"
+        if choices:
+            require(item in choices, given, f"one of {allowed(entry)}")
+        else:
+            require(_within(item, must or ""), given, allowed(entry))
+
+
+def _within(value: float, limit: str) -> bool:
+    """Whether a number obeys a limit such as ">= 1", "> 0" or "in (0, 1]"."""
+    if not limit.startswith("in "):
+        comparison, bound = limit.split()
+        return value >= float(bound) if comparison == ">=" else value > float(bound)
+    low, high = map(float, limit[4:-1].split(","))
+    above = value >= low if limit[3] == "[" else value > low
+    return above and (value <= high if limit[-1] == "]" else value < high)
+
+
+def _literals(hint: Any) -> tuple[str, ...]:
+    """The values of a `Literal` type, also inside a list or an optional type."""
+    if typing.get_origin(hint) is Literal:
+        return typing.get_args(hint)
+    return next(filter(None, map(_literals, typing.get_args(hint))), ())
+
+
+def _optional(hint: Any) -> bool:
+    return type(None) in typing.get_args(hint)
+
+
+# ---- reading settings ------------------------------------------------------------------------------------------------
+
 
 def build(cls: type, values: Any, section: str = "", default: Any = None) -> Any:
-    """An instance of the dataclass `cls` from a mapping; ValueError in one line for an unknown key or a wrong type.
+    """An instance of the dataclass `cls` from a mapping.
 
-    What the mapping leaves out is as in `default`, an instance, or as `cls` has it.
+    Settings that the mapping leaves out come from the instance `default`, or else from the defaults of `cls`.
+    ValueError in one line for an unknown key, a wrong type, or a value outside its limits.
+
+    >>> build(FlowRewardConfig, {"topk": 10}, "flow_reward").topk
+    10
     """
     where = f"{section}." if section else ""
     if not isinstance(values, dict):
         raise ValueError(f"{section or 'the configuration'} must be a mapping of settings, got {values!r}")
     hints = typing.get_type_hints(cls)
     entries = {f.name: f for f in fields(cls) if f.init}
+    check_keys(values, entries, where)
     arguments = {}
     for key, value in values.items():
-        if key not in entries:
-            near = difflib.get_close_matches(str(key), entries, n=1)
-            raise ValueError(f"unknown key {where}{key}" + (f"; did you mean {where}{near[0]}?" if near else ""))
-        nested, optional = _nested(hints[key])
+        nested = _nested(hints[key])
         if nested is None:
             arguments[key] = _typed(hints[key], value, f"{where}{key}")
-        elif value is None and optional:
+            _check_value(entries[key], arguments[key], f"{where}{key}")
+        elif value is None and _optional(hints[key]):
             arguments[key] = None
         else:
             arguments[key] = build(nested, value, f"{where}{key}", _default(entries[key]))
     return cls(**arguments) if default is None else replace(default, **arguments)
 
 
-def _nested(hint: Any) -> tuple[type | None, bool]:
-    """The dataclass that a setting is, if it is one, and whether null may stand in its place."""
-    kinds = typing.get_args(hint) or (hint,)
-    nested = [kind for kind in kinds if is_dataclass(kind)]
-    return (typing.cast(type, nested[0]) if nested else None), type(None) in kinds
+def check_keys(given: Iterable[str], known: Iterable[str], where: str) -> None:
+    """ValueError for the first key that is not known, with the known key that is closest to it, if any is close."""
+    known = list(known)
+    for key in given:
+        if key not in known:
+            near = difflib.get_close_matches(str(key), known, n=1)
+            raise ValueError(f"unknown key {where}{key}" + (f"; did you mean {where}{near[0]}?" if near else ""))
+
+
+def _nested(hint: Any) -> type | None:
+    """The dataclass in a type, if there is one: the setting is then a section."""
+    found = [kind for kind in typing.get_args(hint) or (hint,) if is_dataclass(kind)]
+    return typing.cast(type, found[0]) if found else None
 
 
 def _default(entry: Any) -> Any:
@@ -52,25 +139,55 @@ def _default(entry: Any) -> Any:
 
 
 def _typed(hint: Any, value: Any, name: str) -> Any:
-    """`value` as the type `hint`; YAML reads 1e-6 as text, so text that is a number passes as one, but yes is no 1."""
+    """`value` as the type `hint`. YAML reads 1e-6 as text, so text may become a number; a boolean may not."""
     kinds = {hint, *typing.get_args(hint)}
     if isinstance(value, bool) and kinds & {int, float} and bool not in kinds:
         raise ValueError(f"{name}={value} must be a number")
     try:
         return TypeAdapter(hint, config=ConfigDict(arbitrary_types_allowed=True)).validate_python(value)
     except ValidationError as error:
-        message = error.errors()[0]["msg"]
-        raise ValueError(f"{name}={value!r}: {message[0].lower()}{message[1:]}") from None
+        first = error.errors()[0]
+        if first["type"] == "literal_error":
+            raise ValueError(f"{name}={value!r} must be one of {', '.join(_literals(hint))}") from None
+        raise ValueError(f"{name}={value!r}: {first['msg'][0].lower()}{first['msg'][1:]}") from None
 
 
 def load_config(cls: type, path: str | Path, overrides: list[str] | None = None) -> Any:
-    """The dataclass `cls` from a YAML file, with `section.key=value` overrides (values in YAML) applied on top."""
-    return build(cls, with_overrides(read_settings(path), overrides or []))
+    """The dataclass `cls` from a YAML file, with `section.key=value` overrides (values in YAML) on top.
+
+    The file may name another one as its `base` (see `read_settings`), unless `base` is a setting of `cls` itself.
+    """
+    own_base = any(entry.name == "base" for entry in fields(cls))
+    values = _read_mapping(Path(path)) if own_base else read_settings(path)
+    return build(cls, with_overrides(values, overrides or []))
 
 
 def read_settings(path: str | Path) -> dict[str, Any]:
-    """The settings in a YAML file; ValueError if it is missing or does not hold a mapping."""
-    path = Path(path)
+    """The settings in a YAML file, on top of those of the file that its key `base` names.
+
+    The path of the base is relative to the file, and a base may have a base. Sections are merged key by key; any other
+    value replaces that of the base, and null switches a section off. ValueError if the bases form a cycle.
+    """
+    chain, merged = [Path(path)], _read_mapping(Path(path))
+    while (base := merged.pop("base", None)) is not None:
+        file = chain[-1]
+        require(isinstance(base, str), f"base={base!r} in {file}", "the path of a YAML file, relative to this one")
+        chain.append(file.parent / base)
+        if chain[-1].resolve() in [earlier.resolve() for earlier in chain[:-1]]:
+            raise ValueError(f"the bases of {path} form a cycle: {' -> '.join(map(str, chain))}")
+        merged = _merged(_read_mapping(chain[-1]), merged)
+    return merged
+
+
+def _merged(below: dict[str, Any], above: dict[str, Any]) -> dict[str, Any]:
+    result = dict(below)
+    for key, value in above.items():
+        both = isinstance(value, dict) and isinstance(result.get(key), dict)
+        result[key] = _merged(result[key], value) if both else value
+    return result
+
+
+def _read_mapping(path: Path) -> dict[str, Any]:
     if not path.is_file():
         raise ValueError(f"no configuration file {path}; the ones that come with rlfr_mm are under configs/")
     try:
@@ -83,7 +200,11 @@ def read_settings(path: str | Path) -> dict[str, Any]:
 
 
 def with_overrides(values: dict[str, Any], overrides: list[str]) -> dict[str, Any]:
-    """The values of a file with `section.key=value` on top; ValueError for an override that is none."""
+    """A copy of `values` with `section.key=value` overrides applied; ValueError for one that cannot be read.
+
+    >>> with_overrides({"flow": {"num_blocks": 4}}, ["flow.num_blocks=2"])
+    {'flow': {'num_blocks': 2}}
+    """
     values = copy.deepcopy(values)
     for override in overrides:
         key, separator, text = override.partition("=")
@@ -103,44 +224,54 @@ def with_overrides(values: dict[str, Any], overrides: list[str]) -> dict[str, An
 
 
 def as_dict(config: Any) -> dict[str, Any]:
-    """The settings as plain values, for records and checkpoints; `build` is its inverse."""
+    """The settings as plain values, for records and checkpoints; `build` is the inverse."""
     return asdict(config)
 
 
+# ---- commands --------------------------------------------------------------------------------------------------------
+
+
 def describe(cls: type, section: str = "", defaults: Any = None) -> list[str]:
-    """One line per setting, `key (default): help`, for `--help`; defaults are those of the instance, or of `cls`."""
+    """One line per setting, `key (default): help (allowed values)`; a section that is off by default is marked "(off)".
+
+    Defaults are those of the instance `defaults`, or of `cls`.
+    """
     lines: list[str] = []
     for entry in fields(cls):
         name = f"{section}.{entry.name}" if section else entry.name
         default = _default(entry) if defaults is None else getattr(defaults, entry.name)
-        nested, _ = _nested(typing.get_type_hints(cls)[entry.name])
+        nested = _nested(typing.get_type_hints(cls)[entry.name])
         if nested is not None:
+            if default is None:
+                lines.append(f"  {name} (off): {entry.metadata['help']}; setting any of these switches it on:")
             lines += describe(nested, name, default)
-        else:
-            lines.append(f"  {name} ({default!r}): {entry.metadata['help']}")
-            if more := entry.metadata.get("more"):
-                lines += describe(more, name)
+            continue
+        limits = allowed(entry)
+        lines.append(f"  {name} ({default!r}): {entry.metadata['help']}" + (f" ({limits})" if limits else ""))
+        if more := entry.metadata.get("more"):
+            lines += describe(more, name)
     return lines
 
 
-def parser_for(program: str, doc: str, config_class: type) -> argparse.ArgumentParser:
-    """`--config FILE [section.key=value ...]`, with every setting in the help."""
+def parser_for(program: str, doc: str | None, config_class: type) -> argparse.ArgumentParser:
+    """A parser for `--config FILE [section.key=value ...]`, with every setting in its help."""
     parser = argparse.ArgumentParser(
         prog=f"python -m {program}",
         description=doc,
-        epilog="settings (default): meaning\n" + "\n".join(describe(config_class)),
+        epilog="settings (default): meaning (allowed values)\n" + "\n".join(describe(config_class)),
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.add_argument("--config", required=True, metavar="FILE", help="YAML file; lists only what differs")
+    parser.add_argument("--config", required=True, metavar="FILE", help="YAML file that lists only what differs")
     parser.add_argument("overrides", nargs="*", metavar="section.key=value", help="settings on top of the file's")
     return parser
 
 
 @contextmanager
 def one_line_errors() -> Iterator[None]:
-    """For the part of a command that checks its input: a ValueError becomes `error: ...` and exit status 2.
+    """Turn a ValueError in the body into one line, `error: ...`, and exit status 2; for code that checks user input.
 
-    So does an ImportError: a setting may name what is not installed, an attention kernel for one. And an OSError.
+    The same holds for an OSError, from a file that cannot be read or written, and for an ImportError: a setting may
+    name a package that is not installed, such as an attention kernel.
     """
     try:
         yield

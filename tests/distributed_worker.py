@@ -1,5 +1,6 @@
-"""What each process of tests/test_distributed.py runs: given field updates, then two steps of RLFR."""
+"""The program of each process in tests/test_distributed.py: field updates on fixed rollouts, then two RLFR steps."""
 
+import copy
 import sys
 from pathlib import Path
 
@@ -9,7 +10,7 @@ from accelerate import Accelerator
 from rlfr_mm.config import FlowConfig, FlowRewardConfig, OnlineUpdateConfig
 from rlfr_mm.method.field import FlowField
 from rlfr_mm.method.update import FieldUpdater, sample_seeds
-from tests.training import make_trainer
+from tests.tiny_trainer import make_trainer
 
 ROLLOUTS, TOKENS = 8, 5
 
@@ -56,11 +57,11 @@ def train(policy: Path, out: Path) -> None:
     )
     batches = []
     finish = trainer._finish
-    trainer._finish = lambda batch: (batches.append(batch), finish(batch))
+    trainer._finish = lambda batch: (batches.append(copy.copy(batch)), finish(batch))
     trainer.train()
     torch.save(
         {
-            "field": trainer.field.state_dict(),
+            "field": trainer.flow.field.state_dict(),
             "deviation": batches[0].flow.deviation,
             "mask": batches[0].mask,
             "flow_reward": batches[0].flow.reward,

@@ -17,7 +17,7 @@ from tests.distributed_worker import update
 
 @pytest.fixture(scope="module")
 def two_processes(tiny_policy: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The folder with what both processes of one launch left."""
+    """The folder that both processes of one launch wrote to."""
     out = tmp_path_factory.mktemp("distributed")
     # `--multi_gpu` is accelerate's name for torchrun; the workers themselves ask for the CPU.
     command = [sys.executable, "-m", "accelerate.commands.launch", "--multi_gpu", "--num_processes=2"]

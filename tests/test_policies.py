@@ -1,4 +1,4 @@
-"""RLFR trains any decoder that transformers loads: two steps each on small real models of other families."""
+"""RLFR trains any decoder that transformers loads: two steps on small real models of other families."""
 
 from pathlib import Path
 from typing import Any
@@ -22,7 +22,7 @@ from rlfr_mm.quickstart import world
 from rlfr_mm.quickstart.policy import CHAT_TEMPLATE, build_tokenizer
 from rlfr_mm.training.trainer import RLFRTrainer
 from rlfr_mm.viewing.rollout_records import read_rollouts
-from tests.training import CPU, every_third
+from tests.tiny_trainer import CPU, every_third
 
 SIDE = 96  # pixels: 3 x 3 visual tokens of Qwen3-VL, whose patches have 16
 TEXT = {

@@ -9,7 +9,7 @@ from transformers import AutoConfig, Qwen2_5_VLForConditionalGeneration
 
 from rlfr_mm import train
 from rlfr_mm.viewing.rollout_records import read_rollouts
-from tests.training import CPU
+from tests.tiny_trainer import CPU
 
 VOCABULARY = 151_665  # entries of the real tokenizer
 TEXT = {

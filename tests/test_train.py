@@ -21,7 +21,7 @@ from rlfr_mm.method.field import FlowField
 from rlfr_mm.training.run_folder import RunFolder
 from rlfr_mm.viewing.rollout_records import read_rollouts
 from tests.conftest import ROOT
-from tests.training import CPU
+from tests.tiny_trainer import CPU
 
 TIMINGS = ("step_time",)
 
@@ -32,7 +32,7 @@ def config(tiny_policy: Path, tmp_path: Path) -> Path:
     quickstart = {"source": "quickstart", "instruction": "none"}
     values = {
         "model": {"name_or_path": str(tiny_policy), "dtype": "float32", "freeze_vision": False},
-        "data": quickstart | {"limit": 6},  # three steps an epoch
+        "data": quickstart | {"limit": 6},  # three steps per epoch
         "flow": {"num_blocks": 2, "standardise": True},
         "offline": {"data": quickstart | {"limit": 24}, "batch_size": 8, "max_steps": 5, "save_steps": 2},
         "evaluation": {"data": quickstart | {"split": "test", "limit": 8}},
@@ -71,7 +71,7 @@ def _kill_when(process: subprocess.Popen, reached) -> None:
 
 
 def _error(capsys: pytest.CaptureFixture, *arguments: str | Path, command: Any = train) -> str:
-    """The one line that a command with bad input leaves on stderr."""
+    """The single error line that a command with bad input writes to stderr."""
     with pytest.raises(SystemExit) as stopped:
         command.main([str(argument) for argument in arguments])
     assert stopped.value.code == 2
@@ -101,7 +101,7 @@ def test_a_killed_run_resumes_to_the_same_metrics_and_weights(config: Path, tmp_
     arguments = ["--config", config, f"train.output_dir={killed.path}"]
     _kill_when(_start(*arguments), lambda: len(killed.metrics()) == 5)
     assert killed.last_checkpoint is not None and killed.last_checkpoint.name == "checkpoint-4"
-    half_written = killed.path / ".saving" / "checkpoint-6"  # as a kill during a save leaves it
+    half_written = killed.path / ".saving" / "checkpoint-6"  # what a kill during a save leaves behind
     half_written.mkdir(parents=True)
     (half_written / "model.safetensors").write_bytes(b"half")
     train.main([*map(str, arguments), "--resume"])
@@ -127,7 +127,7 @@ def test_a_run_killed_after_its_last_checkpoint_takes_no_other_step(config: Path
     run = RunFolder(tmp_path / "run")
     metrics, summary = run.metrics(), run.summary
     assert [row["step"] for row in metrics] == [1, 2] and run.last_checkpoint is not None
-    (run.path / "final").rename(tmp_path / "final")  # back to where the checkpoint was just written
+    (run.path / "final").rename(tmp_path / "final")  # the state just after the checkpoint was written
     (run.path / "summary.json").unlink()
     (run.path / "stages.json").write_text(
         json.dumps({name: stage for name, stage in run.stages.items() if name not in ("training", "accuracy after")})
@@ -199,15 +199,15 @@ def test_a_run_folder_is_never_lost_by_accident(config: Path, tmp_path: Path, ca
     run = tmp_path / "run"
     run.mkdir()
     (run / "thesis.txt").write_text("precious")
-    assert "is not empty and holds no run" in _error(capsys, "--config", config, "--overwrite")
+    assert "is not empty and is not a run folder" in _error(capsys, "--config", config, "--overwrite")
     assert (run / "thesis.txt").read_text() == "precious"
     (run / "config.yaml").write_text("train: {}")
-    assert "holds an unfinished run: --resume goes on with it" in _error(capsys, "--config", config)
-    assert "other settings" in _error(capsys, "--config", config, "--resume")
+    assert "holds an unfinished run: --resume continues it" in _error(capsys, "--config", config)
+    assert "--resume with settings other than" in _error(capsys, "--config", config, "--resume")
     (run / "summary.json").write_text("{}")
     assert "holds a finished run" in _error(capsys, "--config", config)
     bad = ("model.name_or_path=no/such/model", "model.lora={rr: 8}", "field=nowhere")
-    for override in bad:  # what was there goes only when nothing is wrong with what is to come
+    for override in bad:  # the old run is deleted only after the new one is checked
         _error(capsys, "--config", config, "--overwrite", override)
     assert (run / "thesis.txt").read_text() == "precious"
     _error(capsys, "--config", config, f"train.output_dir={tmp_path / 'new'}", bad[1])
@@ -221,14 +221,19 @@ def test_every_step_has_its_row_where_a_batch_of_rollouts_serves_several(config:
     assert [row["step"] for row in rows] == list(range(1, 9))
     for key in ("reward", "accuracy", "flow/reward_mean"):
         assert [row["step"] % 4 for row in rows if key in row] == ([1, 1] if key == "reward" else [0, 0])
-    assert all(row["flow/field_loss"] > 0 for row in rows)  # with each step of the policy the field's
+    assert all(row["flow/field_loss"] > 0 for row in rows)  # each policy step also updates the field
 
 
 @pytest.mark.parametrize(
     "override, message",
     [
         ("flow_reward.treshold=0.5", "unknown key flow_reward.treshold; did you mean flow_reward.threshold?"),
-        ("flow_reward.topk=0", "flow_reward.topk=0 must be >= 1, or null to keep every token"),
+        ("flow_reward.topk=0", "flow_reward.topk=0 must be >= 1, or null"),
+        ("flow_reward.score=surprise", "flow_reward.score='surprise' must be one of deviation, residual, log_ratio,"),
+        ("train.advantage_shaping=entropie", "train.advantage_shaping='entropie' must be one of flow, entropy, none"),
+        ("evaluation.data.limit=0", "evaluation.data.limit=0 must be >= 1, or null"),
+        ("flow_reward.times=[0.5, 1]", "flow_reward.times contains 1.0, which must be in (0, 1)"),
+        ("flow_reward.times=[]", "flow_reward.times=[] must be a list with at least one entry in (0, 1)"),
         ("flow_reward.topk=many", "flow_reward.topk='many': input should be a valid integer"),
         ("train.learning_rate=yes", "train.learning_rate=True must be a number"),
         ("train.lerning_rate=1", "unknown key train.lerning_rate; did you mean train.learning_rate?"),
@@ -269,7 +274,7 @@ def test_a_bad_setting_is_one_line_before_any_step(
     monkeypatch.setenv("HF_HUB_OFFLINE", "1")
     overrides = [override] + (["offline=null"] if override.startswith("field") else [])
     overrides += ["update.enabled=false"] if "log_ratio" in override else []
-    overrides += ["evaluation.data.split=train"] if override.startswith("evaluation.data") else []
+    overrides += ["evaluation.data.split=train"] if override.startswith("evaluation.data=") else []
     assert message in _error(capsys, "--config", config, *overrides)
     assert not (tmp_path / "run" / "metrics.jsonl").exists()
 
@@ -302,7 +307,7 @@ def test_the_departure_score_is_refused_where_no_solution_is_known(
         "".join(json.dumps({"id": i, "problem": f"{i} + 1?", "answer": str(i + 1)}) + "\n" for i in range(4))
     )
     overrides = [f"data={{source: {data}, instruction: none}}", "flow_reward={score: departure}"]
-    assert "score=departure needs the one right solution" in _error(capsys, "--config", config, *overrides)
+    assert "score=departure needs the only correct solution" in _error(capsys, "--config", config, *overrides)
 
 
 def test_a_field_for_another_policy_is_refused(config: Path, tmp_path: Path, capsys: pytest.CaptureFixture):
@@ -317,9 +322,18 @@ def test_help_lists_every_setting_and_loads_no_torch():
     script = (
         "import sys\nfrom rlfr_mm.{module} import main\n"
         "try: main(['--help'])\nexcept SystemExit: pass\n"
-        "assert not {{'torch', 'transformers'}} & set(sys.modules), 'heavy'"
+        "heavy = {{'torch', 'transformers', 'trl', 'datasets', 'scipy', 'matplotlib'}} & set(sys.modules)\n"
+        "assert not heavy, heavy"
     )
-    training = ("flow_reward.threshold (0.6)", "train.advantage_shaping ('flow')", "evaluation.data.split ('test')")
+    training = (
+        "offline (off)",
+        "evaluation (off)",
+        "benchmarks (off)",
+        "(deviation, residual, log_ratio, logprob,",
+        "flow_reward.threshold (0.6)",
+        "train.advantage_shaping ('flow')",
+        "evaluation.data.split ('test')",
+    )
     for module, settings in (("train", training), ("train_flow", ("offline.learning_rate (0.0001)",))):
         command = [sys.executable, "-c", script.format(module=module)]
         result = subprocess.run(command, capture_output=True, text=True)

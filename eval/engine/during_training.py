@@ -1,6 +1,6 @@
 """Benchmarks that a training run answers at some of its steps, with the engine of `eval.run`."""
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from accelerate import Accelerator
 from accelerate.utils import DistributedType
@@ -12,11 +12,7 @@ from rlfr_mm.eval.engine.plan import RunSettings, changed_data, load_docs
 from rlfr_mm.eval.engine.records import ModelInfo
 from rlfr_mm.eval.engine.running import evaluate
 from rlfr_mm.tasks import registry
-
-if TYPE_CHECKING:
-    from rlfr_mm.training.run_folder import RunFolder
-
-BENCHMARKS = "benchmarks"  # folder in the training run: one run folder of `eval.run` per step, and results.json
+from rlfr_mm.training.run_folder import BENCHMARKS, RunFolder
 
 
 def check_benchmarks(benchmarks: BenchmarkConfig, accelerator: Accelerator) -> None:
@@ -32,7 +28,7 @@ def check_benchmarks(benchmarks: BenchmarkConfig, accelerator: Accelerator) -> N
 
 
 def answer_benchmarks(
-    policy: Any, processor: Any, benchmarks: BenchmarkConfig, folder: "RunFolder", step: int
+    policy: Any, processor: Any, benchmarks: BenchmarkConfig, folder: RunFolder, step: int
 ) -> dict[str, float]:
     """The headline score of each task at this step, which is also added to benchmarks/results.json."""
     settings = RunSettings(

@@ -7,10 +7,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 from rlfr_mm.config import RunConfig
-from rlfr_mm.config_file import as_dict, build, with_overrides
+from rlfr_mm.config_file import as_dict, build, read_settings, with_overrides
 
 SWEEP = "values"  # {values: [a, b]} in place of the value of a setting: one variant of the method for each value
 
@@ -104,10 +102,10 @@ def opening_comment(path: Path) -> str:
 
 
 def read_base(path: Path) -> dict[str, Any]:
-    """The settings of the base as its file has them."""
+    """The settings of the base, on top of those of its own base."""
     if not path.is_file():
         raise ValueError(f"base: no configuration file {path}; the path is relative to the experiment's YAML")
-    return yaml.safe_load(path.read_text()) or {}
+    return read_settings(path)
 
 
 def _variants(method: str, settings: dict[str, Any]) -> Iterator[tuple[str, dict[str, Any]]]:

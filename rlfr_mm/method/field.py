@@ -1,27 +1,26 @@
 """FlowField: the velocity network over a policy's latents, its statistics, and its files.
 
-The network is the denoising MLP of MAR's diffusion loss (arXiv 2406.11838) with adaptive layer norm, given the noisy
-latent, the time, a neighbouring token's latent (the context) and the depth of the layer. Modules carry the names of
-RLFR's public `flow_model.bin`, so that those weights load as they are.
+The network is the denoising MLP of MAR's diffusion loss (arXiv 2406.11838) with adaptive layer norm. Its inputs are the
+noisy latent, the time, the latent of a neighbouring token (the context) and the depth of the layer. Modules have the
+names of RLFR's public `flow_model.bin`, whose weights therefore load unchanged.
 """
 
-import dataclasses
-import json
 import math
-import os
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from pickle import UnpicklingError
 from typing import Any
 
 import torch
-from jaxtyping import Bool, Float, Int
+from jaxtyping import Float, Int
 from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file, save
 from torch import Tensor, nn
 
 from rlfr_mm.config import FlowConfig
 from rlfr_mm.config_file import as_dict, build
+from rlfr_mm.files import read_json, write_json, write_whole
+from rlfr_mm.method.shapes import Latents, PerPoint, Points, TokenMask
 
 FORMAT_VERSION = 1
 WEIGHTS_NAME = "flow.safetensors"
@@ -30,23 +29,26 @@ NUM_FREQUENCIES = 128  # 256 sinusoidal features: cosines, then sines
 
 
 def flow_layer_indices(config: FlowConfig) -> list[int]:
-    """The 0-based indices of the decoder layers whose OUTPUTS are the latents: round(fraction * layers), clipped.
+    """The 0-based indices of the decoder layers whose outputs are the latents: round(fraction * layers), clipped.
 
-    ValueError where the policy is too shallow to tell two fractions apart, or its depth is unknown.
+    ValueError if two fractions name the same layer, because the policy is too shallow, or if its depth is unknown.
+
+    >>> flow_layer_indices(FlowConfig(flow_layers=[0.25, 0.5, 0.75], num_policy_layers=36))
+    [9, 18, 27]
     """
     if config.num_policy_layers is None:
-        raise ValueError("flow.num_policy_layers is not known: make the configuration with config_for_policy")
+        raise ValueError("flow.num_policy_layers is not set: create the configuration with config_for_policy")
     layers = config.num_policy_layers
     indices = [min(round(fraction * layers), layers - 1) for fraction in config.flow_layers]
     if len(set(indices)) < len(indices):
-        raise ValueError(f"flow.flow_layers={config.flow_layers} name layers {indices} of {layers}: each must differ")
+        raise ValueError(f"flow.flow_layers={config.flow_layers} name layers {indices} of {layers}: all must differ")
     return indices
 
 
 def config_for_policy(config: FlowConfig, policy_config: Any) -> FlowConfig:
-    """`config` with hidden_size, num_policy_layers and rms_norm_eps of a transformers config (its text part).
+    """`config` with hidden_size, num_policy_layers and rms_norm_eps from (the text part of) a transformers config.
 
-    A policy without RMSNorm gets eps 1e-6. ValueError where `config` was already filled in for another policy.
+    The epsilon is 1e-6 for a policy without RMSNorm. ValueError if `config` is already filled in for another policy.
     """
     text = policy_config.get_text_config()
     found = {
@@ -60,14 +62,14 @@ def config_for_policy(config: FlowConfig, policy_config: Any) -> FlowConfig:
             raise ValueError(f"the flow field was made for a policy with {name}={given}, this one has {found[name]}")
     if config.rms_norm_eps is not None:
         found["rms_norm_eps"] = config.rms_norm_eps
-    config = dataclasses.replace(config, **found)
-    flow_layer_indices(config)  # raises where layers coincide
+    config = replace(config, **found)
+    flow_layer_indices(config)  # raises if two layers coincide
     return config
 
 
 @dataclass(frozen=True)
 class LatentStatistics:
-    """Sums over response tokens per flow layer and channel; sums of batches, or of processes, add up with `+`."""
+    """Sums over response tokens, per flow layer and channel. Statistics of two batches add up with `+`."""
 
     count: Int[Tensor, ""]
     total: Float[Tensor, "layer hidden"]
@@ -84,22 +86,20 @@ class LatentStatistics:
 
     @property
     def std(self) -> Float[Tensor, "layer hidden"]:
-        """The population's standard deviation; 1 for a channel that never varies, which is only centred then."""
+        """The population standard deviation; 1 for a channel that never varies, so that it is only centred."""
         variance = self.total_square / self.count - self.mean**2
-        noise_floor = 1e-12 * (self.total_square / self.count)  # rounding of the difference, in float64
+        noise_floor = 1e-12 * (self.total_square / self.count)  # rounding error of the difference, in float64
         return torch.where(variance > noise_floor, variance, torch.ones_like(variance)).sqrt()
 
 
-def latent_statistics(
-    latents: Float[Tensor, "batch layer position hidden"], mask: Bool[Tensor, "batch token"]
-) -> LatentStatistics:
-    """Statistics of the response tokens in a batch (position 0, the last prompt token, is left out), in float64."""
+def latent_statistics(latents: Latents, mask: TokenMask) -> LatentStatistics:
+    """Statistics of the response tokens of a batch, in float64. Position 0, the last prompt token, is left out."""
     tokens = latents[:, :, 1:].transpose(1, 2)[mask].double()  # (real tokens, layer, hidden)
     return LatentStatistics(mask.sum(), tokens.sum(0), tokens.square().sum(0))
 
 
 class SinusoidalEmbedding(nn.Module):
-    """[cos, sin] features of a number in [0, 1], then a small MLP: (n,) -> (n, width)."""
+    """Embedding of numbers in [0, 1]: [cos, sin] features, then a small MLP."""
 
     freqs: Tensor
 
@@ -114,7 +114,7 @@ class SinusoidalEmbedding(nn.Module):
 
 
 class ResidualBlock(nn.Module):
-    """x + gate * MLP(norm(x) * (1 + scale) + shift), with shift, scale and gate from the conditioning."""
+    """x + gate * MLP(norm(x) * (1 + scale) + shift), where shift, scale and gate depend on the condition."""
 
     def __init__(self, width: int, eps: float) -> None:
         super().__init__()
@@ -128,7 +128,7 @@ class ResidualBlock(nn.Module):
 
 
 class FinalLayer(nn.Module):
-    """The modulated linear map from the network's width to a velocity."""
+    """The modulated linear layer from the network's width to a velocity."""
 
     def __init__(self, width: int, hidden_size: int, eps: float) -> None:
         super().__init__()
@@ -142,11 +142,13 @@ class FinalLayer(nn.Module):
 
 
 class FlowField(nn.Module):
-    """The velocity v(x_t, t, context, layer) of the flow over a policy's latents; float32, replicated on processes.
+    """The velocity v(x_t, t, context, layer) of the flow over a policy's latents, in float32.
 
-    `config` must be filled in (`config_for_policy`, or `FlowField.for_policy`). Initial weights come from a generator
-    of their own, seeded with `seed`; torch's global random state is not touched. With `config.standardise` the field
-    lives in standardised latents and needs `set_statistics` before its first use.
+    With `config.standardise` the field works on standardised latents and needs `set_statistics` before its first use.
+
+    Args:
+        config: filled in for a policy (`config_for_policy`); `FlowField.for_policy` does it for you.
+        seed: of the initial weights, which have their own generator: torch's global random state is not touched.
     """
 
     latent_mean: Tensor
@@ -156,12 +158,12 @@ class FlowField(nn.Module):
         super().__init__()
         self.layer_indices = flow_layer_indices(config)
         if config.hidden_size is None or config.num_policy_layers is None or config.rms_norm_eps is None:
-            raise ValueError("flow.hidden_size and flow.rms_norm_eps are not known: use config_for_policy")
+            raise ValueError("flow.hidden_size and flow.rms_norm_eps are not set: use config_for_policy")
         self.config = config
         self.layer_depths = [index / config.num_policy_layers for index in self.layer_indices]
         hidden, eps = config.hidden_size, config.rms_norm_eps
         width = config.width or hidden
-        with torch.device("meta"):  # no memory and no random numbers until reset_parameters
+        with torch.device("meta"):  # no memory and no random numbers before _reset_parameters
             self.input_proj = nn.Linear(hidden, width)
             self.cond_embed = nn.Linear(hidden, width)
             self.time_embed = SinusoidalEmbedding(width)
@@ -176,7 +178,7 @@ class FlowField(nn.Module):
 
     @torch.no_grad()
     def _reset_parameters(self, generator: torch.Generator) -> None:
-        """Xavier weights and zero biases; modulations and the last linear start at zero, so the first velocity is 0."""
+        """Xavier weights and zero biases; modulations and the last layer are zero, so that the first velocity is 0."""
         for module in self.modules():
             if isinstance(module, nn.Linear):
                 nn.init.xavier_uniform_(module.weight, generator=generator)
@@ -196,16 +198,13 @@ class FlowField(nn.Module):
     def dtype(self) -> torch.dtype:
         return self.input_proj.weight.dtype
 
-    def forward(
-        self,
-        x_t: Float[Tensor, "n hidden"],
-        t: Float[Tensor, "n"],
-        context: Float[Tensor, "n hidden"],
-        layer: Float[Tensor, "n"],
-    ) -> Float[Tensor, "n hidden"]:
-        """The velocity at `x_t`, time `t` in [0, 1], for latents of depth `layer` (layer index / number of layers).
+    def forward(self, x_t: Points, t: PerPoint, context: Points, layer: PerPoint) -> Points:
+        """The velocity at the points `x_t`.
 
-        With `config.standardise`, `x_t` and `context` are points in the standardised space (`standardised`).
+        Args:
+            x_t, context: points in the space of `standardised`.
+            t: times in [0, 1].
+            layer: depths, layer index / number of layers.
         """
         condition = self.time_embed(t) + self.cond_embed(context) + self.layer_embed(layer)
         x = self.input_proj(x_t)
@@ -214,90 +213,75 @@ class FlowField(nn.Module):
         return self.final_layer(x, condition)
 
     def standardised(self, latents: Float[Tensor, "layer n hidden"]) -> Float[Tensor, "layer n hidden"]:
-        """Latents in the space where the field lives: as they are, or standardised per layer and channel."""
+        """Latents in the space that the field models: unchanged, or standardised per layer and channel."""
         if not self.config.standardise:
             return latents
         if self.latent_std.isnan().any():
-            raise ValueError("a flow field with flow.standardise needs set_statistics before its first use")
+            raise ValueError("a flow field with flow.standardise: true needs set_statistics before its first use")
         return (latents - self.latent_mean[:, None]) / self.latent_std[:, None]
 
     def set_statistics(self, statistics: LatentStatistics) -> None:
-        """Fix the mean and deviation used by `standardised`; they are saved with the weights."""
+        """Set the mean and standard deviation for `standardised`; they are saved with the weights."""
         if not self.config.standardise:
-            raise ValueError("statistics are for a field with flow.standardise: true")
+            raise ValueError("set_statistics needs a field with flow.standardise: true")
         self.latent_mean.copy_(statistics.mean)
         self.latent_std.copy_(statistics.std)
 
     @classmethod
     def for_policy(cls, config: FlowConfig, policy_config: Any, seed: int = 0) -> "FlowField":
-        """A new field for the policy with this transformers config (text or vision-language)."""
+        """A new field for the policy with this transformers config, text or vision-language."""
         return cls(config_for_policy(config, policy_config), seed)
 
     def check_matches(self, policy_config: Any) -> None:
-        """ValueError in one line where the field was made for a policy of another width or depth."""
+        """ValueError in one line if the field was made for a policy of another width or depth."""
         config_for_policy(self.config, policy_config)
 
     def save_pretrained(self, folder: str | Path) -> None:
-        """Write flow.safetensors and flow_config.json; each appears whole or not at all, the configuration last."""
-        folder = Path(folder)
-        folder.mkdir(parents=True, exist_ok=True)
-        weights, config = folder / f"{WEIGHTS_NAME}.tmp", folder / f"{CONFIG_NAME}.tmp"
-        save_file({name: tensor.contiguous() for name, tensor in self.state_dict().items()}, weights)
-        config.write_text(json.dumps({"format_version": FORMAT_VERSION, **as_dict(self.config)}, indent=2) + "\n")
-        os.replace(weights, folder / WEIGHTS_NAME)
-        os.replace(config, folder / CONFIG_NAME)
+        """Write flow.safetensors and then flow_config.json, each of them whole or not at all."""
+        weights = {name: tensor.contiguous() for name, tensor in self.state_dict().items()}
+        write_whole(Path(folder) / WEIGHTS_NAME, save(weights))
+        write_json(Path(folder) / CONFIG_NAME, {"format_version": FORMAT_VERSION, **as_dict(self.config)})
 
     @classmethod
     def from_pretrained(cls, path: str | Path, config: FlowConfig | None = None) -> "FlowField":
-        """A field from a folder of `save_pretrained`, or from a public `flow_model.bin` with a filled-in `config`.
+        """The field in a folder of `save_pretrained`, or in a public `flow_model.bin`.
 
-        The public file holds weights alone (read with `weights_only`), possibly under a leading `model.`. ValueError
-        in one line for wrong, missing or unexpected weights; nothing is ever left at its initial value.
+        A public file holds only weights, possibly with the prefix `model.`; it needs a `config` that is filled in for
+        the policy. ValueError in one line if weights are missing, unexpected or misshapen.
+
+        >>> field = FlowField.from_pretrained("runs/quickstart/final/flow")
         """
         path = Path(path)
         if path.is_file():
             if config is None:
-                raise ValueError(f"{path} holds weights only: its flow configuration must be given")
+                raise ValueError(f"{path} holds only weights: its flow configuration must be given")
             weights = {name.removeprefix("model."): tensor for name, tensor in _read_weights(path).items()}
         else:
             if config is not None:
-                raise ValueError(f"the field in {path} carries its own configuration: give none")
+                raise ValueError(f"the field in {path} carries its own configuration: do not give another one")
             for name in (CONFIG_NAME, WEIGHTS_NAME):
                 if not (path / name).is_file():
-                    raise ValueError(f"no flow field in {path}: {name} is missing; give a folder of train_flow")
-            values = json.loads((path / CONFIG_NAME).read_text())
+                    raise ValueError(f"no flow field in {path}: {name} is missing; give a folder that train_flow wrote")
+            values = read_json(path / CONFIG_NAME)
             version = values.pop("format_version", None)
             if version != FORMAT_VERSION:
                 raise ValueError(f"{path / CONFIG_NAME} has format_version={version}, this code reads {FORMAT_VERSION}")
             config = build(FlowConfig, values, "flow")
             weights = _read_weights(path / WEIGHTS_NAME)
         field = cls(config)
-        _check_weights(path, weights, field.state_dict())
-        field.load_state_dict(weights)
+        try:
+            field.load_state_dict(weights)
+        except RuntimeError as error:
+            reason = " ".join(str(error).removeprefix("Error(s) in loading state_dict for FlowField:").split())
+            raise ValueError(f"the weights in {path} do not fit this flow field: {reason}") from None
         return field
 
 
 def _read_weights(path: Path) -> dict[str, Tensor]:
-    """The tensors of a safetensors file, or of a torch file read with `weights_only`; ValueError for anything else."""
+    """The tensors of a safetensors file, or of a torch file (read with `weights_only`); ValueError for other files."""
     try:
         if path.suffix == ".safetensors":
             return load_file(path)
         return dict(torch.load(path, map_location="cpu", weights_only=True))
     except (SafetensorError, UnpicklingError, RuntimeError, EOFError, TypeError, ValueError) as error:
-        raise ValueError(f"{path} is not a readable file of weights ({type(error).__name__})") from error
-
-
-def _check_weights(path: Path, given: dict[str, Tensor], wanted: dict[str, Tensor]) -> None:
-    """ValueError in one line that names the missing, unexpected and misshapen weights."""
-    problems = {
-        "missing": sorted(wanted.keys() - given.keys()),
-        "unexpected": sorted(given.keys() - wanted.keys()),
-        "wrong shape": [
-            f"{name} {tuple(given[name].shape)} instead of {tuple(wanted[name].shape)}"
-            for name in sorted(given.keys() & wanted.keys())
-            if given[name].shape != wanted[name].shape
-        ],
-    }
-    found = [f"{kind}: {', '.join(names)}" for kind, names in problems.items() if names]
-    if found:
-        raise ValueError(f"the weights in {path} do not fit this flow field; " + "; ".join(found))
+        raise ValueError(f"{path} is not a readable weights file ({type(error).__name__})") from error

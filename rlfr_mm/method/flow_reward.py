@@ -1,13 +1,17 @@
 """The flow reward (arXiv 2510.10201, section 4): from each token's velocity deviation to its advantage. Start here.
 
-    deviation -> normalise -> power -> threshold -> top-k -> times -flow_coef      = flow reward r_k   (`flow_reward`)
-    r_k -> sum over s >= k of gamma^(s-k) r_s -> optionally centred in the group   = what is added to GRPO's advantage
-                                                                                     (`flow_advantages`)
+    deviation -> normalise -> power -> threshold -> top-k -> times -flow_coef     = flow reward r_k (`flow_reward`)
+    r_k -> sum over s >= k of gamma^(s-k) r_s -> optionally centred per group     = added to GRPO's advantage
+                                                                                    (`flow_advantages`)
 
-In place of the deviation another score may stand (`rlfr_mm.method.scores`): larger is worse. All functions are pure.
-Rows are rollouts; the `num_generations` rollouts of one prompt are consecutive (TRL's order).
-Two masks are told apart: `scored` marks the tokens that have a deviation (`rlfr_mm.method.loss.scored_tokens`: the last
-token has none when its context is the following one), `mask` all real tokens. Values outside the mask never matter.
+Other scores can replace the deviation (`rlfr_mm.method.scores`); larger is always worse. All functions are pure. Rows
+are rollouts, and the `num_generations` rollouts of a prompt are consecutive, as TRL orders them. There are two masks:
+
+- `mask` marks all response tokens;
+- `scored` marks those that have a deviation (`rlfr_mm.method.loss.scored_tokens`). The last token, for example, has
+  none if the context is the following token.
+
+Values outside the masks never matter.
 """
 
 import math
@@ -17,23 +21,22 @@ from jaxtyping import Bool, Float
 from torch import Tensor
 
 from rlfr_mm.config import FlowRewardConfig
+from rlfr_mm.method.shapes import PerRollout, TokenMask, Tokens
 
-ROUNDING = 1e-3  # an advantage below is the rounding of equal rewards, divided by TRL's 1e-4
+ROUNDING = 1e-3  # smaller advantages are 0: TRL divides the rounding errors of equal rewards by 1e-4
 
 
-def flow_reward(
-    score: Float[Tensor, "batch token"],
-    scored: Bool[Tensor, "batch token"],
-    config: FlowRewardConfig,
-    num_generations: int,
-) -> Float[Tensor, "batch token"]:
-    """The reward of each token: minus `flow_coef` times its normalised score, kept where that is largest.
+def flow_reward(score: Tokens, scored: TokenMask, config: FlowRewardConfig, num_generations: int) -> Tokens:
+    """The reward of each token: -flow_coef times its normalised score, if that passes the threshold and top-k, else 0.
 
-    0 outside `scored` and for every token that the threshold or top-k drops. ValueError where a score is not finite,
-    which means that the field has diverged.
+    It is also 0 outside `scored`. ValueError if a score is not finite, which means that the field has diverged.
+
+    >>> deviation = torch.tensor([[0.0, 10.0, 5.0]])
+    >>> flow_reward(deviation, deviation >= 0, FlowRewardConfig(), num_generations=1)
+    tensor([[ 0.0100, -0.0100, -0.0000]])
     """
     if not score[scored].isfinite().all():
-        raise ValueError(f"a token's {config.score} is not finite: the flow field, or the policy, has diverged")
+        raise ValueError(f"the {config.score} of a token is not finite: the flow field or the policy has diverged")
     score = normalise(score, scored, config, num_generations)
     if config.power is not None:
         score = score.sign() * score.abs() ** config.power
@@ -45,18 +48,14 @@ def flow_reward(
 
 
 def flow_advantages(
-    reward: Float[Tensor, "batch token"],
-    outcome: Float[Tensor, "batch"],
-    mask: Bool[Tensor, "batch token"],
-    config: FlowRewardConfig,
-    num_generations: int,
-) -> Float[Tensor, "batch token"]:
-    """The reward-to-go of each real token, which joins the outcome's advantage `outcome`; 0 at padding.
+    reward: Tokens, outcome: PerRollout, mask: TokenMask, config: FlowRewardConfig, num_generations: int
+) -> Tokens:
+    """What is added to the outcome's advantage `outcome` at each token: the reward-to-go; 0 at padding.
 
-    With `config.centre` the mean over the real tokens of the group is subtracted from the reward-to-go itself, not
-    from the rewards: then the group's tokens together are pushed neither up nor down, and no token is favoured for
-    its position, as it would be by the reward-to-go of a constant. That is exact where the loss weighs tokens equally
-    (dapo, bnpo, dr_grpo); loss type grpo weighs each rollout equally, and a long one's tokens less.
+    `config.centre` subtracts the group's mean reward-to-go over its tokens. The group's flow advantages then sum to
+    zero, and no token is favoured for its position, as the reward-to-go of a constant would. (Centring the rewards
+    themselves would not achieve the latter.) The sum in the loss is zero only if the loss weights all tokens equally
+    (dapo, bnpo, dr_grpo); grpo gives the tokens of long rollouts less weight.
     """
     advantages = reward_to_go(reward, mask, config.gamma)
     if config.centre:
@@ -71,18 +70,12 @@ def flow_advantages(
     return advantages
 
 
-def normalise(
-    score: Float[Tensor, "batch token"],
-    scored: Bool[Tensor, "batch token"],
-    config: FlowRewardConfig,
-    num_generations: int,
-) -> Float[Tensor, "batch token"]:
+def normalise(score: Tokens, scored: TokenMask, config: FlowRewardConfig, num_generations: int) -> Tokens:
     """Scores on a common scale within each sequence, group or batch: min-max to `config.range`, or z-scores.
 
-    Where all values are equal (a single token, too) nothing stands out and the result is 0. 'none' leaves scores as
-    they are. 'batch' means the rows given here.
-    The public code takes the second smallest value of a row as its minimum, to dodge the zeros of padding; here the
-    mask decides.
+    0 if all values are equal, which includes a single token. With "none" the scores are unchanged; "batch" means all
+    rows given here. The public code takes the second smallest value of a row as its minimum, to avoid the zeros of
+    padding; here the mask decides.
     """
     values, inside = by_scope(torch.where(scored, score, 0), scored, config.normalisation, num_generations)
     if config.normalisation == "none":
@@ -102,16 +95,16 @@ def normalise(
     return torch.where(varies, result, 0).view_as(score)
 
 
-def keep_topk(score: Float[Tensor, "batch token"], k: int) -> Float[Tensor, "batch token"]:
-    """The k tokens of largest magnitude in each row, others 0; among equals the earlier token wins."""
+def keep_topk(score: Tokens, k: int) -> Tokens:
+    """The k tokens of largest magnitude in each row, others 0. Ties go to the earlier token."""
     return torch.where(_rank(score.abs()) < k, score, 0)
 
 
-def keep_ends(score: Float[Tensor, "batch token"], k: int) -> Float[Tensor, "batch token"]:
-    """floor(k/2) most positive and floor(k/2) most negative tokens, in rows with at least k that are not 0.
+def keep_ends(score: Tokens, k: int) -> Tokens:
+    """The floor(k/2) most positive and the floor(k/2) most negative tokens of each row, others 0.
 
-    The public scripts' `minmax-bil`: rows with fewer stay whole; a side with fewer than floor(k/2) tokens is kept
-    whole and the other side does not fill in. Among equals the earlier token wins.
+    This is the public scripts' `minmax-bil`. A row with fewer than k tokens that are not 0 stays unchanged. If a sign
+    has fewer than floor(k/2) tokens, all of them are kept, and no more of the other sign. Ties go to the earlier token.
     """
     half = k // 2
     ends = ((_rank(score) < half) & (score > 0)) | ((_rank(-score) < half) & (score < 0))
@@ -119,10 +112,8 @@ def keep_ends(score: Float[Tensor, "batch token"], k: int) -> Float[Tensor, "bat
     return torch.where(ends | ~enough, score, 0)
 
 
-def reward_to_go(
-    reward: Float[Tensor, "batch token"], mask: Bool[Tensor, "batch token"], gamma: float
-) -> Float[Tensor, "batch token"]:
-    """The sum over s >= k of gamma^(s-k) r_s over a row's real tokens; 0 at padding."""
+def reward_to_go(reward: Tokens, mask: TokenMask, gamma: float) -> Tokens:
+    """The sum over s >= k of gamma^(s-k) r_s over a row's response tokens; 0 at padding."""
     total = torch.where(mask, reward, 0)
     if gamma == 1:
         total = total.flip(-1).cumsum(-1).flip(-1)
@@ -134,10 +125,10 @@ def reward_to_go(
     return torch.where(mask, total, 0)
 
 
-def within_group_auc(score: Float[Tensor, "batch"], correct: Bool[Tensor, "batch"], num_generations: int) -> float:
-    """P(a correct rollout scores higher than an incorrect one of the same prompt), ties one half.
+def within_group_auc(score: PerRollout, correct: Bool[Tensor, "batch"], num_generations: int) -> float:
+    """P(a correct rollout scores higher than a wrong one of the same prompt) over all such pairs; ties count one half.
 
-    Over all such pairs of all groups; a rollout without a score (NaN) is in no pair, and NaN where there is no pair.
+    Rollouts with a NaN score are left out. NaN if there is no pair.
     """
     score, correct = (by_group(values, num_generations) for values in (score, correct))
     difference = score[:, :, None] - score[:, None, :]
@@ -146,8 +137,8 @@ def within_group_auc(score: Float[Tensor, "batch"], correct: Bool[Tensor, "batch
     return (wins[pair].sum() / pair.sum()).item()
 
 
-def _rank(values: Float[Tensor, "batch token"]) -> Tensor:
-    """Each token's place in its row by falling value, from 0; equal values in their order of position."""
+def _rank(values: Tokens) -> Tensor:
+    """Each token's rank in its row by descending value, from 0. Ties go to the earlier token."""
     return values.argsort(dim=-1, descending=True, stable=True).argsort(dim=-1, stable=True)
 
 
@@ -159,7 +150,7 @@ def by_group(values: Tensor, num_generations: int) -> Tensor:
 
 
 def by_scope(
-    values: Float[Tensor, "batch token"], mask: Bool[Tensor, "batch token"], scope: str, num_generations: int
+    values: Tokens, mask: TokenMask, scope: str, num_generations: int
 ) -> tuple[Float[Tensor, "scope element"], Bool[Tensor, "scope element"]]:
     """Values and mask with one row per sequence, group or batch."""
     if scope == "group":

@@ -1,8 +1,9 @@
-"""The linear probability path between noise x_0 and latents x_1: x_t = t x_1 + (1 - t) x_0, t = 1 is data.
+"""The linear probability path from noise x_0 to latents x_1: x_t = t x_1 + (1 - t) x_0, so t = 1 is data.
 
-On this path the marginal velocity v and the score determine each other exactly, so a difference of velocities is a
-difference of scores times (1 - t) / t, and the squared velocity error, weighted by t / (1 - t) and integrated over t,
-is a log-likelihood ratio (theory section of arXiv 2510.10201; tests/flow/test_theory.py checks both in closed form).
+On this path the marginal velocity and the score (the gradient of the log-density) determine each other, so that
+- a difference of velocities is a difference of scores times (1 - t) / t;
+- the squared velocity error, weighted by t / (1 - t) and integrated over t, is a log-likelihood ratio.
+The theory is in arXiv 2510.10201; tests/method/test_theory.py checks both in closed form.
 """
 
 from dataclasses import dataclass
@@ -11,42 +12,44 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from rlfr_mm.method.shapes import PerPoint, Points
+
 
 @dataclass(frozen=True)
 class PathSample:
-    """A point on the path and the velocity the field is asked for there."""
+    """Points on the path and the target velocities of the field there."""
 
-    x_t: Float[Tensor, "n channel"]
-    dx_t: Float[Tensor, "n channel"]
+    x_t: Points
+    dx_t: Points
 
 
-def linear_path(x_0: Float[Tensor, "n channel"], x_1: Float[Tensor, "n channel"], t: Float[Tensor, "n"]) -> PathSample:
-    """x_t = t x_1 + (1 - t) x_0 and its derivative dx_t = x_1 - x_0, for times t in [0, 1]."""
+def linear_path(x_0: Points, x_1: Points, t: PerPoint) -> PathSample:
+    """x_t = t x_1 + (1 - t) x_0 and its time derivative dx_t = x_1 - x_0, for times t in [0, 1]."""
     t = t[:, None]
     return PathSample(x_t=t * x_1 + (1 - t) * x_0, dx_t=x_1 - x_0)
 
 
-def sample_times(n: int, generator: torch.Generator, mean: float = 0.0, std: float = 1.0) -> Float[Tensor, "n"]:
-    """`n` logit-normal times, sigmoid(N(mean, std)), in float32 on the generator's device."""
+def sample_times(n: int, generator: torch.Generator, mean: float = 0.0, std: float = 1.0) -> PerPoint:
+    """`n` logit-normal times, sigmoid(N(mean, std^2)), in float32 on the generator's device."""
     return torch.sigmoid(mean + std * torch.randn(n, generator=generator, device=generator.device))
 
 
-def velocity_to_score(
-    velocity: Float[Tensor, "n channel"], x_t: Float[Tensor, "n channel"], t: Float[Tensor, "n"]
-) -> Float[Tensor, "n channel"]:
-    """The score of the marginal at time t < 1, (t v - x_t) / (1 - t), from the marginal velocity v."""
+def velocity_to_score(velocity: Points, x_t: Points, t: PerPoint) -> Points:
+    """The score of the marginal at time t < 1, given its velocity v: (t v - x_t) / (1 - t)."""
     t = t[:, None]
     return (t * velocity - x_t) / (1 - t)
 
 
-def score_to_velocity(
-    score: Float[Tensor, "n channel"], x_t: Float[Tensor, "n channel"], t: Float[Tensor, "n"]
-) -> Float[Tensor, "n channel"]:
-    """The marginal velocity at time t > 0, ((1 - t) score + x_t) / t: the inverse of `velocity_to_score`."""
+def score_to_velocity(score: Points, x_t: Points, t: PerPoint) -> Points:
+    """The velocity of the marginal at time t > 0, given its score: the inverse of `velocity_to_score`."""
     t = t[:, None]
     return ((1 - t) * score + x_t) / t
 
 
 def likelihood_weight(t: Float[Tensor, "*n"]) -> Float[Tensor, "*n"]:
-    """t / (1 - t): turns a velocity difference into a score difference, and debiases the squared deviation."""
+    """t / (1 - t): turns a velocity difference into a score difference, and debiases the squared velocity error.
+
+    >>> likelihood_weight(torch.tensor(0.8))
+    tensor(4.0000)
+    """
     return t / (1 - t)

@@ -1,15 +1,71 @@
-"""Advantage shapings other than the flow reward. Pure functions of (batch, token) tensors."""
+"""What is added to GRPO's advantages: one class per value of `train.advantage_shaping`.
+
+A new shaping is a class here and its name in `RLFRArguments.advantage_shaping`.
+"""
+
+from collections.abc import Callable
+from typing import ClassVar
 
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from rlfr_mm.config import RLFRArguments
+from rlfr_mm.method.shapes import PerRollout, Tokens
 
-def entropy_advantage(
-    advantages: Float[Tensor, "batch token"], entropy: Float[Tensor, "batch token"], alpha: float, kappa: float
-) -> Float[Tensor, "batch token"]:
-    """A + min(alpha H, |A| / kappa): uncertain tokens of a rollout count more (arXiv 2506.14758, equation 4).
 
-    `entropy` in nats, without gradient. For kappa > 1 no advantage changes its sign.
+class Shaping:
+    """No shaping: GRPO's advantages as they are, one per rollout (RLVR). Subclasses change them."""
+
+    regresses_latents: ClassVar[bool] = False  # add the velocity deviation to the loss, differentiated through latents
+
+    def __init__(self, args: RLFRArguments):
+        self.args = args
+
+    def of_rollouts(self, outcome: Tokens, flow: Callable[[], Tokens]) -> Tokens:
+        """Advantages of rollouts that a flow field has scored; `flow()` computes what the flow reward adds."""
+        return outcome
+
+    def in_loss(self, advantages: Float[Tensor, "..."], entropies: Tokens) -> Tensor:
+        """Advantages that the loss uses, given the entropies that it has just computed."""
+        return advantages
+
+
+class FlowShaping(Shaping):
+    """The paper's shaping: the outcome's advantage plus the reward-to-go of the flow reward."""
+
+    def of_rollouts(self, outcome: Tokens, flow: Callable[[], Tokens]) -> Tokens:
+        return outcome + flow()
+
+
+class EntropyShaping(Shaping):
+    """A rival: the outcome's advantage plus a clipped entropy term (`entropy_advantage`)."""
+
+    def in_loss(self, advantages: PerRollout, entropies: Tokens) -> Tensor:
+        outcome = advantages.unsqueeze(1).expand_as(entropies)
+        return entropy_advantage(outcome, entropies, self.args.entropy_alpha, self.args.entropy_kappa)
+
+
+class LatentRegression(Shaping):
+    """A control without RL: advantages are 0, so TRL's loss is only its KL term, if that is on."""
+
+    regresses_latents = True
+
+    def of_rollouts(self, outcome: Tokens, flow: Callable[[], Tokens]) -> Tokens:
+        return torch.zeros_like(outcome)
+
+
+SHAPINGS: dict[str, type[Shaping]] = {  # by the values of train.advantage_shaping
+    "flow": FlowShaping,
+    "entropy": EntropyShaping,
+    "none": Shaping,
+    "latent_regression": LatentRegression,
+}
+
+
+def entropy_advantage(advantages: Tokens, entropy: Tokens, alpha: float, kappa: float) -> Tokens:
+    """A + min(alpha H, |A| / kappa): uncertain tokens count more (arXiv 2506.14758, equation 4).
+
+    `entropy` is in nats and gets no gradient. With kappa > 1 no advantage changes its sign.
     """
     return advantages + torch.minimum(alpha * entropy.detach(), advantages.abs() / kappa)

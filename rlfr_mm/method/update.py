@@ -1,49 +1,50 @@
-"""Steps of the field: which rollouts it learns from, and one optimiser step on their latents, over all processes.
+"""Field updates: which rollouts the field learns from, and one optimiser step on their latents over all processes.
 
-The field is replicated and small, so its gradients are reduced here and not by DDP, FSDP or DeepSpeed: each process
-adds up the gradients of its weighted loss SUM, sums and weights are reduced, and the quotient is the gradient of the
-mean over all processes, whoever holds which rollout. The public code's update runs on latents without a graph: its
-field gradients stay None and the field never moves.
+Every process keeps a copy of the field, and its gradients are reduced here, not by DDP, FSDP or DeepSpeed. Each process
+accumulates the gradient of its weighted loss sum; gradients and weights are summed over processes and divided. The
+result is the gradient of the global mean, however the rollouts are distributed. In the public code the update has no
+graph: the field's gradients stay None and the field never moves.
 """
 
 from dataclasses import dataclass
 
 import torch
 from accelerate import Accelerator
-from jaxtyping import Bool, Float
+from jaxtyping import Bool
 from torch import Tensor
 
 from rlfr_mm.config import OfflineConfig, OnlineUpdateConfig
 from rlfr_mm.method.field import FlowField
 from rlfr_mm.method.loss import flow_matching_chunks
+from rlfr_mm.method.shapes import Latents, TokenMask, Tokens
 
 
 @dataclass(frozen=True)
 class UpdateResult:
-    """Mean loss and gradient norm over all processes; NaN where no token had a weight and no step was taken."""
+    """Mean loss and gradient norm over all processes; NaN if no token had any weight, so that no step was taken."""
 
     loss: float
-    weight: float  # total weight of the (token, layer, context, draw) terms
+    weight: float  # sum of the weights of the (token, layer, context, draw) terms
     grad_norm: float
 
 
 def sample_seeds(generator: torch.Generator, first: int, size: int) -> list[int]:
-    """Seeds of the samples first ... first + size - 1 of a batch, from one draw, which is the same on all processes."""
+    """Seeds for the samples first, ..., first + size - 1 of a batch, from one draw that all processes share."""
     base = int(torch.randint(2**62, (1,), generator=generator))
     return [base + first + i for i in range(size)]
 
 
 def acceptance_weights(
-    mask: Bool[Tensor, "batch token"],
+    mask: TokenMask,
     correct: Bool[Tensor, " batch"],
-    entropies: Float[Tensor, "batch token"],
+    entropies: Tokens,
     entropy_threshold: float,
     config: OnlineUpdateConfig,
-) -> Float[Tensor, "batch token"]:
-    """Weights of the response tokens: 1 where accepted, `rejected_weight` where not, 0 at padding.
+) -> Tokens:
+    """Rejection sampling (arXiv 2510.10201, section 4): the weight of each token in the field's loss.
 
-    `correct` accepts rollouts, `entropy` the tokens of higher entropy than the threshold; both: the latter in the
-    former (rejection sampling, arXiv 2510.10201, section 4).
+    1 for accepted tokens, `config.rejected_weight` for rejected ones, 0 at padding. If `config.accept` has "correct",
+    tokens must be in a `correct` rollout; if it has "entropy", their entropy must be above the threshold.
     """
     accepted = mask
     if "correct" in config.accept:
@@ -55,7 +56,7 @@ def acceptance_weights(
 
 
 class FieldUpdater:
-    """AdamW for a field that every process holds a copy of."""
+    """AdamW for a field of which every process keeps a copy."""
 
     def __init__(self, field: FlowField, config: OnlineUpdateConfig | OfflineConfig, accelerator: Accelerator):
         self.field = field
@@ -65,16 +66,10 @@ class FieldUpdater:
             field.parameters(), lr=config.learning_rate, weight_decay=config.weight_decay
         )
 
-    def step(
-        self,
-        latents: Float[Tensor, "batch layer position hidden"],
-        mask: Bool[Tensor, "batch token"],
-        weights: Float[Tensor, "batch token"],
-        seeds: list[int],
-    ) -> UpdateResult:
-        """One step on the flow-matching loss of this process's latents together with those of all others.
+    def step(self, latents: Latents, mask: TokenMask, weights: Tokens, seeds: list[int]) -> UpdateResult:
+        """One optimiser step on the flow-matching loss over the latents of all processes, all of which must call it.
 
-        Every process must call it. Where the weights are zero on all of them, nothing moves.
+        Nothing moves if all weights are zero.
         """
         self.optimizer.zero_grad()
         totals = torch.zeros(2, dtype=torch.float64, device=latents.device)

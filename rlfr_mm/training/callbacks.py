@@ -1,4 +1,4 @@
-"""What a training run does after a step besides training."""
+"""What a training run does after a step, besides training."""
 
 import json
 from collections.abc import Callable
@@ -7,24 +7,28 @@ from typing import Any
 
 from transformers import TrainerCallback
 
+from rlfr_mm.files import Journal
+
 
 class MetricsWriter(TrainerCallback):
-    """Appends what is logged of a step to `metrics.jsonl`: one row a step, on the main process.
+    """Appends the metrics of each policy step to `metrics.jsonl`, one row per step, on the main process.
 
-    Where a batch of rollouts serves several steps, the first has TRL's figures of it and the last has ours.
+    If a batch of rollouts serves several steps, TRL's metrics of the batch are in the row of its first step and ours in
+    the row of its last.
     """
 
     def __init__(self, run_dir: str | Path):
         self.path = Path(run_dir) / "metrics.jsonl"
+        self.journal: Journal | None = None
 
     def on_log(self, args: Any, state: Any, control: Any, logs: dict[str, Any] | None = None, **kwargs: Any) -> None:
         if logs and "loss" in logs and state.is_world_process_zero:
-            with self.path.open("a") as file:
-                file.write(json.dumps({"step": state.global_step, **logs}) + "\n")
+            self.journal = self.journal or Journal(self.path)
+            self.journal.append([json.dumps({"step": state.global_step, **logs})])
 
 
 class EverySoManySteps(TrainerCallback):
-    """Calls `work` with the step, every `steps` optimiser steps (None: not) and after the last."""
+    """Calls `work(step)` every `steps` policy steps and after the last one; with None only after the last."""
 
     def __init__(self, steps: int | None, work: Callable[[int], None]):
         self.steps, self.work = steps, work

@@ -1,4 +1,4 @@
-"""Checkpoints of transformers' Trainer that are whole or not there, and from which a run goes on as if never killed."""
+"""Checkpoints for transformers' Trainer that are complete or absent, and resume a run exactly."""
 
 import shutil
 from pathlib import Path
@@ -7,20 +7,22 @@ from typing import Any
 from transformers import PreTrainedModel, Trainer
 from transformers.trainer_utils import rotate_checkpoints
 
+from rlfr_mm.files import replace_folder
+
 
 class WholeCheckpoints(Trainer):
-    """Mixed into a Trainer, before it in the order of bases."""
+    """A mix-in that must precede the Trainer in the list of base classes."""
 
     _saving_to: Path | None = None
 
     def save_extras(self, folder: Path) -> None:
-        """Called on the main process: what a checkpoint needs besides what transformers puts there."""
+        """Save what a checkpoint needs in addition to transformers' files; called on the main process."""
 
     def _get_output_dir(self, trial: Any) -> str:
         return str(self._saving_to or super()._get_output_dir(trial))
 
     def _save_checkpoint(self, model: Any, trial: Any) -> None:
-        """Everything is written into a folder aside, which is renamed once it is whole: no kill leaves half of one."""
+        """Write everything into a folder aside and rename that when it is complete, so a kill leaves no partial one."""
         output_dir = Path(str(self.args.output_dir))
         name = f"checkpoint-{self.state.global_step}"
         self._saving_to = output_dir / ".saving"
@@ -34,8 +36,7 @@ class WholeCheckpoints(Trainer):
                 self.save_extras(self._saving_to / name)
             self.accelerator.wait_for_everyone()
             if self.accelerator.is_main_process:
-                shutil.rmtree(output_dir / name, ignore_errors=True)
-                (self._saving_to / name).rename(output_dir / name)
+                replace_folder(self._saving_to / name, output_dir / name)
                 rotate_checkpoints(str(output_dir), self.args.save_total_limit)
                 shutil.rmtree(self._saving_to)
             self.accelerator.wait_for_everyone()
@@ -43,18 +44,18 @@ class WholeCheckpoints(Trainer):
             self._saving_to = None
 
     def _run_epoch(self, *args: Any, **kwargs: Any) -> None:
-        """transformers 5.23 takes one more step from the checkpoint of the last one, unless an epoch ends there."""
+        """Do nothing after the last step: transformers 5.23 takes one more step if it resumes there within an epoch."""
         if self.state.global_step < self.state.max_steps:
             super()._run_epoch(*args, **kwargs)
 
     def _load_from_checkpoint(self, resume_from_checkpoint: str, model: Any = None) -> None:
-        """Load the policy's weights by their names in the file, which save_pretrained may have written differently.
+        """Load the policy's weights through `from_pretrained`, which maps the names in the file to the model's.
 
-        transformers 5.23 hands the file's names to `load_state_dict` and ignores those that do not fit: for
-        Qwen2.5-VL not one fits, and the run would go on from the weights it started with.
+        transformers 5.23 passes the names in the file to `load_state_dict` and ignores those that do not match. None
+        match for Qwen2.5-VL, and the run would resume from its initial weights.
         """
         sharded = self.is_fsdp_enabled or self.is_deepspeed_enabled
-        if sharded or not isinstance(self.model, PreTrainedModel):  # their files hold the names as they are
+        if sharded or not isinstance(self.model, PreTrainedModel):  # their files hold the model's own names
             super()._load_from_checkpoint(resume_from_checkpoint, model)
             return
         load: Any = type(self.model).from_pretrained

@@ -1,10 +1,9 @@
-"""Offline start: the field learns the latents of expert solutions while the policy is frozen (arXiv 2510.10201)."""
+"""The offline start: the field learns the latents of expert solutions while the policy is frozen (arXiv 2510.10201)."""
 
 import json
 import math
 import shutil
 from pathlib import Path
-from typing import Any
 
 import torch
 from accelerate import Accelerator
@@ -13,143 +12,167 @@ from torch import Tensor
 from tqdm import tqdm
 from transformers import PreTrainedModel, get_cosine_schedule_with_warmup
 
-from rlfr_mm.config import FlowConfig, OfflineConfig
+from rlfr_mm.config import FlowConfig, OfflineConfig, OfflineRunConfig
 from rlfr_mm.config_file import as_dict
-from rlfr_mm.method.field import FlowField, latent_statistics
+from rlfr_mm.data.load import load_demonstrations
+from rlfr_mm.data.processor import check_prompts, load_processor
+from rlfr_mm.files import Journal, read_json, read_json_lines, whole_folder, write_json, write_json_lines
+from rlfr_mm.method.field import CONFIG_NAME, FlowField, latent_statistics
 from rlfr_mm.method.latents import record_latents, stop_after_layer
 from rlfr_mm.method.update import FieldUpdater, sample_seeds
-from rlfr_mm.policy import Processor, encode_demonstrations
+from rlfr_mm.policy import Processor, encode_demonstrations, load_policy
 
 STATISTICS_ROWS = 512  # rows whose latents give the mean and deviation of a standardised field
 
 
-def demonstration_latents(
-    policy: PreTrainedModel,
-    processor: Processor,
-    rows: list[dict[str, Any]],
-    layer_indices: list[int],
-    max_response_tokens: int,
-) -> tuple[Tensor, Tensor]:
-    """Latents (B, layer, 1 + T, hidden) and mask (B, T) of expert responses; no layer after the deepest, no lm_head."""
-    inputs, mask = encode_demonstrations(rows, processor, max_response_tokens)
-    inputs = {key: value.to(policy.device) for key, value in inputs.items()}
-    recording = record_latents(policy, layer_indices, mask.shape[1] + 1)
-    with torch.no_grad(), recording as recorder, stop_after_layer(policy, max(layer_indices)):
-        policy(**inputs, use_cache=False)
-    return recorder.latents, mask.to(policy.device)
+def prepare(config: OfflineRunConfig) -> "OfflineStart":
+    """Load and check everything that an offline start needs; ValueError in one line if something does not fit."""
+    if config.offline.output_dir is None:
+        raise ValueError("offline.output_dir is not set: name a folder for the field")
+    accelerator = Accelerator()
+    demonstrations = load_demonstrations(config.offline.data)
+    processor = load_processor(config.model, config.offline.data)
+    rows = check_prompts(demonstrations, processor, config.offline.data)
+    policy = load_policy(config.model).to(accelerator.device)
+    return OfflineStart(policy, processor, rows, config.flow, config.offline, config.offline.output_dir, accelerator)
 
 
-def check_start(folder: str | Path, policy: PreTrainedModel, flow: FlowConfig, config: OfflineConfig) -> dict[str, Any]:
-    """What the field of an offline start depends on; ValueError where the folder holds that of another."""
-    settings = {"policy": policy.config.name_or_path, "flow": as_dict(flow), "offline": as_dict(config)}
-    stored = Path(folder) / "settings.json"
-    if stored.exists() and json.loads(stored.read_text()) != settings:
-        raise ValueError(f"{folder} holds an offline start with other settings: remove it or name another folder")
-    return settings
+class OfflineStart:
+    """Trains a field in `folder`, or continues there. Each process takes its part of every batch.
 
-
-def train_field(
-    policy: PreTrainedModel,
-    processor: Processor,
-    demonstrations: Dataset,
-    flow: FlowConfig,
-    config: OfflineConfig,
-    folder: str | Path,
-    accelerator: Accelerator,
-) -> FlowField:
-    """The field after its offline start, saved in `folder`; read from there where it is finished.
-
-    `log.jsonl` has one row a step. A killed start goes on from `checkpoint-N`, which appears whole or not at all:
-    order, times and noise depend on the seed and the step alone. Each process takes its part of every batch.
+    log.jsonl has one row per step. A killed start continues from its last checkpoint and ends with the same field,
+    because order, times and noise depend only on the seed and the step. ValueError if the folder holds an offline start
+    with other settings.
     """
-    folder = Path(folder)
-    settings = check_start(folder, policy, flow, config)
-    if (folder / "flow_config.json").exists():
-        return FlowField.from_pretrained(folder).to(policy.device)
-    policy.eval()
-    field = FlowField.for_policy(flow, policy.config, seed=config.seed).to(policy.device)
-    updater = FieldUpdater(field, config, accelerator)
-    steps_per_epoch = math.ceil(len(demonstrations) / config.batch_size)
-    total = config.max_steps if config.max_steps > 0 else math.ceil(steps_per_epoch * config.num_train_epochs)
-    schedule = get_cosine_schedule_with_warmup(updater.optimizer, round(config.warmup_ratio * total), total)
-    noise = torch.Generator().manual_seed(config.seed)
 
-    def latents_of(indices: list[int]) -> tuple[Tensor, Tensor]:
-        rows = [demonstrations[i] for i in indices]
-        return demonstration_latents(policy, processor, rows, field.layer_indices, config.max_response_tokens)
+    def __init__(
+        self,
+        policy: PreTrainedModel,
+        processor: Processor,
+        demonstrations: Dataset,
+        flow: FlowConfig,
+        config: OfflineConfig,
+        folder: str | Path,
+        accelerator: Accelerator,
+    ):
+        self.policy, self.processor, self.demonstrations = policy, processor, demonstrations
+        self.flow, self.config, self.folder, self.accelerator = flow, config, Path(folder), accelerator
+        self.settings = {"policy": policy.config.name_or_path, "flow": as_dict(flow), "offline": as_dict(config)}
+        stored = self.folder / "settings.json"
+        if stored.exists() and read_json(stored) != self.settings:
+            raise ValueError(f"{folder} holds an offline start with other settings: remove it or choose another folder")
 
-    step = 0
-    checkpoints = sorted(folder.glob("checkpoint-*"), key=lambda path: int(path.name.removeprefix("checkpoint-")))
-    if checkpoints:
-        state = torch.load(checkpoints[-1] / "state.pt", weights_only=True)
-        field.load_state_dict(FlowField.from_pretrained(checkpoints[-1]).state_dict())
-        updater.optimizer.load_state_dict(state["optimizer"])
-        schedule.load_state_dict(state["schedule"])
-        noise.set_state(state["noise"])
-        step = state["step"]
-    elif flow.standardise:
-        starts = range(0, min(STATISTICS_ROWS, len(demonstrations)), config.batch_size)
+    def run(self) -> FlowField:
+        """The trained field, which is also saved in the folder; it is read from there if it is finished."""
+        if (self.folder / CONFIG_NAME).exists():
+            return FlowField.from_pretrained(self.folder).to(self.policy.device)
+        self.policy.eval()
+        self.field = FlowField.for_policy(self.flow, self.policy.config, seed=self.config.seed).to(self.policy.device)
+        self.updater = FieldUpdater(self.field, self.config, self.accelerator)
+        steps_per_epoch = math.ceil(len(self.demonstrations) / self.config.batch_size)
+        total = math.ceil(steps_per_epoch * self.config.num_train_epochs)
+        total = self.config.max_steps if self.config.max_steps > 0 else total
+        warmup = round(self.config.warmup_ratio * total)
+        self.schedule = get_cosine_schedule_with_warmup(self.updater.optimizer, warmup, total)
+        self.noise = torch.Generator().manual_seed(self.config.seed)
+        step = self._resume()
+        if step == 0 and self.flow.standardise:
+            self._set_statistics()
+        self._train(step, total)
+        if self.accelerator.is_main_process:
+            self.field.save_pretrained(self.folder)
+            for checkpoint in self.folder.glob("checkpoint-*"):
+                shutil.rmtree(checkpoint)
+        self.accelerator.wait_for_everyone()
+        return self.field
+
+    def _train(self, step: int, total: int) -> None:
+        main = self.accelerator.is_main_process
+        if main:
+            write_json(self.folder / "settings.json", self.settings)
+            log_path = self.folder / "log.jsonl"
+            rows = read_json_lines(log_path, finished_only=True) if log_path.exists() else []
+            write_json_lines(log_path, rows[:step])
+            log = Journal(log_path)
+        with tqdm(total=total, initial=step, desc="flow field", disable=not main) as progress:
+            while step < total:
+                row = self._step(step)
+                step += 1
+                progress.update()
+                progress.set_postfix(loss=f"{row['loss']:.4f}")
+                if main:
+                    log.append([json.dumps({"step": step, **row})])
+                    if step % self.config.save_steps == 0 and step < total:
+                        self._save(step)
+        if main:
+            log.close()
+
+    def _step(self, step: int) -> dict[str, float]:
+        batch = self._rows(step)
+        seeds = sample_seeds(self.noise, 0, len(batch))
+        mine = slice(self.accelerator.process_index, None, self.accelerator.num_processes)
+        # Every process must take part in a step: without a row of a short batch, it brings one with weight 0.
+        latents, mask = self._latents(batch[mine] or batch[:1])
+        weights = mask.float() * bool(batch[mine])
+        result = self.updater.step(latents, mask, weights, seeds[mine] or seeds[:1])
+        self.schedule.step()
+        rate = self.schedule.get_last_lr()[0]
+        return {"loss": result.loss, "grad_norm": result.grad_norm, "learning_rate": rate}
+
+    def _rows(self, step: int) -> list[int]:
+        """The indices of a step's rows; every epoch is a new permutation."""
+        size, batch_size = len(self.demonstrations), self.config.batch_size
+        epoch, position = divmod(step, math.ceil(size / batch_size))
+        shuffle = torch.Generator().manual_seed(self.config.seed * 1_000_003 + epoch)
+        return torch.randperm(size, generator=shuffle)[position * batch_size : (position + 1) * batch_size].tolist()
+
+    def _latents(self, indices: list[int]) -> tuple[Tensor, Tensor]:
+        """Latents (B, layer, 1 + T, hidden) and mask (B, T) of expert responses; the pass ends at the deepest layer."""
+        rows, policy, layers = [self.demonstrations[i] for i in indices], self.policy, self.field.layer_indices
+        inputs, mask = encode_demonstrations(rows, self.processor, self.config.max_response_tokens)
+        inputs = {key: value.to(policy.device) for key, value in inputs.items()}
+        recording = record_latents(policy, layers, mask.shape[1] + 1)
+        with torch.no_grad(), recording as recorder, stop_after_layer(policy, max(layers)):
+            policy(**inputs, use_cache=False)
+        return recorder.latents, mask.to(policy.device)
+
+    def _set_statistics(self) -> None:
+        count, size = len(self.demonstrations), self.config.batch_size
+        starts = range(0, min(STATISTICS_ROWS, count), size)
+        hidden = not self.accelerator.is_main_process
         parts = [
-            latent_statistics(*latents_of(list(range(i, min(i + config.batch_size, len(demonstrations))))))
-            for i in tqdm(starts, desc="latent statistics", unit="batch", disable=not accelerator.is_main_process)
+            latent_statistics(*self._latents(list(range(i, min(i + size, count)))))
+            for i in tqdm(starts, desc="latent statistics", unit="batch", disable=hidden)
         ]
-        field.set_statistics(sum(parts[1:], parts[0]))
+        self.field.set_statistics(sum(parts[1:], parts[0]))
 
-    if accelerator.is_main_process:
-        folder.mkdir(parents=True, exist_ok=True)
-        (folder / "settings.json").write_text(json.dumps(settings, indent=2) + "\n")
-        log_path = folder / "log.jsonl"
-        kept = log_path.read_text().splitlines()[:step] if log_path.exists() else []
-        log_path.write_text("".join(line + "\n" for line in kept))
-    with tqdm(total=total, initial=step, desc="flow field", disable=not accelerator.is_main_process) as progress:
-        while step < total:
-            batch = _batch(step, len(demonstrations), config)
-            seeds = sample_seeds(noise, 0, len(batch))
-            mine = slice(accelerator.process_index, None, accelerator.num_processes)
-            # All processes take part in a step: one without a row of a short batch brings one of weight 0.
-            latents, mask = latents_of(batch[mine] or batch[:1])
-            weights = mask.float() * bool(batch[mine])
-            result = updater.step(latents, mask, weights, seeds[mine] or seeds[:1])
-            schedule.step()
-            step += 1
-            progress.update()
-            progress.set_postfix(loss=f"{result.loss:.4f}")
-            if accelerator.is_main_process:
-                row = {"step": step, "loss": result.loss, "grad_norm": result.grad_norm}
-                with log_path.open("a") as log:
-                    log.write(json.dumps({**row, "learning_rate": schedule.get_last_lr()[0]}) + "\n")
-                if step % config.save_steps == 0 and step < total:
-                    _save(folder, step, field, updater, schedule, noise)
-    if accelerator.is_main_process:
-        field.save_pretrained(folder)
-        for checkpoint in folder.glob("checkpoint-*"):
+    def _checkpoints(self) -> list[Path]:
+        found = self.folder.glob("checkpoint-*[0-9]")  # not what a kill left half-written
+        return sorted(found, key=lambda path: int(path.name.removeprefix("checkpoint-")))
+
+    def _save(self, step: int) -> None:
+        """Save a checkpoint, and only then remove the one before."""
+        before = self._checkpoints()
+        with whole_folder(self.folder / f"checkpoint-{step}") as folder:
+            self.field.save_pretrained(folder)
+            state = {
+                "step": step,
+                "optimizer": self.updater.optimizer.state_dict(),
+                "schedule": self.schedule.state_dict(),
+                "noise": self.noise.get_state(),
+            }
+            torch.save(state, folder / "state.pt")
+        for checkpoint in before:
             shutil.rmtree(checkpoint)
-    accelerator.wait_for_everyone()
-    return field
 
-
-def _batch(step: int, size: int, config: OfflineConfig) -> list[int]:
-    """The rows of one step: each epoch is a permutation of its own."""
-    epoch, position = divmod(step, math.ceil(size / config.batch_size))
-    shuffle = torch.Generator().manual_seed(config.seed * 1_000_003 + epoch)
-    order = torch.randperm(size, generator=shuffle)
-    return order[position * config.batch_size : (position + 1) * config.batch_size].tolist()
-
-
-def _save(
-    folder: Path, step: int, field: FlowField, updater: FieldUpdater, schedule: Any, noise: torch.Generator
-) -> None:
-    """Write a checkpoint aside, rename it, and only then remove the one before."""
-    partial, before = folder / ".saving", list(folder.glob("checkpoint-*"))
-    shutil.rmtree(partial, ignore_errors=True)
-    field.save_pretrained(partial)
-    state = {
-        "step": step,
-        "optimizer": updater.optimizer.state_dict(),
-        "schedule": schedule.state_dict(),
-        "noise": noise.get_state(),
-    }
-    torch.save(state, partial / "state.pt")
-    partial.rename(folder / f"checkpoint-{step}")
-    for checkpoint in before:
-        shutil.rmtree(checkpoint)
+    def _resume(self) -> int:
+        """Load the last checkpoint, if there is one, and return its step, else 0."""
+        checkpoints = self._checkpoints()
+        if not checkpoints:
+            return 0
+        state = torch.load(checkpoints[-1] / "state.pt", weights_only=True)
+        self.field.load_state_dict(FlowField.from_pretrained(checkpoints[-1]).state_dict())
+        self.updater.optimizer.load_state_dict(state["optimizer"])
+        self.schedule.load_state_dict(state["schedule"])
+        self.noise.set_state(state["noise"])
+        return state["step"]

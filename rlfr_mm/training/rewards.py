@@ -1,8 +1,9 @@
-"""The verifiable rewards with TRL's signature, graded as the evaluation grades."""
+"""The verifiable rewards, with TRL's signature. They grade as the evaluation grades."""
 
 import re
 from typing import Any
 
+from rlfr_mm.data.prompts import content_text
 from rlfr_mm.grading import Item, Verdict, grade_all
 
 _FORMAT = re.compile(r"<think>(.+?)</think>\s*<answer>(.+?)</answer>", re.DOTALL)
@@ -12,10 +13,16 @@ _TAGS = ("<think>", "</think>", "<answer>", "</answer>")
 def accuracy_reward(
     completions: list[Any], solution: list[str], choices: list[list[str]] | None = None, **kwargs: Any
 ) -> list[float | None]:
-    """1.0 where the answer equals the solution, 0.0 where it does not, None where grading failed (not the policy).
+    """1.0 if the answer equals the solution, 0.0 if not, None if it could not be graded, which is not a wrong answer.
 
-    `completions` are texts or messages; `solution` and `choices` are columns of the data. Equality is math-verify's, or
-    that of option letters where the problem has choices.
+    Answers are compared by math-verify, or as option letters if the problem has choices.
+
+    Args:
+        completions: texts or messages.
+        solution, choices: columns of the data.
+
+    >>> accuracy_reward(["<answer>1/2</answer>"], solution=["0.5"])
+    [1.0]
     """
     verdicts = _verdicts(completions, solution, choices)
     return [None if verdict.unscored else verdict.score for verdict in verdicts]
@@ -24,12 +31,12 @@ def accuracy_reward(
 def extracted_answers(
     completions: list[Any], solution: list[str], choices: list[list[str]] | None = None, **kwargs: Any
 ) -> list[str | None]:
-    """The answer that `accuracy_reward` reads in each completion, as it stands there; None where there is none."""
+    """The answers that `accuracy_reward` extracts, as they stand in the completions; None for a missing answer."""
     return [verdict.extracted for verdict in _verdicts(completions, solution, choices)]
 
 
 def format_reward(completions: list[Any], **kwargs: Any) -> list[float | None]:
-    """1.0 for <think>...</think><answer>...</answer>, each tag once and nothing else around it, else 0.0."""
+    """1.0 for <think>...</think><answer>...</answer> with each tag once and nothing around them, else 0.0."""
     return [float(_has_format(completion_text(completion).strip())) for completion in completions]
 
 
@@ -39,14 +46,10 @@ format_reward.__name__ = "format"
 
 
 def completion_text(completion: Any) -> str:
-    """The text of a completion: plain, or that of its messages, whose contents are text or parts."""
+    """The text of a completion, which is a string or a list of messages."""
     if isinstance(completion, str):
         return completion
-    contents = [message["content"] or "" for message in completion]
-    return "".join(
-        content if isinstance(content, str) else "".join(part.get("text") or "" for part in content)
-        for content in contents
-    )
+    return "".join(content_text(message["content"]) for message in completion)
 
 
 def _verdicts(completions: list[Any], solution: list[str], choices: list[list[str]] | None) -> list[Verdict]:

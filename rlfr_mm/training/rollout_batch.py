@@ -1,20 +1,32 @@
-"""Rollouts: one generation batch in memory while TRL trains on it, and the records that are made of it."""
+"""One generation batch of rollouts, from sampling to its metrics, and the records that are made of it."""
 
 import hashlib
 import re
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
+from enum import Enum
 from typing import Any
 
 import torch
 from torch import Tensor
 from transformers import PreTrainedTokenizerBase
 
+from rlfr_mm.data.prompts import conversation_text
 from rlfr_mm.viewing.rollout_records import RolloutRecord
+
+
+class Stage(Enum):
+    """Where a batch is in its life."""
+
+    GENERATING = "generating"  # TRL samples and grades: rewards, answers and latents arrive
+    TRAINING = "training"  # advantages are known; the loss reports log-probabilities and entropies, once per rollout
+    FINISHED = "finished"  # metrics and records are written and latents dropped; more iterations may follow
 
 
 @dataclass
 class FlowRecord:
-    """What the flow says about the rollouts of a batch."""
+    """What the flow field says about the rollouts of a batch."""
 
     latents: Tensor  # (B, layer, 1 + T, hidden)
     seeds: list[int]  # of each rollout's times and noise
@@ -24,38 +36,56 @@ class FlowRecord:
 
 @dataclass
 class RolloutBatch:
-    """B rollouts of T tokens on this process, completed while TRL works through its micro-batches.
-
-    Rewards are those of all processes, in the order of process and rollout; all else is local.
-    """
+    """B rollouts of T tokens on this process. Rewards and answers are those of all processes, in their order."""
 
     step: int
     inputs: list[dict[str, Any]]  # dataset rows, one per rollout; the rollouts of a group are consecutive
-    completion_ids: Tensor  # (B, T)
-    mask: Tensor  # (B, T), True at response tokens
-    outcome: Tensor  # (B,), GRPO's advantage
-    rewards: Tensor  # (all rollouts, functions), NaN where a function could not grade
     reward_names: list[str]
-    advantages: Tensor  # (B, T), as the loss uses them
-    flow: FlowRecord | None = None
+    records_latents: bool  # the next pass of the policy is TRL's scoring pass, which provides the latents
+    stage: Stage = field(init=False, default=Stage.GENERATING)
+    # Set while generating
+    rewards: Tensor = field(init=False)  # (all rollouts, functions), NaN where a function could not grade
+    answers: list[str | None] = field(init=False, default_factory=list)  # of all rollouts, if the score needs them
+    latents: Tensor | None = field(init=False, default=None)  # from TRL's scoring pass
+    # Set by `start_training`
+    completion_ids: Tensor = field(init=False)  # (B, T)
+    mask: Tensor = field(init=False)  # (B, T), True at response tokens
+    outcome: Tensor = field(init=False)  # (B,), GRPO's advantages
+    advantages: Tensor = field(init=False)  # (B, T), as the loss uses them
+    flow: FlowRecord | None = field(init=False, default=None)
+    # Set while training, by `observe`
     logps: Tensor = field(init=False)  # (B, T), of the policy that sampled
     entropies: Tensor = field(init=False)  # (B, T)
-    observed: int = 0
-    fresh: list[Tensor] = field(default_factory=list)  # indices that the field has not been offered yet
+    loss_inputs: dict[str, Any] | None = field(init=False, default=None)  # TRL's, of the micro-batch in its loss
+    observed: int = field(init=False, default=0)
+    fresh: list[Tensor] = field(init=False, default_factory=list)  # indices that the field has not learnt from yet
 
-    def __post_init__(self) -> None:
-        self.logps = torch.zeros(self.mask.shape, device=self.mask.device)
+    def start_training(self, output: dict[str, Any]) -> None:
+        """Take over the tokens and advantages that TRL's generation returned."""
+        mask = output["completion_mask"]
+        if "tool_mask" in output:
+            mask = mask * output["tool_mask"]
+        self.completion_ids, self.mask, self.outcome = output["completion_ids"], mask.bool(), output["advantages"]
+        self.advantages = self.outcome.unsqueeze(1) * mask
+        self.logps = torch.zeros(mask.shape, device=mask.device)
         self.entropies = torch.zeros_like(self.logps)
+        self.stage = Stage.TRAINING
 
-    @property
-    def accuracy(self) -> Tensor:
-        """(all rollouts,) the first reward, 1 where the answer is correct, NaN where it could not be graded."""
-        return self.rewards[:, 0]
+    @contextmanager
+    def micro_batch(self, inputs: dict[str, Any]) -> Iterator[dict[str, Any]]:
+        """A copy of a micro-batch's inputs while its loss is computed, in which shaping may replace the advantages."""
+        self.loss_inputs = dict(inputs)
+        try:
+            yield self.loss_inputs
+        finally:
+            self.loss_inputs = None
 
-    @property
-    def complete(self) -> bool:
-        """Whether the loss has seen every rollout once."""
-        return self.observed == len(self.inputs)
+    def observe(self, index: Tensor, logps: Tensor, entropies: Tensor, advantages: Tensor) -> None:
+        """Keep what the loss computed for the rollouts `index` (b,): each (b, T), or (b,) advantages."""
+        self.logps[index], self.entropies[index] = logps.float(), entropies.float()
+        self.advantages[index] = (advantages if advantages.dim() == 2 else advantages[:, None]) * self.mask[index]
+        self.observed += len(index)
+        self.fresh.append(index)
 
     def take_fresh(self) -> Tensor:
         """Indices of the rollouts that the loss has seen since the last call."""
@@ -63,15 +93,22 @@ class RolloutBatch:
         self.fresh.clear()
         return index
 
-    def observe(self, index: Tensor, logps: Tensor, entropies: Tensor, advantages: Tensor) -> None:
-        """Keep what the loss of the rollouts `index` (b,) computed: (b, T) each."""
-        self.logps[index], self.entropies[index] = logps.float(), entropies.float()
-        self.advantages[index] = (advantages if advantages.dim() == 2 else advantages[:, None]) * self.mask[index]
-        self.observed += len(index)
-        self.fresh.append(index)
+    def finish(self) -> None:
+        """Drop what takes memory; the loss may still see the rollouts in further iterations."""
+        self.stage, self.latents, self.flow = Stage.FINISHED, None, None
+
+    @property
+    def accuracy(self) -> Tensor:
+        """(all rollouts,) the first reward: 1 if the answer is correct, NaN if it could not be graded."""
+        return self.rewards[:, 0]
+
+    @property
+    def complete(self) -> bool:
+        """Whether the loss has seen every rollout once."""
+        return self.observed == len(self.inputs)
 
     def scores(self) -> dict[str, Tensor]:
-        """What might tell correct rollouts from incorrect ones, larger for correct: means over tokens, (B,)."""
+        """Scores (B,) that may tell correct rollouts from wrong ones, larger for correct: means over tokens."""
         per_token = {"logprob": self.logps}
         if self.flow is not None:
             per_token |= {"flow_reward": self.flow.reward, "deviation": -self.flow.deviation}
@@ -85,27 +122,24 @@ class RolloutBatch:
         seen: dict[str, int] = {}
         for i, row in enumerate(self.inputs[:limit]):
             ids = self.completion_ids[i][self.mask[i]].tolist()
+            rewards = [None if value != value else value for value in self.rewards[i].tolist()]  # NaN: not graded
             problem_id = str(row["problem_id"])
             image = next(iter(row.get("images") or []), None)
             image_name = f"{_file_name(problem_id)}.png" if image is not None else None
             if image_name:
                 images[image_name] = image
             seen[problem_id] = seen.get(problem_id, -1) + 1
-            accuracy = self.accuracy[i].item()
             records.append(
                 RolloutRecord(
                     step=self.step,
                     problem_id=problem_id,
                     sample=seen[problem_id],
-                    prompt=_text(row["prompt"]),
+                    prompt=conversation_text(row["prompt"]),
                     image=image_name,
                     solution=str(row["solution"]),
                     completion=str(tokenizer.decode(ids, skip_special_tokens=True)),
-                    rewards={
-                        name: None if value != value else value
-                        for name, value in zip(self.reward_names, self.rewards[i].tolist(), strict=True)
-                    },
-                    correct=None if accuracy != accuracy else accuracy == 1,
+                    rewards=dict(zip(self.reward_names, rewards, strict=True)),
+                    correct=None if rewards[0] is None else rewards[0] == 1,
                     advantage=round(self.outcome[i].item(), 6),
                     tokens=[str(tokenizer.decode([token])) for token in ids],
                     advantages=self._row(self.advantages, i),
@@ -121,16 +155,8 @@ class RolloutBatch:
         return [float(f"{value:.5g}") for value in values[i][self.mask[i]].tolist()]
 
 
-def _text(messages: Any) -> str:
-    """The text of a conversation, without its images."""
-    if isinstance(messages, str):
-        return messages
-    parts = [m["content"] if isinstance(m["content"], list) else [{"text": m["content"]}] for m in messages]
-    return "\n".join(part["text"] for content in parts for part in content if part.get("text"))
-
-
 def _file_name(problem_id: str) -> str:
-    """A file name for any id; ids that are no file names get a hash, so that no two share one."""
+    """The id if it can be a file name, else a hash of it, so that no two ids share a file."""
     if re.fullmatch(r"[\w.-]{1,100}", problem_id):
         return problem_id
     return hashlib.sha256(problem_id.encode()).hexdigest()[:32]

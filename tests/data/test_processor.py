@@ -148,8 +148,8 @@ def test_a_batch_may_mix_problems_with_and_without_images(folder: Path, tiny_pol
     )
     trainer.train()
     # An answer that one function could not grade counts nowhere, not even for its format.
-    assert trainer._rewards.isnan().all(dim=1).tolist() == [True, False] * 2
-    assert trainer._rewards[1::2, 1:].tolist() == [[0.0, 1.0]] * 2
+    assert trainer.batch.rewards.isnan().all(dim=1).tolist() == [True, False] * 2
+    assert trainer.batch.rewards[1::2, 1:].tolist() == [[0.0, 1.0]] * 2
 
 
 def test_counted_tokens_equal_the_processors_own_on_real_images(shared: Path) -> None:

@@ -17,7 +17,7 @@ from rlfr_mm import experiment
 from rlfr_mm.experiments.records import read_results
 from rlfr_mm.training.run_folder import RunFolder
 from tests.conftest import ROOT
-from tests.training import CPU
+from tests.tiny_trainer import CPU
 
 
 @pytest.fixture

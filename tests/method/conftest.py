@@ -7,7 +7,7 @@ from rlfr_mm.method.field import FlowField
 
 @pytest.fixture
 def make_field():
-    """A small field with random weights everywhere: a fresh one answers 0, whatever it is asked."""
+    """A small field in which all weights are random; a new field predicts velocity 0 everywhere."""
 
     def make(seed: int = 0, scale: float = 0.4, **settings) -> FlowField:
         shape = {"num_blocks": 2, "width": 6, "hidden_size": 8, "num_policy_layers": 8, "rms_norm_eps": 1e-5}

@@ -26,7 +26,7 @@ OUTCOMES = torch.tensor(
 
 
 def config(**changes) -> FlowRewardConfig:
-    """Nothing but what a test names: no threshold, no top-k."""
+    """A configuration without threshold and top-k, plus the changes of a test."""
     return FlowRewardConfig(**{"threshold": None, "topk": None, **changes})
 
 
@@ -150,7 +150,7 @@ def test_single_token_and_empty_rollouts_get_no_reward():
 
 
 def test_token_without_context_takes_no_part_in_the_normalisation():
-    """The last token of each rollout has deviation 0 for want of a following token; 0 is not the row's minimum."""
+    """The last token has deviation 0 because no token follows; this 0 is not the minimum of the row."""
     deviation = torch.tensor([[4.0, 6.0, 5.0, 0.0]])
     scored = torch.tensor([[True, True, True, False]])
     assert normalise(deviation, scored, config(), 1).tolist() == [[-1, 1, 0, 0]]

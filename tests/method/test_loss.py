@@ -6,12 +6,12 @@ from rlfr_mm.method import loss as flow_loss
 from rlfr_mm.method.field import latent_statistics
 from rlfr_mm.method.loss import (
     flow_matching_chunks,
-    flow_matching_loss,
     has_context,
     latent_regression_loss,
     scored_tokens,
     velocity_deviation,
 )
+from tests.whole_loss import flow_matching_loss
 
 MASK = torch.tensor([[1, 1, 1, 1], [1, 1, 0, 0], [1, 0, 0, 0], [0, 0, 0, 0]], dtype=torch.bool)
 SEEDS = [11, 22, 33, 44]
@@ -19,12 +19,12 @@ WEIGHTS = torch.tensor([[1.0, 0.5, 2.0, 1.0], [1.0, 0.0, 9.0, 9.0], [3.0, 9.0, 9
 
 
 def latents(seed: int = 0) -> torch.Tensor:
-    """Of MASK: four rollouts, three layers, the last prompt token and four response tokens, width 8."""
+    """Latents for MASK: four rollouts, three layers, the last prompt token and four response tokens, width 8."""
     return torch.randn(4, 3, 5, 8, generator=torch.Generator().manual_seed(seed))
 
 
 def asked(field):
-    """What the field is asked and answers from now on, as lists of (x_t, t, context, layer, velocity)."""
+    """A list that collects (x_t, t, context, layer, velocity) of every later call of the field."""
     calls = []
     field.register_forward_hook(lambda _, inputs, output: calls.append((*inputs, output.detach())))
     return calls

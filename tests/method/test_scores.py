@@ -29,13 +29,13 @@ def test_residual_of_what_the_log_probability_says_already_is_zero():
 
 
 def test_disagreement_with_the_majority_by_hand():
-    """Two groups of four; no answer agrees with nobody, not even with another rollout without one."""
+    """Two groups of four; a missing answer agrees with none, not even with another missing one."""
     answers = ["7", "7", "8", "7", None, "8", None, "7"]
     assert majority_disagreement(answers, 4).tolist() == [0.25, 0.25, 0.75, 0.25, 1, 0.75, 1, 0.75]
 
 
 def test_first_departure_by_hand():
-    """A wrong token, one that goes on behind the end, the expert's own, one cut short before it could go wrong."""
+    """Rollouts with a wrong token, with a token after the end, equal to the expert, and truncated before an error."""
     ids = torch.tensor([[5, 6, 9, 8], [5, 6, 2, 7], [5, 6, 2, 0], [5, 0, 0, 0]])
     mask = torch.tensor([[True] * 4, [True] * 4, [True, True, True, False], [True, False, False, False]])
     experts = [[5, 6, 7, 8, 2], [5, 6, 2], [5, 6, 2], [5, 6, 2]]
@@ -51,5 +51,5 @@ def test_placebo_hands_out_the_same_rewards_to_other_scored_tokens(scope: str):
         assert torch.equal(placebo.flatten().sort()[0], reward.flatten().sort()[0])
         if scope == "sequence":
             assert torch.equal(placebo.sum(1), reward.sum(1))
-    seen = {placebo[0, 0].item() for placebo in draws}  # every reward of the scope comes to the first token
+    seen = {placebo[0, 0].item() for placebo in draws}  # the first token gets every reward of its scope at some time
     assert seen == set((reward[:1] if scope == "sequence" else reward).flatten().tolist()) - {0}

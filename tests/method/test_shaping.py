@@ -8,7 +8,7 @@ ENTROPY = torch.tensor([[0.0, 0.5, 4.0], [0.5, 4.0, 4.0]])
 
 
 def test_entropy_advantage_by_hand():
-    """alpha H, or |A| / kappa where that is smaller; nothing where the advantage is 0."""
+    """The smaller of alpha H and |A| / kappa is added, which is nothing if the advantage is 0."""
     shaped = entropy_advantage(ADVANTAGES, ENTROPY, alpha=0.4, kappa=2.0)
     torch.testing.assert_close(shaped, torch.tensor([[1.0, 1.2, 1.5], [-0.8, -0.5, 0.0]]))
 

@@ -14,8 +14,8 @@ from torch import Tensor
 
 from rlfr_mm.config import FlowConfig
 from rlfr_mm.method.field import FlowField
-from rlfr_mm.method.loss import flow_matching_loss
 from rlfr_mm.method.path import likelihood_weight, linear_path, velocity_to_score
+from tests.whole_loss import flow_matching_loss
 
 
 @dataclass
@@ -108,7 +108,7 @@ def test_weighted_deviation_integrates_to_the_log_likelihood(data, a):
 
 
 def test_training_finds_the_optimal_velocity():
-    """Latents whose mean depends on the context and whose spread on the layer: the trained field meets the optimum."""
+    """The mean of the latents depends on the context, their spread on the layer: training reaches the optimum."""
     config = FlowConfig(
         flow_layers=[0.25, 0.75], num_blocks=2, width=64, hidden_size=2, num_policy_layers=4, rms_norm_eps=1e-6
     )

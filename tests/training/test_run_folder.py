@@ -1,4 +1,4 @@
-"""Where a figure was made, as a run records it."""
+"""The versions and the commit that a run records."""
 
 import json
 import os

@@ -1,5 +1,6 @@
-"""RLFRTrainer on a real tiny Qwen2.5-VL: what reaches the loss, and what reaches the field."""
+"""RLFRTrainer on a real tiny Qwen2.5-VL: the advantages in the loss, and the rollouts that update the field."""
 
+import copy
 import math
 from pathlib import Path
 
@@ -12,7 +13,7 @@ from rlfr_mm.method.field import FlowField
 from rlfr_mm.method.flow_reward import flow_advantages, flow_reward
 from rlfr_mm.method.loss import scored_tokens, velocity_deviation
 from rlfr_mm.viewing.rollout_records import read_rollouts
-from tests.training import CPU, every_third, make_trainer, none_accepted
+from tests.tiny_trainer import CPU, every_third, make_trainer, none_accepted
 
 NO_CHECKPOINTING = {"gradient_checkpointing": False}
 REENTRANT = {"gradient_checkpointing": True, "gradient_checkpointing_kwargs": {"use_reentrant": True}}
@@ -24,7 +25,7 @@ def _weights(module: torch.nn.Module) -> dict[str, torch.Tensor]:
 
 
 def _loss_inputs(trainer) -> list[dict]:
-    """Every micro-batch's inputs as TRL's loss sees them, caught on the way in."""
+    """The inputs of every micro-batch as TRL's loss reads them."""
     caught = []
     observe = trainer._observe
 
@@ -37,19 +38,19 @@ def _loss_inputs(trainer) -> list[dict]:
 
 
 def _finished_batches(trainer) -> list:
-    """The rollout batches of a run, as the loss left them."""
+    """The rollout batches of a run, as they are after their last micro-batch."""
     batches = []
     finish = trainer._finish
-    trainer._finish = lambda batch: (batches.append(batch), finish(batch))
+    trainer._finish = lambda batch: (batches.append(copy.copy(batch)), finish(batch))
     return batches
 
 
 @pytest.mark.parametrize("checkpointing", [NO_CHECKPOINTING, REENTRANT, NON_REENTRANT], ids=["none", "re", "non-re"])
 def test_online_update_changes_every_field_parameter(checkpointing: dict, tiny_policy: Path, tmp_path: Path):
     trainer = make_trainer(tiny_policy, tmp_path, update_config=OnlineUpdateConfig(weight_decay=0.0), **checkpointing)
-    before = _weights(trainer.field)
+    before = _weights(trainer.flow.field)
     trainer.train()
-    unchanged = [name for name, value in _weights(trainer.field).items() if torch.equal(value, before[name])]
+    unchanged = [name for name, value in _weights(trainer.flow.field).items() if torch.equal(value, before[name])]
     assert unchanged == []
 
 
@@ -71,7 +72,7 @@ def test_a_field_takes_as_many_steps_with_each_of_the_policy_as_asked(tiny_polic
     update = OnlineUpdateConfig(passes=3)
     trainer = make_trainer(tiny_policy, tmp_path, max_steps=2, update_config=update)
     trainer.train()
-    steps = {state["step"].item() for state in trainer.updaters["flow"].optimizer.state.values()}
+    steps = {state["step"].item() for state in trainer.flow.updaters["flow"].optimizer.state.values()}
     assert steps == {6.0}
 
 
@@ -100,7 +101,7 @@ def test_the_loss_gets_outcome_plus_flow_advantages_of_the_same_rollout(tiny_pol
     batches = _finished_batches(trainer)
     trainer.train()
     (batch,) = batches
-    deviation = velocity_deviation(trainer.field, batch.flow.latents, batch.mask, config, batch.flow.seeds)
+    deviation = velocity_deviation(trainer.flow.field, batch.flow.latents, batch.mask, config, batch.flow.seeds)
     reward = flow_reward(deviation, scored_tokens(batch.mask, [1]), config, 4)
     expected = batch.outcome[:, None] * batch.mask + flow_advantages(reward, batch.outcome, batch.mask, config, 4)
     assert (reward != 0).any() and reward.std() > 0
@@ -117,17 +118,17 @@ def test_latents_from_the_scoring_pass_of_trl_equal_those_of_the_early_exit(tiny
     )
     assert trainer._scores_old_logps()
     outputs = []
-    score = trainer._generate_and_score_completions
+    score, early_exit = trainer._generate_and_score_completions, trainer._score_rollouts
+    trainer._score_rollouts = lambda *_: pytest.fail("the latents come from TRL's pass, not from ours")
 
     def spy(inputs):
         output = score(inputs)
-        outputs.append((trainer._batch.flow.latents, trainer._score_rollouts(trainer.field, output)[0]))
+        outputs.append((trainer.batch.flow.latents, early_exit(trainer.flow, output)[0]))
         return output
 
     trainer._generate_and_score_completions = spy
     trainer.train()
     free, early = outputs[0]
-    assert trainer._latents is not None  # they came from TRL's pass, not from ours
     torch.testing.assert_close(free, early, rtol=0, atol=0)
 
 
@@ -163,7 +164,7 @@ def test_entropy_shaping_adds_the_clipped_entropy_of_each_token(tiny_policy: Pat
 
 
 def test_log_ratio_punishes_what_the_field_of_rejected_rollouts_expects_more(tiny_policy: Path, tmp_path: Path):
-    """Two fields from one start: the same at first, so no reward; each then learns its own rollouts."""
+    """Both fields start equal, so that there is no reward at first; then each learns its own rollouts."""
     config = FlowRewardConfig(score="log_ratio", normalisation="none", threshold=None, topk=None)
     update = OnlineUpdateConfig(learning_rate=1e-2)
     trainer = make_trainer(tiny_policy, tmp_path, reward_config=config, update_config=update, save_strategy="steps",
@@ -226,14 +227,14 @@ def test_departure_score_marks_the_first_token_that_the_expert_would_not_have_sa
         if False in same:
             wanted[same.index(False)] = -1.0
         assert reward.tolist() == wanted
-    assert batch.flow.reward.any()  # an untrained policy does not say what the expert says
+    assert batch.flow.reward.any()  # an untrained policy does not reproduce the expert solution
 
 
 def test_majority_score_is_one_number_a_rollout_from_its_answer(tiny_policy: Path, tmp_path: Path):
     config = FlowRewardConfig(score="majority", normalisation="none", threshold=None, topk=None, flow_coef=1.0)
     trainer = make_trainer(tiny_policy, tmp_path, reward_config=config, max_steps=1)
     answers = ["7", "7", "8", "7", "9", None, "8", "9"]
-    said = [f"<answer>{answer}</answer>" if answer else "" for answer in answers]  # what no untrained policy would
+    said = [f"<answer>{answer}</answer>" if answer else "" for answer in answers]  # fixed answers
     calculate = trainer._calculate_rewards
     trainer._calculate_rewards = lambda inputs, prompts, completions, ids: calculate(inputs, prompts, said, ids)
     batches = _finished_batches(trainer)
@@ -258,14 +259,14 @@ def test_placebo_gives_other_tokens_the_rewards_of_the_flow(tiny_policy: Path, t
 
 
 def test_latent_regression_trains_on_no_reward_and_brings_the_latents_to_the_field(tiny_policy: Path, tmp_path: Path):
-    """The control without RL: whatever the rewards say, the policy moves, and its latents deviate less and less."""
+    """The control without RL: rewards do not matter, the policy moves, and the deviation of its latents decreases."""
     weights = {}
     for reward in (every_third, none_accepted):
         trainer = make_trainer(
             tiny_policy, tmp_path / reward.__name__, reward=reward, advantage_shaping="latent_regression", max_steps=5,
             reward_config=FlowRewardConfig(flow_coef=1.0), update_config=OnlineUpdateConfig(enabled=False),
         )  # fmt: skip
-        for parameter in trainer.field.parameters():  # a fresh field answers 0, which no latent could come closer to
+        for parameter in trainer.flow.field.parameters():  # a new field predicts 0 everywhere: no latent could fit it
             parameter.data.normal_(std=0.1, generator=torch.Generator().manual_seed(parameter.numel()))
         caught, before = _loss_inputs(trainer), _weights(trainer.model)
         trainer.train()
@@ -280,20 +281,20 @@ def test_latent_regression_trains_on_no_reward_and_brings_the_latents_to_the_fie
 
 def test_a_step_without_accepted_rollouts_leaves_the_field_alone(tiny_policy: Path, tmp_path: Path):
     trainer = make_trainer(tiny_policy, tmp_path, reward=none_accepted, max_steps=2)
-    before = _weights(trainer.field)
+    before = _weights(trainer.flow.field)
     trainer.train()
-    assert all(torch.equal(value, before[name]) for name, value in _weights(trainer.field).items())
+    assert all(torch.equal(value, before[name]) for name, value in _weights(trainer.flow.field).items())
     assert trainer.state.log_history[0]["flow/accepted_weight"] == 0
 
 
 def test_the_field_steps_with_every_step_of_the_policy_on_the_rollouts_of_that_step(tiny_policy: Path, tmp_path: Path):
-    """Four policy steps per batch of rollouts, as in the paper's runs (1024 rollouts, 128 a step)."""
+    """Four policy steps per batch of rollouts, as in the paper's runs (1024 rollouts, 128 per step)."""
     trainer = make_trainer(
         tiny_policy, tmp_path, per_device_train_batch_size=2, steps_per_generation=4, max_steps=8,
         update_config=OnlineUpdateConfig(accept_reward=0.0),
     )  # fmt: skip
     offered = []
-    updater = trainer.updaters["flow"]
+    updater = trainer.flow.updaters["flow"]
     step = updater.step
     updater.step = lambda latents, mask, weights, seeds: (
         offered.append((trainer.state.global_step, seeds)), step(latents, mask, weights, seeds)

@@ -11,7 +11,7 @@ from rlfr_mm.config_file import load_config
 from rlfr_mm.training.run_folder import open_run
 from rlfr_mm.viewing.rollout_records import RolloutRecord, RolloutWriter, read_rollouts
 from tests.conftest import ROOT
-from tests.training import make_trainer
+from tests.tiny_trainer import make_trainer
 
 
 def train_run(policy: Path, folder: Path, **settings) -> Path:

@@ -1,4 +1,4 @@
-"""A real RLFRTrainer on the drawn world, small enough for a test."""
+"""A real RLFRTrainer on the drawn world that is small enough for tests."""
 
 from pathlib import Path
 from typing import Any
@@ -25,7 +25,7 @@ CPU = {
 
 
 def every_third(completions: list[Any], **kwargs: Any) -> list[float]:
-    """A reward that accepts some rollouts of every group, whatever an untrained policy says."""
+    """A reward that accepts some rollouts of every group, whatever they say."""
     return [float(index % 3 == 0) for index in range(len(completions))]
 
 
@@ -43,7 +43,7 @@ def make_trainer(
     flow_config: FlowConfig | None = None,
     **settings: Any,
 ) -> RLFRTrainer:
-    """Two groups of four rollouts a step; `settings` go on top of the RLFRConfig."""
+    """Two groups of four rollouts per step; `settings` override those of the RLFRConfig."""
     torch.manual_seed(0)
     model = AutoModelForImageTextToText.from_pretrained(policy_dir, dtype=torch.float32)
     processor = AutoProcessor.from_pretrained(policy_dir, padding_side="left")

@@ -1,0 +1,161 @@
+"""The flow fields of a training run: they score each batch of rollouts and learn from the accepted ones."""
+
+import copy
+import math
+from pathlib import Path
+from typing import Any
+
+import torch
+from accelerate import Accelerator
+from torch import Tensor
+from transformers import PreTrainedTokenizerBase
+
+from rlfr_mm.config import FlowRewardConfig, OnlineUpdateConfig
+from rlfr_mm.method.field import FlowField
+from rlfr_mm.method.flow_reward import flow_advantages, flow_reward
+from rlfr_mm.method.loss import scored_tokens, velocity_deviation
+from rlfr_mm.method.scores import SCORES, ScoredRollouts, shuffled
+from rlfr_mm.method.update import FieldUpdater, acceptance_weights, sample_seeds
+from rlfr_mm.training.rollout_batch import FlowRecord, RolloutBatch
+
+FIELD_FOLDER = "flow"  # the field, in a checkpoint and in RUN/final
+REJECTED_FOLDER = "flow_rejected"  # the second field, for a score that needs the rejected rollouts
+FIELD_STATE = "flow_state.pt"  # the fields' optimisers and the state of their noise generator
+
+
+class OnlineFlow:
+    """The field, its optimiser and its noise; every process keeps a copy.
+
+    If the score needs a second field, which learns the rejected rollouts, that one starts as a copy of the first.
+    """
+
+    def __init__(
+        self,
+        field: FlowField,
+        reward_config: FlowRewardConfig,
+        update_config: OnlineUpdateConfig,
+        accelerator: Accelerator,
+        tokenizer: PreTrainedTokenizerBase,
+        num_generations: int,
+        seed: int,
+    ):
+        self.reward_config, self.update_config = reward_config, update_config
+        self.accelerator, self.tokenizer, self.num_generations = accelerator, tokenizer, num_generations
+        self.score = SCORES[reward_config.score]
+        self.field = field.to(accelerator.device)
+        self.updaters = {FIELD_FOLDER: FieldUpdater(self.field, update_config, accelerator)}  # by folder
+        if self.score.needs_rejected_field:
+            if not (update_config.enabled and "correct" in update_config.accept):
+                raise ValueError(
+                    f"flow_reward.score={reward_config.score} needs update.enabled: true, and correct in update.accept"
+                )
+            self.updaters[REJECTED_FOLDER] = FieldUpdater(copy.deepcopy(self.field), update_config, accelerator)
+        # The noise has its own generator, so that the flow does not change what the policy samples.
+        self.noise = torch.Generator().manual_seed(seed)
+
+    @property
+    def needs_logps(self) -> bool:
+        """Whether log-probabilities are needed for the reward, so that the pass for latents runs the whole policy."""
+        return self.score.needs_logps or self.reward_config.max_probability is not None
+
+    def start_from(self, field: FlowField) -> None:
+        """Copy the weights of a field that was trained after this object was made."""
+        for updater in self.updaters.values():
+            updater.field.load_state_dict(field.state_dict())
+
+    def rewards(self, batch: RolloutBatch, latents: Tensor, logps: Tensor | None) -> FlowRecord:
+        """Deviation and flow reward of this process's rollouts, normalised over those of all processes."""
+        config, mask, mine = self.reward_config, batch.mask, self._mine(batch)
+        seeds = sample_seeds(self.noise, mine.start, len(mask))
+        deviation = velocity_deviation(self.field, latents, mask, config, seeds)
+        scored = self._gather(scored_tokens(mask, config.context_shifts or self.field.config.context_shifts))
+        if config.max_probability is not None:
+            scored = scored & (self._gather(logps) <= math.log(config.max_probability))
+        ids, group = batch.completion_ids, self.num_generations
+        rollouts = ScoredRollouts(deviation, ids, mask, scored, group, self._gather, logps, answers=batch.answers)
+        if self.score.needs_rejected_field:
+            rejected = self.updaters[REJECTED_FOLDER].field
+            rollouts.rejected_deviation = velocity_deviation(rejected, latents, mask, config, seeds)
+        if self.score.needs_experts:
+            encoded = self.tokenizer([row["expert"] for row in batch.inputs], add_special_tokens=False)["input_ids"]
+            rollouts.experts = [[*ids, self.tokenizer.eos_token_id] for ids in encoded]
+        reward = flow_reward(self.score(rollouts), scored, config, self.num_generations)
+        if config.shuffle != "none":
+            draws = torch.Generator().manual_seed(seeds[0] - mine.start)  # the same on every process
+            reward = shuffled(reward, scored, config.shuffle, self.num_generations, draws)
+        return FlowRecord(latents, seeds, deviation, reward[mine, : mask.shape[1]])
+
+    def advantages(self, batch: RolloutBatch, flow: FlowRecord) -> Tensor:
+        """What the flow reward adds to the advantages of this process's rollouts."""
+        advantages = flow_advantages(
+            self._gather(flow.reward),
+            self.accelerator.gather(batch.outcome),
+            self._gather(batch.mask),
+            self.reward_config,
+            self.num_generations,
+        )
+        return advantages[self._mine(batch), : batch.mask.shape[1]]
+
+    def metrics(self, batch: RolloutBatch, flow: FlowRecord) -> dict[str, float]:
+        """Means over the tokens of all processes."""
+        added = (batch.advantages - batch.outcome.unsqueeze(1))[batch.mask]
+        sums = {
+            "flow/deviation_mean": flow.deviation.sum(),
+            "flow/reward_mean": flow.reward.sum(),
+            "flow/rewarded_share": (flow.reward != 0).sum().float(),
+            "flow/shaping_magnitude": added.abs().sum(),
+        }
+        totals = torch.stack([*sums.values(), batch.mask.sum().float()])
+        *reduced, count = self.accelerator.reduce(totals, "sum").tolist()
+        return {name: total / max(count, 1) for name, total in zip(sums, reduced, strict=True)}
+
+    def update(self, batch: RolloutBatch, flow: FlowRecord) -> dict[str, float]:
+        """Update the fields on the rollouts that the current policy step saw for the first time; returns metrics."""
+        config, index = self.update_config, batch.take_fresh()
+        mask, entropies = batch.mask[index], batch.entropies[index]
+        threshold = -math.inf
+        if "entropy" in config.accept:
+            tokens = self._gather(entropies)[self._gather(mask)]
+            threshold = torch.quantile(tokens, config.entropy_quantile).item()
+        accuracy = batch.accuracy[self._mine(batch)][index]
+        learns = {  # NaN, an ungraded rollout, is in neither
+            FIELD_FOLDER: accuracy >= config.accept_reward,
+            REJECTED_FOLDER: accuracy < config.accept_reward,
+        }
+        metrics = {}
+        for folder, updater in self.updaters.items():
+            weights = acceptance_weights(mask, learns[folder], entropies, threshold, config)
+            for number in range(config.passes):
+                others = number * self.accelerator.num_processes * len(batch.inputs)  # no two samples share a seed
+                seeds = [flow.seeds[i] + others for i in index.tolist()]
+                result = updater.step(flow.latents[index], mask, weights, seeds)
+            metrics[f"{folder}/accepted_weight"] = result.weight
+            if result.weight > 0:
+                metrics |= {f"{folder}/field_loss": result.loss, f"{folder}/field_grad_norm": result.grad_norm}
+        return metrics
+
+    def save_fields(self, parent: Path) -> None:
+        for folder, updater in self.updaters.items():
+            updater.field.save_pretrained(parent / folder)
+
+    def save(self, checkpoint: Path) -> None:
+        """Save what `load` needs to go on exactly here."""
+        self.save_fields(checkpoint)
+        optimizers = {name: updater.optimizer.state_dict() for name, updater in self.updaters.items()}
+        torch.save({"optimizers": optimizers, "noise": self.noise.get_state()}, checkpoint / FIELD_STATE)
+
+    def load(self, checkpoint: Path) -> None:
+        state = torch.load(checkpoint / FIELD_STATE, weights_only=True)
+        for folder, updater in self.updaters.items():
+            updater.field.load_state_dict(FlowField.from_pretrained(checkpoint / folder).state_dict())
+            updater.optimizer.load_state_dict(state["optimizers"][folder])
+        self.noise.set_state(state["noise"])
+
+    def _mine(self, batch: RolloutBatch) -> slice:
+        """The rows of this process's rollouts among those of all processes."""
+        size, process = len(batch.mask), self.accelerator.process_index
+        return slice(size * process, size * (process + 1))
+
+    def _gather(self, values: Any) -> Tensor:
+        """(B, T) values of all processes, padded to the longest T with zeros (False)."""
+        return self.accelerator.gather(self.accelerator.pad_across_processes(values, dim=1))

@@ -1,0 +1,205 @@
+"""One training run, its stages in order: `prepare` checks the input, `Run.carry_out` does the work."""
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from accelerate import Accelerator
+from datasets import Dataset
+from peft import LoraConfig
+from transformers import set_seed
+
+from rlfr_mm.config import QUICKSTART, EvaluationConfig, ModelArguments, OfflineConfig, RLFRConfig, RunConfig
+from rlfr_mm.config_file import build
+from rlfr_mm.data.load import load_demonstrations, load_problems
+from rlfr_mm.data.processor import check_prompts, load_processor
+from rlfr_mm.files import read_json, write_json, write_json_lines
+from rlfr_mm.method.field import FlowField, config_for_policy
+from rlfr_mm.method.scores import SCORES
+from rlfr_mm.policy import Processor, load_policy
+from rlfr_mm.quickstart.warmup import prepare_policy
+from rlfr_mm.training.callbacks import EverySoManySteps, MetricsWriter
+from rlfr_mm.training.curve import plot_run
+from rlfr_mm.training.held_out import accuracy, held_out_answers
+from rlfr_mm.training.offline import OfflineStart
+from rlfr_mm.training.rewards import accuracy_reward, format_reward
+from rlfr_mm.training.run_folder import BENCHMARKS, RunFolder, check_run, environment, open_run
+from rlfr_mm.training.trainer import RLFRTrainer
+
+QUICKSTART_CACHE = Path(".cache/quickstart")  # warmed-up embedded policies, by their settings
+
+
+def prepare(config: RunConfig, overwrite: bool, resume: bool, benchmarks: Any = None) -> "Run | None":
+    """Load and check everything that a run needs; None if --resume finds the run finished.
+
+    ValueError in one line if something does not fit. The run's folder changes only after everything is checked.
+    `benchmarks` is rlfr_mm.eval.engine.during_training, which the library must not import, if that section is on.
+    """
+    args: RLFRConfig = build(RLFRConfig, config.train, "train")
+    problems = load_problems(config.data)
+    held_out = load_problems(config.evaluation.data) if config.evaluation else None
+    demonstrations = load_demonstrations(config.offline.data) if config.offline else None
+    check_run(config, overwrite, resume)
+    accelerator = Accelerator(cpu=args.use_cpu)
+    if config.benchmarks:
+        benchmarks.check_benchmarks(config.benchmarks, accelerator)
+    if resume and RunFolder(args.output_dir).summary:
+        return None
+
+    started = time.monotonic()
+    model = _embedded_policy(config, accelerator) if config.model.name_or_path == QUICKSTART else config.model
+    warmed = time.monotonic()
+    processor = load_processor(model, config.data)
+    problems = check_prompts(problems, processor, config.data)
+    if config.evaluation and held_out:
+        held_out = check_prompts(held_out, processor, config.evaluation.data)
+    if config.offline and demonstrations:
+        demonstrations = check_prompts(demonstrations, processor, config.offline.data)
+    policy = load_policy(model).to(accelerator.device)
+    trainer = make_trainer(config, args, policy, processor, problems)
+    if accelerator.is_main_process:
+        open_run(config, overwrite)
+    accelerator.wait_for_everyone()
+    folder = RunFolder(args.output_dir, write=accelerator.is_main_process)
+    if model is not config.model:
+        folder.done("warm-up", warmed - started, model.name_or_path)
+    return Run(config, args, model, policy, processor, held_out, demonstrations, trainer, folder, benchmarks)
+
+
+def _embedded_policy(config: RunConfig, accelerator: Accelerator) -> ModelArguments:
+    """The model settings with the folder of the embedded policy, which is warmed up first if it is not in the cache."""
+    target = config.model.warmup_accuracy
+    with accelerator.main_process_first():
+        warm = prepare_policy(QUICKSTART_CACHE, levels=config.data.levels, seed=0, target_accuracy=target)
+    return replace(config.model, name_or_path=str(warm))
+
+
+@dataclass
+class Run:
+    """A training run that is ready to start or to continue."""
+
+    config: RunConfig
+    args: RLFRConfig
+    model: ModelArguments  # where the policy was loaded from
+    policy: Any
+    processor: Processor
+    held_out: Dataset | None
+    demonstrations: Dataset | None
+    trainer: RLFRTrainer
+    folder: RunFolder
+    benchmarks: Any
+
+    def carry_out(self, command: str) -> dict[str, Any]:
+        """All stages that are not done yet; returns the content of summary.json, which records `command`."""
+        config, folder, path = self.config, self.folder, self.folder.path
+        results = {"method": self.args.advantage_shaping, "seed": self.args.seed, "steps": None}
+        if config.evaluation:
+            work = partial(self._held_out_accuracy, self.policy, config.evaluation, "before")
+            results["accuracy_before"] = folder.stage("accuracy before", work)
+        if config.offline and self.trainer.flow is not None:
+            start = path / "flow"
+            folder.stage("flow field", partial(self._offline_start, config.offline, start))
+            self.trainer.flow.start_from(FlowField.from_pretrained(start))
+        results["steps"] = folder.stage("training", self._train)
+        if config.evaluation:
+            final = replace(self.model, name_or_path=str(path / "final"))
+            trained = load_policy(final).to(self.trainer.accelerator.device)
+            work = partial(self._held_out_accuracy, trained, config.evaluation, "after")
+            results["accuracy_after"] = folder.stage("accuracy after", work)
+        if config.benchmarks:
+            results["benchmarks"] = read_json(path / BENCHMARKS / "results.json")
+        results["seconds"] = {name: stage["seconds"] for name, stage in folder.stages.items()}
+        results |= environment() | {"command": command}
+        if folder.write:
+            plot_run(folder.metrics(), results, path / "curve.png")
+            write_json(path / "summary.json", results)
+        return results
+
+    def _held_out_accuracy(self, policy: Any, evaluation: EvaluationConfig, name: str) -> dict[str, Any]:
+        length, accelerator, title = self.args.max_completion_length, self.trainer.accelerator, f"accuracy {name}"
+        answers = held_out_answers(policy, self.processor, self.held_out, evaluation, length, accelerator, title)
+        if self.folder.write:
+            write_json_lines(self.folder.path / f"evaluation_{name}.jsonl", answers)
+        return accuracy([answer["correct"] for answer in answers])
+
+    def _offline_start(self, offline: OfflineConfig, start: Path) -> str:
+        rows, flow = self.demonstrations, self.config.flow
+        OfflineStart(self.policy, self.processor, rows, flow, offline, start, self.trainer.accelerator).run()
+        return str(start)
+
+    def _train(self) -> int:
+        """The RL stage, from the last checkpoint if there is one; writes final/ and returns the number of steps."""
+        checkpoint = self.folder.last_checkpoint
+        if self.folder.write:
+            self.folder.cut_after(int(checkpoint.name.removeprefix("checkpoint-")) if checkpoint else 0)
+        if self.config.benchmarks:
+            self.trainer.add_callback(EverySoManySteps(self.config.benchmarks.steps, self._answer_benchmarks))
+        set_seed(self.trainer.args.seed)  # so that earlier stages, in this process or another, do not matter
+        self.trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
+        self.trainer.save_policy(self.folder.path / "final")
+        return self.trainer.state.global_step
+
+    def _answer_benchmarks(self, step: int) -> None:
+        if self.folder.write:
+            policy, settings = self.trainer.accelerator.unwrap_model(self.trainer.model), self.config.benchmarks
+            scores = self.benchmarks.answer_benchmarks(policy, self.processor, settings, self.folder, step)
+            print(f"step {step}: " + ", ".join(f"{task} {score:.3f}" for task, score in scores.items()))
+        self.trainer.accelerator.wait_for_everyone()
+
+
+def make_trainer(
+    config: RunConfig, args: RLFRConfig, policy: Any, processor: Processor, problems: Dataset
+) -> RLFRTrainer:
+    """The trainer, with its rewards, its field and its LoRA adapter; ValueError for settings that do not fit."""
+    needed = args.generation_batch_size // args.num_generations
+    if len(problems) < needed:
+        raise ValueError(
+            f"{len(problems)} problems are fewer than the {needed} of a batch of rollouts: use more, or lower "
+            "train.per_device_train_batch_size or train.gradient_accumulation_steps"
+        )
+    score = config.flow_reward.score
+    if SCORES[score].needs_experts and None in problems["expert"]:
+        raise ValueError(f"flow_reward.score={score} needs the only correct solution of each problem: use quickstart")
+    try:
+        lora = LoraConfig(**config.model.lora) if config.model.lora else None
+    except (TypeError, ValueError) as error:
+        raise ValueError(f"model.lora={config.model.lora}: {error}") from None
+    field = _initial_field(config, args, policy)
+    rewards: list[Callable[..., Any]] = [accuracy_reward]
+    args.reward_weights = [1.0]
+    if args.format_reward_weight:
+        rewards.append(format_reward)
+        args.reward_weights.append(args.format_reward_weight)
+    return RLFRTrainer(
+        model=policy,
+        reward_funcs=rewards,
+        args=args,
+        train_dataset=problems,
+        processing_class=processor,
+        peft_config=lora,
+        field=field if args.uses_field else None,
+        flow_reward_config=config.flow_reward,
+        update_config=config.update,
+        callbacks=[MetricsWriter(args.output_dir)],
+    )
+
+
+def _initial_field(config: RunConfig, args: RLFRConfig, policy: Any) -> FlowField | None:
+    """The field that the configuration names, or one with random weights; ValueError if it does not fit the policy."""
+    if config.field is not None:
+        weights_only = Path(config.field).is_file()
+        flow = config_for_policy(config.flow, policy.config) if weights_only else None
+        field = FlowField.from_pretrained(config.field, flow)
+        field.check_matches(policy.config)
+        return field
+    if not args.uses_field:
+        return None
+    field = FlowField.for_policy(config.flow, policy.config, seed=args.seed)
+    if not config.offline:
+        if config.flow.standardise:
+            raise ValueError("flow.standardise=true needs `offline` or `field`, which provide the statistics")
+        print("no `field` and no `offline` section: the flow field starts from random weights")
+    return field

@@ -1,0 +1,45 @@
+"""The settings that are declared without torch are in step with what needs it."""
+
+import resource
+import subprocess
+import sys
+import typing
+from dataclasses import fields
+from pathlib import Path
+
+import pytest
+
+from rlfr_mm.config import FlowRewardConfig, RLFRArguments, RLFRConfig, RunConfig, train_settings
+from rlfr_mm.config_file import build
+from rlfr_mm.method.scores import SCORES
+from rlfr_mm.method.shaping import SHAPINGS
+
+
+def test_names_of_train_settings_are_those_of_the_dataclass():
+    assert train_settings() == {entry.name for entry in fields(RLFRConfig) if entry.init}
+
+
+def test_every_score_and_every_shaping_has_its_class():
+    assert set(SCORES) == set(typing.get_args(typing.get_type_hints(FlowRewardConfig)["score"]))
+    assert set(SHAPINGS) == set(typing.get_args(typing.get_type_hints(RLFRArguments)["advantage_shaping"]))
+
+
+@pytest.mark.parametrize("key", ["lerning_rate", "advantage_shapping"])
+def test_a_misspelt_train_setting_is_refused_in_two_seconds(key: str, tmp_path: Path):
+    (tmp_path / "run.yaml").write_text(f"train: {{{key}: 1}}")
+    command = [sys.executable, "-m", "rlfr_mm.train", "--config", str(tmp_path / "run.yaml")]
+    before = resource.getrusage(resource.RUSAGE_CHILDREN)
+    done = subprocess.run(command, capture_output=True, text=True)
+    after = resource.getrusage(resource.RUSAGE_CHILDREN)
+    assert done.returncode == 2 and f"unknown key train.{key}; did you mean train." in done.stderr
+    assert after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime < 2
+
+
+def test_settings_that_exclude_each_other_are_refused():
+    for values, message in (
+        ({"field": "a", "offline": {}}, "field and offline are both set"),
+        ({"flow_reward": {"groups": "unanimous", "scale_by_outcome": True}}, "one of the two"),
+        ({"data": {"min_pixels": 9, "max_pixels": 8}}, "data.min_pixels=9 must be <= data.max_pixels"),
+    ):
+        with pytest.raises(ValueError, match=message):
+            build(RunConfig, values)

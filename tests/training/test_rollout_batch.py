@@ -1,0 +1,53 @@
+"""The life of a batch of rollouts, on hand-made tensors."""
+
+import pytest
+import torch
+
+from rlfr_mm.training.rollout_batch import FlowRecord, RolloutBatch, Stage
+
+
+def generated() -> RolloutBatch:
+    """Two rollouts of three tokens, the second with padding, as TRL's generation returns them."""
+    batch = RolloutBatch(step=1, inputs=[{}, {}], reward_names=["accuracy"], records_latents=False)
+    assert batch.stage is Stage.GENERATING
+    batch.rewards = torch.tensor([[1.0], [0.0]])
+    mask = torch.tensor([[1, 1, 1], [1, 1, 0]])
+    ids = torch.tensor([[4, 5, 6], [7, 8, 0]])
+    batch.start_training({"completion_ids": ids, "completion_mask": mask, "advantages": torch.tensor([1.0, -1.0])})
+    return batch
+
+
+def test_a_batch_is_complete_when_the_loss_has_seen_every_rollout():
+    batch = generated()
+    assert batch.stage is Stage.TRAINING and batch.advantages.tolist() == [[1, 1, 1], [-1, -1, 0]]
+    for index in ([1], [0]):
+        assert not batch.complete
+        values = torch.full((1, 3), float(index[0]))
+        batch.observe(torch.tensor(index), values, values, torch.tensor([0.5]))
+        assert batch.take_fresh().tolist() == index  # each rollout is offered to the field once
+    assert batch.complete and batch.advantages.tolist() == [[0.5, 0.5, 0.5], [0.5, 0.5, 0]]
+    assert batch.logps.tolist() == [[0, 0, 0], [1, 1, 1]]
+
+
+def test_a_finished_batch_holds_no_latents():
+    batch = generated()
+    values = torch.zeros(2, 3)
+    batch.flow = FlowRecord(torch.zeros(2, 1, 4, 8), [1, 2], values, values)
+    batch.finish()
+    assert batch.stage is Stage.FINISHED and batch.flow is None and batch.latents is None
+
+
+def test_shaping_in_the_loss_leaves_the_inputs_of_trl_alone():
+    batch, inputs = generated(), {"advantages": torch.tensor([1.0])}
+    with pytest.raises(RuntimeError, match="from the loss"), batch.micro_batch(inputs) as own:
+        assert batch.loss_inputs is own
+        own["advantages"] = torch.tensor([2.0])
+        raise RuntimeError("from the loss")
+    assert batch.loss_inputs is None and inputs["advantages"].item() == 1
+
+
+def test_tool_tokens_are_not_response_tokens():
+    batch = RolloutBatch(step=1, inputs=[{}], reward_names=[], records_latents=False)
+    mask = {"completion_mask": torch.tensor([[1, 1, 1]]), "tool_mask": torch.tensor([[1, 0, 1]])}
+    batch.start_training({"completion_ids": torch.tensor([[4, 5, 6]]), "advantages": torch.tensor([1.0]), **mask})
+    assert batch.mask.tolist() == [[True, False, True]]
