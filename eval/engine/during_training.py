@@ -2,9 +2,6 @@
 
 from typing import Any
 
-from accelerate import Accelerator
-from accelerate.utils import DistributedType
-
 from rlfr_mm import files
 from rlfr_mm.config import BenchmarkConfig
 from rlfr_mm.eval.engine.backends import PolicyBackend
@@ -15,13 +12,13 @@ from rlfr_mm.tasks import registry
 from rlfr_mm.training.run_folder import BENCHMARKS, RunFolder
 
 
-def check_benchmarks(benchmarks: BenchmarkConfig, accelerator: Accelerator) -> None:
+def check_benchmarks(benchmarks: BenchmarkConfig, sharded: bool) -> None:
     """ValueError if a task is unknown, its data cannot be read or are only a slice, or the policy is sharded."""
     for spec in registry.expand(benchmarks.eval_tasks):
         changed = changed_data(spec, len(load_docs(spec, benchmarks.data_root)), spec.data_hash or "")
         if changed and not benchmarks.allow_changed_data:
             raise ValueError(f"{spec.name}: {changed}; benchmarks.allow_changed_data runs it and marks the results")
-    if accelerator.distributed_type in (DistributedType.FSDP, DistributedType.DEEPSPEED):
+    if sharded:
         raise ValueError(
             "benchmarks cannot be answered by a sharded policy: evaluate its checkpoints with python -m eval.run"
         )

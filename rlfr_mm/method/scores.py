@@ -44,6 +44,7 @@ class Score:
     needs_rejected_field: ClassVar[bool] = False  # a second field, which learns the rejected rollouts
     needs_answers: ClassVar[bool] = False  # the answer in each completion
     needs_experts: ClassVar[bool] = False  # the only correct solution of each problem
+    compares_rollouts: ClassVar[bool] = False  # a rollout's score depends on other rollouts
 
     def __call__(self, rollouts: ScoredRollouts) -> Scores:
         return rollouts.gather(rollouts.deviation)
@@ -52,7 +53,7 @@ class Score:
 class Residual(Score):
     """What the deviation says beyond the policy's own log-probability."""
 
-    needs_logps = True
+    needs_logps = compares_rollouts = True
 
     def __call__(self, rollouts: ScoredRollouts) -> Scores:
         return residual(rollouts.gather(rollouts.deviation), rollouts.gather(rollouts.logps), rollouts.scored)
@@ -79,7 +80,7 @@ class Logprob(Score):
 class Majority(Score):
     """Control without token information: the share of the group that gives another answer."""
 
-    needs_answers = True
+    needs_answers = compares_rollouts = True
 
     def __call__(self, rollouts: ScoredRollouts) -> Scores:
         shares = majority_disagreement(rollouts.answers, rollouts.num_generations).to(rollouts.deviation)

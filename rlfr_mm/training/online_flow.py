@@ -54,6 +54,13 @@ class OnlineFlow:
         self.noise = torch.Generator().manual_seed(seed)
 
     @property
+    def is_local(self) -> bool:
+        """Whether each rollout's advantages depend on that rollout alone, so that no process needs those of others."""
+        config = self.reward_config
+        by_sequence = config.normalisation in ("sequence", "none") and config.shuffle == "none"
+        return by_sequence and not (self.score.compares_rollouts or config.centre or config.groups == "unanimous")
+
+    @property
     def needs_logps(self) -> bool:
         """Whether log-probabilities are needed for the reward, so that the pass for latents runs the whole policy."""
         return self.score.needs_logps or self.reward_config.max_probability is not None
@@ -64,15 +71,15 @@ class OnlineFlow:
             updater.field.load_state_dict(field.state_dict())
 
     def rewards(self, batch: RolloutBatch, latents: Tensor, logps: Tensor | None) -> FlowRecord:
-        """Deviation and flow reward of this process's rollouts, normalised over those of all processes."""
-        config, mask, mine = self.reward_config, batch.mask, self._mine(batch)
-        seeds = sample_seeds(self.noise, mine.start, len(mask))
+        """Deviation and flow reward of this process's rollouts, normalised over those of all processes if need be."""
+        config, mask, size = self.reward_config, batch.mask, len(batch.mask)
+        seeds = sample_seeds(self.noise, size * self.accelerator.process_index, size)
         deviation = velocity_deviation(self.field, latents, mask, config, seeds)
-        scored = self._gather(scored_tokens(mask, config.context_shifts or self.field.config.context_shifts))
+        scored = self._share(scored_tokens(mask, config.context_shifts or self.field.config.context_shifts))
         if config.max_probability is not None:
-            scored = scored & (self._gather(logps) <= math.log(config.max_probability))
+            scored = scored & (self._share(logps) <= math.log(config.max_probability))
         ids, group = batch.completion_ids, self.num_generations
-        rollouts = ScoredRollouts(deviation, ids, mask, scored, group, self._gather, logps, answers=batch.answers)
+        rollouts = ScoredRollouts(deviation, ids, mask, scored, group, self._share, logps, answers=batch.answers)
         if self.score.needs_rejected_field:
             rejected = self.updaters[REJECTED_FOLDER].field
             rollouts.rejected_deviation = velocity_deviation(rejected, latents, mask, config, seeds)
@@ -81,16 +88,17 @@ class OnlineFlow:
             rollouts.experts = [[*ids, self.tokenizer.eos_token_id] for ids in encoded]
         reward = flow_reward(self.score(rollouts), scored, config, self.num_generations)
         if config.shuffle != "none":
-            draws = torch.Generator().manual_seed(seeds[0] - mine.start)  # the same on every process
+            first = size * self.accelerator.process_index
+            draws = torch.Generator().manual_seed(seeds[0] - first)  # the same on every process
             reward = shuffled(reward, scored, config.shuffle, self.num_generations, draws)
-        return FlowRecord(latents, seeds, deviation, reward[mine, : mask.shape[1]])
+        return FlowRecord(latents, seeds, deviation, reward[self._mine(batch), : mask.shape[1]])
 
     def advantages(self, batch: RolloutBatch, flow: FlowRecord) -> Tensor:
         """What the flow reward adds to the advantages of this process's rollouts."""
         advantages = flow_advantages(
-            self._gather(flow.reward),
-            self.accelerator.gather(batch.outcome),
-            self._gather(batch.mask),
+            self._share(flow.reward),
+            batch.outcome if self.is_local else self.accelerator.gather(batch.outcome),
+            self._share(batch.mask),
             self.reward_config,
             self.num_generations,
         )
@@ -117,7 +125,8 @@ class OnlineFlow:
         if "entropy" in config.accept:
             tokens = self._gather(entropies)[self._gather(mask)]
             threshold = torch.quantile(tokens, config.entropy_quantile).item()
-        accuracy = batch.accuracy[self._mine(batch)][index]
+        first = len(batch.mask) * self.accelerator.process_index  # accuracy is that of all processes
+        accuracy = batch.accuracy[first : first + len(batch.mask)][index]
         learns = {  # NaN, an ungraded rollout, is in neither
             FIELD_FOLDER: accuracy >= config.accept_reward,
             REJECTED_FOLDER: accuracy < config.accept_reward,
@@ -152,10 +161,20 @@ class OnlineFlow:
         self.noise.set_state(state["noise"])
 
     def _mine(self, batch: RolloutBatch) -> slice:
-        """The rows of this process's rollouts among those of all processes."""
-        size, process = len(batch.mask), self.accelerator.process_index
+        """The rows of this process's rollouts in what `_share` returns."""
+        size, process = len(batch.mask), 0 if self.is_local else self.accelerator.process_index
         return slice(size * process, size * (process + 1))
 
+    def _share(self, values: Any) -> Tensor:
+        """(B, T) values of the rollouts that are scored together: those of all processes, or this one's if it can."""
+        return values if self.is_local else self._gather(values)
+
     def _gather(self, values: Any) -> Tensor:
-        """(B, T) values of all processes, padded to the longest T with zeros (False)."""
-        return self.accelerator.gather(self.accelerator.pad_across_processes(values, dim=1))
+        """(B, T) values of all processes, padded to the longest T with zeros (False).
+
+        Masks travel as uint8: accelerate's padding turns bool into int64, but only on the processes that it pads.
+        """
+        is_mask = values.dtype == torch.bool
+        padded = self.accelerator.pad_across_processes(values.to(torch.uint8) if is_mask else values, dim=1)
+        gathered = self.accelerator.gather(padded)
+        return gathered.bool() if is_mask else gathered

@@ -7,7 +7,8 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from accelerate import Accelerator
+from accelerate import PartialState
+from accelerate.utils import parse_flag_from_env
 from datasets import Dataset
 from peft import LoraConfig
 from transformers import set_seed
@@ -43,14 +44,14 @@ def prepare(config: RunConfig, overwrite: bool, resume: bool, benchmarks: Any = 
     held_out = load_problems(config.evaluation.data) if config.evaluation else None
     demonstrations = load_demonstrations(config.offline.data) if config.offline else None
     check_run(config, overwrite, resume)
-    accelerator = Accelerator(cpu=args.use_cpu)
+    processes = PartialState(cpu=args.use_cpu)  # TRL makes the Accelerator, whose precision is fixed once it exists
     if config.benchmarks:
-        benchmarks.check_benchmarks(config.benchmarks, accelerator)
+        benchmarks.check_benchmarks(config.benchmarks, _is_sharded(args))
     if resume and RunFolder(args.output_dir).summary:
         return None
 
     started = time.monotonic()
-    model = _embedded_policy(config, accelerator) if config.model.name_or_path == QUICKSTART else config.model
+    model = _embedded_policy(config, processes) if config.model.name_or_path == QUICKSTART else config.model
     warmed = time.monotonic()
     processor = load_processor(model, config.data)
     problems = check_prompts(problems, processor, config.data)
@@ -58,21 +59,27 @@ def prepare(config: RunConfig, overwrite: bool, resume: bool, benchmarks: Any = 
         held_out = check_prompts(held_out, processor, config.evaluation.data)
     if config.offline and demonstrations:
         demonstrations = check_prompts(demonstrations, processor, config.offline.data)
-    policy = load_policy(model).to(accelerator.device)
+    policy = load_policy(model).to(processes.device)
     trainer = make_trainer(config, args, policy, processor, problems)
-    if accelerator.is_main_process:
+    if processes.is_main_process:
         open_run(config, overwrite)
-    accelerator.wait_for_everyone()
-    folder = RunFolder(args.output_dir, write=accelerator.is_main_process)
+    processes.wait_for_everyone()
+    folder = RunFolder(args.output_dir, write=processes.is_main_process)
     if model is not config.model:
         folder.done("warm-up", warmed - started, model.name_or_path)
     return Run(config, args, model, policy, processor, held_out, demonstrations, trainer, folder, benchmarks)
 
 
-def _embedded_policy(config: RunConfig, accelerator: Accelerator) -> ModelArguments:
+def _is_sharded(args: RLFRConfig) -> bool:
+    """Whether the launcher or the settings ask for FSDP or DeepSpeed."""
+    launched = parse_flag_from_env("ACCELERATE_USE_FSDP") or parse_flag_from_env("ACCELERATE_USE_DEEPSPEED")
+    return bool(launched or args.fsdp or args.deepspeed)
+
+
+def _embedded_policy(config: RunConfig, processes: PartialState) -> ModelArguments:
     """The model settings with the folder of the embedded policy, which is warmed up first if it is not in the cache."""
     target = config.model.warmup_accuracy
-    with accelerator.main_process_first():
+    with processes.main_process_first():
         warm = prepare_policy(QUICKSTART_CACHE, levels=config.data.levels, seed=0, target_accuracy=target)
     return replace(config.model, name_or_path=str(warm))
 

@@ -11,6 +11,7 @@ One generation batch of B rollouts of T tokens, on every process:
 TRL shuffles and splits the batch before the loss, so every rollout carries its index in the batch.
 """
 
+import shutil
 from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
@@ -28,6 +29,7 @@ from trl.trainer.utils import (
 )
 
 from rlfr_mm.config import FlowRewardConfig, OnlineUpdateConfig
+from rlfr_mm.files import PARTIAL, replace_folder
 from rlfr_mm.method.field import FlowField
 from rlfr_mm.method.flow_reward import within_group_auc
 from rlfr_mm.method.latents import record_latents, stop_after_layer
@@ -144,9 +146,8 @@ class RLFRTrainer(WholeCheckpoints, GRPOTrainer):
 
     def _tokenize_prompts(self, prompts: list[Any]) -> tuple[Any, Any, Any]:
         prompt_ids, images, multimodal_fields = super()._tokenize_prompts(prompts)
-        if (
-            images is not None
-        ):  # TRL has None for a prompt without images; beside prompts with images processors want []
+        if images is not None:
+            # TRL has None for a prompt without images; a processor that gets prompts with images, too, wants [].
             images = [own or [] for own in images]
         return prompt_ids, images, multimodal_fields
 
@@ -271,9 +272,20 @@ class RLFRTrainer(WholeCheckpoints, GRPOTrainer):
             self.flow.load(Path(checkpoint))
 
     def save_policy(self, folder: str | Path) -> None:
-        """Save the policy, its processor and, under `flow/`, the field as one folder that loads with transformers."""
+        """Save the policy, its processor and, under `flow/`, the field as one folder that loads with transformers.
+
+        Every process must call it. The folder appears whole or not at all, and is there when any process returns.
+        """
+        folder = Path(folder)
+        partial = folder.with_name(folder.name + PARTIAL)
+        if self.accelerator.is_main_process:
+            shutil.rmtree(partial, ignore_errors=True)
+        self.accelerator.wait_for_everyone()
         if self.is_fsdp_enabled:  # transformers cannot save a whole model while checkpoints are sharded
             self.accelerator.state.fsdp_plugin.set_state_dict_type("FULL_STATE_DICT")
-        self.save_model(str(folder))
-        if self.accelerator.is_main_process and self.flow is not None:
-            self.flow.save_fields(Path(folder))
+        self.save_model(str(partial))
+        if self.accelerator.is_main_process:
+            if self.flow is not None:
+                self.flow.save_fields(partial)
+            replace_folder(partial, folder)
+        self.accelerator.wait_for_everyone()
