@@ -13,17 +13,7 @@ from rlfr_mm.eval.engine.scoring import aggregate_rows, result
 from rlfr_mm.statistics import Interval, score_interval
 from rlfr_mm.tasks import aggregate, registry
 from rlfr_mm.tasks.spec import TaskSpec
-from rlfr_mm.viewing.page.charts import (
-    Bar,
-    Line,
-    Part,
-    Spread,
-    interval_bars,
-    interval_strip,
-    line_chart,
-    spread_bars,
-    stacked_bars,
-)
+from rlfr_mm.viewing.page import charts
 from rlfr_mm.viewing.page.html import render_page
 
 TEMPLATE = Path(__file__).parents[1] / "templates" / "report.html"
@@ -58,7 +48,7 @@ class TaskRun:
     official: BenchmarkResult
 
     @property
-    def headline(self) -> Bar | None:
+    def headline(self) -> charts.Bar | None:
         """The headline score as a bar; None if it has no interval, as for a single problem."""
         interval = self.strict.interval
         return _bar(self.run, self.strict.score, interval) if interval else None
@@ -101,7 +91,7 @@ def score_tasks(runs: Sequence[Run]) -> tuple[dict[str, list[TaskRun]], list[str
     return scored, complaints
 
 
-def pass_at_k(member: TaskRun) -> list[Bar]:
+def pass_at_k(member: TaskRun) -> list[charts.Bar]:
     """pass@1 ... pass@n with intervals over problems, for the n samples that every problem has."""
     groups = list(aggregate.group_by_problem(aggregate_rows(member.rows)).values())
     clusters = [aggregate.cluster_of(group[0], member.spec.cluster) for group in groups]
@@ -114,7 +104,7 @@ def pass_at_k(member: TaskRun) -> list[Bar]:
     return curve
 
 
-def category_scores(member: TaskRun, field: str) -> dict[str, tuple[int, Bar]]:
+def category_scores(member: TaskRun, field: str) -> dict[str, tuple[int, charts.Bar]]:
     """Per value of a category the number of problems, and their mean score with its interval."""
     means: dict[str, list[float]] = {}
     clusters: dict[str, list[str]] = {}
@@ -128,9 +118,9 @@ def category_scores(member: TaskRun, field: str) -> dict[str, tuple[int, Bar]]:
     }
 
 
-def _bar(run: Run, value: float, interval: Interval) -> Bar:
+def _bar(run: Run, value: float, interval: Interval) -> charts.Bar:
 
-    return Bar(run.label, run.colour, value, (interval.low, interval.high))
+    return charts.Bar(run.label, run.colour, value, (interval.low, interval.high))
 
 
 # ---------------------------------------------------------------------------------------------------- charts
@@ -148,7 +138,7 @@ def category_charts(members: Sequence[TaskRun]) -> list[tuple[str, Markup]]:
             counts = sorted({n for n, _ in found})
             groups.append((value, "n = " + "–".join(f"{n:,}" for n in counts), [bar for _, bar in found]))
         if groups:
-            drawn.append((field.replace("_", " "), interval_bars(f"Score by {field}", groups)))
+            drawn.append((field.replace("_", " "), charts.interval_bars(f"Score by {field}", groups)))
     return drawn
 
 
@@ -159,8 +149,8 @@ def pass_chart(members: Sequence[TaskRun]) -> Markup | None:
         curve = pass_at_k(member)
         if len(curve) > 1:
             y, low, high = zip(*((bar.value, *bar.interval) for bar in curve), strict=True)
-            lines.append(Line(member.run.label, member.run.colour, range(1, len(curve) + 1), y, low, high))
-    return line_chart("pass@k", lines, "k", log2_x=True, shares=True) if lines else None
+            lines.append(charts.Line(member.run.label, member.run.colour, range(1, len(curve) + 1), y, low, high))
+    return charts.line_chart("pass@k", lines, "k", log2_x=True, shares=True) if lines else None
 
 
 def outcome_chart(members: Sequence[TaskRun]) -> Markup:
@@ -168,8 +158,10 @@ def outcome_chart(members: Sequence[TaskRun]) -> Markup:
     rows = []
     for member in members:
         counts = member.strict.counts
-        rows.append((member.run.label, [Part(name, status, counts[status]) for status, name in STATUS_NAMES.items()]))
-    return stacked_bars("Outcomes", rows)
+        rows.append(
+            (member.run.label, [charts.Part(name, status, counts[status]) for status, name in STATUS_NAMES.items()])
+        )
+    return charts.stacked_bars("Outcomes", rows)
 
 
 def length_chart(members: Sequence[TaskRun]) -> tuple[str, Markup]:
@@ -184,9 +176,9 @@ def length_chart(members: Sequence[TaskRun]) -> tuple[str, Markup]:
             if lengths:
                 p5, p25, p50, p75, p95 = np.quantile(lengths, [0.05, 0.25, 0.5, 0.75, 0.95]).tolist()
                 label = f"{member.run.label}: {name}"
-                spreads.append(Spread(label, status, len(lengths), (p5, p25, p50, p75, p95)))
+                spreads.append(charts.Spread(label, status, len(lengths), (p5, p25, p50, p75, p95)))
     unit = "tokens" if known else "characters"
-    return unit, spread_bars(f"Response length in {unit}", spreads, unit)
+    return unit, charts.spread_bars(f"Response length in {unit}", spreads, unit)
 
 
 # ---------------------------------------------------------------------------------------------------- the page
@@ -223,7 +215,7 @@ def report_page(runs: Sequence[Run], data_root: Path | None = None) -> tuple[str
         runs=runs,
         scored=scored,
         notes=notes,
-        strip=interval_strip,
+        strip=charts.interval_strip,
         categories={task: drawn for task, members in scored.items() if (drawn := category_charts(members))},
         passes={task: chart for task, members in scored.items() if (chart := pass_chart(members))},
         outcomes={task: outcome_chart(members) for task, members in scored.items()},

@@ -19,16 +19,7 @@ from rlfr_mm import grading
 from rlfr_mm.eval.engine import records, run_files
 from rlfr_mm.eval.engine.backends import Backend, Output, Request
 from rlfr_mm.eval.engine.plan import PlannedTask, RunSettings, Sample, plan_task
-from rlfr_mm.eval.engine.records import (
-    BenchmarkResult,
-    Manifest,
-    ModelInfo,
-    RowKey,
-    RunError,
-    SampleRow,
-    Session,
-    one_line,
-)
+from rlfr_mm.eval.engine.records import BenchmarkResult, RowKey, RunError, SampleRow, one_line
 from rlfr_mm.eval.engine.run_files import Journal
 from rlfr_mm.eval.engine.scoring import doc_fields, graded_rows, score_run
 from rlfr_mm.tasks import registry
@@ -169,14 +160,14 @@ def _response_fields(sample: Sample, output: Output, task: PlannedTask) -> dict[
     }
 
 
-def _manifest(run: Path, backend: Backend, tasks: Sequence[PlannedTask], settings: RunSettings) -> Manifest:
+def _manifest(run: Path, backend: Backend, tasks: Sequence[PlannedTask], settings: RunSettings) -> records.Manifest:
     """The manifest of the run with this session added.
 
     Raises:
         RunError: the folder holds a run with other settings, to which new rows would not belong.
     """
     plans = {task.spec.name: task.plan for task in tasks}
-    now = Manifest(
+    now = records.Manifest(
         model=backend.info,
         seed=settings.seed,
         batch_size=backend.batch_size,
@@ -196,7 +187,7 @@ def _manifest(run: Path, backend: Backend, tasks: Sequence[PlannedTask], setting
     return now.model_copy(update={"tasks": before.tasks | plans, "sessions": before.sessions + now.sessions})
 
 
-def _settings(before: Manifest, now: Manifest) -> list[tuple[str, Any, Any]]:
+def _settings(before: records.Manifest, now: records.Manifest) -> list[tuple[str, Any, Any]]:
     """(name, old value, new value) of all settings that must be equal for a run to be resumed."""
     pairs: list[tuple[str, Any, Any]] = [
         ("the model", _identity(before.model), _identity(now.model)),
@@ -214,15 +205,15 @@ def _settings(before: Manifest, now: Manifest) -> list[tuple[str, Any, Any]]:
     return pairs
 
 
-def _identity(model: ModelInfo) -> dict[str, Any]:
+def _identity(model: records.ModelInfo) -> dict[str, Any]:
     """What the model is, without where it runs: a server may come back at another port, a folder may have moved."""
     args = {key: value for key, value in model.args.items() if key not in LOCATION}
     return model.model_dump() | {"args": args}
 
 
-def _session() -> Session:
+def _session() -> records.Session:
     made = environment()
-    return Session(
+    return records.Session(
         started=datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
         command=shlex.join(sys.orig_argv),
         git_commit=made["git_commit"],
