@@ -112,9 +112,7 @@ class Run:
             self.trainer.flow.start_from(FlowField.from_pretrained(start))
         results["steps"] = folder.stage("training", self._train)
         if config.evaluation:
-            final = replace(self.model, name_or_path=str(path / "final"))
-            trained = load_policy(final).to(self.trainer.accelerator.device)
-            work = partial(self._held_out_accuracy, trained, config.evaluation, "after")
+            work = partial(self._accuracy_after, config.evaluation)
             results["accuracy_after"] = folder.stage("accuracy after", work)
         if config.benchmarks:
             results["benchmarks"] = read_json(path / BENCHMARKS / "results.json")
@@ -124,6 +122,17 @@ class Run:
             plot_run(folder.metrics(), results, path / "curve.png")
             write_json(path / "summary.json", results)
         return results
+
+    def _accuracy_after(self, evaluation: EvaluationConfig) -> dict[str, Any]:
+        """Held-out accuracy of the trained policy: the one in memory, or final/ if another process trained it."""
+        trainer = self.trainer
+        trained_here = trainer.state.global_step > 0
+        if trained_here and not (trainer.is_fsdp_enabled or trainer.is_deepspeed_enabled):
+            policy = trainer.accelerator.unwrap_model(trainer.model, keep_fp32_wrapper=False)
+        else:
+            final = replace(self.model, name_or_path=str(self.folder.path / "final"))
+            policy = load_policy(final).to(trainer.accelerator.device)
+        return self._held_out_accuracy(policy, evaluation, "after")
 
     def _held_out_accuracy(self, policy: Any, evaluation: EvaluationConfig, name: str) -> dict[str, Any]:
         length, accelerator, title = self.args.max_completion_length, self.trainer.accelerator, f"accuracy {name}"
