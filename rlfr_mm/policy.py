@@ -16,6 +16,7 @@ from transformers import (
     AutoConfig,
     AutoModelForCausalLM,
     AutoModelForImageTextToText,
+    GenerationConfig,
     PreTrainedTokenizerBase,
     ProcessorMixin,
 )
@@ -25,8 +26,7 @@ from rlfr_mm.config import ModelArguments
 
 Processor = ProcessorMixin | PreTrainedTokenizerBase
 
-# A checkpoint's generation_config may change these (Qwen2.5-VL has top_k 1 and repetition_penalty 1.05). We always pass
-# them, so that a sample depends only on the settings that were asked for.
+# What transformers would set by default and we switch off unless it is asked for.
 NEUTRAL_GENERATION = {"top_k": 0, "repetition_penalty": 1.0, "num_beams": 1}
 
 
@@ -96,6 +96,19 @@ def encode_prompts(rows: Sequence[Mapping[str, Any]], processor: Processor) -> d
     return dict(processor(texts, add_special_tokens=False, **padding))
 
 
+def end_of_turn(processor: Processor) -> int:
+    """The id of the token that ends a response in the policy's chat template.
+
+    That is the first special token after an assistant's message, such as `<end_of_turn>` for Gemma, whose `eos_token`
+    is another one. A template without such a token ends a response with `eos_token`.
+    """
+    tokenizer = tokenizer_of(processor)
+    turns = [{"role": "user", "content": "?"}, {"role": "assistant", "content": "RESPONSE"}]
+    text = str(processor.apply_chat_template(turns, tokenize=False))
+    after = tokenizer(text.rpartition("RESPONSE")[2], add_special_tokens=False)["input_ids"]
+    return next((token for token in after if token in tokenizer.all_special_ids), tokenizer.eos_token_id)
+
+
 def encode_demonstrations(
     rows: Sequence[dict[str, Any]], processor: Processor, max_response_tokens: int
 ) -> tuple[dict[str, Tensor], Tensor]:
@@ -105,9 +118,8 @@ def encode_demonstrations(
     """
     tokenizer = tokenizer_of(processor)
     inputs = encode_prompts(rows, processor)
-    responses = [
-        tokenizer(row["completion"], add_special_tokens=False)["input_ids"] + [tokenizer.eos_token_id] for row in rows
-    ]
+    end = end_of_turn(processor)
+    responses = [tokenizer(row["completion"], add_special_tokens=False)["input_ids"] + [end] for row in rows]
     tensors = [torch.tensor(response[:max_response_tokens]) for response in responses]
     ids = pad_sequence(tensors, batch_first=True, padding_value=tokenizer.pad_token_id)
     mask = torch.arange(ids.shape[1]) < torch.tensor([len(tensor) for tensor in tensors])[:, None]
@@ -126,6 +138,20 @@ def seeded(device: torch.device, seed: int) -> Iterator[None]:
         yield
 
 
+@contextlib.contextmanager
+def own_settings_only(model: Any) -> Iterator[None]:
+    """Inside the body, `model.generate` ignores the checkpoint's generation_config.
+
+    Qwen2.5-VL's has top_k 1 and repetition_penalty 1.05, and others have min_p: a sample must not depend on them.
+    """
+    saved = model.generation_config
+    model.generation_config = GenerationConfig(cache_implementation=saved.cache_implementation)
+    try:
+        yield
+    finally:
+        model.generation_config = saved
+
+
 @torch.no_grad()
 def generate(
     model: Any, processor: Processor, rows: Sequence[Mapping[str, Any]], settings: Mapping[str, Any]
@@ -133,8 +159,8 @@ def generate(
     """One completion per row (`prompt`, `images`), generated in one batch.
 
     Args:
-        settings: of `model.generate`, with `do_sample` and `max_new_tokens`. What they leave out is as in
-            NEUTRAL_GENERATION, not as in the checkpoint's generation_config.
+        settings: of `model.generate`, with `do_sample` and `max_new_tokens`. What they leave out is neutral, whatever
+            the checkpoint's generation_config says.
     """
     tokenizer = tokenizer_of(processor)
     inputs = {name: value.to(model.device) for name, value in encode_prompts(rows, processor).items()}
@@ -144,7 +170,8 @@ def generate(
     ends = model.generation_config.eos_token_id
     ends = tokenizer.eos_token_id if ends is None else ends
     ends = ends if isinstance(ends, list) else [ends]
-    output = model.generate(**inputs, **explicit, eos_token_id=ends, pad_token_id=tokenizer.pad_token_id)
+    with own_settings_only(model):
+        output = model.generate(**inputs, **explicit, eos_token_id=ends, pad_token_id=tokenizer.pad_token_id)
     prompt_tokens = inputs["attention_mask"].sum(dim=1).tolist()
     completions = []
     for ids, prompt_length in zip(output[:, inputs["input_ids"].shape[1] :].cpu(), prompt_tokens, strict=True):

@@ -23,9 +23,10 @@ def test_the_generation_config_of_a_checkpoint_changes_no_sample(loaded, tiny_po
     with policy.seeded(model.device, 0):
         before = policy.generate(model, processor, rows, SAMPLED)
     inherits = policy.load_policy(ModelArguments(name_or_path=str(tiny_policy))).eval()
-    inherits.generation_config.update(top_k=1, repetition_penalty=1.5)
+    inherits.generation_config.update(top_k=1, repetition_penalty=1.5, min_p=0.9, no_repeat_ngram_size=1)
     with policy.seeded(model.device, 0):
         assert policy.generate(inherits, processor, rows, SAMPLED) == before
+    assert inherits.generation_config.min_p == 0.9  # what is saved with the policy later is untouched
 
 
 def test_prompts_are_padded_on_the_left_whatever_the_processor_says(loaded):
@@ -49,3 +50,22 @@ def test_answers_keep_the_random_state_outside_and_depend_on_the_seed(loaded):
 def test_a_model_that_does_not_exist_is_named(tmp_path):
     with pytest.raises(ValueError, match="cannot be loaded"):
         policy.load_policy(ModelArguments(name_or_path=str(tmp_path / "nowhere")))
+
+
+def test_demonstrations_end_with_the_end_of_turn_token_of_the_template(loaded):
+    _, processor = loaded
+    ids, rows = processor.tokenizer.get_vocab(), world.rows(2, "train", [2])
+    rows = [{"prompt": row["prompt"], "images": row["images"], "completion": row["completion"]} for row in rows]
+    inputs, mask = policy.encode_demonstrations(rows, processor, 100)
+    last = inputs["input_ids"][:, -mask.shape[1] :].gather(1, mask.sum(1, keepdim=True) - 1)
+    assert (last == ids["<|im_end|>"]).all()
+
+    template = processor.chat_template
+    try:  # as Gemma's, whose turns end with another token than `eos_token`
+        processor.chat_template = template.replace("'<|im_end|>\n' }}{% endfor", "'<|vision_end|>\n' }}{% endfor")
+        assert processor.chat_template != template
+        assert policy.end_of_turn(processor) == ids["<|vision_end|>"]
+        processor.chat_template = "{% for message in messages %}{{ message['content'] }}{% endfor %}"
+        assert policy.end_of_turn(processor) == processor.tokenizer.eos_token_id
+    finally:
+        processor.chat_template = template
