@@ -56,6 +56,7 @@ def load_policy(args: ModelArguments, *, dtype: str | None = None, trainable: bo
         base = PeftConfig.from_pretrained(args.name_or_path).base_model_name_or_path
         policy = load_policy(replace(args, name_or_path=base), dtype=dtype)
         return PeftModel.from_pretrained(policy, args.name_or_path, is_trainable=trainable)
+    _check_not_sharded(Path(args.name_or_path))
     source = {"revision": args.revision, "trust_remote_code": args.trust_remote_code}
     try:
         config = AutoConfig.from_pretrained(args.name_or_path, **source)
@@ -73,6 +74,13 @@ def load_policy(args: ModelArguments, *, dtype: str | None = None, trainable: bo
     if multimodal and args.freeze_vision:
         model.get_encoder(modality="image").requires_grad_(False)
     return model
+
+
+def _check_not_sharded(folder: Path) -> None:
+    """ValueError with the command that makes a checkpoint whole, if FSDP has left its weights in shards."""
+    shards = folder / "pytorch_model_fsdp_0"
+    if shards.is_dir() and not list(folder.glob("model*.safetensors")):
+        raise ValueError(f"{folder} holds sharded weights; run `accelerate merge-weights {shards} {folder}` first")
 
 
 def tokenizer_of(processor: Processor) -> PreTrainedTokenizerBase:

@@ -71,6 +71,7 @@ class RLFRTrainer(WholeCheckpoints, GRPOTrainer):
 
     args: Any  # an RLFRConfig
     model: Any
+    processing_class: Any
     num_generations: int
 
     def __init__(
@@ -265,6 +266,11 @@ class RLFRTrainer(WholeCheckpoints, GRPOTrainer):
     def save_extras(self, folder: Path) -> None:
         if self.flow is not None:
             self.flow.save(folder)
+        if self.is_fsdp_enabled or self.is_deepspeed_enabled:  # their checkpoints hold weights only
+            policy = self.accelerator.unwrap_model(self.model)
+            policy.config.save_pretrained(folder)
+            policy.generation_config.save_pretrained(folder)
+            self.processing_class.save_pretrained(folder)
 
     def _load_optimizer_and_scheduler(self, checkpoint: str | None) -> None:
         super()._load_optimizer_and_scheduler(checkpoint)

@@ -14,7 +14,10 @@ from pathlib import Path
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
+from transformers import AutoProcessor
 
+from rlfr_mm.config import ModelArguments
+from rlfr_mm.policy import load_policy
 from tests.conftest import ROOT
 
 # Two groups of four rollouts per step, over all processes.
@@ -39,16 +42,18 @@ def policy(tiny_policy: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-def launched(processes: int, arguments: list[str], *options: str) -> list[str]:
+FSDP2 = [
+    "--use_fsdp", "--fsdp_version=2", "--fsdp_auto_wrap_policy=TRANSFORMER_BASED_WRAP",
+    "--fsdp_state_dict_type=SHARDED_STATE_DICT", "--fsdp_reshard_after_forward=true",
+]  # fmt: skip
+
+
+def launched(processes: int, arguments: list[str], fsdp: bool = False) -> list[str]:
     """The command line; `--multi_gpu` is accelerate's name for torchrun, the workers themselves ask for the CPU."""
-    command = [sys.executable, "-m", "accelerate.commands.launch", "--multi_gpu", f"--num_processes={processes}"]
-    command += [
-        "--num_machines=1",
-        "--dynamo_backend=no",
-        "--main_process_port=0",
-        *(options or ["--mixed_precision=no"]),
-    ]
-    return [*command, "-m", "rlfr_mm.train", "--config", str(ROOT / "configs/rl/quickstart.yaml"), *arguments]
+    command = [sys.executable, "-m", "accelerate.commands.launch", f"--num_processes={processes}"]
+    command += ["--num_machines=1", "--dynamo_backend=no", "--mixed_precision=no", "--main_process_port=0"]
+    command += [*(FSDP2 if fsdp else ["--multi_gpu"]), "-m", "tests.fsdp_on_cpu" if fsdp else "rlfr_mm.train"]
+    return [*command, "--config", str(ROOT / "configs/rl/quickstart.yaml"), *arguments]
 
 
 def environment() -> dict[str, str]:
@@ -115,3 +120,25 @@ def test_a_killed_process_ends_the_run_and_the_resumed_run_ends_like_an_unbroken
     times = {"step_time"}
     rows = [[{k: v for k, v in row.items() if k not in times} for row in metrics(folder)] for folder in (broken, whole)]
     assert rows[0] == rows[1]
+
+
+def test_a_sharded_policy_trains_like_a_replicated_one_and_its_checkpoints_open(policy: Path, tmp_path: Path):
+    shared = [f"model.name_or_path={policy}", *SETTINGS, *WITHOUT_STAGES, "train.per_device_train_batch_size=4"]
+    replicated, sharded = tmp_path / "replicated", tmp_path / "sharded"
+    run(launched(2, [f"train.output_dir={replicated}", *shared]))
+    run(launched(2, [f"train.output_dir={sharded}", *shared], fsdp=True))
+    for ours, theirs in zip(metrics(sharded), metrics(replicated), strict=True):
+        for name in ("loss", "accuracy", "flow/deviation_mean", "flow/field_loss", "entropy"):
+            assert ours[name] == pytest.approx(theirs[name], rel=1e-4, abs=1e-5), name
+
+    checkpoint = sharded / "checkpoint-4"
+    with pytest.raises(
+        ValueError, match=r"run `accelerate merge-weights .*pytorch_model_fsdp_0"
+    ):
+        load_policy(ModelArguments(str(checkpoint)))
+    merge = [sys.executable, "-m", "accelerate.commands.accelerate_cli", "merge-weights"]
+    run([*merge, str(checkpoint / "pytorch_model_fsdp_0"), str(checkpoint)])
+    final = load_policy(ModelArguments(str(sharded / "final"))).state_dict()
+    for name, value in load_policy(ModelArguments(str(checkpoint))).state_dict().items():
+        assert torch.equal(value, final[name]), name
+    assert AutoProcessor.from_pretrained(checkpoint).tokenizer.eos_token == "<|im_end|>"
