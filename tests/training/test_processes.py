@@ -132,9 +132,7 @@ def test_a_sharded_policy_trains_like_a_replicated_one_and_its_checkpoints_open(
             assert ours[name] == pytest.approx(theirs[name], rel=1e-4, abs=1e-5), name
 
     checkpoint = sharded / "checkpoint-4"
-    with pytest.raises(
-        ValueError, match=r"run `accelerate merge-weights .*pytorch_model_fsdp_0"
-    ):
+    with pytest.raises(ValueError, match=r"run `accelerate merge-weights .*pytorch_model_fsdp_0"):
         load_policy(ModelArguments(str(checkpoint)))
     merge = [sys.executable, "-m", "accelerate.commands.accelerate_cli", "merge-weights"]
     run([*merge, str(checkpoint / "pytorch_model_fsdp_0"), str(checkpoint)])
