@@ -132,7 +132,9 @@ class OfflineStart:
         inputs, mask = encode_demonstrations(rows, self.processor, self.config.max_response_tokens)
         inputs = {key: value.to(policy.device) for key, value in inputs.items()}
         recording = record_latents(policy, layers, mask.shape[1] + 1)
-        with torch.no_grad(), recording as recorder, stop_after_layer(policy, max(layers)):
+        # In the precision of the run, so that the field learns the numbers that it will score: rollouts' latents.
+        precision = self.accelerator.autocast()
+        with torch.no_grad(), precision, recording as recorder, stop_after_layer(policy, max(layers)):
             policy(**inputs, use_cache=False)
         return recorder.latents, mask.to(policy.device)
 
