@@ -33,7 +33,9 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
     )
     config = parser.parse_known_args(argv)[0].config
     if config:
-        parser.set_defaults(**_read_config(Path(config), {action.dest for action in parser._actions}))
+        parser.set_defaults(
+            **_read_config(Path(config), {action.dest for action in parser._actions} - {"config", "help"})
+        )
     args = parser.parse_args(argv)
     for name in ("model", "tasks", "output_dir"):
         if getattr(args, name) is None:
@@ -42,10 +44,9 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
 
 
 def _positive(text: str) -> int:
-    value = int(text)
-    if value < 1:
-        raise argparse.ArgumentTypeError(f"{text} must be at least 1")
-    return value
+    if not text.isdecimal() or int(text) < 1:
+        raise argparse.ArgumentTypeError(f"{text} must be a whole number of at least 1")
+    return int(text)
 
 
 def _read_config(path: Path, known: set[str]) -> dict[str, Any]:

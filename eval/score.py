@@ -28,6 +28,9 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
         parser.error("give a run folder, or --from FORMAT FILE")
     if args.source and not (args.task and args.output_dir):
         parser.error("--from needs --task and --output_dir")
+    for name in ("task", "output_dir", "data_root", "model"):
+        if args.run and getattr(args, name) is not None:
+            parser.error(f"--{name} goes with --from only; grading {args.run} again takes --rule")
     return args
 
 

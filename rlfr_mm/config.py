@@ -10,6 +10,7 @@ created when it is first imported.
 
 import ast
 import importlib.util
+import warnings
 from dataclasses import dataclass, fields
 from functools import cache
 from pathlib import Path
@@ -19,6 +20,7 @@ from rlfr_mm.config_file import check_keys, check_options, option, require
 
 QUICKSTART = "quickstart"  # names the embedded policy or dataset of rlfr_mm.quickstart
 SHAPED_LOSS_TYPES = ("grpo", "bnpo", "dr_grpo", "dapo")  # TRL's losses that accept one advantage per token
+BF16_WITHOUT_GPU = "false unless a GPU supports it; to train on a CPU, set train.use_cpu=true and train.bf16=false"
 
 
 @dataclass
@@ -87,8 +89,8 @@ class FlowConfig:
     num_blocks: int = option(4, must=">= 1", help="residual blocks; the paper has 4 for 1.5B and 3B, 6 for 7B and 8B")
     width: int | None = option(None, help="width of the network; null: the policy's hidden size")
     standardise: bool = option(False, help="standardise latents per layer and channel with recorded statistics")
-    time_mean: float = option(0.0, help="mean m of the training times sigmoid(N(m, s^2))")
-    time_std: float = option(1.0, must="> 0", help="standard deviation s of the same")
+    time_mean: float = option(0.0, help="training times are sigmoid(N(m, s^2)): the mean m")
+    time_std: float = option(1.0, must="> 0", help="training times are sigmoid(N(m, s^2)): the standard deviation s")
     batch_multiplier: int = option(
         4, must=">= 1", help="fresh (time, noise) draws per latent and step; the paper has 2 for 7B text models"
     )
@@ -245,7 +247,7 @@ class RLFRArguments:
         "deviation of the policy's own rollouts, differentiated through their latents",
     )
     entropy_alpha: float = option(0.4, help="entropy shaping adds min(alpha * H, |A| / kappa) (arXiv 2506.14758)")
-    entropy_kappa: float = option(2.0, must="> 0", help="kappa of the same")
+    entropy_kappa: float = option(2.0, must="> 0", help="kappa in the entropy term min(alpha * H, |A| / kappa)")
     format_reward_weight: float = option(
         0.5, help="weight of the <think>/<answer> format reward; accuracy has weight 1; 0 removes the format reward"
     )
@@ -297,7 +299,7 @@ class RunConfig:
 
 @dataclass
 class OfflineRunConfig:
-    """The settings of an offline start on its own: what a YAML file under configs/flow holds."""
+    """The settings of `rlfr_mm.train_flow`, the offline start by itself: what a YAML file under configs/flow holds."""
 
     model: ModelArguments = option(make=ModelArguments, help="the frozen policy")
     flow: FlowConfig = option(make=FlowConfig, help="the field")
@@ -369,7 +371,14 @@ def __getattr__(name: str) -> Any:
 
         def __post_init__(self) -> None:
             RLFRArguments.__post_init__(self)
-            GRPOConfig.__post_init__(self)
+            with warnings.catch_warnings():
+                # TRL's default for gradient_checkpointing is under the name that transformers 5.23 deprecates.
+                warnings.filterwarnings("ignore", "`gradient_checkpointing", FutureWarning)
+                try:
+                    GRPOConfig.__post_init__(self)
+                except ValueError as error:
+                    require("bf16/gpu" not in str(error), f"train.bf16={self.bf16}", BF16_WITHOUT_GPU)
+                    raise
             _check_compatible(self)
 
     RLFRConfig.__qualname__ = name  # so that TRL's training_args.bin can be read back

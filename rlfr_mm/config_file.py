@@ -17,6 +17,8 @@ from typing import Any, Literal
 import yaml
 from pydantic import ConfigDict, TypeAdapter, ValidationError
 
+LISTED_KEYS = 20  # the most keys that an error lists
+
 # ---- declaring settings ----------------------------------------------------------------------------------------------
 
 
@@ -120,12 +122,15 @@ def build(cls: type, values: Any, section: str = "", default: Any = None) -> Any
 
 
 def check_keys(given: Iterable[str], known: Iterable[str], where: str) -> None:
-    """ValueError for the first key that is not known, with the known key that is closest to it, if any is close."""
+    """ValueError for the first unknown key, with the known key closest to it, or with all keys if there are few."""
     known = list(known)
     for key in given:
         if key not in known:
             near = difflib.get_close_matches(str(key), known, n=1)
-            raise ValueError(f"unknown key {where}{key}" + (f"; did you mean {where}{near[0]}?" if near else ""))
+            if near:
+                raise ValueError(f"unknown key {where}{key}; did you mean {where}{near[0]}?")
+            listed = f"; the keys are {', '.join(known)}" if len(known) <= LISTED_KEYS else ""
+            raise ValueError(f"unknown key {where}{key}{listed}")
 
 
 def _nested(hint: Any) -> type | None:
@@ -175,7 +180,7 @@ def read_settings(path: str | Path) -> dict[str, Any]:
         chain.append(file.parent / base)
         if chain[-1].resolve() in [earlier.resolve() for earlier in chain[:-1]]:
             raise ValueError(f"the bases of {path} form a cycle: {' -> '.join(map(str, chain))}")
-        merged = _merged(_read_mapping(chain[-1]), merged)
+        merged = _merged(_read_mapping(chain[-1], f", the base of {file}"), merged)
     return merged
 
 
@@ -187,12 +192,13 @@ def _merged(below: dict[str, Any], above: dict[str, Any]) -> dict[str, Any]:
     return result
 
 
-def _read_mapping(path: Path) -> dict[str, Any]:
+def _read_mapping(path: Path, role: str = "") -> dict[str, Any]:
     if not path.is_file():
-        raise ValueError(f"no configuration file {path}; the ones that come with rlfr_mm are under configs/")
+        raise ValueError(f"no configuration file {path}{role}; the ones that come with rlfr_mm are under configs/")
     try:
-        values = yaml.safe_load(path.read_text()) or {}
-    except yaml.YAMLError as error:
+        with path.open() as file:  # from a file rather than its text, so that YAML's errors name it
+            values = yaml.safe_load(file) or {}
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
         raise ValueError(f"{path} is not valid YAML: {' '.join(str(error).split())}") from None
     if not isinstance(values, dict):
         raise ValueError(f"{path} must hold a mapping of sections, got {type(values).__name__}")
@@ -261,8 +267,15 @@ def parser_for(program: str, doc: str | None, config_class: type) -> argparse.Ar
         epilog="settings (default): meaning (allowed values)\n" + "\n".join(describe(config_class)),
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.add_argument("--config", required=True, metavar="FILE", help="YAML file that lists only what differs")
-    parser.add_argument("overrides", nargs="*", metavar="section.key=value", help="settings on top of the file's")
+    parser.add_argument(
+        "--config",
+        required=True,
+        metavar="FILE",
+        help="YAML file; it lists only settings that differ from the defaults",
+    )
+    parser.add_argument(
+        "overrides", nargs="*", metavar="section.key=value", help="settings that override those of the file"
+    )
     return parser
 
 

@@ -41,12 +41,20 @@ def test_the_path_of_a_base_is_relative_to_the_file_that_names_it(tmp_path: Path
     assert read_settings(path) == {"train": {"seed": 1}}
 
 
+def test_errors_name_the_file_that_is_not_yaml(tmp_path: Path):
+    path = tmp_path / "run.yaml"
+    for content in (b"train: [1, 2", b"\x80"):
+        path.write_bytes(content)
+        with pytest.raises(ValueError, match=r"run.yaml is not valid YAML"):
+            read_settings(path)
+
+
 @pytest.mark.parametrize(
     ("files", "message"),
     [
         ({"a": {"base": "a.yaml"}}, r"the bases of .*a.yaml form a cycle: .*a.yaml -> .*a.yaml$"),
         ({"a": {"base": "b.yaml"}, "b": {"base": "a.yaml"}}, r"form a cycle: .*a.yaml -> .*b.yaml -> .*a.yaml$"),
-        ({"a": {"base": "nowhere.yaml"}}, "no configuration file .*nowhere.yaml"),
+        ({"a": {"base": "nowhere.yaml"}}, "no configuration file .*nowhere.yaml, the base of .*a.yaml;"),
         ({"a": {"base": ["b.yaml", "c.yaml"]}}, r"base=\['b.yaml', 'c.yaml'\] in .*a.yaml must be the path of a YAML"),
     ],
 )

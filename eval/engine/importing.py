@@ -29,6 +29,8 @@ def import_file(name: str, file: str, task: str, run: Path, data_root: str | Non
     if name not in readers:
         raise RunError(f"--from {name}: no such format to read; the formats are {', '.join(sorted(readers))}")
     spec = registry.task(task)
+    if not path.is_file():
+        raise RunError(f"--from {name} {path}: there is no such file")
     responses = readers[name](path, spec)
     if not responses:
         raise RunError(f"{path} holds no responses")

@@ -12,7 +12,7 @@ from torch import Tensor
 from tqdm import tqdm
 from transformers import PreTrainedModel, get_cosine_schedule_with_warmup
 
-from rlfr_mm.config import FlowConfig, OfflineConfig, OfflineRunConfig
+from rlfr_mm.config import QUICKSTART, FlowConfig, OfflineConfig, OfflineRunConfig
 from rlfr_mm.config_file import as_dict
 from rlfr_mm.data.load import load_demonstrations
 from rlfr_mm.data.processor import check_prompts, load_processor
@@ -29,6 +29,11 @@ def prepare(config: OfflineRunConfig) -> "OfflineStart":
     """Load and check everything that an offline start needs; ValueError in one line if something does not fit."""
     if config.offline.output_dir is None:
         raise ValueError("offline.output_dir is not set: name a folder for the field")
+    if config.model.name_or_path == QUICKSTART:
+        raise ValueError(
+            f"model.name_or_path={QUICKSTART} works in rlfr_mm.train only, which warms that policy up: "
+            "name a checkpoint, such as runs/quickstart/final"
+        )
     accelerator = Accelerator()
     demonstrations = load_demonstrations(config.offline.data)
     processor = load_processor(config.model, config.offline.data)
@@ -111,7 +116,7 @@ class OfflineStart:
         batch = self._rows(step)
         seeds = sample_seeds(self.noise, 0, len(batch))
         mine = slice(self.accelerator.process_index, None, self.accelerator.num_processes)
-        # Every process must take part in a step: without a row of a short batch, it brings one with weight 0.
+        # Every process must take part in a step. One that gets no row of a short batch uses a row with weight 0.
         latents, mask = self._latents(batch[mine] or batch[:1])
         weights = mask.float() * bool(batch[mine])
         result = self.updater.step(latents, mask, weights, seeds[mine] or seeds[:1])

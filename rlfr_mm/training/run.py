@@ -40,6 +40,8 @@ def prepare(config: RunConfig, overwrite: bool, resume: bool, benchmarks: Any = 
     `benchmarks` is rlfr_mm.eval.engine.during_training, which the library must not import, if that section is on.
     """
     args: RLFRConfig = build(RLFRConfig, config.train, "train")
+    if config.field is not None and not Path(config.field).exists():
+        raise ValueError(f"no flow field in {config.field}, which does not exist; give a folder that train_flow wrote")
     problems = load_problems(config.data)
     held_out = load_problems(config.evaluation.data) if config.evaluation else None
     demonstrations = load_demonstrations(config.offline.data) if config.offline else None

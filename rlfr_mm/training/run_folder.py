@@ -82,6 +82,8 @@ def check_run(config: RunConfig, overwrite: bool, resume: bool) -> None:
     """ValueError if the run's folder holds other files, another run, or settings that --resume does not match."""
     path = Path(config.train["output_dir"])
     saved = path / "config.yaml"
+    if path.exists() and not path.is_dir():
+        raise ValueError(f"train.output_dir={path} is not a folder: choose another one")
     if not path.exists() or not any(path.iterdir()):
         return
     if not saved.exists():

@@ -18,6 +18,21 @@ def test_a_yaml_gives_options_and_the_command_line_wins(arguments, tmp_path):
         run.parse_args(["--config", str(config)])
 
 
+@pytest.mark.parametrize("content", ["help: true\n", "config: other.yaml\n"])
+def test_a_yaml_cannot_ask_for_help_or_name_another_configuration(content, tmp_path):
+    config = tmp_path / "small.yaml"
+    config.write_text(content)
+    with pytest.raises(ValueError, match=r"unknown (help|config); the options are"):
+        run.parse_args(["--config", str(config)])
+
+
+@pytest.mark.parametrize("text", ["0", "-1", "x", "1.5"])
+def test_numbers_of_samples_are_whole_and_positive(text, capsys):
+    with pytest.raises(SystemExit):
+        run.parse_args(["--samples", text])
+    assert "must be a whole number of at least 1" in capsys.readouterr().err
+
+
 @pytest.mark.parametrize("path", sorted((ROOT / "configs" / "eval").glob("*.yaml")), ids=lambda path: path.stem)
 def test_the_shipped_configurations_are_accepted(path):
     args = run.parse_args(["--config", str(path), "--model", "dummy", "--output_dir", "x"])

@@ -167,7 +167,10 @@ def test_without_a_complete_group_the_accuracy_stands_for_the_task(tmp_path):
     [
         (["nowhere"], "not a run folder"),
         (["--from", "xml", "f", "--task", "rlfr_gsm8k", "--output_dir", "{tmp}/x"], "no such format to read"),
-        (["--from", "jsonl", "nowhere", "--task", "rlfr_gsm8k", "--output_dir", "{tmp}/x"], "nowhere"),
+        (
+            ["--from", "jsonl", "nowhere", "--task", "rlfr_gsm8k", "--output_dir", "{tmp}/x"],
+            "nowhere: there is no such file",
+        ),
         (["--from", "jsonl", "f", "--task", "rlfr_gsm9k", "--output_dir", "{tmp}/x"], "did you mean rlfr_gsm8k"),
     ],
 )
@@ -183,3 +186,8 @@ def test_changed_data_is_told_by_count_and_by_hash():
     assert changed_data(spec, spec.rows, spec.data_hash) == ""
     assert "499 records where the registry expects 500" in changed_data(spec, 499, "other")
     assert "hash other" in changed_data(spec, 500, "other")
+
+
+def test_options_of_an_import_are_refused_when_a_run_is_graded_again(tmp_path, capsys):
+    assert exit_status(score.main, [str(tmp_path), "--task", "rlfr_gsm8k"]) == 2
+    assert "--task goes with --from only" in capsys.readouterr().err
