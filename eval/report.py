@@ -1,8 +1,8 @@
 """Show evaluation runs as one HTML page: `python -m eval.report RUN [RUN...] --out page.html`.
 
 The page has scores with intervals, scores by category, pass@k, outcomes, response lengths, and every response beside
-its problem. It is one file that loads nothing else. It holds at most 20,000 responses (the first ones of each problem),
-20,000 characters per response, and 40 MB of pictures whose longer side has 400 pixels.
+its problem. It is one file that loads nothing from elsewhere. It holds at most 20,000 responses (the first ones of each
+problem), 20,000 characters per response, and 40 MB of pictures whose longer side has 400 pixels.
 """
 
 import argparse

@@ -8,7 +8,7 @@ The page shows:
 - every group of rollouts with its image, each token coloured by deviation, flow reward, advantage, entropy or
   log-probability
 
-It is a single file that loads nothing from elsewhere. It can also be made of a run that is still going on.
+The page is one file that loads nothing from elsewhere. The command also works while the run is still in progress.
 """
 
 import argparse

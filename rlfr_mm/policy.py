@@ -108,7 +108,7 @@ def end_of_turn(processor: Processor) -> int:
     """The id of the token that ends a response in the policy's chat template.
 
     That is the first special token after an assistant's message, such as `<end_of_turn>` for Gemma, whose `eos_token`
-    is another one. A template without such a token ends a response with `eos_token`.
+    is a different token. A template without such a token ends a response with `eos_token`.
     """
     tokenizer = tokenizer_of(processor)
     turns = [{"role": "user", "content": "?"}, {"role": "assistant", "content": "RESPONSE"}]

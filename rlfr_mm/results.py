@@ -16,7 +16,11 @@ def main(argv: list[str] | None = None) -> None:
         prog="python -m rlfr_mm.results", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument(
-        "folder", type=Path, nargs="?", default=Path("docs/results"), help="with the record files (%(default)s)"
+        "folder",
+        type=Path,
+        nargs="?",
+        default=Path("docs/results"),
+        help="folder with the record files (default: %(default)s)",
     )
     folder = parser.parse_args(argv).folder
 

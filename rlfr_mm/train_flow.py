@@ -1,6 +1,6 @@
-"""Train a flow field: the offline start on expert solutions, with the policy frozen.
+"""Train a flow field offline, on expert solutions and with the policy frozen.
 
-If it is killed, the same command continues from the last checkpoint and ends with the same field.
+After a kill, run the same command again: it continues from the last checkpoint and ends with the same field.
 
 Use the precision of the later training run: `accelerate launch --mixed_precision bf16 -m rlfr_mm.train_flow ...` for
 `train.bf16: true`.

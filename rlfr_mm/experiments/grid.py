@@ -21,22 +21,27 @@ class ExperimentConfig:
     settings: dict[str, Any] = field(default_factory=dict, metadata={"help": "settings of all cells"})
     conditions: dict[str, dict[str, Any]] = field(
         default_factory=lambda: {"base": {}},
-        metadata={"help": "name: settings; every method runs under each condition and is compared within it"},
+        metadata={"help": "maps names to settings; every method runs under each condition and is compared within it"},
     )
     methods: dict[str, dict[str, Any]] = field(
         default_factory=dict,
-        metadata={"help": "name: settings; {values: [...]} for a setting makes one variant of the method per value"},
+        metadata={
+            "help": "maps names to settings; {values: [...]} as a setting makes one variant of the method per value"
+        },
     )
-    seeds: list[int] = field(default_factory=list, metadata={"help": "train.seed; the offline start keeps its own"})
+    seeds: list[int] = field(
+        default_factory=list, metadata={"help": "values of train.seed; offline.seed is the same for all"}
+    )
     compare_to: list[str] = field(
         default_factory=lambda: ["rlvr"], metadata={"help": "methods that all others are compared with"}
     )
     target_accuracy: float | None = field(
-        default=None, metadata={"help": "also compare the steps until training rollouts reach it; None: do not"}
+        default=None,
+        metadata={"help": "also compare the number of steps until training rollouts reach this accuracy; null: do not"},
     )
-    output_dir: str | None = field(default=None, metadata={"help": "for the runs; None: runs/experiments/NAME"})
+    output_dir: str | None = field(default=None, metadata={"help": "folder for the runs; null: runs/experiments/NAME"})
     results_dir: str | None = field(
-        default=None, metadata={"help": "for the results; None: docs/results/experiments/NAME"}
+        default=None, metadata={"help": "folder for the results; null: docs/results/experiments/NAME"}
     )
 
     def __post_init__(self) -> None:

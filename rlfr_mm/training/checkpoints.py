@@ -22,7 +22,7 @@ class WholeCheckpoints(Trainer):
         return str(self._saving_to or super()._get_output_dir(trial))
 
     def _save_checkpoint(self, model: Any, trial: Any) -> None:
-        """Write everything into a folder aside and rename that when it is complete, so a kill leaves no partial one."""
+        """Write into a temporary folder and rename it when complete, so that a kill leaves no partial checkpoint."""
         output_dir = Path(str(self.args.output_dir))
         name = f"checkpoint-{self.state.global_step}"
         self._saving_to = output_dir / ".saving"

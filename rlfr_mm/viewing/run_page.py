@@ -72,7 +72,7 @@ class Run:
 
 
 def read_run(path: Path) -> Run:
-    """The run in a folder, finished or not; ValueError if there is none, or none with rollouts."""
+    """The run in a folder, finished or not; ValueError if the folder is not a run or holds no rollouts."""
     if not (path / "config.yaml").is_file():
         raise ValueError(f"{path} is not a run: name a folder that rlfr_mm.train wrote (train.output_dir)")
     broken: list[str] = []
