@@ -82,7 +82,8 @@ def read_results(path: Path) -> ExperimentRecord:
         return ExperimentRecord.model_validate_json(path.read_text())
     except ValidationError as error:
         first = error.errors(include_url=False, include_input=False)[0]
-        raise ValueError(f"{path} is not the record of an experiment: {first['loc']}: {first['msg']}") from None
+        where = f"{'.'.join(map(str, first['loc']))}: " if first["loc"] else ""
+        raise ValueError(f"{path} is not the record of an experiment: {where}{first['msg']}") from None
 
 
 def write_results(record: ExperimentRecord, path: Path) -> None:

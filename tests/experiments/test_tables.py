@@ -28,7 +28,7 @@ def test_table_holds_the_figures_of_the_records():
     assert row["AUC of log-probability"] == "0.700 ± 0.000"  # the step without pairs is left out
     assert row["within-group AUC"] == "–" and row["minutes"] == "1.5 ± 0.0"
     assert rlvr[header.index("gain over rlvr")] == ""
-    assert "commits 0123456789-dirty" in lines[-1] and "no GPU, 2 CPU cores" in lines[-1]
+    assert "commits 0123456789-dirty" in lines[-1] and " runs on 2 CPU cores" in lines[-1]
 
 
 def test_a_run_without_graded_answers_shows_no_accuracy():
