@@ -135,7 +135,7 @@ class FlowRewardConfig:
     threshold: float | None = option(0.6, must=">= 0", help="drop scores of at most this magnitude; null: keep all")
     topk: int | None = option(15, must=">= 1", help="keep the k largest magnitudes per sequence; null: keep all")
     topk_sides: Literal["magnitude", "both"] = option(
-        "magnitude", help="both: keep floor(k/2) tokens at each end, in sequences with at least k tokens left"
+        "magnitude", help="tokens to keep: the k largest magnitudes, or floor(k/2) at each end if at least k are left"
     )
     shuffle: Literal["none", "sequence", "group"] = option(
         "none", help="placebo (control): permute the rewards among the tokens of a sequence or group"

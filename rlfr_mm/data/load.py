@@ -157,7 +157,7 @@ def _with_unique_ids(dataset: Dataset) -> Dataset:
 
 
 def _check_solutions(dataset: Dataset, source: str) -> None:
-    """Require that each answer, written as a response, is graded correct: else no response could earn the reward."""
+    """Require that each answer is graded correct when given as a response; otherwise none could earn the reward."""
     first: dict[str, int] = {}
     for i, solution in enumerate(dataset["solution"]):
         first.setdefault(solution, i)

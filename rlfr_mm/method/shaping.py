@@ -47,7 +47,7 @@ class EntropyShaping(Shaping):
 
 
 class LatentRegression(Shaping):
-    """A control without RL: advantages are 0, so TRL's loss is only its KL term, if that is on."""
+    """A control without RL: advantages are 0, which leaves only the KL term of TRL's loss, if there is one."""
 
     regresses_latents = True
 
