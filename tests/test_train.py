@@ -239,7 +239,7 @@ def test_every_step_has_its_row_where_a_batch_of_rollouts_serves_several(config:
         ("train.lerning_rate=1", "unknown key train.lerning_rate; did you mean train.learning_rate?"),
         ("train.loss_type=cispo", "train.loss_type=cispo must be one of grpo, bnpo, dr_grpo, dapo"),
         ("train.per_device_train_batch_size=6", "divisible"),
-        ("rewards=1", "unknown key rewards; the keys are model, data, "),
+        ("rewards=1", "unknown key rewards; did you mean flow_reward?"),
         ("model.name_or_path=no/such/model", "no processor for model no/such/model"),
         ("data.source=missing.jsonl", "missing.jsonl"),
         ("data.levels=[9]", "level"),
