@@ -25,7 +25,7 @@ test-latest:
 
 # Record only versions that have passed the tests.
 constraints: test-latest
-	.venv-latest/bin/python -m pip freeze --exclude-editable > constraints.txt
+	.venv-latest/bin/python -m pip freeze --all --exclude pip --exclude-editable > constraints.txt
 
 check: $(TEST_READY)
 	$(BIN)/ruff check .
