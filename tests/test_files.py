@@ -1,6 +1,5 @@
 """Files appear whole or not at all, lines are read as they were written, locks are exclusive."""
 
-import os
 import subprocess
 import sys
 from pathlib import Path
@@ -8,7 +7,6 @@ from pathlib import Path
 import pytest
 
 from rlfr_mm.files import (
-    Journal,
     locked,
     read_json,
     read_json_lines,
@@ -79,11 +77,17 @@ def test_broken_json_names_its_file(tmp_path: Path):
 
 
 def test_a_failed_append_leaves_the_earlier_lines(tmp_path: Path):
-    journal = Journal(tmp_path / "rows.jsonl")
-    journal.append(["one", "two"])
-    with pytest.raises(OSError):
-        os.close(journal._descriptor)
-        journal.append(["three"])
+    # The kernel writes up to the limit on the file's size and then refuses: half of the second append is on the disk.
+    script = (
+        "import resource, signal, sys; from rlfr_mm.files import Journal\n"
+        "signal.signal(signal.SIGXFSZ, signal.SIG_IGN)\n"
+        "resource.setrlimit(resource.RLIMIT_FSIZE, (100, 100))\n"
+        "journal = Journal(sys.argv[1]); journal.append(['one', 'two'])\n"
+        "try: journal.append(['three', 'x' * 200])\n"
+        "except OSError: sys.exit(7)"
+    )
+    done = subprocess.run([sys.executable, "-c", script, str(tmp_path / "rows.jsonl")])
+    assert done.returncode == 7
     assert (tmp_path / "rows.jsonl").read_text() == "one\ntwo\n"
 
 

@@ -72,8 +72,8 @@ class OnlineFlow:
 
     def rewards(self, batch: RolloutBatch, latents: Tensor, logps: Tensor | None) -> FlowRecord:
         """Deviation and flow reward of this process's rollouts, normalised over those of all processes if need be."""
-        config, mask, size = self.reward_config, batch.mask, len(batch.mask)
-        seeds = sample_seeds(self.noise, size * self.accelerator.process_index, size)
+        config, mask, first = self.reward_config, batch.mask, self._first(batch)
+        seeds = sample_seeds(self.noise, first, len(mask))
         deviation = velocity_deviation(self.field, latents, mask, config, seeds)
         scored = self._share(scored_tokens(mask, config.context_shifts or self.field.config.context_shifts))
         if config.max_probability is not None:
@@ -88,7 +88,6 @@ class OnlineFlow:
             rollouts.experts = [[*ids, self.tokenizer.eos_token_id] for ids in encoded]
         reward = flow_reward(self.score(rollouts), scored, config, self.num_generations)
         if config.shuffle != "none":
-            first = size * self.accelerator.process_index
             draws = torch.Generator().manual_seed(seeds[0] - first)  # the same on every process
             reward = shuffled(reward, scored, config.shuffle, self.num_generations, draws)
         return FlowRecord(latents, seeds, deviation, reward[self._mine(batch), : mask.shape[1]])
@@ -125,8 +124,7 @@ class OnlineFlow:
         if "entropy" in config.accept:
             tokens = self._gather(entropies)[self._gather(mask)]
             threshold = torch.quantile(tokens, config.entropy_quantile).item()
-        first = len(batch.mask) * self.accelerator.process_index  # accuracy is that of all processes
-        accuracy = batch.accuracy[first : first + len(batch.mask)][index]
+        accuracy = batch.accuracy[self._first(batch) + index]  # batch.accuracy is that of all processes
         learns = {  # NaN, an ungraded rollout, is in neither
             FIELD_FOLDER: accuracy >= config.accept_reward,
             REJECTED_FOLDER: accuracy < config.accept_reward,
@@ -160,10 +158,14 @@ class OnlineFlow:
             updater.optimizer.load_state_dict(state["optimizers"][folder])
         self.noise.set_state(state["noise"])
 
+    def _first(self, batch: RolloutBatch) -> int:
+        """The number of this process's first rollout among those of all processes."""
+        return len(batch.mask) * self.accelerator.process_index
+
     def _mine(self, batch: RolloutBatch) -> slice:
         """The rows of this process's rollouts in what `_share` returns."""
-        size, process = len(batch.mask), 0 if self.is_local else self.accelerator.process_index
-        return slice(size * process, size * (process + 1))
+        first = 0 if self.is_local else self._first(batch)
+        return slice(first, first + len(batch.mask))
 
     def _share(self, values: Any) -> Tensor:
         """(B, T) values of the rollouts that are scored together: those of all processes, or this one's if it can."""
