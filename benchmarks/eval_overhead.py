@@ -63,10 +63,10 @@ def main() -> int:
 
             backend.generate = timed
             began = time.perf_counter()
-            _, complaints = evaluate(backend, [spec], Path(folder) / f"run{number}", settings, progress=False)
+            found = evaluate(backend, [spec], Path(folder) / f"run{number}", settings, progress=False)
             whole = time.perf_counter() - began
-            if complaints:
-                raise SystemExit(f"error: {complaints[0]}")
+            if found.failures:
+                raise SystemExit(f"error: {found.failures[0]}")
             rounds.append({"bare_s": bare, "run_s": whole, "outside_generate": (whole - inside) / inside})
             print({key: round(value, 3) for key, value in rounds[-1].items()}, flush=True)
     overhead = statistics.median((one["run_s"] - one["bare_s"]) / one["bare_s"] for one in rounds)

@@ -2,6 +2,9 @@
 
 Responses are journalled as they are produced. The same command resumes a run that was stopped, and ends with the same
 rows. Everything after generation can be redone from the rows.
+
+Several processes share a run under `accelerate launch -m eval.run ...`, or as `--shard 0/2` and `--shard 1/2` of a
+scheduler. The last one to finish merges and scores the rows, and `python -m eval.score RUN` does so at any time.
 """
 
 import argparse
@@ -11,6 +14,9 @@ from pathlib import Path
 from typing import Any
 
 from rlfr_mm.config_file import one_line_errors, read_settings
+from rlfr_mm.eval.engine.shards import WHOLE, Shard, launched_shard, parse_shard
+from rlfr_mm.tasks import registry
+from rlfr_mm.tasks.spec import TaskSpec
 
 
 def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
@@ -26,8 +32,16 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--samples", type=_positive, help="responses per problem (default: as the task says)")
     parser.add_argument("--limit", type=_positive, help="answer only the first N problems of each task")
     parser.add_argument("--seed", type=int, default=0, help="all sample seeds derive from it (default: 0)")
-    parser.add_argument("--batch_size", type=_positive, default=8, help="requests per batch (default: 8)")
+    parser.add_argument(
+        "--batch_size", type=_positive, help="requests per batch (default: 8, and 512 for servers such as openai)"
+    )
     parser.add_argument("--gen_kwargs", default="", help="key=value,... replaces generation settings of the tasks")
+    parser.add_argument(
+        "--shard",
+        type=_shard,
+        metavar="I/N",
+        help="be process I of N, such as $SLURM_PROCID/$SLURM_NTASKS; accelerate launch sets this by itself",
+    )
     parser.add_argument(
         "--allow-changed-data", action="store_true", help="accept sliced or changed data, and mark the results"
     )
@@ -47,6 +61,13 @@ def _positive(text: str) -> int:
     if not text.isdecimal() or int(text) < 1:
         raise argparse.ArgumentTypeError(f"{text} must be a whole number of at least 1")
     return int(text)
+
+
+def _shard(text: str) -> Shard:
+    try:
+        return parse_shard(text)
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(str(error)) from None
 
 
 def _read_config(path: Path, known: set[str]) -> dict[str, Any]:
@@ -73,9 +94,12 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _run(args: argparse.Namespace) -> int:
+    shard = launched_shard()
+    if args.shard and shard.count > 1:
+        raise ValueError(f"--shard {args.shard} under a launcher of {shard.count} processes: leave out one of the two")
+    specs = named_tasks(args.tasks)  # before the libraries are loaded, which takes seconds
     from rlfr_mm.eval.engine import harness, plan, running, scoring
 
-    specs = running.named_tasks(args.tasks)
     settings = plan.RunSettings(
         samples=args.samples,
         limit=args.limit,
@@ -87,7 +111,24 @@ def _run(args: argparse.Namespace) -> int:
         allow_changed_data=args.allow_changed_data,
     )
     backend = harness.build_backend(args.model, args.batch_size)
-    return scoring.print_results(*running.evaluate(backend, specs, args.output_dir, settings))
+    progress = shard.index == 0
+    shard = args.shard or shard
+    found = running.evaluate(backend, specs, args.output_dir, settings, shard, progress)
+    if found.results is None:
+        scoring.print_missing(found.failures)
+        print(f"shard {shard} of {args.output_dir} is done; the last one to finish scores the run")
+        return 1 if found.failures else 0
+    status = scoring.print_results(found.results, [*found.incomplete, *found.failures])
+    # What other shards have not answered yet is no failure of this one.
+    return status if shard == WHOLE else int(bool(found.failures))
+
+
+def named_tasks(names: str) -> list[TaskSpec]:
+    """The tasks behind comma-separated names of tasks and groups. ValueError for an unknown name, or without names."""
+    specs = registry.expand(name.strip() for name in names.split(",") if name.strip())
+    if not specs:
+        raise ValueError("--tasks names no task; python -m tasks.list prints them")
+    return specs
 
 
 if __name__ == "__main__":

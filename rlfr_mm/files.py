@@ -4,6 +4,7 @@ Loads nothing but the standard library. Errors that a user can act on are ValueE
 """
 
 import contextlib
+import errno
 import fcntl
 import json
 import os
@@ -155,7 +156,10 @@ class Journal:
         self._descriptor = os.open(self.path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644)
 
     def append(self, lines: Iterable[str]) -> None:
-        """Append lines, given without their newline. If the disk refuses: OSError, and the file ends where it did."""
+        """Append lines, given without their newline. If the disk refuses: OSError, and the file ends where it did.
+
+        FileNotFoundError if the file has been deleted, moved or replaced since it was opened.
+        """
         data = memoryview("".join(line + "\n" for line in lines).encode())
         end = os.fstat(self._descriptor).st_size
         try:
@@ -165,21 +169,27 @@ class Journal:
         except OSError:
             os.ftruncate(self._descriptor, end)
             raise
+        if not self.path.exists() or not os.path.samestat(self.path.stat(), os.fstat(self._descriptor)):
+            raise FileNotFoundError(errno.ENOENT, "it was deleted or moved while it was being written", str(self.path))
 
     def close(self) -> None:
         os.close(self._descriptor)
 
 
-def try_lock(path: str | Path) -> IO[str] | None:
+def try_lock(path: str | Path, shared: bool = False, wait: bool = False) -> IO[str] | None:
     """The lock file `path`, open and locked, or None if another process holds the lock.
 
     Closing the file releases the lock. A child process that inherits the descriptor holds the lock until it ends, too.
+
+    Args:
+        shared: hold it together with others that ask for a shared lock.
+        wait: wait until nobody else holds the lock; then never None.
     """
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
     file = path.open("a+")
     try:
-        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        fcntl.flock(file, (fcntl.LOCK_SH if shared else fcntl.LOCK_EX) | (0 if wait else fcntl.LOCK_NB))
     except BlockingIOError:
         file.close()
         return None
@@ -187,15 +197,15 @@ def try_lock(path: str | Path) -> IO[str] | None:
 
 
 @contextlib.contextmanager
-def locked(path: str | Path, what: str) -> Iterator[None]:
+def locked(path: str | Path, what: str, shared: bool = False, wait: bool = False) -> Iterator[None]:
     """Hold the lock file `path` while the body runs; the kernel releases it however the process ends.
 
-    ValueError naming `what` and the process that holds the lock.
+    ValueError naming `what` and the process that holds the lock. `shared` and `wait` are those of `try_lock`.
 
     >>> with locked("runs/demo/.lock", what="runs/demo"):
     ...     pass
     """
-    file = try_lock(path)
+    file = try_lock(path, shared, wait)
     if file is None:
         owner = Path(path).read_text().strip() or "unknown"
         raise ValueError(f"{what} is in use by process {owner}; wait for it or give another folder")

@@ -5,6 +5,7 @@ returns one output per request; it knows nothing about tasks or run folders.
 """
 
 import hashlib
+import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -119,7 +120,7 @@ def load_checkpoint(
     if not any((folder / name).exists() for name in ("config.json", "adapter_config.json")):
         raise RunError(f"--model rlfr={checkpoint}: no policy there (no config.json); give a folder such as RUN/final")
     policy = load_policy(ModelArguments(name_or_path=str(folder)), dtype=dtype, trainable=False)
-    policy.to(device or ("cuda" if torch.cuda.is_available() else "cpu")).eval()
+    policy.to(device or own_device()).eval()
     processor = transformers.AutoProcessor.from_pretrained(folder, padding_side="left")
     info = ModelInfo(
         backend="rlfr",
@@ -128,6 +129,13 @@ def load_checkpoint(
         weights_sha256=weights_sha256(folder),
     )
     return PolicyBackend(policy, processor, info, batch_size)
+
+
+def own_device() -> str:
+    """The device of this process: under a launcher, each process of a machine has the next GPU."""
+    if not torch.cuda.is_available():
+        return "cpu"
+    return f"cuda:{int(os.environ.get('LOCAL_RANK', 0)) % torch.cuda.device_count()}"
 
 
 def weights_sha256(folder: Path) -> str | None:

@@ -18,11 +18,15 @@ from lmms_eval.models import MODEL_REGISTRY_V2, list_available_models
 from lmms_eval.protocol import ChatMessages
 from lmms_eval.utils import simple_parse_args_string
 
+from rlfr_mm.eval.engine import servers
 from rlfr_mm.eval.engine.backends import Backend, Output, Request, Seeding, load_checkpoint, weights_sha256
 from rlfr_mm.eval.engine.records import ModelInfo, RunError, one_line
+from rlfr_mm.eval.engine.shards import launched_shard
 
 # lmms-eval's API classes return these in place of a response; taken for an answer, they would count as wrong.
 FAILURES = ("[LMMS_EVAL_REQUEST_FAILED", "[LMMS_EVAL_BUDGET_EXCEEDED]")
+ONE_MODEL_PER_LAUNCHER = {"vllm", "vllm_generate", "sglang"}
+BATCH_SIZE = 8
 # These back ends take a seed with every request. The other classes that run in this process share torch's random state.
 SEED_PER_REQUEST = {"vllm", "vllm_generate", "openai"}
 
@@ -35,8 +39,11 @@ def parse_settings(text: str, message: str) -> dict[str, Any]:
         raise RunError(message) from None
 
 
-def build_backend(model: str, batch_size: int) -> Backend:
+def build_backend(model: str, batch_size: int | None = None) -> Backend:
     """The back end that `--model NAME[,key=value...]` or `--model rlfr=CHECKPOINT[,key=value...]` names.
+
+    Args:
+        batch_size: None for 8, or for 512 of a server.
 
     Raises:
         RunError: there is no such back end or checkpoint, or it rejects its arguments.
@@ -47,7 +54,7 @@ def build_backend(model: str, batch_size: int) -> Backend:
     name, _, value = name.partition("=")
     args = parse_settings(rest, f"--model {model}: write NAME,key=value,key=value")
     if name == "rlfr":
-        return load_checkpoint(value or args.pop("pretrained", ""), batch_size, **args)
+        return load_checkpoint(value or args.pop("pretrained", ""), batch_size or BATCH_SIZE, **args)
     if value:
         raise RunError(f"--model {name}={value}: only rlfr takes a folder like this; write {name},pretrained={value}")
     return HarnessBackend(name, args, batch_size)
@@ -56,9 +63,10 @@ def build_backend(model: str, batch_size: int) -> Backend:
 class HarnessBackend:
     """A model class of lmms-eval, called directly with lmms-eval's own requests."""
 
-    def __init__(self, name: str, args: dict[str, Any], batch_size: int):
-        name, self.lm, args = _load(name, args, batch_size)
-        self.batch_size = batch_size
+    def __init__(self, name: str, args: dict[str, Any], batch_size: int | None = None):
+        name = _full_name(name)
+        self.batch_size = batch_size or (servers.BATCH_SIZE if name in servers.SERVERS else BATCH_SIZE)
+        self.lm, args = _load(name, args, self.batch_size)
         model: Any = getattr(self.lm, "model", None)
         local = isinstance(model, torch.nn.Module)
         if isinstance(model, transformers.PreTrainedModel) and not model.can_generate():
@@ -68,6 +76,10 @@ class HarnessBackend:
                 "end of that model"
             )
         self.generation_config = getattr(model, "generation_config", None) if local else None
+        self.client: servers.Client | None = None
+        if name in ("openai", "async_openai"):
+            self.client = servers.Client(self.lm.client, float(args["timeout"]), self.lm.model_version)
+        self.left_to_server = name in servers.SERVERS and self.client is None
         self.seeding: Seeding = "request" if name in SEED_PER_REQUEST else "batch" if local else "none"
         # The Hugging Face classes pad a batch on the side that their tokenizer says, but generation needs the left.
         holders: list[Any] = [self.lm, getattr(self.lm, "processor", None)] if local else []
@@ -85,8 +97,10 @@ class HarnessBackend:
         )
 
     def effective(self, generation: Mapping[str, Any]) -> dict[str, Any]:
+        if self.client is not None:
+            return self.client.effective(generation)
         if self.generation_config is None:
-            return dict(generation)
+            return {**generation, **(servers.LEFT_TO_SERVER if self.left_to_server else {})}
         inherited = json.loads(self.generation_config.to_json_string(use_diff=True))
         inherited.pop("transformers_version", None)
         return {**inherited, **generation}
@@ -106,6 +120,8 @@ class HarnessBackend:
             random.seed(seed)
             np.random.seed(seed % 2**32)
             torch.manual_seed(seed)
+        if self.client is not None:
+            self.lm.client = self.client.for_batch(generation)
         with _without_progress_bars():
             returned = self.lm.generate_until([self._instance(task, request, generation) for request in requests])
         if len(returned) != len(requests):
@@ -144,13 +160,22 @@ class HarnessBackend:
         return Output(text, "stop" if tokens < max_new_tokens else "length", prompt_tokens, tokens)
 
 
-def _load(name: str, args: Mapping[str, Any], batch_size: int) -> tuple[str, Any, dict[str, Any]]:
-    """The full name of a model class, an instance of it, and the arguments that it was made with."""
+def _full_name(name: str) -> str:
+    """The name of a model class, which may have been given by an alias. RunError if there is none."""
     known = list_available_models(include_aliases=True)
     if name not in known:
         near = ", ".join(difflib.get_close_matches(name, ["rlfr", *known], 3, 0.4)) or "rlfr, qwen2_5_vl, vllm"
         raise RunError(f"--model {name}: lmms-eval has no such back end; near: {near}")
-    name = MODEL_REGISTRY_V2.resolve(name).model_id
+    return MODEL_REGISTRY_V2.resolve(name).model_id
+
+
+def _load(name: str, args: dict[str, Any], batch_size: int) -> tuple[Any, dict[str, Any]]:
+    """An instance of a model class, and the arguments that it was made with."""
+    if launched_shard().count > 1 and name in ONE_MODEL_PER_LAUNCHER:
+        raise RunError(
+            f"--model {name} makes one model of all processes of a launcher: start eval.run without it, with "
+            "tensor_parallel_size=N, or as --shard I/N with a CUDA_VISIBLE_DEVICES of its own"
+        )
     try:
         model_class = MODEL_REGISTRY_V2.get_model_class(name)
     except ImportError as error:
@@ -160,6 +185,8 @@ def _load(name: str, args: Mapping[str, Any], batch_size: int) -> tuple[str, Any
     on_cpu = not torch.cuda.is_available() or args.get("device_map") == "cpu"
     if on_cpu and {"device", "device_map"} <= accepted.keys():
         args = {"device_map": "cpu", "device": "cpu", **args}  # the default is a GPU
+    if name in servers.SERVERS:
+        args = servers.arguments(name, args, batch_size)
     if name.startswith("vllm"):
         args.setdefault("max_new_tokens", 1)  # it takes the larger of the task's and the model's; the task must decide
     sized = {"batch_size": batch_size} if "batch_size" in accepted else {}
@@ -168,9 +195,7 @@ def _load(name: str, args: Mapping[str, Any], batch_size: int) -> tuple[str, Any
             lm = model_class(**sized, **args)
     except (TypeError, AssertionError, ValueError, OSError) as error:
         raise RunError(f"--model {name}: {one_line(error)}") from error
-    if lm.world_size > 1:
-        raise RunError("eval.run runs as one process; for several GPUs give the back end tensor_parallel_size=N")
-    return name, lm, args
+    return lm, args
 
 
 def _copy_messages(request: Request) -> list[dict[str, Any]]:

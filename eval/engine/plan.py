@@ -2,12 +2,13 @@
 
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import asdict, dataclass, field
+from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 from datasets import Dataset, Image
 
 from rlfr_mm.eval.engine import records
-from rlfr_mm.eval.engine.records import RowKey, RunError, TaskPlan, one_line
+from rlfr_mm.eval.engine.records import RowKey, RunError, SampleRow, TaskPlan, one_line
 from rlfr_mm.grading import SCORERS
 from rlfr_mm.tasks import registry
 from rlfr_mm.tasks.spec import SAMPLED, TaskSpec
@@ -48,6 +49,21 @@ class PlannedTask:
     generation: dict[str, Any]  # the settings passed to the back end
     plan: TaskPlan
     samples: list[Sample]  # ordered by problem, then by sample index
+
+    @cached_property
+    def by_place(self) -> dict[tuple[int, int], RowKey]:
+        """The key of each sample by record and sample index."""
+        return {(sample.doc_id, sample.key.sample_index): sample.key for sample in self.samples}
+
+    def fault(self, row: SampleRow) -> str:
+        """Why a row is not one of this plan; empty if it is."""
+        planned = self.by_place.get((row.doc_id, row.sample_index))
+        if planned is None:
+            return f"sample {row.sample_index} of record {row.doc_id} is not planned"
+        for name, found, wanted in zip(RowKey._fields, row.key, planned, strict=True):
+            if found != wanted:
+                return f"its {name} is {found}, but that of record {row.doc_id} is {wanted}"
+        return ""
 
     def batches(self, size: int) -> Iterator[tuple[int, int, list[Sample]]]:
         """Yield (number, seed, samples) per batch. Batches depend only on the plan, not on what is already answered."""

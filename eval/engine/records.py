@@ -134,6 +134,7 @@ class Session(Record):
 
     started: str = Field(description="UTC, ISO 8601")
     command: str
+    shard: str | None = Field(None, description="I/N for process I of N; null for a single process")
     git_commit: str | None
     libraries: dict[str, str]
     hardware: dict[str, Any]
@@ -156,6 +157,14 @@ class Manifest(Record):
     tasks: dict[str, TaskPlan] = {}
     sessions: list[Session] = []
 
+    @field_validator("tasks")
+    @classmethod
+    def _named_like_folders(cls, tasks: dict[str, TaskPlan]) -> dict[str, TaskPlan]:
+        for name in tasks:
+            if not re.fullmatch(r"\w[\w.-]*", name):
+                raise ValueError(f"{name!r} is not the name of a task: it cannot be a folder of the run")
+        return tasks
+
 
 class BenchmarkResult(TaskSource):
     """The score of one task.
@@ -176,6 +185,7 @@ class BenchmarkResult(TaskSource):
     missing: int = Field(description="requested responses that are missing")
     counts: dict[Status, int]
     empty_responses: int
+    identical_samples: int = Field(0, description="problems whose samples, of which there are several, are all equal")
     truncated: int | None = Field(description="responses cut at max_new_tokens; null if the back end cannot tell")
     headline: str = Field(description="the key in `metrics` by which the benchmark is quoted")
     metrics: dict[str, float]

@@ -4,6 +4,7 @@
     RUN/<task>/samples.jsonl      SampleRow, one per line, appended as the model answers; results need nothing else
     RUN/<task>/samples.bad.jsonl  unreadable lines that were moved aside, with their line number
     RUN/results.json              BenchmarkResult, one per task; computed from the rows, so it may be deleted
+    RUN/<task>/samples.I-of-N.jsonl   the rows of process I while N processes answer; `collect_rows` merges them
 
 A row is one line of UTF-8 JSON. The rows of a batch are appended in one write followed by fsync: a killed process
 leaves at most one torn line at the end, and a failed write leaves none.
@@ -12,40 +13,81 @@ leaves at most one torn line at the end, and a failed write leaves none.
 import contextlib
 import json
 import sys
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from pydantic import ValidationError
 
 from rlfr_mm import files
+from rlfr_mm.eval.engine import records
 from rlfr_mm.eval.engine.records import BenchmarkResult, Manifest, RowKey, RunError, SampleRow
+from rlfr_mm.eval.engine.shards import WHOLE, Shard
 
 SAMPLES, BAD_SAMPLES = "samples.jsonl", "samples.bad.jsonl"
 MANIFEST, RESULTS, LOCK = "manifest.json", "results.json", ".lock"
 
 
+Fault = Callable[[SampleRow], str]  # why a row does not belong where it was found; empty if it does
+
+
 @dataclass(frozen=True)
 class BadLine:
-    """A line of a samples.jsonl that is not a row."""
+    """A line of a samples file that is not a row of its task."""
 
+    path: Path
     number: int  # counted from 1
     text: bytes
     reason: str
 
 
-def read_rows(path: Path) -> tuple[list[SampleRow], list[BadLine]]:
-    """The rows of a samples.jsonl in file order, each key only once, and the lines that are not rows."""
+def samples_path(run: Path, task: str, shard: Shard = WHOLE) -> Path:
+    """The file that a process appends its rows of a task to."""
+    return run / task / (SAMPLES if shard.count == 1 else f"samples.{shard.index}-of-{shard.count}.jsonl")
+
+
+def samples_paths(run: Path, task: str) -> list[Path]:
+    """The files that hold rows of a task: samples.jsonl, then those of shards that are not merged yet."""
+    return [
+        path for path in (run / task / SAMPLES, *sorted((run / task).glob("samples.*-of-*.jsonl"))) if path.exists()
+    ]
+
+
+def fault_of(task: str) -> Fault:
+    """A check that a row says it is of this task, and that its hash is that of its record.
+
+    Only a record without images and missing values can be hashed again, since a row does not hold the images.
+    """
+
+    def fault(row: SampleRow) -> str:
+        if row.task != task:
+            return f"it is a row of the task {row.task}, in the folder of {task}"
+        complete = "null" not in json.dumps(row.doc)  # null stands for an image, and for a number that is not finite
+        if row.doc and complete and records.doc_hash(row.doc) != row.doc_hash:
+            return f"the hash of problem {row.problem_id} is not {row.doc_hash}: the row was edited"
+        return ""
+
+    return fault
+
+
+def read_rows(*paths: Path, fault: Fault = lambda row: "") -> tuple[list[SampleRow], list[BadLine]]:
+    """The rows of samples files by problem and sample, each key only once; and the lines that cannot be used."""
     rows: dict[RowKey, SampleRow] = {}
     bad = []
-    for number, line in files.read_lines(path):
-        try:
-            row = SampleRow.model_validate_json(line)
-        except ValidationError as error:
-            bad.append(BadLine(number, line, invalid(error)))
-        else:
-            rows.setdefault(row.key, row)
-    return list(rows.values()), bad
+    for path in paths:
+        for number, line in files.read_lines(path):
+            try:
+                row = SampleRow.model_validate_json(line)
+            except ValidationError as error:
+                reason = invalid(error)
+            else:
+                reason = fault(row)
+                if not reason and rows.setdefault(row.key, row) != row:
+                    where = f"problem {row.problem_id}, sample {row.sample_index}"
+                    reason = f"another row for {where}; the first one counts"
+            if reason:
+                bad.append(BadLine(path, number, line, reason))
+    return sorted(rows.values(), key=lambda row: (row.doc_id, row.sample_index)), bad
 
 
 def invalid(error: ValidationError) -> str:
@@ -55,26 +97,43 @@ def invalid(error: ValidationError) -> str:
     return f"{where}: {first['msg']}" if where else first["msg"]
 
 
-def repair_rows(path: Path) -> list[SampleRow]:
-    """The rows of a samples.jsonl, after which the file holds nothing else; [] if there is no such file.
+def repair_rows(path: Path, fault: Fault = lambda row: "") -> list[SampleRow]:
+    """The rows of a samples file, after which it holds nothing else; [] if there is no such file.
 
-    Unreadable lines are moved to samples.bad.jsonl, and a warning names each. Only the process that holds the run's
-    lock may call this.
+    Lines that are not rows are moved to samples.bad.jsonl, and a warning names each. Only the process that holds the
+    run, or the shard that writes this file, may call this.
     """
-    if not path.exists():
-        return []
-    rows, bad = read_rows(path)
-    text = path.read_bytes()
+    return _repair([path] if path.exists() else [], path, fault)
+
+
+def collect_rows(run: Path, task: str, fault: Fault | None = None) -> list[SampleRow]:
+    """The rows of a task, after which samples.jsonl holds all of them, and nothing else holds any.
+
+    Like `repair_rows` for all files of the task; only the process that holds the run may call this.
+    """
+    return _repair(samples_paths(run, task), samples_path(run, task), fault or fault_of(task))
+
+
+def _repair(paths: Sequence[Path], target: Path, fault: Fault) -> list[SampleRow]:
+    rows, bad = read_rows(*paths, fault=fault)
     if bad:
-        with contextlib.closing(files.Journal(path.with_name(BAD_SAMPLES))) as aside:
+        with contextlib.closing(files.Journal(target.with_name(BAD_SAMPLES))) as aside:
             aside.append(
                 json.dumps({"line": line.number, "reason": line.reason, "text": line.text.decode("utf-8", "replace")})
                 for line in bad
             )
-        _warn_of(path, bad, f"; moved to {BAD_SAMPLES}")
-    if bad or (text and not text.endswith(b"\n")):
-        write_rows(path, rows)
+        _warn_of(bad, f"; moved to {BAD_SAMPLES}")
+    if bad or list(paths) not in ([], [target]) or any(_is_torn(path) for path in paths):
+        write_rows(target, rows)
+        for path in paths:
+            if path != target:
+                path.unlink()
     return rows
+
+
+def _is_torn(path: Path) -> bool:
+    text = path.read_bytes()
+    return bool(text) and not text.endswith(b"\n")
 
 
 def write_rows(path: Path, rows: Iterable[SampleRow]) -> None:
@@ -89,10 +148,13 @@ class Journal(files.Journal):
         """Append the rows and wait until they are on the disk.
 
         Raises:
-            RunError: the disk refused the write (full, quota); the file then ends where it did before.
+            RunError: the disk refused the write (full, quota), and the file then ends where it did before; or the file
+                is no longer there.
         """
         try:
             self.append(row.model_dump_json() for row in rows)
+        except FileNotFoundError as error:
+            raise RunError(f"cannot write {self.path}: {error.strerror}; run the same command again") from error
         except OSError as error:
             raise RunError(
                 f"cannot write {self.path}: {error.strerror}; all rows before this batch are safe: "
@@ -147,16 +209,15 @@ def read_run(run: Path) -> dict[str, list[SampleRow]]:
     """
     found = {}
     for task in read_manifest(run).tasks:
-        path = run / task / SAMPLES
-        if path.exists():
-            found[task], bad = read_rows(path)
-            _warn_of(path, bad)
+        if paths := samples_paths(run, task):
+            found[task], bad = read_rows(*paths, fault=fault_of(task))
+            _warn_of(bad)
     return found
 
 
-def _warn_of(path: Path, bad: Iterable[BadLine], done: str = "") -> None:
+def _warn_of(bad: Iterable[BadLine], done: str = "") -> None:
     for line in bad:
-        warn(f"{path}, line {line.number} cannot be read ({line.reason}){done}")
+        warn(f"{line.path}, line {line.number} cannot be used ({line.reason}){done}")
 
 
 def warn(message: str) -> None:
@@ -164,8 +225,45 @@ def warn(message: str) -> None:
     print(f"warning: {message}", file=sys.stderr)
 
 
+# ---------------------------------------------------------------------------------------------------- locks
+
+
 @contextlib.contextmanager
-def locked(run: Path) -> Iterator[None]:
-    """Hold the run folder for this process while the body runs. ValueError if another process holds it."""
-    with files.locked(run / LOCK, what=str(run)):
+def locked(run: Path, shard: Shard = WHOLE) -> Iterator[None]:
+    """Hold the run folder for this process while the body runs, or one shard of it.
+
+    Different shards hold the folder together. ValueError if another process holds the folder or the same shard, or if
+    processes answer shards of another number.
+    """
+    if shard.count == 1:
+        with files.locked(run / LOCK, what=str(run)):
+            yield
+        return
+    with contextlib.ExitStack() as held:
+        with changing(run):  # waits while a process that has finished merges the rows
+            held.enter_context(files.locked(run / LOCK, what=str(run), shared=True))
+        held.enter_context(files.locked(_shard_lock(run, shard), what=f"shard {shard} of {run}"))
+        for path in run.glob(f"{LOCK}-*-of-*"):
+            if not path.name.endswith(f"-of-{shard.count}"):
+                other = f"{run}, split in another number of shards ({path.name.removeprefix(f'{LOCK}-')}),"
+                with files.locked(path, what=other, shared=True):
+                    pass
         yield
+
+
+def _shard_lock(run: Path, shard: Shard) -> Path:
+    return run / f"{LOCK}-{shard.index}-of-{shard.count}"
+
+
+def changing(run: Path) -> contextlib.AbstractContextManager[None]:
+    """Wait for the right to change what the shards of a run share, such as its manifest."""
+    return files.locked(run / f"{LOCK}-change", what=str(run), wait=True)
+
+
+@contextlib.contextmanager
+def held_by_last(run: Path) -> Iterator[bool]:
+    """Whether no shard is at work any more; if so, the run folder is held for this process while the body runs."""
+    with changing(run):
+        lock = files.try_lock(run / LOCK)
+        with lock or contextlib.nullcontext():
+            yield lock is not None

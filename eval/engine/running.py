@@ -5,10 +5,12 @@ Responses are generated in fixed, seeded batches, so that a stopped run resumes 
 
 import contextlib
 import datetime
+import itertools
 import shlex
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -22,80 +24,135 @@ from rlfr_mm.eval.engine.plan import PlannedTask, RunSettings, Sample, plan_task
 from rlfr_mm.eval.engine.records import BenchmarkResult, RowKey, RunError, SampleRow, one_line
 from rlfr_mm.eval.engine.run_files import Journal
 from rlfr_mm.eval.engine.scoring import doc_fields, graded_rows, score_run
-from rlfr_mm.tasks import registry
+from rlfr_mm.eval.engine.shards import WHOLE, Shard
 from rlfr_mm.tasks.spec import TaskSpec
 from rlfr_mm.training.run_folder import environment
 
-# Arguments of a model that say where it is and not what it is.
-LOCATION = {"base_url", "device", "device_map", "pretrained", "checkpoint", "timeout", "max_retries"}
+Batch = tuple[int, int, Sequence[Sample]]  # its number, its seed, and what a process answers of it
+
+# Arguments of a model that say where it is and how it is asked, and not what it is.
+LOCATION = {
+    "base_url", "device", "device_map", "pretrained", "checkpoint", "timeout", "max_retries", "retry_backoff_s",
+    "num_concurrent", "num_cpus", "adaptive_concurrency", "adaptive_max_concurrency",
+}  # fmt: skip
 GIVE_UP_AFTER = (
     3  # batches in a row without a response; the run then leaves the task incomplete and starts the next one
 )
 
 
+@dataclass(frozen=True)
+class Evaluation:
+    """How a run stands when a process has answered its share."""
+
+    results: list[BenchmarkResult] | None  # of all tasks of the run; None while other shards are still at work
+    incomplete: list[str]  # one line for each task that lacks responses or cannot be aggregated
+    failures: list[str]  # why responses of this process's share are missing, each reason once
+
+
 def evaluate(
-    backend: Backend, specs: Sequence[TaskSpec], run: Path, settings: RunSettings, progress: bool = True
-) -> tuple[list[BenchmarkResult], list[str]]:
-    """Answer what the run folder lacks. Returns the results of all its tasks, and one line for everything missing.
+    backend: Backend,
+    specs: Sequence[TaskSpec],
+    run: Path,
+    settings: RunSettings,
+    shard: Shard = WHOLE,
+    progress: bool = True,
+) -> Evaluation:
+    """Answer what the run folder lacks of this process's share; the last process to finish merges and scores all rows.
 
     Raises:
         RunError: the folder, the data or the settings cannot be used, or the disk is full. Written rows are kept.
 
     >>> backend = build_backend("rlfr=runs/quickstart/final", batch_size=8)
-    >>> results, missing = evaluate(backend, registry.expand(["rlfr_quickstart"]), Path("runs/eval"), RunSettings())
+    >>> evaluation = evaluate(backend, registry.expand(["rlfr_quickstart"]), Path("runs/eval"), RunSettings())
     """
-    with run_files.locked(run), ThreadPoolExecutor(1) as aside:
+    with run_files.locked(run, shard):
+        tasks = _plan(backend, specs, run, settings, shard)
+        failures = _answer_tasks(backend, tasks, run, shard, progress)
+        if shard.count == 1:
+            results, incomplete = score_run(run)
+            return Evaluation(results, incomplete, failures)
+    with run_files.held_by_last(run) as last:
+        # Another process that was last at the same time may have merged this one's rows already.
+        if not last or not any(run_files.samples_path(run, task.spec.name, shard).exists() for task in tasks):
+            return Evaluation(None, [], failures)
+        for task in tasks:
+            run_files.collect_rows(run, task.spec.name, task.fault)
+        results, incomplete = score_run(run)
+        return Evaluation(results, incomplete, failures)
+
+
+def _plan(
+    backend: Backend, specs: Sequence[TaskSpec], run: Path, settings: RunSettings, shard: Shard
+) -> list[PlannedTask]:
+    """The planned tasks, which the manifest records."""
+    with ThreadPoolExecutor(1) as aside:
         parsers = aside.submit(grading.self_test)  # it starts a worker process, which should not keep the model waiting
         tasks = [plan_task(spec, backend, settings) for spec in specs]
         try:
             parsers.result()
         except RuntimeError as error:
             raise RunError(one_line(error)) from error
-        run_files.write_manifest(run, _manifest(run, backend, tasks, settings))
-        answered = {
-            task.spec.name: {row.key for row in run_files.repair_rows(run / task.spec.name / run_files.SAMPLES)}
-            for task in tasks
-        }
-        total = sum(len(task.samples) for task in tasks)
-        initial = sum(sample.key in answered[task.spec.name] for task in tasks for sample in task.samples)
-        failures: list[str] = []
-        with tqdm(total=total, initial=initial, unit="response", disable=not progress) as bar:
-            for task in tasks:
-                bar.set_description(task.spec.name)
-                failures += _answer(backend, task, run, answered[task.spec.name], bar.update)
-        results, incomplete = score_run(run)
-    return results, [*incomplete, *failures]
+    with run_files.changing(run):
+        run_files.write_manifest(run, _manifest(run, backend, tasks, settings, shard))
+    return tasks
 
 
-def named_tasks(names: str) -> list[TaskSpec]:
-    """The tasks behind comma-separated names of tasks and groups. ValueError for an unknown name, or without names."""
-    specs = registry.expand(name.strip() for name in names.split(",") if name.strip())
-    if not specs:
-        raise RunError("--tasks names no task; python -m tasks.list prints them")
-    return specs
+def _answer_tasks(backend: Backend, tasks: Sequence[PlannedTask], run: Path, shard: Shard, progress: bool) -> list[str]:
+    """Answer what the tasks lack of a shard. Returns what went wrong, each message once."""
+    answered = {task.spec.name: {row.key for row in _written_rows(run, task, shard)} for task in tasks}
+    shares: dict[str, list[Batch]] = {}
+    turn = itertools.count()  # goes on from task to task, since a task may have fewer batches than there are processes
+    for task in tasks:
+        shares[task.spec.name] = [
+            (number, seed, shard.share(next(turn), batch, backend.seeding == "batch"))
+            for number, seed, batch in task.batches(backend.batch_size)
+        ]
+    keys = [sample.key for share in shares.values() for _, _, batch in share for sample in batch]
+    initial = sum(key in answered[key.task] for key in keys)
+    failures: list[str] = []
+    with tqdm(total=len(keys), initial=initial, unit="response", disable=not progress) as bar:
+        for task in tasks:
+            bar.set_description(task.spec.name)
+            name = task.spec.name
+            with contextlib.closing(Journal(run_files.samples_path(run, name, shard))) as journal:
+                failures += _answer(backend, task, shares[name], journal, answered[name], bar.update)
+    return failures
+
+
+def _written_rows(run: Path, task: PlannedTask, shard: Shard) -> list[SampleRow]:
+    """The rows of a task that the folder holds; the file that this process appends to is repaired."""
+    name = task.spec.name
+    if shard.count == 1:
+        return run_files.collect_rows(run, name, task.fault)
+    run_files.repair_rows(run_files.samples_path(run, name, shard), task.fault)
+    return run_files.read_rows(*run_files.samples_paths(run, name), fault=task.fault)[0]
 
 
 def _answer(
-    backend: Backend, task: PlannedTask, run: Path, answered: set[RowKey], advance: Callable[[int], Any]
+    backend: Backend,
+    task: PlannedTask,
+    share: Sequence[Batch],
+    journal: Journal,
+    answered: set[RowKey],
+    advance: Callable[[int], Any],
 ) -> list[str]:
-    """Generate, grade and journal what a task lacks. Returns what went wrong, each message once."""
+    """Generate, grade and journal what a task lacks of these batches. Returns what went wrong, each message once."""
     failures: dict[str, None] = {}
     silent = 0
-    with contextlib.closing(Journal(run / task.spec.name / run_files.SAMPLES)) as journal:
-        for number, seed, batch in task.batches(backend.batch_size):
-            missing = [sample for sample in batch if sample.key not in answered]
-            if not missing:
-                continue
-            # If a batch shares one random state (and its padding), a part of the batch would be answered differently.
-            asked = batch if backend.seeding == "batch" else missing
-            rows, failed = _answer_batch(backend, task, asked, number, seed)
-            rows = [row for row in rows if row.key not in answered]
-            journal.append_rows(rows)
-            advance(len(rows))
-            failures |= dict.fromkeys(failed)
-            silent = 0 if rows else silent + 1
-            if silent == GIVE_UP_AFTER:
-                return [*failures, f"{task.spec.name}: gave up after {silent} batches in a row without a response"]
+    for number, seed, batch in share:
+        missing = [sample for sample in batch if sample.key not in answered]
+        if not missing:
+            continue
+        # If a batch shares one random state (and its padding), a part of the batch would be answered differently.
+        asked = batch if backend.seeding == "batch" else missing
+        rows, failed = _answer_batch(backend, task, asked, number, seed)
+        rows = [row for row in rows if row.key not in answered]
+        journal.append_rows(rows)
+        advance(len(rows))
+        failures |= dict.fromkeys(failed)
+        silent = 0 if rows else silent + 1
+        if silent == GIVE_UP_AFTER:
+            return [*failures, f"{task.spec.name}: gave up after {silent} batches in a row without a response"]
     return list(failures)
 
 
@@ -160,7 +217,9 @@ def _response_fields(sample: Sample, output: Output, task: PlannedTask) -> dict[
     }
 
 
-def _manifest(run: Path, backend: Backend, tasks: Sequence[PlannedTask], settings: RunSettings) -> records.Manifest:
+def _manifest(
+    run: Path, backend: Backend, tasks: Sequence[PlannedTask], settings: RunSettings, shard: Shard
+) -> records.Manifest:
     """The manifest of the run with this session added.
 
     Raises:
@@ -173,7 +232,7 @@ def _manifest(run: Path, backend: Backend, tasks: Sequence[PlannedTask], setting
         batch_size=backend.batch_size,
         data_root=settings.data_root,
         tasks=plans,
-        sessions=[_session()],
+        sessions=[_session(shard)],
     )
     if not (run / run_files.MANIFEST).exists():
         return now
@@ -211,11 +270,12 @@ def _identity(model: records.ModelInfo) -> dict[str, Any]:
     return model.model_dump() | {"args": args}
 
 
-def _session() -> records.Session:
+def _session(shard: Shard) -> records.Session:
     made = environment()
     return records.Session(
         started=datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
         command=shlex.join(sys.orig_argv),
+        shard=str(shard) if shard.count > 1 else None,
         git_commit=made["git_commit"],
         libraries=made["versions"] | {name: version(name) for name in ("lmms-eval", "math-verify", "pillow")},
         hardware=made["hardware"],

@@ -11,7 +11,7 @@ from tabulate import tabulate
 
 from rlfr_mm.eval import RULES
 from rlfr_mm.eval.engine import records, run_files
-from rlfr_mm.eval.engine.records import BenchmarkResult, SampleRow, TaskPlan, TaskSource
+from rlfr_mm.eval.engine.records import BenchmarkResult, RunError, SampleRow, TaskPlan, TaskSource
 from rlfr_mm.grading import SCORERS, Item, RuleName, Status, Verdict, grade_all
 from rlfr_mm.statistics import jackknife_stderr, wilson_interval
 from rlfr_mm.tasks import aggregate, registry
@@ -51,9 +51,16 @@ def graded_rows(rows: Sequence[Mapping[str, Any]]) -> list[SampleRow]:
 
 
 def regrade(rows: Sequence[SampleRow]) -> list[SampleRow]:
-    """The rows with verdicts by the present version of the scorers."""
+    """The rows with verdicts by the present version of the scorers. RunError for a scorer that does not exist."""
+    for row in rows:
+        _check_scorer(row.scorer, f"problem {row.problem_id} of {row.task}")
     fields = [row.model_dump(exclude={"verdict", "verdict_official"}) for row in rows]
     return graded_rows([row | {"scorer_version": SCORERS[row["scorer"]].version} for row in fields])
+
+
+def _check_scorer(name: str, what: str) -> None:
+    if name not in SCORERS:
+        raise RunError(f"{what} asks for the scorer {name!r}, which does not exist; there are {', '.join(SCORERS)}")
 
 
 def _item(response: str, gold: str | list[str], scorer: str, choices: list[str] | None, meta: Mapping) -> Item:
@@ -91,6 +98,14 @@ def problem_scores(rows: Sequence[SampleRow], rule: RuleName = "strict") -> dict
     return {problem: sum(row["score"] for row in group) / len(group) for problem, group in groups.items()}
 
 
+def identical_samples(rows: Sequence[SampleRow]) -> int:
+    """The number of problems that were sampled several times with one and the same response."""
+    responses: defaultdict[str, list[str]] = defaultdict(list)
+    for row in rows:
+        responses[row.problem_id].append(row.response)
+    return sum(len(texts) > 1 and len(set(texts)) == 1 for texts in responses.values())
+
+
 def result(
     spec: TaskSpec, plan: TaskPlan, model: str, rows: Sequence[SampleRow], rule: RuleName = "strict"
 ) -> BenchmarkResult:
@@ -124,6 +139,7 @@ def result(
         rows=len(rows),
         missing=missing,
         counts=dict.fromkeys(get_args(Status), 0) | Counter(row.judged(rule).status for row in rows),
+        identical_samples=identical_samples(rows) if plan.samples > 1 else 0,
         empty_responses=sum(not row.response.strip() for row in rows),
         truncated=known.count("length") if known else None,
         headline=headline,
@@ -205,19 +221,30 @@ def result_table(results: Sequence[BenchmarkResult]) -> str:
         for one in results
         if one.rows and one.empty_responses == one.rows
     ]
+    lines += [
+        f"note: {one.task}: all samples are identical for {one.identical_samples} of {one.problems} problems: "
+        "is the model really sampled?"
+        for one in results
+        if one.identical_samples and one.empty_responses < one.rows
+    ]
     return "\n".join(lines)
 
 
 def print_results(results: Sequence[BenchmarkResult], complaints: Sequence[str]) -> int:
     """Print the table, and what is missing to stderr. Returns the exit status: 1 if anything is missing, else 0."""
     print(result_table(results))
-    for complaint in complaints:
-        print(f"incomplete: {complaint}", file=sys.stderr)
+    print_missing(complaints)
     return 1 if complaints else 0
 
 
+def print_missing(complaints: Sequence[str]) -> None:
+    """Print what is missing to stderr, one line each."""
+    for complaint in complaints:
+        print(f"incomplete: {complaint}", file=sys.stderr)
+
+
 def rescore(run: Path) -> list[str]:
-    """Grade all rows of a run again and write them. Returns one line per verdict that changed.
+    """Grade all rows of a run again and write them, those of its shards merged. One line per verdict that changed.
 
     Raises:
         ValueError: another process holds the run, or it cannot be written.
@@ -227,12 +254,12 @@ def rescore(run: Path) -> list[str]:
     with run_files.locked(run):
         manifest = run_files.read_manifest(run)
         for task, plan in manifest.tasks.items():
+            _check_scorer(plan.scorer, f"{run}: {task}")
             plan.scorer_version = SCORERS[plan.scorer].version
-            path = run / task / run_files.SAMPLES
-            rows = run_files.repair_rows(path)
+            rows = run_files.collect_rows(run, task)
             judged = regrade(rows)
             if judged != rows:
-                run_files.write_rows(path, judged)
+                run_files.write_rows(run_files.samples_path(run, task), judged)
             for old, new in zip(rows, judged, strict=True):
                 for rule in RULES:
                     before, after = old.judged(rule).status, new.judged(rule).status

@@ -166,13 +166,33 @@ def write_jsonl(path: Path, lines: Iterable[Mapping[str, Any]]) -> Path:
 
 
 def write_csv(path: Path, lines: Sequence[Mapping[str, Any]], quoting: Any = csv.QUOTE_MINIMAL) -> Path:
-    """Write a CSV file whose columns are the keys of the lines, in order of appearance."""
+    """Write a CSV file whose columns are the keys of the lines, in order of appearance (see `plain_cell`)."""
     text = io.StringIO()
     columns = list(dict.fromkeys(key for line in lines for key in line))
-    writer = csv.DictWriter(text, columns, restval="", quoting=quoting, lineterminator="\n")
-    writer.writeheader()
-    writer.writerows(lines)
+    writer = csv.writer(text, quoting=quoting, lineterminator="\n")
+    writer.writerow(map(plain_cell, columns))
+    writer.writerows([plain_cell(line.get(column, "")) for column in columns] for line in lines)
     return write_text(path, text.getvalue())
+
+
+_FORMULA = re.compile(r"'*[=+\-@\t\r\n]")
+_NUMBER = re.compile(r"[+-]\d+(\.\d*)?([eE][+-]?\d+)?")
+
+
+def plain_cell(value: Any) -> Any:
+    """The value of a cell; text that a spreadsheet would run as a formula gets an apostrophe before it.
+
+    >>> plain_cell("=HYPERLINK(1)"), plain_cell("-5"), plain_cell("x = 1")
+    ("'=HYPERLINK(1)", '-5', 'x = 1')
+    """
+    if isinstance(value, str) and _FORMULA.match(value) and not _NUMBER.fullmatch(value):
+        return f"'{value}"
+    return value
+
+
+def written_cell(text: str) -> str:
+    """The text for which `plain_cell` wrote this one."""
+    return text[1:] if text.startswith("'") and plain_cell(text[1:]) == text else text
 
 
 def read_entries(path: Path, expected: str) -> dict[str, dict[str, Any]]:

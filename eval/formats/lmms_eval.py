@@ -22,7 +22,7 @@ from rlfr_mm.tasks.spec import TaskSpec
 def write(run: EvaluatedRun, out: Path) -> list[Path]:
     """Both kinds of files, in the folder of the harness. The filter is "none", and --baseline reads `score`."""
     folder = out / file_name(run.model.replace("/", "__"))
-    date = (run.started or "imported")[:19].replace("-", "").replace(":", "").replace("T", "_")
+    date = file_name((run.started or "imported")[:19].replace("-", "").replace(":", "").replace("T", "_"))
     tasks = {task.spec.name: task for task in run.tasks}
     results = {
         "results": {name: _metrics(task) for name, task in tasks.items()},

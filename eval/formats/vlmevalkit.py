@@ -26,13 +26,16 @@ from rlfr_mm.eval.formats.base import (
     EvaluatedTask,
     Format,
     Response,
+    file_name,
     of_benchmark,
     percent,
+    plain_cell,
     response_of,
     text_of,
     write_csv,
     write_json,
     write_text,
+    written_cell,
 )
 from rlfr_mm.eval.formats.boards import VISULOGIC_TAGS, wemath_scores
 from rlfr_mm.tasks.spec import TaskSpec
@@ -168,7 +171,7 @@ def write(run: EvaluatedRun, out: Path) -> list[Path]:
     folder = out / run.file_model
     if run.started:
         commit = (run.manifest.sessions[-1].git_commit or "unknown")[:8]
-        folder /= f"T{run.started[:10].replace('-', '')}_G{commit}"
+        folder /= file_name(f"T{run.started[:10].replace('-', '')}_G{commit}")
     written = []
     for dataset, task in datasets(run).items():
         kit, stem = KITS[task.spec.benchmark], f"{run.file_model}_{dataset}"
@@ -210,7 +213,9 @@ def write_sheet(path: Path, lines: list[Line]) -> Path:
     texts = [cell for line in cells for cell in line if isinstance(cell, str)]
     if any(len(text) > CELL_LIMIT or ILLEGAL_CHARACTERS_RE.search(text) or "\r" in text for text in texts):
         text = io.StringIO(newline="")
-        csv.writer(text, delimiter="\t", lineterminator="\n").writerows([columns, *cells])
+        writer = csv.writer(text, delimiter="\t", lineterminator="\n")
+        writer.writerow(map(plain_cell, columns))
+        writer.writerows(map(plain_cell, line) for line in cells)
         return write_text(path.with_suffix(".tsv"), text.getvalue())
     book = Workbook(write_only=True)
     sheet = book.create_sheet("Sheet1")
@@ -262,7 +267,10 @@ def _tsv_lines(path: Path) -> list[Line]:
     csv.field_size_limit(2**31 - 1)
     try:
         with path.open(encoding="utf-8-sig", newline="") as file:
-            return list(csv.DictReader(file, delimiter="\t"))
+            return [
+                {name: written_cell(cell) if isinstance(cell, str) else cell for name, cell in line.items()}
+                for line in csv.DictReader(file, delimiter="\t")
+            ]
     except (csv.Error, UnicodeDecodeError) as error:
         raise ValueError(f"{path} is not a .tsv file in UTF-8: {error}") from None
 

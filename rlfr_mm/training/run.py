@@ -161,11 +161,10 @@ class Run:
         return self.trainer.state.global_step
 
     def _answer_benchmarks(self, step: int) -> None:
+        policy, settings = self.trainer.accelerator.unwrap_model(self.trainer.model), self.config.benchmarks
+        scores = self.benchmarks.answer_benchmarks(policy, self.processor, settings, self.folder, step)
         if self.folder.write:
-            policy, settings = self.trainer.accelerator.unwrap_model(self.trainer.model), self.config.benchmarks
-            scores = self.benchmarks.answer_benchmarks(policy, self.processor, settings, self.folder, step)
             print(f"step {step}: " + ", ".join(f"{task} {score:.3f}" for task, score in scores.items()))
-        self.trainer.accelerator.wait_for_everyone()
 
 
 def make_trainer(

@@ -69,7 +69,7 @@ def test_an_unreadable_line_is_named_and_moved_aside(tmp_path, capsys):
     rows, bad = run_files.read_rows(path)
     assert [row.doc_id for row in rows] == [0, 2] and [line.number for line in bad] == [2, 3]
     assert run_files.repair_rows(path) == rows
-    assert f"{path}, line 2 cannot be read" in capsys.readouterr().err
+    assert f"{path}, line 2 cannot be used" in capsys.readouterr().err
     aside = (tmp_path / "samples.bad.jsonl").read_text().splitlines()
     assert len(aside) == 2 and '"line": 2' in aside[0] and "garbage" in aside[1]
     assert run_files.repair_rows(path) == rows and run_files.read_rows(path) == (rows, [])

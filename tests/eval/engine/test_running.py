@@ -154,7 +154,7 @@ def test_an_unreadable_row_is_moved_aside_and_answered_again(finished, arguments
     lines = path.read_bytes().split(b"\n")
     path.write_bytes(b"\n".join([lines[0], b'{"what": "is this"}', *lines[2:]]))
     assert run.main(arguments(copy)) == 0
-    assert f"{path}, line 2 cannot be read" in capfd.readouterr().err
+    assert f"{path}, line 2 cannot be used" in capfd.readouterr().err
     assert "is this" in (copy / GREEDY / run_files.BAD_SAMPLES).read_text()
     key = {row.key: row for row in run_files.read_run(copy)[GREEDY]}
     assert key == {row.key: row for row in rows[GREEDY]}
@@ -249,3 +249,37 @@ def test_a_greedy_task_asked_for_samples_takes_sampling_settings():
     )
     assert several["max_new_tokens"] == 77
     assert generation_settings(spec, 1, {"temperature": 1.0})["do_sample"] is True
+
+
+EDITS = {
+    "task": ({"task": "rlfr_gsm8k"}, "its task is rlfr_gsm8k, but that of record 1 is rlfr_quickstart"),
+    "doc_hash": ({"doc_hash": "0" * 16}, "its doc_hash is 0000000000000000, but that of record 1 is "),
+    "doc_id": ({"doc_id": 77}, "sample 0 of record 77 is not planned"),
+    "generation": ({"generation_hash": "0" * 16}, "its generation_hash is 0000000000000000, but that of record 1 is "),
+}
+
+
+@pytest.mark.parametrize("edited", EDITS)
+def test_a_row_that_was_edited_is_refused_by_name_and_answered_again(finished, arguments, tmp_path, capfd, edited):
+    folder, rows = finished
+    changes, message = EDITS[edited]
+    copy = shutil.copytree(folder, tmp_path / "copy")
+    path = copy / GREEDY / run_files.SAMPLES
+    run_files.write_rows(path, [rows[GREEDY][0], rows[GREEDY][1].model_copy(update=changes)])
+    assert run.main(arguments(copy)) == 0
+    assert f"{path}, line 2 cannot be used ({message}" in capfd.readouterr().err
+    assert run_files.read_run(copy) == rows
+
+
+@pytest.mark.parametrize("moved", [False, True])
+def test_a_run_folder_that_disappears_is_an_error(arguments, tmp_path, capfd, moved):
+    folder = tmp_path / "run"
+    process = subprocess.Popen(command(arguments(folder)), cwd=ROOT, stderr=subprocess.PIPE, text=True)
+    journal = folder / SAMPLED / run_files.SAMPLES
+    while process.poll() is None and not (journal.exists() and journal.stat().st_size):
+        time.sleep(0.01)
+    folder.rename(tmp_path / "elsewhere") if moved else shutil.rmtree(folder)
+    _, messages = process.communicate(timeout=60)
+    assert process.returncode == 2
+    last = messages.splitlines()[-1]
+    assert last.startswith(f"error: cannot write {journal}: it was deleted or moved while it was being written")

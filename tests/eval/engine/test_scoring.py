@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from rlfr_mm.eval import score
-from rlfr_mm.eval.engine import importing, run_files, scoring
+from rlfr_mm.eval.engine import importing, reporting, run_files, scoring
 from rlfr_mm.eval.engine.plan import changed_data
 from rlfr_mm.eval.formats import Response
 from rlfr_mm.eval.run import main as run_main
@@ -97,6 +97,62 @@ def test_the_official_rule_can_be_asked_for(tmp_path):
     run = imported(tmp_path, [["The answer is 0."]])
     assert score.main([str(run), "--rule", "official"]) == 0
     assert run_files.read_results(run)[0].rule == "official"
+
+
+@pytest.mark.parametrize("where", ["manifest", "row"])
+def test_an_unknown_scorer_is_one_line(tmp_path, capsys, where):
+    run = imported(tmp_path, [["The answer is 0."]])
+    if where == "manifest":
+        manifest = run_files.read_manifest(run)
+        manifest.tasks[GSM8K.name].scorer = "nonsense"
+        run_files.write_manifest(run, manifest)
+    else:
+        path = run / GSM8K.name / run_files.SAMPLES
+        (row,), _ = run_files.read_rows(path)
+        run_files.write_rows(path, [row.model_copy(update={"scorer": "nonsense"})])
+    assert exit_status(score.main, [str(run)]) == 2
+    message = capsys.readouterr().err.strip()
+    assert message.startswith("error: ") and "\n" not in message
+    assert f"{GSM8K.name} asks for the scorer 'nonsense', which does not exist" in message
+
+
+@pytest.mark.parametrize(
+    ("changes", "named"),
+    [
+        ({"task": "rlfr_math500"}, "a row of the task rlfr_math500, in the folder of rlfr_gsm8k"),
+        ({"doc_hash": "0" * 16}, "is not 0000000000000000: the row was edited"),
+        ({"doc": {"question": "Easy?", "answer": "#### 2"}}, "the row was edited"),
+    ],
+)
+def test_an_edited_row_is_named_and_not_scored(tmp_path, capsys, changes, named):
+    run = imported(tmp_path, [["The answer is 0."], ["The answer is 2."]])
+    path = run / GSM8K.name / run_files.SAMPLES
+    rows = run_files.read_rows(path)[0]
+    run_files.write_rows(path, [rows[0], rows[1].model_copy(update=changes)])
+    assert score.main([str(run)]) == 1
+    said = capsys.readouterr()
+    assert f"{path}, line 2 cannot be used" in said.err and named in said.err
+    assert f"{GSM8K.name}: 1 of 2 responses are missing" in said.err
+    assert run_files.read_results(run)[0].problems == 1
+
+
+def test_a_task_that_would_leave_the_run_folder_is_refused(tmp_path, capsys):
+    run = imported(tmp_path, [["The answer is 0."]])
+    path = run / run_files.MANIFEST
+    path.write_text(path.read_text().replace(f'"{GSM8K.name}": ', '"../outside": '))
+    assert exit_status(score.main, [str(run)]) == 2
+    assert "'../outside' is not the name of a task" in capsys.readouterr().err
+
+
+def test_samples_that_are_all_identical_are_said_to_be(tmp_path, capsys):
+    run = imported(tmp_path, [["The answer is 0."] * 3, ["The answer is 2.", "#### 2", "#### 2"], ["9", "9", "9"]])
+    assert score.main([str(run)]) == 0
+    assert f"note: {GSM8K.name}: all samples are identical for 2 of 3 problems" in capsys.readouterr().out
+    assert run_files.read_results(run)[0].identical_samples == 2
+    assert "all samples are identical for 2 of 3 problems" in reporting.report_page(reporting.read_runs([run]))[0]
+    single = imported(tmp_path, [["The answer is 0."], ["The answer is 0."]], name="single")
+    assert score.main([str(single)]) == 0
+    assert "identical" not in capsys.readouterr().out
 
 
 def test_an_item_that_cannot_be_graded_costs_itself_alone(tmp_path):
