@@ -61,11 +61,15 @@ def load_demonstrations(args: DataArguments) -> Dataset:
     """Expert rows for the offline start: the columns of `load_problems`, with the response in `completion`.
 
     Rows without a response that is known to be correct are left out and counted in the log; `solution` may be empty.
+    A worked solution counts as a response, so GSM8K and MATH need no changes.
     """
     dataset = _load(args, expert=True)
     keep = [i for i, completion in enumerate(dataset["completion"]) if completion]
     if not keep:
-        raise ValueError(f"{args.source}: none of the {len(dataset)} rows has an expert response")
+        raise ValueError(
+            f"{args.source}: none of the {len(dataset)} rows has an expert response; give one in completion, or a "
+            "solution with its reasoning in solution or answer (docs/data.md)"
+        )
     if len(keep) < len(dataset):
         logger.warning("%s: %d of %d rows have no expert response", args.source, len(dataset) - len(keep), len(dataset))
         dataset = dataset.select(keep)

@@ -19,9 +19,11 @@ Row = dict[str, Any]
 
 ID_COLUMNS = ("problem_id", "id", "pid", "uuid", "unique_id", "question_id", "ID")
 OPTION_COLUMNS = ("options", "choices")
+SOLUTION_COLUMNS = ("solution", "answer")  # may hold the reasoning, too
 PLACEHOLDER = "<image>"  # numbered ones, such as MATH-V's <image1>, name parts of one picture and stay in the text
 
 _LETTER = re.compile(r"[A-Z][.:)]?|\([A-Za-z]\)[.:]?")  # an answer that is an option's letter: B, B., (b)
+_CALCULATOR_MARK = re.compile(r"<<[^<>=\n]*=[^<>\n]*>>")  # of GSM8K's solutions
 _MESSAGES_AS_TEXT = re.compile(
     r'\s*\[\s*\{\s*"(?:role|content)"\s*:'
 )  # some MM-EUREKA files store messages as JSON text
@@ -38,12 +40,41 @@ class Format:
     completion_columns: tuple[str, ...] = ()
 
 
-def _completion_column(row: Row) -> str | None:
-    """The response of TRL's prompt-completion rows: text, or the last of a list of messages."""
+def _completion_or_solution(row: Row) -> str | None:
+    """The response of TRL's prompt-completion rows (text, or the last of a list of messages), or a worked solution.
+
+    GSM8K's solution is in `answer` and that of MATH in `solution`. An answer alone is no response.
+    """
     completion = row.get("completion")
-    if isinstance(completion, list):
-        return content_text(completion[-1]["content"]) if completion else None
-    return completion
+    if isinstance(completion, list) and completion:
+        return content_text(completion[-1]["content"])
+    return completion or _first({name: worked_solution(row.get(name)) for name in SOLUTION_COLUMNS}, SOLUTION_COLUMNS)
+
+
+def worked_solution(text: Any) -> str | None:
+    r"""The text as a response that ends with its answer in a box; None if it is not a solution with its reasoning.
+
+    A solution goes beyond its final answer, which is GSM8K's last line `#### 42`, a box or an <answer>. GSM8K's line
+    becomes a box, and its calculator marks `<<48/2=24>>` are removed.
+
+    >>> worked_solution("48 / 2 = <<48/2=24>>24 clips.\n#### 24")
+    '48 / 2 = 24 clips.\n\\boxed{24}'
+    """
+    if not isinstance(text, str):
+        return None
+    reasoning, answer = _split_at_hashes(text)
+    if answer:
+        reasoning = _CALCULATOR_MARK.sub("", reasoning).strip()
+        return f"{reasoning}\n\\boxed{{{answer}}}" if reasoning else None
+    text, answer = text.strip(), final_answer(text)
+    return text if len(text) > len(f"<answer>{answer}</answer>") else None
+
+
+def _split_at_hashes(text: str) -> tuple[str, str]:
+    """(reasoning, answer) of a GSM8K solution, whose last line has the answer after ####; the answer is "" if none."""
+    reasoning, hashes, answer = text.strip().rpartition("####")
+    heading = "\n" in answer or reasoning.endswith("#")
+    return (reasoning, answer.strip()) if hashes and not heading else (text, "")
 
 
 def _verified_generation(row: Row) -> str | None:
@@ -71,8 +102,8 @@ FORMATS: dict[str, Format] = {
         problem=("problem", "question", "prompt"),
         images=("images", "decoded_image", "image"),
         answer=("answer", "solution"),
-        completion=_completion_column,
-        completion_columns=("completion",),
+        completion=_completion_or_solution,
+        completion_columns=("completion", *SOLUTION_COLUMNS),
     ),
     # MM-EUREKA's README (id, conversations, answer, image_urls; later versions: message with images inside) and the
     # RLFR scripts (--input_key prompt --label_key answer --media_key images --media_dir).
@@ -187,8 +218,8 @@ def final_answer(value: Any) -> str:
     if isinstance(value, float) and value.is_integer():
         value = int(value)
     text = str(value).strip()
-    if "####" in text:
-        return text.rpartition("####")[2].strip()
+    if hashed := _split_at_hashes(text)[1]:
+        return hashed
     tagged = last_answer_tag(text)
     text = text if tagged is None else tagged
     boxed = last_boxed(text)

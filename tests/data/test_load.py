@@ -9,6 +9,7 @@ import pytest
 
 from rlfr_mm.config import DataArguments
 from rlfr_mm.data.load import load_demonstrations, load_problems
+from rlfr_mm.grading import Item, grade_all
 from tests.data.rows import IMAGE_ROW, TEXT_ROW, arguments, write
 
 
@@ -159,3 +160,18 @@ def test_a_real_record_without_its_image_is_named(shared: Path) -> None:
 def test_gsm8k_answers_are_what_follows_the_hashes(shared: Path) -> None:
     dataset = load_problems(DataArguments(str(shared / "hub" / "openai/gsm8k"), name="main", limit=50))
     assert all(solution.replace(",", "").isdecimal() for solution in dataset["solution"])
+
+
+def test_gsm8k_and_math_as_published_are_demonstrations_that_grade_as_correct(shared: Path) -> None:
+    gsm8k = DataArguments(str(shared / "hub" / "openai/gsm8k"), name="main", limit=200)
+    math = DataArguments(str(shared / "hub" / "HuggingFaceH4/MATH-500"), split="test", limit=50)
+    for args, count in ((gsm8k, 200), (math, 50)):
+        rows = load_demonstrations(args).with_format(None)
+        verdicts = grade_all([Item(row["completion"], row["solution"]) for row in rows])
+        assert len(rows) == count and all(verdict.correct for verdict in verdicts)
+        assert not any("<<" in row["completion"] or "####" in row["completion"] for row in rows)
+
+
+def test_answers_without_reasoning_are_not_demonstrations(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="none of the 1 rows has an expert response; give one in completion, or a sol"):
+        load_demonstrations(arguments(write(tmp_path, [TEXT_ROW])))

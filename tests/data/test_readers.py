@@ -119,8 +119,34 @@ def test_trl_completions_are_text_or_messages(read: Any) -> None:
 
 
 @pytest.mark.parametrize(
+    ("row", "completion"),
+    [
+        ({"answer": "48/2 = <<48/2=24>>24 clips.\n#### 24"}, "48/2 = 24 clips.\n\\boxed{24}"),
+        ({"answer": "a << b >> c, so $<<9*2=18>>1,018\n####  1,018 "}, "a << b >> c, so $1,018\n\\boxed{1,018}"),
+        ({"answer": "It is 24. #### 24\n"}, "It is 24.\n\\boxed{24}"),
+        ({"answer": "2", "solution": "1 + 1 is $\\boxed{2}$."}, "1 + 1 is $\\boxed{2}$."),
+        ({"answer": "#### Step\nIt is <<1>> $\\boxed{2}$."}, "#### Step\nIt is <<1>> $\\boxed{2}$."),
+        ({"answer": "<think>1 + 1</think><answer>2</answer>"}, "<think>1 + 1</think><answer>2</answer>"),
+        ({"answer": "2", "solution": "1 + 1 is $\\boxed{2}$.", "completion": "It is 2."}, "It is 2."),
+        ({"answer": "#### 24"}, None),
+        ({"answer": "24", "solution": "24"}, None),
+        ({"answer": "$\\boxed{24}$"}, None),
+        ({"answer": " <answer>24</answer>\n"}, None),
+        ({"answer": 24.0}, None),
+        ({"answer": ["24"], "completion": []}, None),
+    ],
+)
+def test_a_solution_with_its_reasoning_is_an_expert_response(
+    read: Any, row: dict[str, Any], completion: str | None
+) -> None:
+    assert read({"question": "?", **row}, expert=True)["completion"] == completion
+
+
+@pytest.mark.parametrize(
     ("gold", "answer"),
     [
+        ("#### Step\nIt is $\\boxed{2}$.", "2"),
+        ("It is\n##### 2", "It is\n##### 2"),
         ("16 - 3 - 4 = <<16-3-4=9>>9 eggs.\n#### 1,018", "1,018"),
         ("so it is $\\boxed{\\frac{1}{2}}$.", "\\frac{1}{2}"),
         ("<answer> 3 </answer>", "3"),
@@ -156,8 +182,8 @@ def test_unknown_and_missing_columns_say_what_was_seen() -> None:
         detect_format(["text", "label"], "x")
     with pytest.raises(ValueError, match=r"^x: no column answer or solution, .* the columns are problem$"):
         check_columns(["problem"], "trl", "x", expert=False)
-    with pytest.raises(ValueError, match=r"^x: no column completion, .* the columns are answer, problem$"):
-        check_columns(["problem", "answer"], "trl", "x", expert=True)
+    with pytest.raises(ValueError, match=r"^x: no column completion or solution or answer, .* columns are problem$"):
+        check_columns(["problem"], "trl", "x", expert=True)
     with pytest.raises(ValueError, match="mm_eureka has no expert responses; use trl"):
         check_columns(["prompt", "answer"], "mm_eureka", "x", expert=True)
 
