@@ -100,7 +100,9 @@ class _Worker:
                 if kind == "broken":
                     raise RuntimeError(f"the answer parsers are broken: {content}")
                 # a span is a tuple here and a list in JSON
-                fields = {name: tuple(value) if isinstance(value, list) else value for name, value in content.items()}
+                fields: dict[str, Any] = {
+                    name: tuple(value) if isinstance(value, list) else value for name, value in content.items()
+                }
                 if kind == "pending":
                     pending = Verdict(**fields)
                     continue

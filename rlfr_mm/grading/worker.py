@@ -60,8 +60,11 @@ def verdict_on(request: str, announce: Callable[[Verdict], None]) -> Verdict:
 
     Before a comparison that may hang, `announce` gets the verdict to give if it does.
     """
-    fields = json.loads(request)
-    item = Item(**{name: tuple(value) if isinstance(value, list) else value for name, value in fields["item"].items()})
+    fields: dict[str, Any] = json.loads(request)
+    given: dict[str, Any] = {
+        name: tuple(value) if isinstance(value, list) else value for name, value in fields["item"].items()
+    }
+    item = Item(**given)
     rule: RuleName = fields["rule"]
     try:
         if "extraction" in fields:
@@ -113,12 +116,12 @@ def _decided(job: Job) -> bool:
 def _comparisons() -> dict[str, Compare]:
     """The comparisons, imported when first needed; the second that this takes is not counted as the item's."""
     left, _ = signal.setitimer(signal.ITIMER_PROF, 0)
-    from rlfr_mm.grading import comparisons
-
     try:
+        from rlfr_mm.grading import comparisons
+
         comparisons.self_test()
-    except RuntimeError as error:
-        raise BrokenParsers(str(error)) from error
+    except Exception as error:
+        raise BrokenParsers(" ".join(str(error).split())) from error
     gc.freeze()  # never look through the modules
     signal.setitimer(signal.ITIMER_PROF, left)
     return comparisons.COMPARISONS
