@@ -1,17 +1,23 @@
-"""From an item to its verdict: find the answer, compare it, and ask the workers what text alone cannot decide."""
+"""From items to verdicts. Everything that reads a response runs in the workers of `pool`, under a deadline."""
 
+import json
 from collections.abc import Sequence
+from typing import Any
 
-from rlfr_mm.grading.item import Comparison, Found, Item, Problem, Rule, RuleName
-from rlfr_mm.grading.pool import Job, JobTimeout, decide, decide_all
+from rlfr_mm.grading.item import Item, Problem, RuleName
+from rlfr_mm.grading.pool import verdicts_on
 from rlfr_mm.grading.scorers import SCORERS
-from rlfr_mm.grading.verdict import Status, Verdict
+from rlfr_mm.grading.verdict import Verdict
 
 DEADLINE_S = 5.0
+LONGEST_RESPONSE = 200_000  # characters, some 50,000 tokens; of a longer response the end is read
 
 
 def grade(item: Item, rule: RuleName = "strict", deadline_s: float = DEADLINE_S) -> Verdict:
     """The verdict on one response. Safe to call from any thread; never raises because of what a response contains.
+
+    Finding and comparing the answer may take `deadline_s` seconds of CPU time; the verdict is `timeout` after that. Of
+    a response of more than LONGEST_RESPONSE characters only the end is read.
 
     Raises ValueError for an unknown scorer or rule, and RuntimeError if the LaTeX parsers are broken (`self_test`).
 
@@ -24,8 +30,8 @@ def grade(item: Item, rule: RuleName = "strict", deadline_s: float = DEADLINE_S)
 def grade_all(
     items: Sequence[Item], rule: RuleName = "strict", deadline_s: float = DEADLINE_S, workers: int | None = None
 ) -> list[Verdict]:
-    """The verdicts on many responses, in order. Up to `workers` processes (default: one per core) compare at once."""
-    return _verdicts([_found_and_compared(item, rule) for item in items], deadline_s, workers)
+    """The verdicts on many responses, in order. Up to `workers` processes (default: one per core) grade at once."""
+    return verdicts_on([_request(item, rule, item.response[-LONGEST_RESPONSE:]) for item in items], deadline_s, workers)
 
 
 def grade_extracted(
@@ -43,65 +49,28 @@ def grade_all_extracted(
     workers: int | None = None,
 ) -> list[Verdict]:
     """`grade_extracted` for many problems, in order."""
-    given = [None if extraction is None else Found(extraction, "given") for extraction in extractions]
-    compared = [_compared(problem, rule, found) for problem, found in zip(problems, given, strict=True)]
-    return _verdicts(compared, deadline_s, workers)
+    given = zip(problems, extractions, strict=True)
+    return verdicts_on(
+        [_request(problem, rule, extraction=extraction) for problem, extraction in given], deadline_s, workers
+    )
 
 
 def self_test() -> None:
     """Start a worker and let it compare. Raises RuntimeError with a one-line reason if the parsers are broken."""
-    if not decide(Job("symbolic", "\\frac{1}{2}", "0.5"), DEADLINE_S):
-        raise RuntimeError("the answer parsers are broken: they do not find 0.5 equal to \\frac{1}{2}")
+    if not grade(Item("\\boxed{x+\\frac{1}{2}}", "\\frac{1}{2}+x")).correct:
+        raise RuntimeError("the answer parsers are broken: they do not find x+\\frac{1}{2} equal to \\frac{1}{2}+x")
 
 
-def _rule(problem: Problem, rule: RuleName) -> Rule:
+def _request(problem: Problem, rule: RuleName, response: str = "", **extraction: str | None) -> bytes:
+    """What a worker needs to grade this, as one line of JSON; equal lines get equal verdicts."""
     if problem.scorer not in SCORERS:
         raise ValueError(f"unknown scorer {problem.scorer!r}: use one of {', '.join(sorted(SCORERS))}")
     if rule not in ("strict", "official"):
         raise ValueError(f"unknown rule {rule!r}: use strict or official")
-    return SCORERS[problem.scorer].rule(rule)
-
-
-def _found_and_compared(item: Item, rule: RuleName) -> Verdict | tuple[Found, Comparison]:
-    find = _rule(item, rule).find
-    try:
-        found = find(item)
-    except Exception as error:  # text that a rule did not foresee must cost its item, not the run
-        return _failed(error, None, "not found")
-    return _compared(item, rule, found)
-
-
-def _compared(problem: Problem, rule: RuleName, found: Found | None) -> Verdict | tuple[Found, Comparison]:
-    compare = _rule(problem, rule).compare
-    if rule == "strict" and not any(gold.strip() for gold in problem.golds):
-        return Verdict("error", 0.0, found.answer if found else None, "no gold", "the record has no answer to grade by")
-    if found is None:
-        return Verdict("no_answer", 0.0, None, "nothing found")
-    try:
-        return found, compare(problem, found)
-    except Exception as error:
-        return _failed(error, found.answer, found.method)
-
-
-def _failed(error: Exception, answer: str | None, method: str) -> Verdict:
-    return Verdict("error", 0.0, answer, method, f"{type(error).__name__}: {error}"[:200])
-
-
-def _verdicts(
-    read: Sequence[Verdict | tuple[Found, Comparison]], deadline_s: float, workers: int | None
-) -> list[Verdict]:
-    jobs = [job for result in read if not isinstance(result, Verdict) for job in result[1].jobs]
-    decisions = decide_all(jobs, deadline_s, workers) if jobs else {}
-    return [result if isinstance(result, Verdict) else _verdict(*result, decisions) for result in read]
-
-
-def _verdict(found: Found, comparison: Comparison, decisions: dict[Job, bool | Exception]) -> Verdict:
-    method = f"{found.method}+{comparison.method}"
-    outcomes = [decisions[job] for job in comparison.jobs]
-    if comparison.equal or True in outcomes:
-        return Verdict("correct", 1.0, found.answer, method)
-    failures = [outcome for outcome in outcomes if isinstance(outcome, Exception)]
-    if not failures:
-        return Verdict("wrong", 0.0, found.answer, method)
-    status: Status = "timeout" if isinstance(failures[0], JobTimeout) else "error"
-    return Verdict(status, 0.0, found.answer, method, detail=str(failures[0]))
+    scorer = SCORERS[problem.scorer]
+    item: dict[str, Any] = {
+        "response": response, "gold": problem.gold, "scorer": problem.scorer, "choices": problem.choices,
+        "meta": dict(problem.meta),
+    }  # fmt: skip
+    request = {"item": item, "rule": "strict" if scorer.official == scorer.strict else rule, **extraction}
+    return json.dumps(request, default=str).encode()

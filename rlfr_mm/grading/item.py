@@ -4,8 +4,6 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
-from rlfr_mm.grading.pool import Job
-
 RuleName = Literal["strict", "official"]
 LONGEST_ANSWER = 2000  # characters; anything longer is not an answer, and no parser gets it
 
@@ -57,8 +55,18 @@ class Found:
 
 
 @dataclass(frozen=True)
+class Job:
+    """A comparison that needs a LaTeX parser: a name in `comparisons.COMPARISONS`, the gold and the answer found."""
+
+    comparison: str
+    gold: str
+    answer: str
+    tolerance: tuple[float, ...] = ()
+
+
+@dataclass(frozen=True)
 class Comparison:
-    """Whether an answer equals the gold. If `equal` is None, it does as soon as a worker confirms any of `jobs`."""
+    """Whether an answer equals the gold. If `equal` is None, it does if any of `jobs` is confirmed."""
 
     equal: bool | None
     method: str
@@ -68,7 +76,7 @@ class Comparison:
     def by_worker(
         cls, comparison: str, golds: Sequence[str], answer: str, tolerances: tuple[float, ...] = ()
     ) -> "Comparison":
-        """Equal if the texts are; otherwise decided by the worker's `comparison` with each of the golds."""
+        """Equal if the texts are; otherwise if `comparison` confirms any of the golds."""
         if answer in golds:
             return cls(True, "exact")
         if len(answer) > LONGEST_ANSWER:

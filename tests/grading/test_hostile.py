@@ -3,14 +3,11 @@
 import itertools
 import os
 import random
-import time
-from concurrent.futures import ThreadPoolExecutor
 from typing import get_args
 
 import pytest
 
-from rlfr_mm.grading import SCORERS, Item, RuleName, Verdict, grade, grade_all, self_test
-from rlfr_mm.grading.pool import available_cores
+from rlfr_mm.grading import SCORERS, Item, RuleName, grade, grade_all
 
 BIG = 100_000
 DEADLINE_S = 5.0
@@ -71,6 +68,12 @@ BIG_RESPONSES = {
     "words": _big("word "),
     "clauses": "The area " + _big("is a ") + "5",
     "compound units": _big("5 m/s "),
+    "commas behind a letter": "A, " + _big(", ") + "!",
+    "ampersands": _big(" & ") + "!",
+    "ampersands behind a letter": "A" + _big(" & ") + "!",
+    "a long number in OpenAI's form": "#### 1" + _big("2") + "!",
+    "zeros behind a point": "1." + _big("0") + "1",
+    "opening roman commands": _big("\\mathrm{"),
     "boxed intervals": "\\boxed{" + _big("(1,2)\\cup") + "}",
 }
 SMALL_PIECES = [
@@ -105,46 +108,42 @@ def draw_items(count: int, seed: int) -> list[Item]:
     return items
 
 
+def assert_read_in_time(items: list[Item], rule: RuleName) -> None:
+    """Each answer is looked for in under a second of CPU time; the comparison has what is left of it."""
+    for item, verdict in zip(items, grade_all(items, rule, deadline_s=1.0), strict=True):
+        told = (item.scorer, rule, item.choices, len(item.response), verdict.detail)
+        assert verdict.status != "error", told
+        assert not (verdict.status == "timeout" and verdict.extracted is None), told
+
+
 @pytest.mark.parametrize("name", BIG_RESPONSES)
-def test_hundred_kilobytes_of_anything_are_graded_in_little_time(name):
+def test_hundred_kilobytes_of_anything_are_read_in_little_time(name):
     seen = set()
-    for scorer, rule in itertools.product(SCORERS, ("strict", "official")):
-        if SCORERS[scorer].rule(rule) in seen:
-            continue
-        seen.add(SCORERS[scorer].rule(rule))
-        for choices in (None, ("1", "B", "seven")):
-            item = Item(BIG_RESPONSES[name], "7", scorer, choices)
-            start = time.thread_time()  # without the workers, whose time the deadline bounds
-            (verdict,) = grade_all([item], rule, DEADLINE_S)
-            assert time.thread_time() - start < 1.0, f"{scorer} {rule}"
-            assert verdict.status != "error", f"{scorer} {rule}: {verdict.detail}"
+    for scorer, rule in itertools.product(SCORERS, get_args(RuleName)):
+        if SCORERS[scorer].rule(rule) not in seen:
+            seen.add(SCORERS[scorer].rule(rule))
+            items = [Item(BIG_RESPONSES[name], "7", scorer, choices) for choices in (None, ("1", "B", "seven"))]
+            assert_read_in_time(items, rule)
 
 
-@pytest.mark.parametrize("name", BIG_RESPONSES)
-@pytest.mark.parametrize("form", ["<answer>{}</answer>", "The answer is {}"])
-def test_hundred_kilobytes_of_a_stated_answer_are_read_in_little_time(form, name):
-    for scorer, choices in (("math", None), ("mathvista", None), ("mathvista", ("1", "B", "seven"))):
-        start = time.thread_time()
-        verdict = grade(Item(form.format(BIG_RESPONSES[name]), "7", scorer, choices), "strict", DEADLINE_S)
-        assert time.thread_time() - start < 1.0, scorer
-        assert verdict.status != "error", verdict.detail
+@pytest.mark.parametrize("form", ["<answer>{}</answer>", "The answer is {}", "\\boxed{{{}}}", "#### {}"])
+def test_hundred_kilobytes_of_a_stated_answer_are_read_in_little_time(form):
+    kinds = (("math", None), ("mathvista", None), ("mathvista", ("1", "B", "seven")))
+    assert_read_in_time(
+        [Item(form.format(big), "7", *kind) for big in BIG_RESPONSES.values() for kind in kinds], "strict"
+    )
+
+
+def test_of_a_huge_response_the_end_is_read():
+    for response in ("\\boxed{1} " + "and so on, " * 10**6 + "The answer is 7.", "The answer is 7. " + "7" * 10**7):
+        assert grade(Item(response, "7")).correct == response.endswith("7."), response[:20]
 
 
 def test_every_hostile_response_gets_a_verdict_in_time():
-    self_test()  # the workers' start is no item's time
     items = draw_items(int(os.environ.get("RLFR_FUZZ", "120")), seed=0)
-
-    def timed(item: Item, rule: RuleName) -> Verdict:
-        start, own_start = time.monotonic(), time.thread_time()
-        verdict = grade(item, rule, DEADLINE_S)
-        assert time.thread_time() - own_start < 1.0, item
-        # the slack is for a new worker's start on a busy machine, where the last one ended at its deadline
-        assert time.monotonic() - start < DEADLINE_S + 30.0, item
-        return verdict
-
     for rule in get_args(RuleName):
-        with ThreadPoolExecutor(available_cores()) as threads:
-            verdicts = list(threads.map(lambda item, rule=rule: timed(item, rule), items))
-        for item, verdict in zip(items, verdicts, strict=True):
+        for item, verdict in zip(items, grade_all(items, rule, DEADLINE_S), strict=True):
             assert verdict.score == float(verdict.status == "correct")
             assert verdict.unscored == bool(verdict.detail), (item, verdict)
+            assert verdict.status != "timeout" or "CPU time" in verdict.detail, (item, verdict)
+            assert not (verdict.status == "timeout" and verdict.extracted is None), (item, verdict)

@@ -11,7 +11,7 @@ _OWN_FORMAT = "A: or ####"
 
 def find(item: Item) -> Found | None:
     """The text after the last "A:" or "####" at the start of a line, else the harness's answer."""
-    lines = re.findall(r"^(?:A:|####)[ \t]*(.*)$", item.response, re.MULTILINE)
+    lines = re.findall(r"^(?:A:|####)(.*)$", item.response, re.MULTILINE)
     return Found(lines[-1].strip(), _OWN_FORMAT) if lines else math500.find(item)
 
 

@@ -22,6 +22,8 @@ _STATEMENT = re.compile(
 _SENTENCE_END = re.compile(r"\n|[.!?](?=\s+[A-Z\"(*]|\s*$)|。")
 _NOUN = r"(?:[Oo]ption|[Cc]hoice|[Aa]nswer|[Ff]igure|[Dd]iagram|[Ii]mage|[Ss]et|[Bb]ox|[Ss]hape)"
 _DECLARED = re.compile(rf"\b{_NOUN} \(?([{LETTERS}])\)? is (?:the )?(?:correct|right|only|best|answer)")
+_BRACKETED = re.compile(rf"\(([{LETTERS}])\)|\b(?:{_NOUN}|labeled) \"?([{LETTERS}])\b(?! [a-z])")
+_BARE = re.compile(rf"\b([{LETTERS[1:8]}])\b")
 _REFUSAL = re.compile(
     r"\b(?:none of the|cannot|can't|sorry)\b|\bnot? (?:be )?(?:possible|provided?|given|determined?|enough|match)",
     re.IGNORECASE,
@@ -157,7 +159,7 @@ def _named(text: str, choices: Sequence[str], several: bool) -> str | None:
     if keys.count(key) == 1 and (not re.fullmatch(r"\(?[a-i]\)?", key) or text.strip(" .") in choices):
         return letter_of(keys.index(key))
     text = re.sub(rf"^(?:[Tt]he )?(?:correct |final |best )?{_NOUN}s?\b[ :]*", "", text)
-    group = re.match(rf"\(?[{LETTERS}]\)?(?:(?:\s*(?:,|and|&|;)\s*)+\(?[{LETTERS}]\)?)+(?![A-Za-z])", text)
+    group = re.match(rf"\(?[{LETTERS}]\)?(?:\s*(?:(?:,|and|&|;)\s*)+\(?[{LETTERS}]\)?)+(?![A-Za-z])", text)
     run = re.fullmatch(rf"\(?([{LETTERS}]{{2,}})\)?\.?", text)
     listed = group.group() if group else run.group(1) if run and len(set(run.group(1))) == len(run.group(1)) else ""
     if listed:
@@ -185,8 +187,6 @@ def _mentioned(text: str, choices: Sequence[str], several: bool) -> str | None:
     """The option mentioned last, looking for long option texts first, then letters in brackets or after a noun, short
     texts, and bare letters. With `several`, all letters of the first kind found."""
     text = re.sub(r"(\d)\.0+(?!\d)", r"\1", text)
-    bracketed = rf"\(([{LETTERS}])\)|\b(?:{_NOUN}|labeled) \"?([{LETTERS}])\b(?! [a-z])"
-    bare = rf"\b([{LETTERS[1:8]}])\b"
     spelled = [
         (match.end(), len(match.group()), letter_of(index))
         for index, choice in enumerate(choices)
@@ -196,10 +196,10 @@ def _mentioned(text: str, choices: Sequence[str], several: bool) -> str | None:
     long_spelled = [where for where in spelled if where[1] > 3]
     if long_spelled:
         return max(long_spelled)[2]
-    for pattern in (bracketed, bare):
-        if pattern is bare and spelled:
+    for pattern in (_BRACKETED, _BARE):
+        if pattern is _BARE and spelled:
             return max(spelled)[2]
-        found = ["".join(match.groups("")) for match in re.finditer(pattern, text)]
+        found = ["".join(match.groups("")) for match in pattern.finditer(text)]
         if found:
             return "".join(sorted(set(found))) if several else found[-1]
     return None

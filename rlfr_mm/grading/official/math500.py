@@ -10,7 +10,7 @@ from typing import Any
 
 from rlfr_mm.grading.item import Comparison, Found, Item, Problem
 from rlfr_mm.grading.official import parsers
-from rlfr_mm.grading.official.shared import brace_fractions, slash_to_fraction, untagged
+from rlfr_mm.grading.official.shared import brace_fractions, replace_braced, slash_to_fraction, untagged
 from rlfr_mm.grading.strict.values import words_to_number
 
 # As in the harness, where each is a regular expression: the dot in "a ." stands for any character.
@@ -74,19 +74,19 @@ def normalised(text: str) -> str:
     if len(text) > 2000:
         return text
     text = text.strip().replace("\n", "").rstrip(".").replace("\\!", "")
-    text = re.sub(r"\\begin\{array\}\{.*?\}", r"\\begin{pmatrix}", text)
+    text = replace_braced(r"\\begin\{array\}\{", lambda _: "\\begin{pmatrix}", text)
     for old, new in (
         ("\\end{array}", "\\end{pmatrix}"), ("bmatrix", "pmatrix"), ("tfrac", "frac"), ("dfrac", "frac"),
         ("\\left", ""), ("\\right", ""), ("\\{", "{"), ("\\}", "}"),
     ):  # fmt: skip
         text = text.replace(old, new)
-    text = re.sub(r"\\text{.*?}$", "", text).strip() or text
+    text = (text.partition("\\text{")[0] if text.endswith("}") else text).strip() or text
     for pattern in _UNIT_PATTERNS * 2:
         text = pattern.sub(r"\1\2", text) or text
     for removed in ("^{\\circ}", "^\\circ", "\\$", "$"):
         text = text.replace(removed, "")
     spelled = words_to_number(text, among_others=True)
-    text = re.sub(r"\\text\{(.*?)\}", r"\1", text if spelled is None else str(spelled))
+    text = replace_braced(r"\\text\{", str, text if spelled is None else str(spelled))
     for old, new in (
         *((f"{name}{sign}", "") for sign in ("=", "\\in", "\\to") for name in "xyz"),
         ("\\emptyset", "{}"), ("(-\\infty,\\infty)", "\\mathbb{R}"), ("\\%", ""), ("%", ""), (" .", " 0."),
@@ -95,11 +95,11 @@ def normalised(text: str) -> str:
         text = text.replace(old, new)
     if "\\infty" not in text:
         text = text.replace("inf", "\\infty")
-    text = re.sub(r"\\mbox{.*?}", "", text.replace("and", "").replace("\\mathbf", ""))
+    text = replace_braced(r"\\mbox\{", lambda _: "", text.replace("and", "").replace("\\mathbf", ""))
     if "i" not in text:
         text = text.replace("j", "i")
-    text = re.sub(r"(\d+)\.0*([^\d])", r"\1\2", text)
-    text = re.sub(r"(\d+)\.0*$", r"\1", text)
+    text = re.sub(r"(?<=\d)\.0*+([^\d])", r"\1", text)
+    text = re.sub(r"(?<=\d)\.0*$", "", text)
     if text.startswith("."):
         text = "0" + text
     if text.count("=") == 1 and text.index("=") <= 2:
@@ -119,12 +119,12 @@ def equal(gold: str, answer: str, tolerance: tuple[float, ...] = ()) -> bool:
         return False
     gold, answer = gold.strip(), answer.strip()
     if "pmatrix" in answer and "pmatrix" not in gold:
-        rows = re.findall(r"\{.*,.*\}", gold)
-        gold = ", ".join("\\begin{pmatrix}" + row.strip("{}").replace(",", "\\") + "\\end{pmatrix}" for row in rows)
+        row = gold[gold.find("{") : gold.rfind("}") + 1] if "{" in gold else ""
+        gold = "\\begin{pmatrix}" + row.strip("{}").replace(",", "\\") + "\\end{pmatrix}" if "," in row else ""
     if _bare(gold, answer) == _bare(answer, gold):
         return True
-    in_brackets = re.compile(r"[(\[].+[)\]]")
-    if in_brackets.match(answer) and in_brackets.match(gold) and _all_equal(gold[1:-1], answer[1:-1], ","):
+    in_brackets = all(re.match(r"[(\[].+[)\]]", text) for text in (answer, gold))
+    if in_brackets and _all_equal(gold[1:-1], answer[1:-1], ","):
         return True
     gold_rows, answer_rows = _matrix_rows(gold), _matrix_rows(answer)
     if gold_rows is not None and answer_rows is not None and len(gold_rows) == len(answer_rows):

@@ -13,7 +13,7 @@ from rlfr_mm.grading.strict.values import words_to_number
 
 _NUMBER = re.compile(r"(?<![\w.])[-−]?(?:\d{1,3}(?:,\d{3})+|\d+)?(?:\.\d+)?(?<=\d)(?:[eE][-+]?\d+)?(?!\d|,\d{3}(?!\d))")
 _CONCLUDES = re.compile(
-    r"\W*(?:therefore|thus|so|hence|in conclusion|in total|finally|overall|因此|所以)\b", re.IGNORECASE
+    r"\A\W*(?:therefore|thus|so|hence|in conclusion|in total|finally|overall|因此|所以)\b", re.IGNORECASE
 )
 _ASSERTED = re.compile(
     r"(?:\b(?:is|are|was|were|be|has|have|had|equals?|contains?|about|approximately|only)|[=≈:])\s*[*$\\(]*"
@@ -150,8 +150,8 @@ def guessed_number(response: str, question: str = "") -> Found | None:
     3. a number of a concluding sentence, or in bold;
     4. a number of the sentence that shares most words with the question, the last such sentence.
     """
-    for after in re.findall(r"\(?_+\)? ((?:\w+ ?){1,4})", question):
-        filled = re.search(rf"(\d+) {re.escape(after)}", response)
+    for after in re.findall(r"\(?(?<!_)_++\)? ((?:\w+ ?){1,4})", question):
+        filled = re.search(rf"(?<!\d)(\d++) {re.escape(after)}", response)
         if filled:
             return Found(filled.group(1), "blank")
     parts = [plain_text(part) for part in reversed(sentences(response))]

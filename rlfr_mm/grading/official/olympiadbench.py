@@ -6,7 +6,7 @@ from typing import Any
 
 from rlfr_mm.grading.item import Comparison, Found, Item, Problem
 from rlfr_mm.grading.official import parsers
-from rlfr_mm.grading.official.shared import untagged
+from rlfr_mm.grading.official.shared import replace_braced, untagged
 from rlfr_mm.grading.strict.rules import tolerances_of
 
 
@@ -64,7 +64,7 @@ def normalised(text: str) -> str:
     ):  # fmt: skip
         text = text.replace(old, new)
     text = text.strip("\n$,.:;^_=+`!@#%&*~，。")
-    return re.sub(r"\\(?:mathrm|mathbf)\{~?([^}]*)\}", r"\1", text)
+    return replace_braced(r"\\(?:mathrm|mathbf)\{~?", str, text)
 
 
 def equal(gold: str, answer: str, tolerance: tuple[float, ...] = ()) -> bool:

@@ -1,6 +1,7 @@
 """Text rules that several official scorers have in common."""
 
 import re
+from collections.abc import Callable
 
 from rlfr_mm.grading.item import Item
 from rlfr_mm.grading.strict.extract import last_answer_tag
@@ -10,6 +11,26 @@ def untagged(item: Item) -> str:
     """What the official extraction reads: the contents of a closed answer tag, else the whole response."""
     tagged = last_answer_tag(item.response)
     return item.response if tagged is None else tagged
+
+
+def replace_braced(opening: str, new: Callable[[str], str], text: str) -> str:
+    r"""The text with `new` of what stands between each match of `opening` and the next closing brace in their place.
+
+    Unlike ``re.sub(opening + "[^}]*}", ...)``, it takes linear time also if many openings have no end.
+
+    >>> replace_braced(r"\\text\{", str, r"5\text{ cm}, \text{")
+    '5 cm, \\text{'
+    """
+    parts, rest = list[str](), 0
+    for match in re.finditer(opening, text):
+        if match.start() < rest:
+            continue
+        end = text.find("}", match.end())
+        if end < 0:
+            break
+        parts += [text[rest : match.start()], new(text[match.end() : end])]
+        rest = end + 1
+    return "".join(parts) + text[rest:]
 
 
 def letter_at_edge(text: str, letters: str) -> str | None:

@@ -2,8 +2,7 @@
 
 import re
 
-from rlfr_mm.grading.item import LONGEST_ANSWER, Comparison, Found, Item, Problem
-from rlfr_mm.grading.pool import Job
+from rlfr_mm.grading.item import LONGEST_ANSWER, Comparison, Found, Item, Job, Problem
 from rlfr_mm.grading.strict.choices import find_choice, letter_of, letters_in, listed_options, read_choice
 from rlfr_mm.grading.strict.extract import bare_answer, stated, trimmed
 from rlfr_mm.grading.strict.text import aligned, compare_text, read
