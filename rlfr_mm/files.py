@@ -4,6 +4,7 @@ Loads nothing but the standard library. Errors that a user can act on are ValueE
 """
 
 import contextlib
+import errno
 import fcntl
 import hashlib
 import json
@@ -125,8 +126,8 @@ def seal(folder: str | Path) -> None:
     paths = sorted(path for path in folder.rglob("*") if path.is_file() and path.name != LOCK)
     with ThreadPoolExecutor() as pool:
         entries = [
-            {"size": path.stat().st_size, "sha256": sha256}
-            for path, sha256 in zip(paths, pool.map(_sha256, paths), strict=True)
+            {"size": path.stat().st_size, "sha256": checksum}
+            for path, checksum in zip(paths, pool.map(sha256, paths), strict=True)
         ]
     names = [str(path.relative_to(folder)) for path in paths]
     write_json(folder / MANIFEST, {"files": dict(zip(names, entries, strict=True))})
@@ -152,13 +153,14 @@ def damage(folder: str | Path) -> str | None:
         if path.stat().st_size != size:
             return f"{path} is damaged: it has {path.stat().st_size:,} bytes instead of {size:,}"
     with ThreadPoolExecutor() as pool:
-        for path, found in zip(expected, pool.map(_sha256, expected), strict=True):
+        for path, found in zip(expected, pool.map(sha256, expected), strict=True):
             if found != expected[path][1]:
                 return f"{path} is damaged: its content does not match the checksum in {MANIFEST}"
     return None
 
 
-def _sha256(path: Path) -> str:
+def sha256(path: Path) -> str:
+    """The SHA-256 of a file, in hex."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
@@ -223,7 +225,12 @@ class Journal:
         sync_folder(self.path.parent)
 
     def append(self, lines: Iterable[str]) -> None:
-        """Append lines, given without their newline. If the disk refuses: OSError, and the file ends where it did."""
+        """Append lines, given without their newline. If the disk refuses: OSError, and the file ends where it did.
+
+        FileNotFoundError if the file has been deleted: the lines would go nowhere.
+        """
+        if os.fstat(self._descriptor).st_nlink == 0:
+            raise FileNotFoundError(errno.ENOENT, "deleted while it was being written", str(self.path))
         data = memoryview("".join(line + "\n" for line in lines).encode())
         end = os.fstat(self._descriptor).st_size
         try:

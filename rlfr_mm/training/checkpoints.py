@@ -1,5 +1,6 @@
 """Checkpoints for transformers' Trainer that are complete or do not count, and resume a run exactly."""
 
+import re
 import shutil
 import zipfile
 from collections.abc import Iterator
@@ -104,11 +105,11 @@ class WholeCheckpoints(Trainer):
 
 @contextmanager
 def named_write_errors(folder: Path) -> Iterator[None]:
-    """Turn what torch and safetensors raise when the disk refuses into an OSError that names the checkpoint."""
+    """Turn what torch and safetensors raise when the disk refuses into an OSError that names the folder."""
     try:
         yield
     except (OSError, SafetensorError, RuntimeError) as error:
-        if isinstance(error, RuntimeError) and "PytorchStreamWriter" not in str(error):
+        if isinstance(error, RuntimeError) and not re.search("PytorchStreamWriter|inline_container", str(error)):
             raise
         shutil.rmtree(folder, ignore_errors=True)
         reason = " ".join(str(error).split())

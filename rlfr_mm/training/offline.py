@@ -23,7 +23,7 @@ from rlfr_mm.method.latents import record_latents, stop_after_layer
 from rlfr_mm.method.update import FieldUpdater, sample_seeds
 from rlfr_mm.policy import Processor, encode_demonstrations, load_policy
 from rlfr_mm.training.bad_steps import Diverged, not_finite
-from rlfr_mm.training.checkpoints import refusal
+from rlfr_mm.training.checkpoints import named_write_errors, refusal
 from rlfr_mm.training.run_folder import checkpoints, newest_whole, rows_up_to
 from rlfr_mm.training.stopping import StopSignals
 
@@ -112,8 +112,9 @@ class OfflineStart:
             log_path = self.folder / "log.jsonl"
             write_json_lines(log_path, rows_up_to(log_path, step))
             log = Journal(log_path)
+        stopping = False
         with self.stop.at_steps(), tqdm(total=total, initial=step, desc="flow field", disable=not main) as progress:
-            while step < total:
+            while step < total and not stopping:
                 row = self._step(step)
                 step += 1
                 progress.update()
@@ -126,10 +127,10 @@ class OfflineStart:
                     if main:
                         self._save(step)
                     self.accelerator.wait_for_everyone()
-                if stopping:
-                    self.stop.end(f" after step {step} of the flow field, which is saved in {self.folder}")
         if main:
             log.close()
+        if stopping and step < total:
+            self.stop.end(f" after step {step} of the flow field, which is saved in {self.folder}")
 
     def _step(self, step: int) -> dict[str, float]:
         batch = self._rows(step)
@@ -193,7 +194,8 @@ class OfflineStart:
                 "schedule": self.schedule.state_dict(),
                 "noise": self.noise.get_state(),
             }
-            torch.save(state, folder / "state.pt")
+            with named_write_errors(folder):
+                torch.save(state, folder / "state.pt")
             seal(folder)
         for checkpoint in before:
             shutil.rmtree(checkpoint)

@@ -157,7 +157,7 @@ class Run:
         results = {"method": self.args.advantage_shaping, "seed": self.args.seed, "steps": None}
         if config.evaluation:
             work = partial(self._held_out_accuracy, self.policy, config.evaluation, "before")
-            results["accuracy_before"] = folder.stage("accuracy before", work)
+            results["accuracy_before"] = folder.stage("accuracy before", work, "evaluation_before.jsonl")
         if config.offline and self.trainer.flow is not None:
             start = path / "flow"
             folder.repeat_if_damaged("flow field", start)
@@ -167,7 +167,7 @@ class Run:
         results["steps"] = folder.stage("training", self._train)
         if config.evaluation:
             work = partial(self._accuracy_after, config.evaluation)
-            results["accuracy_after"] = folder.stage("accuracy after", work)
+            results["accuracy_after"] = folder.stage("accuracy after", work, "evaluation_after.jsonl")
         if config.benchmarks:
             results["benchmarks"] = read_json(path / BENCHMARKS / "results.json")
         results["seconds"] = {name: stage["seconds"] for name, stage in folder.stages.items()}

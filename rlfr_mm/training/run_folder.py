@@ -20,10 +20,12 @@ from rlfr_mm.config_file import as_dict, read_settings
 from rlfr_mm.files import (
     LOCK,
     MANIFEST,
+    BadFile,
     damage,
     read_json,
     read_json_lines,
     read_lines,
+    sha256,
     write_json,
     write_json_lines,
     write_whole,
@@ -34,7 +36,6 @@ from rlfr_mm.viewing.rollout_records import RolloutWriter
 
 LIBRARIES = ("rlfr_mm", "torch", "transformers", "trl", "accelerate", "datasets")
 BENCHMARKS = "benchmarks"  # holds a run folder of eval.run per evaluated step, and results.json
-STAGE = ("seconds", "result")  # what stages.json holds of each stage
 
 
 def warn(message: str) -> None:
@@ -106,29 +107,40 @@ class RunFolder:
         record = self.path / "stages.json"
         if record.exists():
             try:
-                self.stages = {name: {key: stage[key] for key in STAGE} for name, stage in read_json(record).items()}
-            except (ValueError, AttributeError, TypeError, KeyError):
+                self.stages = read_json(record)
+                if not all({"seconds", "result"} <= stage.keys() for stage in self.stages.values()):
+                    raise BadFile
+            except (BadFile, AttributeError):
+                self.stages = {}
                 self._warn(f"{record} is damaged: all stages of the run are repeated")
 
     def _warn(self, message: str) -> None:
         if self.write:
             warn(message)
 
-    def stage(self, name: str, work: Callable[[], Any]) -> Any:
-        """The result of `work`, a JSON value, from the record if the stage is already done."""
+    def stage(self, name: str, work: Callable[[], Any], file: str | None = None) -> Any:
+        """The result of `work`, a JSON value, from the record if the stage is already done.
+
+        It is done again, after a warning, if the `file` of the run folder that it wrote is not as it was.
+        """
+        done = self.stages.get(name)
+        if done and file and (not (path := self.path / file).is_file() or sha256(path) != done.get("sha256")):
+            self._warn(f"{path} is damaged or missing; repeating the stage '{name}'")
+            del self.stages[name]
         if name not in self.stages:
             if self.write:
                 print(f"== {self.path.name}: {name}", flush=True)
             started = time.monotonic()
             result = work()
-            self.done(name, time.monotonic() - started, result)
+            self.done(name, time.monotonic() - started, result, file)
         return self.stages[name]["result"]
 
-    def done(self, name: str, seconds: float, result: Any) -> None:
+    def done(self, name: str, seconds: float, result: Any, file: str | None = None) -> None:
         """Record a finished stage, unless it is on record."""
         if name not in self.stages:
             self.stages[name] = {"seconds": round(seconds, 1), "result": result}
             if self.write:
+                self.stages[name] |= {"sha256": sha256(self.path / file)} if file else {}
                 write_json(self.path / "stages.json", self.stages)
 
     @property
@@ -195,6 +207,8 @@ def check_run(config: RunConfig, overwrite: bool, resume: bool) -> None:
         raise ValueError(f"{path} holds {state}: --resume continues it, --overwrite starts again")
     if resume:
         before, now = read_settings(saved), as_record(config)
+        for settings in (before, now):
+            (settings.get("train") or {}).pop("output_dir", None)  # the folder may have been moved
         if changed := [key for key in now if now[key] != before.get(key)]:
             where = ", ".join(changed)
             raise ValueError(f"--resume with settings other than {saved} under {where}: use the same, or --overwrite")

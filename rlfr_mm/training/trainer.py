@@ -37,7 +37,7 @@ from rlfr_mm.method.latents import record_latents, stop_after_layer
 from rlfr_mm.method.loss import latent_regression_loss
 from rlfr_mm.method.shaping import SHAPINGS
 from rlfr_mm.training.bad_steps import Diverged, SkipBadSteps, not_finite
-from rlfr_mm.training.checkpoints import WholeCheckpoints
+from rlfr_mm.training.checkpoints import WholeCheckpoints, named_write_errors
 from rlfr_mm.training.online_flow import OnlineFlow
 from rlfr_mm.training.rewards import extracted_answers
 from rlfr_mm.training.rollout_batch import RolloutBatch, Stage
@@ -304,11 +304,12 @@ class RLFRTrainer(WholeCheckpoints, SkipBadSteps, GRPOTrainer):
         self.accelerator.wait_for_everyone()
         if self.is_fsdp_enabled:  # transformers cannot save a whole model while checkpoints are sharded
             self.accelerator.state.fsdp_plugin.set_state_dict_type("FULL_STATE_DICT")
-        self.save_model(str(partial))
-        if self.accelerator.is_main_process:
-            if self.flow is not None:
-                self.flow.save_fields(partial)
-            (partial / TRAINING_ARGS_NAME).unlink(missing_ok=True)
-            seal(partial)
-            replace_folder(partial, folder)
+        with named_write_errors(partial):
+            self.save_model(str(partial))
+            if self.accelerator.is_main_process:
+                if self.flow is not None:
+                    self.flow.save_fields(partial)
+                (partial / TRAINING_ARGS_NAME).unlink(missing_ok=True)
+                seal(partial)
+                replace_folder(partial, folder)
         self.accelerator.wait_for_everyone()
