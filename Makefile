@@ -9,7 +9,7 @@ INSTALL := $(BIN)/python -m pip install --quiet $(addprefix -c ,$(CONSTRAINTS))
 RUN_READY  := $(VENV)/.installed
 TEST_READY := $(VENV)/.installed-test
 
-.PHONY: quickstart test test-latest constraints check format wheel clean
+.PHONY: quickstart test faults test-latest constraints check format wheel clean
 
 # One thread, because the tensors are tiny and threads on shared cores would spend their time waiting for each other.
 quickstart: $(RUN_READY)
@@ -17,6 +17,10 @@ quickstart: $(RUN_READY)
 
 test: $(TEST_READY)
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist worksteal
+
+# Kills, damage and full disks, at most an hour on two cores; writes docs/reliability.md.
+faults: $(TEST_READY)
+	OMP_NUM_THREADS=1 $(BIN)/python benchmarks/faults.py
 
 # A new environment with the newest versions within the bounds, to find releases that break us.
 test-latest:

@@ -198,6 +198,7 @@ class OfflineConfig:
     weight_decay: float = option(0.01, help="weight decay of AdamW")
     max_grad_norm: float = option(1.0, must="> 0", help="gradients are clipped to this norm")
     save_steps: int = option(500, must=">= 1", help="steps between checkpoints")
+    max_bad_steps: int = option(3, must=">= 1", help="stop after this many steps in a row that were not finite")
     seed: int = option(0, help="seed of the weights, the order of rows, the times and the noise")
     output_dir: str | None = option(None, help="where train_flow writes; inside a training run it is RUN/flow")
 
@@ -252,6 +253,9 @@ class RLFRArguments:
         0.5, help="weight of the <think>/<answer> format reward; accuracy has weight 1; 0 removes the format reward"
     )
     rollouts_per_step: int = option(64, must=">= 0", help="rollouts recorded token by token per step")
+    max_bad_steps: int = option(
+        3, must=">= 1", help="stop after this many steps in a row whose loss, gradients or latents were not finite"
+    )
 
     @property
     def uses_field(self) -> bool:
@@ -330,6 +334,11 @@ def train_settings() -> frozenset[str] | None:
     return frozenset(names)
 
 
+def steps_per_batch(config: Any) -> float:
+    """The policy steps that one batch of rollouts serves; less than 1 if a step needs several batches."""
+    return config.steps_per_generation * config.num_iterations / config.gradient_accumulation_steps
+
+
 def _check_compatible(config: Any) -> None:
     """ValueError if TRL's settings rule out sampling, per-token advantages, or exact resumption."""
     if config.advantage_shaping != "none":
@@ -347,7 +356,7 @@ def _check_compatible(config: Any) -> None:
             require(not checkpointing, f"train.gradient_checkpointing={checkpointing}", f"false {shaping}")
             require(config.num_iterations == 1, f"train.num_iterations={config.num_iterations}", f"1 {shaping}")
     require(config.temperature > 0, f"train.temperature={config.temperature}", "> 0: rollouts are sampled")
-    steps = config.steps_per_generation * config.num_iterations / config.gradient_accumulation_steps
+    steps = steps_per_batch(config)
     if config.save_strategy == "steps":
         require(
             config.save_steps >= 1 and config.save_steps % steps == 0,
@@ -381,6 +390,6 @@ def __getattr__(name: str) -> Any:
                     raise
             _check_compatible(self)
 
-    RLFRConfig.__qualname__ = name  # so that TRL's training_args.bin can be read back
+    RLFRConfig.__qualname__ = name  # transformers pickles it; checkpoints.py removes that file again
     globals()[name] = RLFRConfig
     return RLFRConfig

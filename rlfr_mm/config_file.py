@@ -280,14 +280,18 @@ def parser_for(program: str, doc: str | None, config_class: type) -> argparse.Ar
 
 
 @contextmanager
-def one_line_errors() -> Iterator[None]:
-    """Turn a ValueError in the body into one line, `error: ...`, and exit status 2; for code that checks user input.
+def one_line_errors(*kinds: type[Exception]) -> Iterator[None]:
+    """Turn an error of the `kinds` in the body into one line, `error: ...`, and exit status 2.
 
-    The same holds for an OSError, from a file that cannot be read or written, and for an ImportError: a setting may
-    name a package that is not installed, such as an attention kernel.
+    By default, for code that checks user input, these are ValueError, OSError, from a file that cannot be read or
+    written, and ImportError: a setting may name a package that is not installed, such as an attention kernel.
     """
+    caught = kinds or (ValueError, ImportError, OSError)
     try:
         yield
-    except (ValueError, ImportError, OSError) as error:
+    except caught as error:
         print(f"error: {' '.join(str(error).split())}", file=sys.stderr)
         raise SystemExit(2) from None
+    except KeyboardInterrupt:
+        print("interrupted; run the same command again", file=sys.stderr)
+        raise SystemExit(130) from None

@@ -1,4 +1,4 @@
-"""The one way this project touches a disk: whole writes, JSON and JSON Lines, appending, locks.
+"""The one way this project touches a disk: whole writes, sealed folders, JSON and JSON Lines, appending, locks.
 
 Loads nothing but the standard library. Errors that a user can act on are ValueErrors of one line that name the file.
 """
@@ -6,15 +6,24 @@ Loads nothing but the standard library. Errors that a user can act on are ValueE
 import contextlib
 import errno
 import fcntl
+import hashlib
 import json
 import os
 import shutil
 import tempfile
 from collections.abc import Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import IO, Any
 
 PARTIAL = ".partial"  # suffix of what is being written
+REPLACED = ".replaced"  # suffix of a folder that is about to be removed, because another one has taken its name
+MANIFEST = "manifest.json"  # of a sealed folder
+LOCK = ".lock"  # of a folder that only one process may write to
+
+
+class BadFile(ValueError):
+    """A file does not hold what it should. The message is one line that names it."""
 
 
 def write_whole(path: str | Path, data: str | bytes) -> None:
@@ -33,8 +42,10 @@ def write_whole(path: str | Path, data: str | bytes) -> None:
             file.flush()
             os.fsync(file.fileno())
         os.replace(partial, path)
-    except OSError:
-        partial.unlink(missing_ok=True)
+    except OSError as error:
+        with contextlib.suppress(OSError):
+            partial.unlink(missing_ok=True)
+        error.filename = error.filename or str(path)  # a full disk does not say which file it refused
         raise
     sync_folder(path.parent)
 
@@ -73,7 +84,7 @@ def shared_folder(path: str | Path) -> Iterator[Path]:
         partial = Path(scratch) / path.name
         partial.mkdir()
         yield partial
-        _sync_files(partial)
+        _sync_tree(partial)
         try:
             os.rename(partial, path)
         except OSError:
@@ -83,18 +94,75 @@ def shared_folder(path: str | Path) -> Iterator[Path]:
 
 
 def replace_folder(source: Path, target: Path) -> None:
-    """Flush the files of `source` to disk and rename it to `target`, which is removed first if it exists."""
-    _sync_files(source)
-    shutil.rmtree(target, ignore_errors=True)
+    """Flush `source` to disk and rename it to `target`; what was there goes aside first, and is removed last."""
+    _sync_tree(source)
+    replaced = target.with_name(target.name + REPLACED)
+    shutil.rmtree(replaced, ignore_errors=True)
+    with contextlib.suppress(FileNotFoundError):
+        os.replace(target, replaced)
     os.replace(source, target)
     sync_folder(target.parent)
+    shutil.rmtree(replaced, ignore_errors=True)
 
 
-def _sync_files(folder: Path) -> None:
-    for file in folder.rglob("*"):
-        if file.is_file():
-            with file.open("rb") as opened:
-                os.fsync(opened.fileno())
+def _sync_tree(folder: Path) -> None:
+    """Flush all files of a folder, and the entries of the folder and of those inside it."""
+    for path in [*folder.rglob("*"), folder]:
+        descriptor = os.open(path, os.O_RDONLY)
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
+
+
+def seal(folder: str | Path) -> None:
+    """Write the manifest of a finished folder: the size and SHA-256 of each file in it, after those are on the disk.
+
+    A folder without a manifest is unfinished. `damage` compares a folder with its manifest.
+    """
+    folder = Path(folder)
+    (folder / MANIFEST).unlink(missing_ok=True)
+    _sync_tree(folder)
+    paths = sorted(path for path in folder.rglob("*") if path.is_file() and path.name != LOCK)
+    with ThreadPoolExecutor() as pool:
+        entries = [
+            {"size": path.stat().st_size, "sha256": checksum}
+            for path, checksum in zip(paths, pool.map(sha256, paths), strict=True)
+        ]
+    names = [str(path.relative_to(folder)) for path in paths]
+    write_json(folder / MANIFEST, {"files": dict(zip(names, entries, strict=True))})
+    sync_folder(folder.parent)
+
+
+def damage(folder: str | Path) -> str | None:
+    """What is wrong with a sealed folder, in one line that names a file; None if all its files are as they were.
+
+    Files that the manifest does not list are left alone.
+    """
+    folder = Path(folder)
+    if not (folder / MANIFEST).is_file():
+        return f"{folder} is unfinished: it has no {MANIFEST}"
+    try:
+        listed = read_json(folder / MANIFEST)["files"]
+        expected = {folder / name: (entry["size"], entry["sha256"]) for name, entry in listed.items()}
+    except (ValueError, KeyError, TypeError, AttributeError):
+        return f"{folder / MANIFEST} is damaged: it is not a list of files"
+    for path, (size, _) in expected.items():
+        if not path.is_file():
+            return f"{path} is missing"
+        if path.stat().st_size != size:
+            return f"{path} is damaged: it has {path.stat().st_size:,} bytes instead of {size:,}"
+    with ThreadPoolExecutor() as pool:
+        for path, found in zip(expected, pool.map(sha256, expected), strict=True):
+            if found != expected[path][1]:
+                return f"{path} is damaged: its content does not match the checksum in {MANIFEST}"
+    return None
+
+
+def sha256(path: Path) -> str:
+    """The SHA-256 of a file, in hex."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def sync_folder(folder: Path) -> None:
@@ -112,11 +180,11 @@ def write_json(path: str | Path, value: Any, indent: int = 2) -> None:
 
 
 def read_json(path: str | Path) -> Any:
-    """The value of a JSON file; ValueError naming the file if it is not JSON, FileNotFoundError if it is missing."""
+    """The value of a JSON file; BadFile if it is not JSON, FileNotFoundError if it is missing."""
     try:
         return json.loads(Path(path).read_bytes())
     except (ValueError, RecursionError) as error:
-        raise ValueError(f"{path} is not valid JSON: {error}") from None
+        raise BadFile(f"{path} is not valid JSON: {error}") from None
 
 
 def write_json_lines(path: str | Path, values: Iterable[Any]) -> None:
@@ -137,13 +205,13 @@ def read_lines(path: str | Path, finished_only: bool = False) -> Iterator[tuple[
 
 
 def read_json_lines(path: str | Path, finished_only: bool = False) -> list[Any]:
-    """The values of a JSON Lines file (see `read_lines`); ValueError naming the file and the line that is not JSON."""
+    """The values of a JSON Lines file (see `read_lines`); BadFile with the number of a line that is not JSON."""
     values = []
     for number, line in read_lines(path, finished_only):
         try:
             values.append(json.loads(line))
         except ValueError as error:
-            raise ValueError(f"{path}, line {number}, is not valid JSON: {error}") from None
+            raise BadFile(f"{path}, line {number}, is not valid JSON: {error}") from None
     return values
 
 
@@ -154,23 +222,25 @@ class Journal:
         self.path = Path(path)
         self.path.parent.mkdir(parents=True, exist_ok=True)
         self._descriptor = os.open(self.path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644)
+        sync_folder(self.path.parent)
 
     def append(self, lines: Iterable[str]) -> None:
         """Append lines, given without their newline. If the disk refuses: OSError, and the file ends where it did.
 
-        FileNotFoundError if the file has been deleted, moved or replaced since it was opened.
+        FileNotFoundError if the file has been deleted, moved or replaced since it was opened: the lines would be lost.
         """
+        if not self.path.exists() or not os.path.samestat(self.path.stat(), os.fstat(self._descriptor)):
+            raise FileNotFoundError(errno.ENOENT, "deleted or moved while it was being written", str(self.path))
         data = memoryview("".join(line + "\n" for line in lines).encode())
         end = os.fstat(self._descriptor).st_size
         try:
             while data:
                 data = data[os.write(self._descriptor, data) :]
             os.fsync(self._descriptor)
-        except OSError:
+        except OSError as error:
             os.ftruncate(self._descriptor, end)
+            error.filename = str(self.path)
             raise
-        if not self.path.exists() or not os.path.samestat(self.path.stat(), os.fstat(self._descriptor)):
-            raise FileNotFoundError(errno.ENOENT, "it was deleted or moved while it was being written", str(self.path))
 
     def close(self) -> None:
         os.close(self._descriptor)

@@ -23,6 +23,7 @@ from transformers import (
 from transformers.models.auto.modeling_auto import MODEL_FOR_IMAGE_TEXT_TO_TEXT_MAPPING_NAMES
 
 from rlfr_mm.config import ModelArguments
+from rlfr_mm.files import read_json
 
 Processor = ProcessorMixin | PreTrainedTokenizerBase
 
@@ -57,6 +58,8 @@ def load_policy(args: ModelArguments, *, dtype: str | None = None, trainable: bo
         policy = load_policy(replace(args, name_or_path=base), dtype=dtype)
         return PeftModel.from_pretrained(policy, args.name_or_path, is_trainable=trainable)
     _check_not_sharded(Path(args.name_or_path))
+    if not args.trust_remote_code and (reason := asks_for_code(Path(args.name_or_path))):
+        raise ValueError(f"{reason}: remove that entry, or set model.trust_remote_code=true if you trust its code")
     source = {"revision": args.revision, "trust_remote_code": args.trust_remote_code}
     try:
         config = AutoConfig.from_pretrained(args.name_or_path, **source)
@@ -74,6 +77,15 @@ def load_policy(args: ModelArguments, *, dtype: str | None = None, trainable: bo
     if multimodal and args.freeze_vision:
         model.get_encoder(modality="image").requires_grad_(False)
     return model
+
+
+def asks_for_code(folder: Path) -> str | None:
+    """Which configuration in a local folder names code of its own to run, in one line; None if none does."""
+    for name in ("config.json", "tokenizer_config.json", "processor_config.json", "preprocessor_config.json"):
+        values = read_json(folder / name) if (folder / name).is_file() else {}
+        if isinstance(values, dict) and values.get("auto_map"):
+            return f"{folder / name} is refused: it asks for code of its own (auto_map)"
+    return None
 
 
 def _check_not_sharded(folder: Path) -> None:

@@ -8,6 +8,10 @@ The run folder holds:
   evaluation_before.jsonl, evaluation_after.jsonl    the held-out answers
   curve.png, summary.json        the results
   final/                         the policy, its processor and, in flow/, the field
+  bad_steps/                     batches of steps that were skipped because something was not finite
+
+SIGTERM and SIGUSR1 write a checkpoint after the next step and end the process with status 75. Ctrl-C ends it at once.
+In both cases, and after a kill, the same command with --resume continues the run.
 """
 
 import json
@@ -16,6 +20,7 @@ from pathlib import Path
 
 from rlfr_mm.config import RunConfig
 from rlfr_mm.config_file import load_config, one_line_errors, parser_for
+from rlfr_mm.files import BadFile
 
 
 def main(argv: list[str] | None = None) -> None:
@@ -28,6 +33,7 @@ def main(argv: list[str] | None = None) -> None:
     with one_line_errors():
         config: RunConfig = load_config(RunConfig, arguments.config, arguments.overrides)
         config.train["output_dir"] = config.train.get("output_dir") or f"runs/{Path(arguments.config).stem}"
+        from rlfr_mm.training.bad_steps import Diverged
         from rlfr_mm.training.run import prepare
 
         if config.benchmarks:
@@ -41,7 +47,9 @@ def main(argv: list[str] | None = None) -> None:
         print((Path(folder) / "summary.json").read_text(), end="")
         return
     command = shlex.join(["python", "-m", "rlfr_mm.train", "--config", arguments.config, *arguments.overrides])
-    print(json.dumps(run.carry_out(command), indent=2))
+    with one_line_errors(OSError, BadFile, Diverged):
+        results = run.carry_out(command)
+    print(json.dumps(results, indent=2))
 
 
 if __name__ == "__main__":

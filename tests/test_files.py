@@ -1,5 +1,6 @@
 """Files appear whole or not at all, lines are read as they were written, locks are exclusive."""
 
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -7,10 +8,13 @@ from pathlib import Path
 import pytest
 
 from rlfr_mm.files import (
+    Journal,
+    damage,
     locked,
     read_json,
     read_json_lines,
     read_lines,
+    seal,
     shared_folder,
     try_lock,
     whole_folder,
@@ -89,6 +93,50 @@ def test_a_failed_append_leaves_the_earlier_lines(tmp_path: Path):
     done = subprocess.run([sys.executable, "-c", script, str(tmp_path / "rows.jsonl")])
     assert done.returncode == 7
     assert (tmp_path / "rows.jsonl").read_text() == "one\ntwo\n"
+
+
+def test_a_journal_whose_folder_is_deleted_says_so(tmp_path: Path):
+    journal = Journal(tmp_path / "run" / "rows.jsonl")
+    journal.append(["one"])
+    shutil.rmtree(tmp_path / "run")
+    with pytest.raises(FileNotFoundError, match=r"deleted while it was being written: .*rows\.jsonl"):
+        journal.append(["two"])
+    journal.close()
+
+
+def test_a_sealed_folder_names_each_kind_of_damage(tmp_path: Path):
+    folder = tmp_path / "checkpoint-1"
+    (folder / "flow").mkdir(parents=True)
+    assert damage(folder) == f"{folder} is unfinished: it has no manifest.json"
+    for name in ("model", "flow/field"):
+        (folder / name).write_bytes(b"weights")
+    seal(folder)
+    assert damage(folder) is None
+    (folder / "notes.txt").write_text("added later")
+    assert damage(folder) is None
+    for content, said in (
+        (b"", "flow/field is damaged: it has 0 bytes instead of 7"),
+        (b"weighty", "flow/field is damaged: its content does not match"),
+        (None, "flow/field is missing"),
+    ):
+        (folder / "flow" / "field").unlink() if content is None else (folder / "flow" / "field").write_bytes(content)
+        assert said in str(damage(folder))
+    for content in ("", "[]", '{"files": {"model": 3}}', '{"files": []}'):
+        (folder / "manifest.json").write_text(content)
+        assert damage(folder) == f"{folder / 'manifest.json'} is damaged: it is not a list of files"
+
+
+def test_a_kill_while_a_folder_is_replaced_leaves_one_of_the_two_whole(tmp_path: Path):
+    for name in ("final", "final.partial"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "weights").write_text(name)
+    script = (
+        "import os, sys, pathlib; from rlfr_mm import files\n"
+        "files.shutil.rmtree = lambda path, **_: os._exit(9) if pathlib.Path(path).exists() else None\n"
+        "files.replace_folder(pathlib.Path(sys.argv[1] + '.partial'), pathlib.Path(sys.argv[1]))"
+    )
+    done = subprocess.run([sys.executable, "-c", script, str(tmp_path / "final")])
+    assert done.returncode == 9 and (tmp_path / "final" / "weights").read_text() == "final.partial"
 
 
 def test_a_lock_names_its_owner_and_ends_with_the_process(tmp_path: Path):

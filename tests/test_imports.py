@@ -20,6 +20,7 @@ ROOMS = {
     "files": set(),
     "config_file": {"files"},
     "config": {"config_file", "files"},
+    "secrets": set(),
     "statistics": LOWEST,
     "grading": LOWEST,
     "policy": LOWEST,
@@ -27,10 +28,10 @@ ROOMS = {
     "quickstart": LOWEST | {"policy", "grading"},
     "data": LOWEST | {"policy", "grading", "quickstart"},
     "viewing": LOWEST | {"statistics", "data"},
-    "training": LOWEST | {"statistics", "policy", "grading", "method", "data", "quickstart", "viewing"},
-    "experiments": LOWEST | {"statistics", "training", "viewing"},
+    "training": LOWEST | {"secrets", "statistics", "policy", "grading", "method", "data", "quickstart", "viewing"},
+    "experiments": LOWEST | {"secrets", "statistics", "training", "viewing"},
     "tasks": LOWEST | {"statistics", "grading", "data", "quickstart"},
-    "eval": LOWEST | {"statistics", "grading", "policy", "data", "viewing", "training", "tasks"},
+    "eval": LOWEST | {"secrets", "statistics", "grading", "policy", "data", "viewing", "training", "tasks"},
 }
 # The commands of rlfr_mm. They may import every room, and may do so inside functions.
 COMMANDS = {"train", "train_flow", "inspect", "experiment", "results"}

@@ -41,9 +41,13 @@ def make_trainer(
     reward_config: FlowRewardConfig | None = None,
     update_config: OnlineUpdateConfig | None = None,
     flow_config: FlowConfig | None = None,
+    evaluates: bool = False,
     **settings: Any,
 ) -> RLFRTrainer:
-    """Two groups of four rollouts per step; `settings` override those of the RLFRConfig."""
+    """Two groups of four rollouts per step; `settings` override those of the RLFRConfig.
+
+    With `evaluates` the trainer has problems for TRL's evaluation, too.
+    """
     torch.manual_seed(0)
     model = AutoModelForImageTextToText.from_pretrained(policy_dir, dtype=torch.float32)
     processor = AutoProcessor.from_pretrained(policy_dir, padding_side="left")
@@ -68,6 +72,7 @@ def make_trainer(
         reward_funcs=reward,
         args=args,
         train_dataset=Dataset.from_list(rows),
+        eval_dataset=Dataset.from_list(rows[:2]) if evaluates else None,
         processing_class=processor,
         field=field,
         flow_reward_config=reward_config,

@@ -5,17 +5,16 @@
 
 import hashlib
 import json
-import re
 from collections.abc import Callable, Mapping
 from typing import Any, Literal, NamedTuple
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
 from rlfr_mm.grading.verdict import Status, Verdict
+from rlfr_mm.secrets import hide_secrets, is_secret, without_secrets
 from rlfr_mm.statistics import Interval
 
 SCHEMA_VERSION: Literal[1] = 1
-_SECRET = r"(?:key|token|secret|passw(?:or)?d)"  # the values of options whose names end like this are never kept
 
 
 class RunError(ValueError):
@@ -126,7 +125,7 @@ class ModelInfo(Record):
     @field_validator("args")
     @classmethod
     def _without_secrets(cls, args: dict[str, Any]) -> dict[str, Any]:
-        return {name: value for name, value in args.items() if not re.search(f"{_SECRET}$", name, re.IGNORECASE)}
+        return without_secrets({name: value for name, value in args.items() if not is_secret(name)})
 
 
 class Session(Record):
@@ -142,7 +141,7 @@ class Session(Record):
     @field_validator("command")
     @classmethod
     def _redacted(cls, command: str) -> str:
-        return re.sub(rf"(?i)({_SECRET}[= ]['\"]?)[^\s,'\"]+", r"\1***", command)
+        return hide_secrets(command)
 
 
 class Manifest(Record):

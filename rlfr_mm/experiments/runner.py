@@ -17,6 +17,7 @@ from rlfr_mm.config_file import load_config
 from rlfr_mm.experiments.grid import Cell, ExperimentConfig, cells, opening_comment, read_base, resolved
 from rlfr_mm.experiments.records import CURVES, UNGRADED, CellRecord, ExperimentRecord, read_results, write_results
 from rlfr_mm.files import read_json_lines, try_lock
+from rlfr_mm.secrets import without_secrets
 from rlfr_mm.training.run_folder import RunFolder
 from rlfr_mm.viewing.rollout_records import read_rollouts
 from rlfr_mm.viewing.token_statistics import flatten, rank_rollouts
@@ -116,9 +117,9 @@ def check_unchanged(experiment: Experiment, before: ExperimentRecord | None) -> 
             raise ValueError(f"{experiment.results} has {cell.name} with other settings: rename the method")
         saved = experiment.run_of(cell).path / "config.yaml"
         if saved.exists():
-            found = yaml.safe_load(saved.read_text())
+            found, kept = yaml.safe_load(saved.read_text()), without_secrets(wanted)
             found["train"].pop("output_dir")
-            if changed := [section for section in found if found[section] != wanted.get(section)]:
+            if changed := [section for section in found if found[section] != kept.get(section)]:
                 raise ValueError(
                     f"{saved.parent} was run with other settings in the sections {', '.join(changed)}: "
                     "remove that folder or rename the method"

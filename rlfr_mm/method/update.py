@@ -6,6 +6,7 @@ result is the gradient of the global mean, however the rollouts are distributed.
 graph: the field's gradients stay None and the field never moves.
 """
 
+import math
 from dataclasses import dataclass
 
 import torch
@@ -26,6 +27,11 @@ class UpdateResult:
     loss: float
     weight: float  # sum of the weights of the (token, layer, context, draw) terms
     grad_norm: float
+
+    @property
+    def is_bad(self) -> bool:
+        """Whether the loss or the gradient was not finite, so that no step was taken."""
+        return self.weight != 0 and not (math.isfinite(self.loss) and math.isfinite(self.grad_norm))
 
 
 def sample_seeds(generator: torch.Generator, first: int, size: int) -> list[int]:
@@ -69,7 +75,7 @@ class FieldUpdater:
     def step(self, latents: Latents, mask: TokenMask, weights: Tokens, seeds: list[int]) -> UpdateResult:
         """One optimiser step on the flow-matching loss over the latents of all processes, all of which must call it.
 
-        Nothing moves if all weights are zero.
+        Nothing moves if all weights are zero, or if the loss or the gradient is not finite (`UpdateResult.is_bad`).
         """
         self.optimizer.zero_grad()
         totals = torch.zeros(2, dtype=torch.float64, device=latents.device)
@@ -86,5 +92,7 @@ class FieldUpdater:
         for parameter, gradient in zip(parameters, gradients, strict=True):
             parameter.grad = gradient
         grad_norm = torch.nn.utils.clip_grad_norm_(parameters, self.max_grad_norm).item()
-        self.optimizer.step()
-        return UpdateResult(loss / weight, weight, grad_norm)
+        result = UpdateResult(loss / weight, weight, grad_norm)
+        if not result.is_bad:
+            self.optimizer.step()
+        return result

@@ -1,6 +1,7 @@
 """What a training run does after a step, besides training."""
 
 import json
+import math
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -24,7 +25,9 @@ class MetricsWriter(TrainerCallback):
     def on_log(self, args: Any, state: Any, control: Any, logs: dict[str, Any] | None = None, **kwargs: Any) -> None:
         if logs and "loss" in logs and state.is_world_process_zero:
             self.journal = self.journal or Journal(self.path)
-            self.journal.append([json.dumps({"step": state.global_step, **logs})])
+            bad = {key for key, value in logs.items() if isinstance(value, float) and not math.isfinite(value)}
+            row = {"step": state.global_step, **logs, **dict.fromkeys(bad)}  # null: JSON has neither NaN nor infinity
+            self.journal.append([json.dumps(row)])
 
 
 class EverySoManySteps(TrainerCallback):

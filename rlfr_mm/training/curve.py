@@ -1,5 +1,6 @@
 """The picture of one training run, curve.png."""
 
+import io
 from pathlib import Path
 from typing import Any
 
@@ -8,6 +9,7 @@ import matplotlib
 matplotlib.use("Agg")
 import matplotlib.pyplot as plt
 
+from rlfr_mm.files import write_whole
 from rlfr_mm.viewing.smoothing import smoothed, window_for
 
 AUC_LABELS = {
@@ -46,5 +48,7 @@ def plot_run(metrics: list[dict[str, Any]], summary: dict[str, Any], path: str |
         axes.spines[["top", "right"]].set_visible(False)
         if axes.get_legend_handles_labels()[0]:
             axes.legend(frameon=False, fontsize=8, loc="lower right")
-    figure.savefig(path, dpi=150)
+    image = io.BytesIO()
+    figure.savefig(image, dpi=150, format="png")
     plt.close(figure)
+    write_whole(path, image.getvalue())

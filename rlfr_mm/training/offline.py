@@ -7,6 +7,7 @@ from pathlib import Path
 
 import torch
 from accelerate import Accelerator
+from accelerate.utils import broadcast_object_list
 from datasets import Dataset
 from torch import Tensor
 from tqdm import tqdm
@@ -16,11 +17,15 @@ from rlfr_mm.config import QUICKSTART, FlowConfig, OfflineConfig, OfflineRunConf
 from rlfr_mm.config_file import as_dict
 from rlfr_mm.data.load import load_demonstrations
 from rlfr_mm.data.processor import check_prompts, load_processor
-from rlfr_mm.files import Journal, read_json, read_json_lines, whole_folder, write_json, write_json_lines
+from rlfr_mm.files import MANIFEST, Journal, damage, read_json, seal, whole_folder, write_json, write_json_lines
 from rlfr_mm.method.field import CONFIG_NAME, FlowField, latent_statistics
 from rlfr_mm.method.latents import record_latents, stop_after_layer
 from rlfr_mm.method.update import FieldUpdater, sample_seeds
 from rlfr_mm.policy import Processor, encode_demonstrations, load_policy
+from rlfr_mm.training.bad_steps import Diverged, not_finite
+from rlfr_mm.training.checkpoints import named_write_errors, refusal
+from rlfr_mm.training.run_folder import checkpoints, newest_whole, rows_up_to
+from rlfr_mm.training.stopping import StopSignals
 
 STATISTICS_ROWS = 512  # rows whose latents give the mean and deviation of a standardised field
 
@@ -66,12 +71,19 @@ class OfflineStart:
         stored = self.folder / "settings.json"
         if stored.exists() and read_json(stored) != self.settings:
             raise ValueError(f"{folder} holds an offline start with other settings: remove it or choose another folder")
+        if (self.folder / MANIFEST).exists() and (reason := damage(self.folder)):
+            raise ValueError(f"{reason}; remove {folder} and run the same command again")
 
-    def run(self) -> FlowField:
-        """The trained field, which is also saved in the folder; it is read from there if it is finished."""
+    def run(self, stop: StopSignals | None = None) -> FlowField:
+        """The trained field, which is also saved in the folder; it is read from there if it is finished.
+
+        If a signal asks for it, the process ends after a checkpoint. `Diverged` if too many steps were not finite.
+        """
+        self.stop = stop or StopSignals("")
         if (self.folder / CONFIG_NAME).exists():
             return FlowField.from_pretrained(self.folder).to(self.policy.device)
         self.policy.eval()
+        self.bad_in_a_row = 0
         self.field = FlowField.for_policy(self.flow, self.policy.config, seed=self.config.seed).to(self.policy.device)
         self.updater = FieldUpdater(self.field, self.config, self.accelerator)
         steps_per_epoch = math.ceil(len(self.demonstrations) / self.config.batch_size)
@@ -84,10 +96,12 @@ class OfflineStart:
         if step == 0 and self.flow.standardise:
             self._set_statistics()
         self._train(step, total)
+        self._check_finite(total)
         if self.accelerator.is_main_process:
+            for folder in [*checkpoints(self.folder), *self.folder.glob("damaged-*")]:
+                shutil.rmtree(folder)
             self.field.save_pretrained(self.folder)
-            for checkpoint in self.folder.glob("checkpoint-*"):
-                shutil.rmtree(checkpoint)
+            seal(self.folder)
         self.accelerator.wait_for_everyone()
         return self.field
 
@@ -96,21 +110,27 @@ class OfflineStart:
         if main:
             write_json(self.folder / "settings.json", self.settings)
             log_path = self.folder / "log.jsonl"
-            rows = read_json_lines(log_path, finished_only=True) if log_path.exists() else []
-            write_json_lines(log_path, rows[:step])
+            write_json_lines(log_path, rows_up_to(log_path, step))
             log = Journal(log_path)
-        with tqdm(total=total, initial=step, desc="flow field", disable=not main) as progress:
-            while step < total:
+        stopping = False
+        with self.stop.at_steps(), tqdm(total=total, initial=step, desc="flow field", disable=not main) as progress:
+            while step < total and not stopping:
                 row = self._step(step)
                 step += 1
                 progress.update()
                 progress.set_postfix(loss=f"{row['loss']:.4f}")
                 if main:
                     log.append([json.dumps({"step": step, **row})])
-                    if step % self.config.save_steps == 0 and step < total:
+                stopping = self.stop.agreed(self.accelerator)
+                if (stopping or step % self.config.save_steps == 0) and step < total:
+                    self._check_finite(step)
+                    if main:
                         self._save(step)
+                    self.accelerator.wait_for_everyone()
         if main:
             log.close()
+        if stopping and step < total:
+            self.stop.end(f" after step {step} of the flow field, which is saved in {self.folder}")
 
     def _step(self, step: int) -> dict[str, float]:
         batch = self._rows(step)
@@ -120,6 +140,12 @@ class OfflineStart:
         latents, mask = self._latents(batch[mine] or batch[:1])
         weights = mask.float() * bool(batch[mine])
         result = self.updater.step(latents, mask, weights, seeds[mine] or seeds[:1])
+        self.bad_in_a_row = self.bad_in_a_row + 1 if result.is_bad else 0
+        if self.bad_in_a_row >= self.config.max_bad_steps:
+            raise Diverged(
+                f"{self.bad_in_a_row} steps of the flow field in a row, up to step {step + 1}, were skipped: the loss "
+                f"or the gradients are not finite; lower offline.learning_rate={self.config.learning_rate}"
+            )
         self.schedule.step()
         rate = self.schedule.get_last_lr()[0]
         return {"loss": result.loss, "grad_norm": result.grad_norm, "learning_rate": rate}
@@ -153,13 +179,13 @@ class OfflineStart:
         ]
         self.field.set_statistics(sum(parts[1:], parts[0]))
 
-    def _checkpoints(self) -> list[Path]:
-        found = self.folder.glob("checkpoint-*[0-9]")  # not what a kill left half-written
-        return sorted(found, key=lambda path: int(path.name.removeprefix("checkpoint-")))
+    def _check_finite(self, step: int) -> None:
+        if name := not_finite(self.field):
+            raise Diverged(f"after step {step} the flow field's weights are not finite ({name}): nothing is saved")
 
     def _save(self, step: int) -> None:
         """Save a checkpoint, and only then remove the one before."""
-        before = self._checkpoints()
+        before = checkpoints(self.folder)
         with whole_folder(self.folder / f"checkpoint-{step}") as folder:
             self.field.save_pretrained(folder)
             state = {
@@ -168,17 +194,22 @@ class OfflineStart:
                 "schedule": self.schedule.state_dict(),
                 "noise": self.noise.get_state(),
             }
-            torch.save(state, folder / "state.pt")
+            with named_write_errors(folder):
+                torch.save(state, folder / "state.pt")
+            seal(folder)
         for checkpoint in before:
             shutil.rmtree(checkpoint)
 
     def _resume(self) -> int:
         """Load the last checkpoint, if there is one, and return its step, else 0."""
-        checkpoints = self._checkpoints()
-        if not checkpoints:
+        found: list[Path | None] = [None]
+        if self.accelerator.is_main_process:
+            found = [newest_whole(self.folder, refusal)]
+        checkpoint = broadcast_object_list(found)[0]
+        if checkpoint is None:
             return 0
-        state = torch.load(checkpoints[-1] / "state.pt", weights_only=True)
-        self.field.load_state_dict(FlowField.from_pretrained(checkpoints[-1]).state_dict())
+        state = torch.load(checkpoint / "state.pt", weights_only=True)
+        self.field.load_state_dict(FlowField.from_pretrained(checkpoint).state_dict())
         self.updater.optimizer.load_state_dict(state["optimizer"])
         self.schedule.load_state_dict(state["schedule"])
         self.noise.set_state(state["noise"])

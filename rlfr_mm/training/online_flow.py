@@ -52,6 +52,7 @@ class OnlineFlow:
             self.updaters[REJECTED_FOLDER] = FieldUpdater(copy.deepcopy(self.field), update_config, accelerator)
         # The noise has its own generator, so that the flow does not change what the policy samples.
         self.noise = torch.Generator().manual_seed(seed)
+        self.update_was_bad = False  # whether the last update met a loss or a gradient that is not finite
 
     @property
     def is_local(self) -> bool:
@@ -70,8 +71,11 @@ class OnlineFlow:
         for updater in self.updaters.values():
             updater.field.load_state_dict(field.state_dict())
 
-    def rewards(self, batch: RolloutBatch, latents: Tensor, logps: Tensor | None) -> FlowRecord:
-        """Deviation and flow reward of this process's rollouts, normalised over those of all processes if need be."""
+    def rewards(self, batch: RolloutBatch, latents: Tensor, logps: Tensor | None) -> FlowRecord | None:
+        """Deviation and flow reward of this process's rollouts, normalised over those of all processes if need be.
+
+        None on every process if a score of any of them is not finite: the latents are not, or the field has diverged.
+        """
         config, mask, first = self.reward_config, batch.mask, self._first(batch)
         seeds = sample_seeds(self.noise, first, len(mask))
         deviation = velocity_deviation(self.field, latents, mask, config, seeds)
@@ -86,7 +90,10 @@ class OnlineFlow:
         if self.score.needs_experts:
             encoded = self.tokenizer([row["expert"] for row in batch.inputs], add_special_tokens=False)["input_ids"]
             rollouts.experts = [[*ids, self.tokenizer.eos_token_id] for ids in encoded]
-        reward = flow_reward(self.score(rollouts), scored, config, self.num_generations)
+        score = self.score(rollouts)
+        if not self._on_all_processes(score[scored].isfinite().all() & deviation.isfinite().all()):
+            return None
+        reward = flow_reward(score, scored, config, self.num_generations)
         if config.shuffle != "none":
             draws = torch.Generator().manual_seed(seeds[0] - first)  # the same on every process
             reward = shuffled(reward, scored, config.shuffle, self.num_generations, draws)
@@ -123,19 +130,21 @@ class OnlineFlow:
         threshold = -math.inf
         if "entropy" in config.accept:
             tokens = self._gather(entropies)[self._gather(mask)]
-            threshold = torch.quantile(tokens, config.entropy_quantile).item()
+            # Where every rollout is masked, as TRL masks truncated ones if asked to, there is nothing to accept.
+            threshold = torch.quantile(tokens, config.entropy_quantile).item() if len(tokens) else math.inf
         accuracy = batch.accuracy[self._first(batch) + index]  # batch.accuracy is that of all processes
         learns = {  # NaN, an ungraded rollout, is in neither
             FIELD_FOLDER: accuracy >= config.accept_reward,
             REJECTED_FOLDER: accuracy < config.accept_reward,
         }
-        metrics = {}
+        metrics, self.update_was_bad = {}, False
         for folder, updater in self.updaters.items():
             weights = acceptance_weights(mask, learns[folder], entropies, threshold, config)
             for number in range(config.passes):
                 others = number * self.accelerator.num_processes * len(batch.inputs)  # no two samples share a seed
                 seeds = [flow.seeds[i] + others for i in index.tolist()]
                 result = updater.step(flow.latents[index], mask, weights, seeds)
+                self.update_was_bad |= result.is_bad
             metrics[f"{folder}/accepted_weight"] = result.weight
             if result.weight > 0:
                 metrics |= {f"{folder}/field_loss": result.loss, f"{folder}/field_grad_norm": result.grad_norm}
@@ -151,12 +160,20 @@ class OnlineFlow:
         optimizers = {name: updater.optimizer.state_dict() for name, updater in self.updaters.items()}
         torch.save({"optimizers": optimizers, "noise": self.noise.get_state()}, checkpoint / FIELD_STATE)
 
+    def load_fields(self, parent: Path) -> None:
+        for folder, updater in self.updaters.items():
+            updater.field.load_state_dict(FlowField.from_pretrained(parent / folder).state_dict())
+
     def load(self, checkpoint: Path) -> None:
+        self.load_fields(checkpoint)
         state = torch.load(checkpoint / FIELD_STATE, weights_only=True)
         for folder, updater in self.updaters.items():
-            updater.field.load_state_dict(FlowField.from_pretrained(checkpoint / folder).state_dict())
             updater.optimizer.load_state_dict(state["optimizers"][folder])
         self.noise.set_state(state["noise"])
+
+    def _on_all_processes(self, holds: Tensor) -> bool:
+        """Whether a condition holds on every process, all of which must ask."""
+        return self.accelerator.reduce((~holds).float(), "sum").item() == 0
 
     def _first(self, batch: RolloutBatch) -> int:
         """The number of this process's first rollout among those of all processes."""

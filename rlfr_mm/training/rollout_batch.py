@@ -53,6 +53,7 @@ class RolloutBatch:
     outcome: Tensor = field(init=False)  # (B,), GRPO's advantages
     advantages: Tensor = field(init=False)  # (B, T), as the loss uses them
     flow: FlowRecord | None = field(init=False, default=None)
+    not_finite: str | None = field(init=False, default=None)  # what makes every step on these rollouts a bad one
     # Set while training, by `observe`
     logps: Tensor = field(init=False)  # (B, T), of the policy that sampled
     entropies: Tensor = field(init=False)  # (B, T)
@@ -114,6 +115,21 @@ class RolloutBatch:
             per_token |= {"flow_reward": self.flow.reward, "deviation": -self.flow.deviation}
         tokens = self.mask.sum(1).clamp(min=1)
         return {name: values.masked_fill(~self.mask, 0).sum(1) / tokens for name, values in per_token.items()}
+
+    def tensors(self) -> dict[str, Tensor]:
+        """What a bad step keeps of the rollouts for inspection; the latents would be too large."""
+        names = ("completion_ids", "mask", "outcome", "advantages", "logps", "entropies", "rewards")
+        kept = {name: getattr(self, name) for name in names}
+        return kept | ({"deviation": self.flow.deviation, "flow_reward": self.flow.reward} if self.flow else {})
+
+    @property
+    def is_finite(self) -> bool:
+        """Whether a record of these rollouts can be written: no figure of any token is NaN or infinite."""
+        return all(
+            bool(values[self.mask].isfinite().all())
+            for values in self.tensors().values()
+            if values.shape == self.mask.shape and values.is_floating_point()
+        )
 
     def records(self, tokenizer: PreTrainedTokenizerBase, limit: int) -> tuple[list[RolloutRecord], dict[str, Any]]:
         """Records of the first `limit` rollouts of the main process, and their images by file name."""

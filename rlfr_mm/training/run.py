@@ -2,32 +2,53 @@
 
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from contextlib import ExitStack
+from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 from accelerate import PartialState
-from accelerate.utils import parse_flag_from_env
+from accelerate.utils import broadcast_object_list, parse_flag_from_env
 from datasets import Dataset
 from peft import LoraConfig
 from transformers import set_seed
 
-from rlfr_mm.config import QUICKSTART, EvaluationConfig, ModelArguments, OfflineConfig, RLFRConfig, RunConfig
+from rlfr_mm.config import (
+    QUICKSTART,
+    EvaluationConfig,
+    ModelArguments,
+    OfflineConfig,
+    RLFRConfig,
+    RunConfig,
+    steps_per_batch,
+)
 from rlfr_mm.config_file import build
 from rlfr_mm.data.load import load_demonstrations, load_problems
 from rlfr_mm.data.processor import check_prompts, load_processor
-from rlfr_mm.files import read_json, write_json, write_json_lines
+from rlfr_mm.files import LOCK, locked, read_json, write_json, write_json_lines
 from rlfr_mm.method.field import FlowField, config_for_policy
 from rlfr_mm.method.scores import SCORES
 from rlfr_mm.policy import Processor, load_policy
 from rlfr_mm.quickstart.warmup import prepare_policy
+from rlfr_mm.secrets import hide_secrets
+from rlfr_mm.training.bad_steps import BadSteps
 from rlfr_mm.training.callbacks import EverySoManySteps, MetricsWriter
+from rlfr_mm.training.checkpoints import refusal
 from rlfr_mm.training.curve import plot_run
 from rlfr_mm.training.held_out import accuracy, held_out_answers
 from rlfr_mm.training.offline import OfflineStart
 from rlfr_mm.training.rewards import accuracy_reward, format_reward
-from rlfr_mm.training.run_folder import BENCHMARKS, RunFolder, check_run, environment, open_run
+from rlfr_mm.training.run_folder import (
+    BENCHMARKS,
+    RunFolder,
+    check_run,
+    environment,
+    newest_whole,
+    open_run,
+    step_of,
+)
+from rlfr_mm.training.stopping import StopAtCheckpoint, StopSignals
 from rlfr_mm.training.trainer import RLFRTrainer
 
 QUICKSTART_CACHE = Path(".cache/quickstart")  # warmed-up embedded policies, by their settings
@@ -37,8 +58,17 @@ def prepare(config: RunConfig, overwrite: bool, resume: bool, benchmarks: Any = 
     """Load and check everything that a run needs; None if --resume finds the run finished.
 
     ValueError in one line if something does not fit. The run's folder changes only after everything is checked.
-    `benchmarks` is rlfr_mm.eval.engine.during_training, which the library must not import, if that section is on.
+    From then on the run holds the folder's lock. `benchmarks` is rlfr_mm.eval.engine.during_training, which the library
+    must not import, if that section is on.
     """
+    with ExitStack() as held:
+        run = _prepare(config, overwrite, resume, benchmarks, held)
+        if run is not None:
+            run.held = held.pop_all()
+    return run
+
+
+def _prepare(config: RunConfig, overwrite: bool, resume: bool, benchmarks: Any, held: ExitStack) -> "Run | None":
     args: RLFRConfig = build(RLFRConfig, config.train, "train")
     if config.field is not None and not Path(config.field).exists():
         raise ValueError(f"no flow field in {config.field}, which does not exist; give a folder that train_flow wrote")
@@ -49,7 +79,12 @@ def prepare(config: RunConfig, overwrite: bool, resume: bool, benchmarks: Any = 
     processes = PartialState(cpu=args.use_cpu)  # TRL makes the Accelerator, whose precision is fixed once it exists
     if config.benchmarks:
         benchmarks.check_benchmarks(config.benchmarks, _is_sharded(args))
-    if resume and RunFolder(args.output_dir).summary:
+    path, main = Path(args.output_dir), processes.is_main_process
+    lock = locked(path / LOCK, str(path))
+    holds = main and path.exists() and any(path.iterdir())
+    if holds:  # before anything expensive: another process may be at this run
+        held.enter_context(lock)
+    if resume and RunFolder(path, write=main).is_finished:
         return None
 
     started = time.monotonic()
@@ -63,10 +98,13 @@ def prepare(config: RunConfig, overwrite: bool, resume: bool, benchmarks: Any = 
         demonstrations = check_prompts(demonstrations, processor, config.offline.data)
     policy = load_policy(model).to(processes.device)
     trainer = make_trainer(config, args, policy, processor, problems)
-    if processes.is_main_process:
+    if main:
+        if not holds:
+            held.enter_context(lock)
+            check_run(config, overwrite, resume)  # another process may have begun here in the meantime
         open_run(config, overwrite)
     processes.wait_for_everyone()
-    folder = RunFolder(args.output_dir, write=processes.is_main_process)
+    folder = RunFolder(path, write=main)
     if model is not config.model:
         folder.done("warm-up", warmed - started, model.name_or_path)
     return Run(config, args, model, policy, processor, held_out, demonstrations, trainer, folder, benchmarks)
@@ -100,26 +138,40 @@ class Run:
     trainer: RLFRTrainer
     folder: RunFolder
     benchmarks: Any
+    held: ExitStack = field(default_factory=ExitStack)  # of the folder's lock
+
+    def __post_init__(self) -> None:
+        how = f"the same command with --resume continues the run in {self.folder.path}"
+        self.stop = StopSignals(how, say=self.folder.write)
 
     def carry_out(self, command: str) -> dict[str, Any]:
-        """All stages that are not done yet; returns the content of summary.json, which records `command`."""
+        """All stages that are not done yet; returns the content of summary.json, which records `command`.
+
+        SIGTERM and SIGUSR1 end the process with status `stopping.STOPPED` after the next checkpoint, Ctrl-C at once.
+        """
+        with self.held, self.stop.taken():
+            return self._stages(command)
+
+    def _stages(self, command: str) -> dict[str, Any]:
         config, folder, path = self.config, self.folder, self.folder.path
         results = {"method": self.args.advantage_shaping, "seed": self.args.seed, "steps": None}
         if config.evaluation:
             work = partial(self._held_out_accuracy, self.policy, config.evaluation, "before")
-            results["accuracy_before"] = folder.stage("accuracy before", work)
+            results["accuracy_before"] = folder.stage("accuracy before", work, "evaluation_before.jsonl")
         if config.offline and self.trainer.flow is not None:
             start = path / "flow"
+            folder.repeat_if_damaged("flow field", start)
             folder.stage("flow field", partial(self._offline_start, config.offline, start))
             self.trainer.flow.start_from(FlowField.from_pretrained(start))
+        folder.repeat_if_damaged("training", path / "final")
         results["steps"] = folder.stage("training", self._train)
         if config.evaluation:
             work = partial(self._accuracy_after, config.evaluation)
-            results["accuracy_after"] = folder.stage("accuracy after", work)
+            results["accuracy_after"] = folder.stage("accuracy after", work, "evaluation_after.jsonl")
         if config.benchmarks:
             results["benchmarks"] = read_json(path / BENCHMARKS / "results.json")
         results["seconds"] = {name: stage["seconds"] for name, stage in folder.stages.items()}
-        results |= environment() | {"command": command}
+        results |= {"bad_steps": BadSteps(path).count} | environment() | {"command": hide_secrets(command)}
         if folder.write:
             plot_run(folder.metrics(), results, path / "curve.png")
             write_json(path / "summary.json", results)
@@ -145,20 +197,31 @@ class Run:
 
     def _offline_start(self, offline: OfflineConfig, start: Path) -> str:
         rows, flow = self.demonstrations, self.config.flow
-        OfflineStart(self.policy, self.processor, rows, flow, offline, start, self.trainer.accelerator).run()
+        OfflineStart(self.policy, self.processor, rows, flow, offline, start, self.trainer.accelerator).run(self.stop)
         return str(start)
 
     def _train(self) -> int:
         """The RL stage, from the last checkpoint if there is one; writes final/ and returns the number of steps."""
-        checkpoint = self.folder.last_checkpoint
+        args, accelerator = self.trainer.args, self.trainer.accelerator
+        checkpoint = self._checkpoint()
         if self.folder.write:
-            self.folder.cut_after(int(checkpoint.name.removeprefix("checkpoint-")) if checkpoint else 0)
+            self.folder.cut_after(step_of(checkpoint) if checkpoint else 0, args.logging_steps)
         if self.config.benchmarks:
             self.trainer.add_callback(EverySoManySteps(self.config.benchmarks.steps, self._answer_benchmarks))
-        set_seed(self.trainer.args.seed)  # so that earlier stages, in this process or another, do not matter
-        self.trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
+        self.trainer.add_callback(StopAtCheckpoint(self.stop, accelerator, steps_per_batch(args)))
+        set_seed(args.seed)  # so that earlier stages, in this process or another, do not matter
+        with self.stop.at_steps():
+            self.trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
         self.trainer.save_policy(self.folder.path / "final")
         return self.trainer.state.global_step
+
+    def _checkpoint(self) -> Path | None:
+        """The newest whole checkpoint. One process reads and compares the files, and all get its answer."""
+        found: list[Path | None] = [None]
+        if self.folder.write:
+            trust = self.config.model.trust_remote_code
+            found = [newest_whole(self.folder.path, partial(refusal, trust_remote_code=trust))]
+        return broadcast_object_list(found)[0]
 
     def _answer_benchmarks(self, step: int) -> None:
         policy, settings = self.trainer.accelerator.unwrap_model(self.trainer.model), self.config.benchmarks

@@ -1,9 +1,12 @@
 """The folder of one training run: what it holds, which stages are done, and how a killed run is resumed."""
 
+import json
 import os
 import platform
+import re
 import shutil
 import subprocess
+import sys
 import time
 from collections.abc import Callable
 from importlib.metadata import version
@@ -13,61 +16,172 @@ from typing import Any
 import yaml
 
 from rlfr_mm.config import RunConfig
-from rlfr_mm.config_file import as_dict
-from rlfr_mm.files import read_json, read_json_lines, write_json, write_json_lines, write_whole
+from rlfr_mm.config_file import as_dict, read_settings
+from rlfr_mm.files import (
+    LOCK,
+    MANIFEST,
+    BadFile,
+    damage,
+    read_json,
+    read_json_lines,
+    read_lines,
+    sha256,
+    write_json,
+    write_json_lines,
+    write_whole,
+)
+from rlfr_mm.secrets import without_secrets
+from rlfr_mm.training.bad_steps import BadSteps
 from rlfr_mm.viewing.rollout_records import RolloutWriter
 
 LIBRARIES = ("rlfr_mm", "torch", "transformers", "trl", "accelerate", "datasets")
 BENCHMARKS = "benchmarks"  # holds a run folder of eval.run per evaluated step, and results.json
 
 
+def warn(message: str) -> None:
+    """Print one warning line to stderr."""
+    print(f"warning: {message}", file=sys.stderr, flush=True)
+
+
+def step_of(checkpoint: Path) -> int:
+    """The N of a folder checkpoint-N."""
+    return int(checkpoint.name.removeprefix("checkpoint-"))
+
+
+def checkpoints(folder: Path) -> list[Path]:
+    """The folders checkpoint-N, oldest first, whole or not. Other names, such as checkpoint-best, do not count."""
+    found = [path for path in folder.glob("checkpoint-*") if re.fullmatch(r"checkpoint-\d+", path.name, re.ASCII)]
+    return sorted((path for path in found if path.is_dir()), key=step_of)
+
+
+def newest_whole(folder: Path, refusal: Callable[[Path], str | None]) -> Path | None:
+    """The newest checkpoint of a folder that is sealed, undamaged and not refused; None if there is none.
+
+    A warning names what is wrong with each newer one, which is renamed damaged-N: it counts no more, but is not lost.
+    Only the process that holds the folder's lock may call this.
+
+    Args:
+        refusal: says why a checkpoint whose files are as they were is still not to be loaded, or returns None.
+    """
+    passed_over = []
+    chosen = None
+    for checkpoint in reversed(checkpoints(folder)):
+        reason = damage(checkpoint) or refusal(checkpoint)
+        if reason is None:
+            chosen = checkpoint
+            break
+        aside = checkpoint.with_name(f"damaged-{step_of(checkpoint)}")
+        shutil.rmtree(aside, ignore_errors=True)
+        checkpoint.rename(aside)
+        passed_over.append(f"{reason}; moved to {aside.name}")
+    for reason in passed_over:
+        warn(reason)
+    if passed_over:
+        warn(f"continuing from {chosen}" if chosen else f"{folder} has no whole checkpoint: starting from step 0")
+    return chosen
+
+
+def rows_up_to(path: Path, step: int) -> list[dict[str, Any]]:
+    """The rows of a log up to a step, [] if there is no log; a warning names each line that is not a row."""
+    kept = []
+    for number, line in read_lines(path, finished_only=True) if path.exists() else []:
+        try:
+            row = json.loads(line)
+            kept += [row] if row["step"] <= step else []
+        except (ValueError, TypeError, KeyError):
+            warn(f"{path}, line {number}, is damaged and is left out: it is not a row of a log")
+    return kept
+
+
 class RunFolder:
     """The paths of a run, and stages.json: the seconds and the result of each finished stage.
 
-    `write` is true on one process only.
+    `write` is true on one process only. A stages.json that cannot be read is named in a warning, and its stages are
+    repeated.
     """
 
     def __init__(self, path: str | Path, write: bool = True):
         self.path = Path(path)
         self.write = write
+        self.stages: dict[str, dict[str, Any]] = {}
         record = self.path / "stages.json"
-        self.stages: dict[str, dict[str, Any]] = read_json(record) if record.exists() else {}
+        if record.exists():
+            try:
+                self.stages = read_json(record)
+                if not all({"seconds", "result"} <= stage.keys() for stage in self.stages.values()):
+                    raise BadFile
+            except (BadFile, AttributeError):
+                self.stages = {}
+                self._warn(f"{record} is damaged: all stages of the run are repeated")
 
-    def stage(self, name: str, work: Callable[[], Any]) -> Any:
-        """The result of `work`, a JSON value, from the record if the stage is already done."""
+    def _warn(self, message: str) -> None:
+        if self.write:
+            warn(message)
+
+    def stage(self, name: str, work: Callable[[], Any], file: str | None = None) -> Any:
+        """The result of `work`, a JSON value, from the record if the stage is already done.
+
+        It is done again, after a warning, if the `file` of the run folder that it wrote is not as it was.
+        """
+        done = self.stages.get(name)
+        if done and file and (not (path := self.path / file).is_file() or sha256(path) != done.get("sha256")):
+            self._warn(f"{path} is damaged or missing; repeating the stage '{name}'")
+            del self.stages[name]
         if name not in self.stages:
             if self.write:
                 print(f"== {self.path.name}: {name}", flush=True)
             started = time.monotonic()
             result = work()
-            self.done(name, time.monotonic() - started, result)
+            self.done(name, time.monotonic() - started, result, file)
         return self.stages[name]["result"]
 
-    def done(self, name: str, seconds: float, result: Any) -> None:
+    def done(self, name: str, seconds: float, result: Any, file: str | None = None) -> None:
         """Record a finished stage, unless it is on record."""
         if name not in self.stages:
             self.stages[name] = {"seconds": round(seconds, 1), "result": result}
             if self.write:
+                self.stages[name] |= {"sha256": sha256(self.path / file)} if file else {}
                 write_json(self.path / "stages.json", self.stages)
 
     @property
     def summary(self) -> dict[str, Any] | None:
-        """The content of summary.json; None until the run is finished."""
+        """The content of summary.json; None until the run is finished. ValueError naming the file if it is damaged."""
         path = self.path / "summary.json"
         return read_json(path) if path.exists() else None
 
     @property
+    def is_finished(self) -> bool:
+        """Whether there is a summary; one that cannot be read is named in a warning, and does not count."""
+        try:
+            return self.summary is not None
+        except ValueError as error:
+            self._warn(f"{error}; it is written again")
+            return False
+
+    @property
     def last_checkpoint(self) -> Path | None:
-        """The newest checkpoint, which is always complete (see `WholeCheckpoints`)."""
-        found = sorted(self.path.glob("checkpoint-*"), key=lambda folder: int(folder.name.removeprefix("checkpoint-")))
+        """The newest finished checkpoint; `newest_whole` also looks for damage."""
+        found = [path for path in checkpoints(self.path) if (path / MANIFEST).exists()]
         return found[-1] if found else None
 
-    def cut_after(self, step: int) -> None:
-        """Delete the records of later steps, which a resumed run repeats."""
-        if (self.path / "metrics.jsonl").exists():
-            kept = [row for row in self.metrics() if row["step"] <= step]
-            write_json_lines(self.path / "metrics.jsonl", kept)
-        RolloutWriter(self.path).cut_after(step)
+    def repeat_if_damaged(self, stage: str, folder: Path) -> None:
+        """Forget a finished stage whose sealed result is damaged, with a warning, so that it is done again."""
+        if stage in self.stages and (reason := damage(folder)):
+            self._warn(f"{reason}; repeating the stage '{stage}'")
+            del self.stages[stage]
+            if self.write:
+                shutil.rmtree(folder, ignore_errors=True)
+
+    def cut_after(self, step: int, logging_steps: float = 1) -> None:
+        """Delete the records of later steps, which a resumed run repeats; a warning names rows that are damaged."""
+        path = self.path / "metrics.jsonl"
+        kept = rows_up_to(path, step)
+        if 1 <= logging_steps <= step and not kept:
+            self._warn(f"{path} has no row up to step {step}, where the run continues")
+        if path.exists():
+            write_json_lines(path, kept)
+        for folder in (RolloutWriter(self.path), BadSteps(self.path)):
+            folder.cut_after(step)
         for answered in (self.path / BENCHMARKS).glob("step-*"):
             if int(answered.name.removeprefix("step-")) > step:
                 shutil.rmtree(answered)
@@ -84,7 +198,7 @@ def check_run(config: RunConfig, overwrite: bool, resume: bool) -> None:
     saved = path / "config.yaml"
     if path.exists() and not path.is_dir():
         raise ValueError(f"train.output_dir={path} is not a folder: choose another one")
-    if not path.exists() or not any(path.iterdir()):
+    if not path.exists() or all(entry.name == LOCK for entry in path.iterdir()):
         return
     if not saved.exists():
         raise ValueError(f"{path} is not empty and is not a run folder: choose another train.output_dir")
@@ -92,19 +206,31 @@ def check_run(config: RunConfig, overwrite: bool, resume: bool) -> None:
         state = "a finished run" if (path / "summary.json").exists() else "an unfinished run"
         raise ValueError(f"{path} holds {state}: --resume continues it, --overwrite starts again")
     if resume:
-        before, now = yaml.safe_load(saved.read_text()), as_dict(config)
-        changed = [key for key in now if now[key] != before.get(key)]
-        if changed:
+        before, now = read_settings(saved), as_record(config)
+        for settings in (before, now):
+            (settings.get("train") or {}).pop("output_dir", None)  # the folder may have been moved
+        if changed := [key for key in now if now[key] != before.get(key)]:
             where = ", ".join(changed)
             raise ValueError(f"--resume with settings other than {saved} under {where}: use the same, or --overwrite")
 
 
 def open_run(config: RunConfig, overwrite: bool) -> None:
-    """Create, empty or keep the run's folder and write its config.yaml; `check_run` must come first."""
+    """Create, empty or keep the run's folder and write its config.yaml, without secrets.
+
+    `check_run` must come first, and this process must hold the folder's lock.
+    """
     path = Path(config.train["output_dir"])
-    if overwrite:
-        shutil.rmtree(path, ignore_errors=True)
-    write_whole(path / "config.yaml", yaml.safe_dump(as_dict(config), sort_keys=False))
+    for entry in path.iterdir() if overwrite and path.is_dir() else []:
+        if entry.is_dir() and not entry.is_symlink():
+            shutil.rmtree(entry)
+        elif entry.name != LOCK:
+            entry.unlink()
+    write_whole(path / "config.yaml", yaml.safe_dump(as_record(config), sort_keys=False))
+
+
+def as_record(config: RunConfig) -> dict[str, Any]:
+    """The settings of a run as config.yaml holds them: without secrets."""
+    return without_secrets(as_dict(config))
 
 
 def environment() -> dict[str, Any]:

@@ -19,6 +19,7 @@ from typing import Any
 import torch
 from accelerate.utils import gather_object
 from torch import Tensor
+from transformers.trainer import TRAINING_ARGS_NAME
 from trl import GRPOTrainer
 from trl.models.utils import disable_gradient_checkpointing
 from trl.trainer.utils import (
@@ -29,13 +30,14 @@ from trl.trainer.utils import (
 )
 
 from rlfr_mm.config import FlowRewardConfig, OnlineUpdateConfig
-from rlfr_mm.files import PARTIAL, replace_folder
+from rlfr_mm.files import PARTIAL, replace_folder, seal
 from rlfr_mm.method.field import FlowField
 from rlfr_mm.method.flow_reward import within_group_auc
 from rlfr_mm.method.latents import record_latents, stop_after_layer
 from rlfr_mm.method.loss import latent_regression_loss
 from rlfr_mm.method.shaping import SHAPINGS
-from rlfr_mm.training.checkpoints import WholeCheckpoints
+from rlfr_mm.training.bad_steps import Diverged, SkipBadSteps, not_finite
+from rlfr_mm.training.checkpoints import WholeCheckpoints, named_write_errors
 from rlfr_mm.training.online_flow import OnlineFlow
 from rlfr_mm.training.rewards import extracted_answers
 from rlfr_mm.training.rollout_batch import RolloutBatch, Stage
@@ -59,7 +61,7 @@ class EpochSampler(RepeatSampler):
             self.generator.manual_seed((self.seed or 0) + epoch)
 
 
-class RLFRTrainer(WholeCheckpoints, GRPOTrainer):
+class RLFRTrainer(WholeCheckpoints, SkipBadSteps, GRPOTrainer):
     """GRPO with advantages that are shaped token by token (arXiv 2510.10201).
 
     The first reward function defines accuracy: a reward of 1 means correct. Other arguments are GRPOTrainer's.
@@ -119,6 +121,8 @@ class RLFRTrainer(WholeCheckpoints, GRPOTrainer):
             reward_names=self.reward_func_names,
             records_latents=self.flow is not None and self._scores_old_logps(),
         )
+        if name := not_finite(self.model):
+            raise Diverged(f"before step {batch.step} the policy's weights are not finite ({name}): nothing mends them")
         output = super()._generate_and_score_completions(inputs)
         batch.start_training(output)
         if (flow := self.flow) is not None:
@@ -126,7 +130,10 @@ class RLFRTrainer(WholeCheckpoints, GRPOTrainer):
             if latents is None:
                 latents, logps = self._score_rollouts(flow, output)
             batch.flow = record = flow.rewards(batch, latents, logps)
-            batch.advantages = self.shaping.of_rollouts(batch.advantages, lambda: flow.advantages(batch, record))
+            if record is None:
+                batch.not_finite = "the flow field's scores of the rollouts are not finite"
+            else:
+                batch.advantages = self.shaping.of_rollouts(batch.advantages, lambda: flow.advantages(batch, record))
             output["advantages"] = batch.advantages
         output["rollout_index"] = torch.arange(len(inputs), device=batch.mask.device)
         return output
@@ -163,7 +170,7 @@ class RLFRTrainer(WholeCheckpoints, GRPOTrainer):
     def _score_rollouts(self, flow: OnlineFlow, output: dict[str, Any]) -> tuple[Tensor, Tensor | None]:
         """Latents from a pass of our own, which ends at the deepest flow layer unless log-probabilities are needed."""
         model = self.accelerator.unwrap_model(self.model)
-        whole = flow.needs_logps or self.is_fsdp_enabled or self.is_deepspeed_enabled
+        whole = flow.needs_logps or self.is_sharded
         tensors: dict[str, Any] = {
             "input_ids": torch.cat([output["prompt_ids"], output["completion_ids"]], dim=1),
             "attention_mask": torch.cat([output["prompt_mask"], output["completion_mask"]], dim=1),
@@ -239,6 +246,8 @@ class RLFRTrainer(WholeCheckpoints, GRPOTrainer):
         if batch is not None and batch.stage is Stage.TRAINING and (self.accelerator.sync_gradients or batch.complete):
             if self.flow is not None and batch.flow is not None and self.flow.update_config.enabled:
                 self._log_means(self.flow.update(batch, batch.flow))
+                if self.flow.update_was_bad:
+                    self._step_is_bad = "the flow field's update is not finite"
             if batch.complete:
                 self._finish(batch)
                 batch.finish()
@@ -253,7 +262,7 @@ class RLFRTrainer(WholeCheckpoints, GRPOTrainer):
         for name, score in batch.scores().items():
             score = self.accelerator.gather(score).masked_fill(~graded, torch.nan)
             self._log_means({f"auc/{name}": within_group_auc(score, correct, self.num_generations)})
-        if self.accelerator.is_main_process and self.args.rollouts_per_step:
+        if self.accelerator.is_main_process and self.args.rollouts_per_step and batch.is_finite:
             self.writer.write(*batch.records(self._tokenizer, self.args.rollouts_per_step))
 
     def _log_means(self, values: dict[str, float]) -> None:
@@ -266,32 +275,41 @@ class RLFRTrainer(WholeCheckpoints, GRPOTrainer):
     def save_extras(self, folder: Path) -> None:
         if self.flow is not None:
             self.flow.save(folder)
-        if self.is_fsdp_enabled or self.is_deepspeed_enabled:  # their checkpoints hold weights only
+        if self.is_sharded:  # their checkpoints hold weights only
             policy = self.accelerator.unwrap_model(self.model)
             policy.config.save_pretrained(folder)
             policy.generation_config.save_pretrained(folder)
             self.processing_class.save_pretrained(folder)
 
-    def _load_optimizer_and_scheduler(self, checkpoint: str | None) -> None:
-        super()._load_optimizer_and_scheduler(checkpoint)
-        if checkpoint is not None and self.flow is not None:
-            self.flow.load(Path(checkpoint))
+    def load_extras(self, folder: Path, weights_only: bool) -> None:
+        if self.flow is not None:
+            (self.flow.load_fields if weights_only else self.flow.load)(folder)
+
+    def check_finite(self) -> None:
+        fields = [updater.field for updater in self.flow.updaters.values()] if self.flow else []
+        if names := list(filter(None, map(not_finite, [self.model, *fields]))):
+            raise Diverged(f"after step {self.state.global_step} weights are not finite ({names[0]}): nothing is saved")
 
     def save_policy(self, folder: str | Path) -> None:
         """Save the policy, its processor and, under `flow/`, the field as one folder that loads with transformers.
 
-        Every process must call it. The folder appears whole or not at all, and is there when any process returns.
+        Every process must call it. The folder appears whole or not at all, sealed, and is there when any process
+        returns. `Diverged` if a weight is not finite.
         """
         folder = Path(folder)
+        self.check_finite()
         partial = folder.with_name(folder.name + PARTIAL)
         if self.accelerator.is_main_process:
             shutil.rmtree(partial, ignore_errors=True)
         self.accelerator.wait_for_everyone()
         if self.is_fsdp_enabled:  # transformers cannot save a whole model while checkpoints are sharded
             self.accelerator.state.fsdp_plugin.set_state_dict_type("FULL_STATE_DICT")
-        self.save_model(str(partial))
-        if self.accelerator.is_main_process:
-            if self.flow is not None:
-                self.flow.save_fields(partial)
-            replace_folder(partial, folder)
+        with named_write_errors(partial):
+            self.save_model(str(partial))
+            if self.accelerator.is_main_process:
+                if self.flow is not None:
+                    self.flow.save_fields(partial)
+                (partial / TRAINING_ARGS_NAME).unlink(missing_ok=True)
+                seal(partial)
+                replace_folder(partial, folder)
         self.accelerator.wait_for_everyone()

@@ -1,5 +1,6 @@
 """What a run keeps of its rollouts on disk: one record per rollout, with figures for every token. Loads no torch."""
 
+import io
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -55,10 +56,11 @@ class RolloutWriter:
 
     def write(self, records: Sequence[RolloutRecord], images: dict[str, Any]) -> None:
         """Write the records of one step, all or none of them; `images` are PIL images by file name."""
-        (self.folder / "images").mkdir(parents=True, exist_ok=True)
         for name, image in images.items():
             if not (self.folder / "images" / name).exists():
-                image.save(self.folder / "images" / name)
+                encoded = io.BytesIO()
+                image.save(encoded, format="PNG")
+                write_whole(self.folder / "images" / name, encoded.getvalue())
         lines = "".join(record.model_dump_json(exclude_none=True) + "\n" for record in records)
         write_whole(self.folder / f"{records[0].step:06d}.jsonl", lines)
 

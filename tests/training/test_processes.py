@@ -17,7 +17,9 @@ from safetensors.torch import load_file, save_file
 from transformers import AutoProcessor
 
 from rlfr_mm.config import ModelArguments
+from rlfr_mm.files import MANIFEST, damage
 from rlfr_mm.policy import load_policy
+from rlfr_mm.training.run_folder import checkpoints, step_of
 from tests.conftest import ROOT
 
 # Two groups of four rollouts per step, over all processes.
@@ -96,23 +98,29 @@ def test_three_processes_share_groups_and_all_stages(policy: Path, tmp_path: Pat
     assert (tmp_path / "final" / "flow" / "flow.safetensors").is_file()
 
 
-def test_a_killed_process_ends_the_run_and_the_resumed_run_ends_like_an_unbroken_one(policy: Path, tmp_path: Path):
-    shared = [f"model.name_or_path={policy}", *SETTINGS, *WITHOUT_STAGES, "train.per_device_train_batch_size=4"]
-    whole, broken = tmp_path / "whole", tmp_path / "broken"
-    run(launched(2, [f"train.output_dir={whole}", *shared]))
+@pytest.fixture(scope="module")
+def whole(policy: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The run of two processes that nothing happens to."""
+    folder = tmp_path_factory.mktemp("whole")
+    run(launched(2, [f"train.output_dir={folder}", *_shared(policy)]))
+    return folder
 
-    command = launched(2, [f"train.output_dir={broken}", *shared])
+
+def _shared(policy: Path) -> list[str]:
+    return [f"model.name_or_path={policy}", *SETTINGS, *WITHOUT_STAGES, "train.per_device_train_batch_size=4"]
+
+
+def _start(folder: Path, checkpoint: str, *arguments: str) -> tuple[subprocess.Popen, list[int]]:
+    """Start a run of two processes and wait for a checkpoint; returns the launcher and the processes' ids."""
+    command = launched(2, [f"train.output_dir={folder}", *arguments])
     process = subprocess.Popen(command, cwd=ROOT, env=environment(), stderr=subprocess.PIPE, start_new_session=True)
-    while not (broken / "checkpoint-2").is_dir():
+    while not (folder / checkpoint / MANIFEST).exists():
         assert process.poll() is None
         time.sleep(0.02)
-    children = subprocess.check_output(["pgrep", "-P", str(process.pid)], text=True).split()
-    os.kill(int(children[-1]), signal.SIGKILL)
-    process.communicate(timeout=60)  # the other process is not left waiting in a gather
-    assert process.returncode != 0
-    assert not (broken / "final").exists()
+    return process, list(map(int, subprocess.check_output(["pgrep", "-P", str(process.pid)], text=True).split()))
 
-    run([*launched(2, [f"train.output_dir={broken}", *shared]), "--resume"])
+
+def _assert_same(broken: Path, whole: Path) -> None:
     for name in ("model.safetensors", "flow/flow.safetensors"):
         ours, theirs = load_file(broken / "final" / name), load_file(whole / "final" / name)
         for key, value in theirs.items():
@@ -122,16 +130,48 @@ def test_a_killed_process_ends_the_run_and_the_resumed_run_ends_like_an_unbroken
     assert rows[0] == rows[1]
 
 
-def test_a_sharded_policy_trains_like_a_replicated_one_and_its_checkpoints_open(policy: Path, tmp_path: Path):
-    shared = [f"model.name_or_path={policy}", *SETTINGS, *WITHOUT_STAGES, "train.per_device_train_batch_size=4"]
-    replicated, sharded = tmp_path / "replicated", tmp_path / "sharded"
-    run(launched(2, [f"train.output_dir={replicated}", *shared]))
-    run(launched(2, [f"train.output_dir={sharded}", *shared], fsdp=True))
-    for ours, theirs in zip(metrics(sharded), metrics(replicated), strict=True):
+def test_a_killed_process_ends_the_run_and_the_resumed_run_ends_like_an_unbroken_one(
+    policy: Path, whole: Path, tmp_path: Path
+):
+    broken = tmp_path / "broken"
+    process, children = _start(broken, "checkpoint-2", *_shared(policy))
+    os.kill(children[-1], signal.SIGKILL)
+    process.communicate(timeout=60)  # the other process is not left waiting in a gather
+    assert process.returncode != 0
+    assert not (broken / "final").exists()
+    run([*launched(2, [f"train.output_dir={broken}", *_shared(policy)]), "--resume"])
+    _assert_same(broken, whole)
+
+
+def test_a_signal_to_one_process_saves_and_damage_that_one_process_finds_is_seen_by_all(
+    policy: Path, whole: Path, tmp_path: Path
+):
+    broken, often = tmp_path / "broken", [*_shared(policy), "train.save_steps=1"]
+    process, children = _start(broken, "checkpoint-1", *often)
+    os.kill(children[-1], signal.SIGTERM)
+    said = process.communicate(timeout=60)[1].decode()
+    assert said.count("stopped by ") == 1 and process.returncode != 0
+    newest = checkpoints(broken)[-1]
+    assert damage(newest) is None and len(metrics(broken)) == step_of(newest) and not (broken / "final").exists()
+    (newest / "rng_state_1.pth").write_bytes(b"")
+    command = [*launched(2, [f"train.output_dir={broken}", *often]), "--resume"]
+    done = subprocess.run(command, cwd=ROOT, env=environment(), capture_output=True, text=True, timeout=500)
+    assert done.returncode == 0 and done.stderr.count("rng_state_1.pth is damaged: it has 0 bytes") == 1, done.stderr
+    assert f"continuing from {broken / f'checkpoint-{step_of(newest) - 1}'}" in done.stderr
+    _assert_same(broken, whole)
+
+
+def test_a_sharded_policy_trains_like_a_replicated_one_and_its_checkpoints_open(
+    policy: Path, whole: Path, tmp_path: Path
+):
+    sharded = tmp_path / "sharded"
+    run(launched(2, [f"train.output_dir={sharded}", *_shared(policy)], fsdp=True))
+    for ours, theirs in zip(metrics(sharded), metrics(whole), strict=True):
         for name in ("loss", "accuracy", "flow/deviation_mean", "flow/field_loss", "entropy"):
             assert ours[name] == pytest.approx(theirs[name], rel=1e-4, abs=1e-5), name
 
     checkpoint = sharded / "checkpoint-4"
+    assert damage(checkpoint) is None and damage(sharded / "final") is None
     with pytest.raises(ValueError, match=r"run `accelerate merge-weights .*pytorch_model_fsdp_0"):
         load_policy(ModelArguments(str(checkpoint)))
     merge = [sys.executable, "-m", "accelerate.commands.accelerate_cli", "merge-weights"]

@@ -1,0 +1,262 @@
+"""Do harm to training runs and evaluations, and count how often they end as if nothing had happened.
+
+python benchmarks/faults.py [--kills 30] [--seconds 2400]    # all classes, at most an hour on two cores
+python benchmarks/faults.py --page                           # docs/reliability.md from the record
+
+The record is docs/results/faults/record.json. Runs are those of tests/faults/tiny_run.py, a tiny real policy on the
+CPU. Each class ends when its share of the time is over; the record says how often it was tried.
+"""
+
+import argparse
+import os
+import random
+import re
+import resource
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+ROOT = Path(__file__).resolve().parent.parent
+RECORD, PAGE = ROOT / "docs/results/faults/record.json", ROOT / "docs/reliability.md"
+sys.path.insert(0, str(ROOT))
+
+from rlfr_mm.files import read_json, write_json  # noqa: E402
+from rlfr_mm.quickstart.policy import build_policy  # noqa: E402
+from tests.faults import tiny_run  # noqa: E402
+
+HARMS: dict[str, Callable[[Path], object]] = {
+    "truncated": lambda path: os.truncate(path, path.stat().st_size // 2),
+    "zeroed": lambda path: path.write_bytes(bytes(path.stat().st_size)),
+    "bit-flipped": lambda path: path.write_bytes(_flipped(path.read_bytes())),
+    "removed": lambda path: path.unlink(),
+}
+EXAMPLES = 3000  # per fuzzing test
+Outcome = tuple[str, str | None]  # what was tried, and what went wrong if anything did
+
+
+def _flipped(data: bytes) -> bytes:
+    middle = len(data) // 2
+    return data[:middle] + bytes([data[middle] ^ 1]) + data[middle + 1 :] if data else data
+
+
+class Faults:
+    """The undisturbed run, and what is done to others."""
+
+    def __init__(self, folder: Path, seed: int):
+        self.folder, self.draw = folder, random.Random(seed)
+        self.config = tiny_run.write_config(build_policy(folder / "policy"), folder)
+        self.whole = folder / "whole"
+        tiny_run.finish(tiny_run.train(self.config, folder / "first"))  # so that the libraries are loaded
+        started = time.monotonic()
+        assert tiny_run.finish(tiny_run.train(self.config, self.whole)) == 0
+        self.seconds = time.monotonic() - started
+        self.expected = tiny_run.results_of(self.whole)
+
+    def resumed(self, run: Path) -> str | None:
+        """What is wrong with a run after it was resumed; None if it ended like the undisturbed one."""
+        resume = ["--resume"] if (run / "config.yaml").exists() else []
+        status = tiny_run.finish(tiny_run.train(self.config, run, *resume))
+        if status != 0:
+            return f"exit status {status}: {tiny_run.log_of(run)[-1]}"
+        found = tiny_run.results_of(run)
+        differing = [name for name, value in self.expected.items() if found[name] != value]
+        return f"other {', '.join(differing)}" if differing else None
+
+    def kills(self) -> Iterator[Outcome]:
+        """SIGKILL at a moment drawn uniformly from the undisturbed run's time."""
+        while True:
+            run, moment = self.folder / "killed", self.draw.uniform(0, self.seconds)
+            process = tiny_run.train(self.config, run)
+            process.join(moment)
+            process.kill()
+            process.join()
+            if not (run / "summary.json").exists():  # else it was faster, and there was nothing to kill
+                yield f"{moment / self.seconds:.0%} of the run", self.resumed(run)
+            _clear(run)
+
+    def terminations(self) -> Iterator[Outcome]:
+        """SIGTERM at a random moment; the status must be the documented one, or the run must be over or not begun."""
+        while True:
+            run, moment = self.folder / "terminated", self.draw.uniform(0, self.seconds)
+            process = tiny_run.train(self.config, run)
+            process.join(moment)
+            process.terminate()
+            status = tiny_run.finish(process)
+            if status in (75, -signal.SIGTERM):
+                yield f"{moment / self.seconds:.0%} of the run", self.resumed(run)
+            elif status:
+                yield f"{moment / self.seconds:.0%} of the run", f"exit status {status}"
+            _clear(run)
+
+    def unfinished(self, name: str) -> Path:
+        """A copy of the undisturbed run as a kill just before its end leaves it."""
+        run = Path(shutil.copytree(self.whole, self.folder / name))
+        (run / "summary.json").unlink()
+        return run
+
+    def damage(self, inside: str) -> Iterator[Outcome]:
+        """Every file of a folder of the run, damaged in every way; it must be named, and the run end as undisturbed."""
+        files = [path.relative_to(self.whole) for path in sorted((self.whole / inside).rglob("*")) if path.is_file()]
+        files = [path for path in files if path.name != ".lock" and (inside or "checkpoint" not in str(path))]
+        for name in files:
+            for harm, do in HARMS.items():
+                run = self.unfinished("damaged")
+                if not (run / name).exists():  # summary.json, which an unfinished run does not have
+                    shutil.copy(self.whole / name, run / name)
+                if str(name).startswith("checkpoint-"):  # or its result would be used, and no checkpoint be read
+                    shutil.rmtree(run / "final")
+                do(run / name)
+                wrong = self.resumed(run)
+                named = name.name in "\n".join(tiny_run.log_of(run))
+                if wrong is not None and named and re.search(r"error: .*" + re.escape(name.name), wrong):
+                    wrong = None  # refused in one line that names the file, as for config.yaml
+                yield f"{name} {harm}", wrong if wrong or named else "not named"
+                _clear(run)
+
+    def full_disks(self) -> Iterator[Outcome]:
+        """A limit on the size of files, drawn anew each time; then the limit is gone and the run is resumed."""
+        largest = max(path.stat().st_size for path in self.whole.rglob("*") if path.is_file())
+        while True:
+            run, limit = self.folder / "full", int(10 ** self.draw.uniform(2.3, 6.2))
+            log = run.with_name("full.log")
+            command = ["--config", str(self.config), f"train.output_dir={run}"]
+            process = tiny_run.forks.Process(target=_limited, args=(limit, str(log), "rlfr_mm.train", command))
+            process.start()
+            status, lines = tiny_run.finish(process), log.read_text(errors="replace").splitlines()
+            if status == 0 and limit < largest:
+                yield f"{limit:,} bytes", None  # the libraries wrote in smaller pieces
+            elif status == 0:
+                continue
+            else:
+                one_line = sum(line.startswith("error: ") for line in lines) == 1 and status == 2
+                yield f"{limit:,} bytes", self.resumed(run) if one_line else f"status {status}: {lines[-1]}"
+            _clear(run)
+
+    def soak(self, seconds: float) -> dict[str, Any]:
+        """Memory and open files of a long run: at a quarter of its time and at its end."""
+        run = self.folder / "soak"
+        many = ["train.max_steps=100000", "train.save_steps=200", "evaluation=null", "offline=null"]
+        process = tiny_run.train(self.config, run, *many)
+        started, samples = time.monotonic(), []
+        while process.is_alive() and time.monotonic() - started < seconds:
+            time.sleep(1)
+            samples.append((*_resources(process.pid), tiny_run.steps_of(run)))
+        process.terminate()
+        status = tiny_run.finish(process)
+        quarter, last = samples[len(samples) // 4], samples[-1]
+        log = run.with_name("soak.log").stat().st_size
+        found = {"steps": last[2], "seconds": round(time.monotonic() - started), "status": status, "log_bytes": log}
+        found |= {"memory_mb": [quarter[0], last[0]], "open_files": [quarter[1], last[1]]}
+        _clear(run)
+        return found
+
+
+def _limited(limit: int, *command: Any) -> None:
+    signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (limit, resource.RLIM_INFINITY))
+    tiny_run._run(*command)
+
+
+def _resources(process: int | None) -> tuple[int, int]:
+    """Resident memory in MB and the number of open files."""
+    status = Path(f"/proc/{process}/status").read_text()
+    return int(re.search(r"VmRSS:\s+(\d+)", status)[1]) // 1024, len(os.listdir(f"/proc/{process}/fd"))  # type: ignore[index]
+
+
+def _clear(run: Path) -> None:
+    shutil.rmtree(run, ignore_errors=True)
+    run.with_name(run.name + ".log").unlink(missing_ok=True)
+
+
+def tally(name: str, outcomes: Iterator[Outcome], most: int, seconds: float) -> dict[str, Any]:
+    """One row of the record: how often a class of faults was tried and survived, and each failure."""
+    started, tried, failed = time.monotonic(), 0, []
+    for what, wrong in outcomes:
+        tried += 1
+        failed += [f"{what}: {wrong}"] if wrong else []
+        print(f"{name} {tried}: {what}: {wrong or 'survived'}", flush=True)
+        if tried >= most or time.monotonic() - started > seconds:
+            break
+    return {"class": name, "tried": tried, "survived": tried - len(failed), "failed": failed}
+
+
+def evaluation_kills(kills: int) -> dict[str, Any]:
+    """The row of benchmarks/eval_kill.py, which kills evaluations with several samples per problem."""
+    with tempfile.TemporaryDirectory() as folder:
+        out = Path(folder) / "kills.json"
+        command = [sys.executable, str(ROOT / "benchmarks/eval_kill.py"), "--kills", str(kills), "--json", str(out)]
+        subprocess.run(command, cwd=ROOT)  # its status says whether all rows were the same
+        found = read_json(out)
+    name = "SIGKILL of an evaluation with up to 32 samples"
+    return {"class": name, "tried": found["kills"], "survived": found["same_rows"], "failed": []}
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--kills", type=int, default=30, help="kills of each kind")
+    parser.add_argument("--seconds", type=float, default=2400, help="time for everything but the kills of evaluations")
+    parser.add_argument("--seed", type=int, default=0, help="of the moments")
+    parser.add_argument("--page", action="store_true", help="only write docs/reliability.md from the record")
+    args = parser.parse_args()
+    if not args.page:
+        write_json(RECORD, record(args.kills, args.seconds, args.seed))
+    PAGE.write_text(page(PAGE.read_text(), read_json(RECORD)))
+
+
+def record(kills: int, seconds: float, seed: int) -> dict[str, Any]:
+    with tempfile.TemporaryDirectory() as folder:
+        faults = Faults(Path(folder), seed)
+        share = seconds / 8
+        rows = [
+            tally("SIGKILL of a training run", faults.kills(), kills, 2 * share),
+            tally("SIGTERM of a training run", faults.terminations(), kills, share),
+            tally("a damaged file of the newest checkpoint", faults.damage("checkpoint-6"), 10**6, 2 * share),
+            tally("a damaged file of the run folder", faults.damage(""), 10**6, share),
+            tally("a full disk", faults.full_disks(), kills, share),
+        ]
+        soak = faults.soak(share)
+    rows.insert(1, evaluation_kills(kills))
+    rows.append(fuzzing(EXAMPLES))
+    return {"rows": rows, "soak": soak, "seed": seed, "cpu_cores": os.cpu_count()}
+
+
+def fuzzing(examples: int) -> dict[str, Any]:
+    """The row of tests/faults/test_fuzz.py with that many examples per test."""
+    command = [sys.executable, "-m", "pytest", "-q", "-rf", "tests/faults/test_fuzz.py"]
+    environment = os.environ | {"RLFR_FUZZ_EXAMPLES": str(examples)}
+    said = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True).stdout
+    passed, failed = (
+        int((re.search(r"(\d+) passed", said) or [0, 0])[1]),
+        re.findall(r"^FAILED (.*)", said, re.MULTILINE),
+    )
+    name = f"fuzzing of readers and settings, {examples:,} examples each"
+    return {"class": name, "tried": passed + len(failed), "survived": passed, "failed": failed}
+
+
+def page(text: str, found: dict[str, Any]) -> str:
+    """The text of docs/reliability.md with the tables between its two marks made from the record."""
+    lines = ["| class | tried | survived |", "|---|---|---|"]
+    lines += [f"| {row['class']} | {row['tried']} | {row['survived']} |" for row in found["rows"]]
+    failures = [f"- {row['class']}: {failure}" for row in found["rows"] for failure in row["failed"]]
+    lines += ["", "Not survived:" if failures else "All were survived.", *([""] if failures else []), *failures]
+    soak = found["soak"]
+    memory, files = soak["memory_mb"], soak["open_files"]
+    lines += [
+        "",
+        f"Soak: {soak['steps']:,} steps in {soak['seconds']:,} s. Resident memory was {memory[0]:,} MB after a quarter "
+        f"of the time and {memory[1]:,} MB at the end; open files {files[0]} and {files[1]}; the log has "
+        f"{soak['log_bytes']:,} bytes.",
+    ]
+    before, rest = text.split("<!-- record -->\n")
+    after = rest.split("<!-- end of record -->\n")[1]
+    return before + "<!-- record -->\n" + "\n".join(lines) + "\n<!-- end of record -->\n" + after
+
+
+if __name__ == "__main__":
+    main()
