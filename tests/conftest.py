@@ -76,6 +76,13 @@ class Chromium:
         """The JSON value of a JavaScript expression in the page, awaited."""
         return self._page.evaluate(expression)
 
+    def drag(self, start: tuple[float, float], end: tuple[float, float]) -> None:
+        """Drag the mouse from one point of the window to another."""
+        self._page.mouse.move(*start)
+        self._page.mouse.down()
+        self._page.mouse.move(*end, steps=4)
+        self._page.mouse.up()
+
     def screenshot(self, path: Path, whole: bool = False) -> None:
         """Write the window as PNG, or the whole page however long."""
         self._page.screenshot(path=path, full_page=whole)

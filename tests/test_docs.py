@@ -72,5 +72,5 @@ def test_the_readmes_example_trains_on_rows_with_images(tiny_policy: Path, tmp_p
     assert done.returncode == 0, done.stderr[-3000:]
     records = list(read_rollouts(tmp_path / "runs" / "my_run"))
     assert {record.step for record in records} == {1, 2}
-    assert all("Find $x$." in record.prompt and record.image and any(record.deviation) for record in records)
+    assert all("Find $x$." in record.prompt and record.images and any(record.deviation) for record in records)
     assert (tmp_path / "runs" / "my_run" / "final" / "flow" / "flow.safetensors").is_file()

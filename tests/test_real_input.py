@@ -67,5 +67,5 @@ def test_two_steps_on_math_vision_with_the_real_processor(policy: Path, shared: 
         assert "<think>" in record.prompt  # the instruction of the multimodal protocol
         assert len(record.deviation) == len(record.tokens) > 0
         assert any(record.deviation)
-        assert (tmp_path / "run" / "rollouts" / "images" / record.image).is_file()
+        assert (tmp_path / "run" / "rollouts" / "images" / record.images[0]).is_file()
     assert (tmp_path / "run" / "final" / "flow" / "flow.safetensors").is_file()

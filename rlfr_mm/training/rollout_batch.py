@@ -140,10 +140,8 @@ class RolloutBatch:
             ids = self.completion_ids[i][self.mask[i]].tolist()
             rewards = [None if value != value else value for value in self.rewards[i].tolist()]  # NaN: not graded
             problem_id = str(row["problem_id"])
-            image = next(iter(row.get("images") or []), None)
-            image_name = f"{_file_name(problem_id)}.png" if image is not None else None
-            if image_name:
-                images[image_name] = image
+            named = {f"{_file_name(problem_id)}-{k}.png": image for k, image in enumerate(row.get("images") or [])}
+            images |= named
             seen[problem_id] = seen.get(problem_id, -1) + 1
             records.append(
                 RolloutRecord(
@@ -151,7 +149,7 @@ class RolloutBatch:
                     problem_id=problem_id,
                     sample=seen[problem_id],
                     prompt=conversation_text(row["prompt"]),
-                    image=image_name,
+                    images=list(named),
                     solution=str(row["solution"]),
                     completion=str(tokenizer.decode(ids, skip_special_tokens=True)),
                     rewards=dict(zip(self.reward_names, rewards, strict=True)),

@@ -13,7 +13,7 @@ from rlfr_mm.viewing.token_statistics import Rollouts
 
 MAX_TOKENS = 1_000_000  # on one page, about 30 MB; the figures always count all rollouts
 MAX_IMAGE_CHARS = 40_000_000  # of all images as data URIs
-IMAGE_SIDE = 320  # pixels
+IMAGE_SIDE = 640  # pixels; a click shows the image in this size
 VIEWS = {
     "deviation": "velocity deviation",
     "flow_reward": "flow reward",
@@ -25,19 +25,16 @@ VIEWS = {
 DIVERGING = ("flow_reward", "shaping", "advantage")  # the middle of the scale is 0
 
 
-def token_views(rollouts: Rollouts) -> list[dict[str, Any]]:
+def token_views(runs: Sequence[Rollouts]) -> list[dict[str, Any]]:
     """The quantities that can colour tokens: key, label, ends of the colour scale, and whether it diverges from 0.
 
-    One scale covers the middle 96 % of the whole run; values beyond it have the colour of its end.
+    One scale covers the middle 96 % of all runs; values beyond it have the colour of its end.
     """
-    columns = rollouts.values | {"surprise": -rollouts.values["logprob"]}
     found = []
     for key, label in VIEWS.items():
-        if key not in columns:
-            continue
-        values, diverging = columns[key], key in DIVERGING
-        if key == "deviation":
-            values = values[rollouts.scored]
+        diverging = key in DIVERGING
+        columns = [_column(key, run) for run in runs]
+        values = np.concatenate([column for column in columns if column is not None] or [np.zeros(0)])
         if diverging:
             values = np.abs(values[values != 0])
         if len(values):
@@ -47,8 +44,20 @@ def token_views(rollouts: Rollouts) -> list[dict[str, Any]]:
     return found
 
 
-def group_cards(records: Sequence[RolloutRecord], max_tokens: int = MAX_TOKENS) -> list[dict[str, Any]]:
-    """One card per group, in the order of steps; evenly spaced steps if there are more than about `max_tokens`."""
+def _column(key: str, rollouts: Rollouts) -> Any:
+    """The values of all tokens, or of those that have a deviation; None if the run did not record the quantity."""
+    if key == "surprise":
+        return -rollouts.values["logprob"]
+    values = rollouts.values.get(key)
+    return values[rollouts.scored] if key == "deviation" and values is not None else values
+
+
+def group_cards(records: Sequence[RolloutRecord], run: int = 0, max_tokens: int = MAX_TOKENS) -> list[dict[str, Any]]:
+    """One card per group, in the order of steps; evenly spaced steps if there are more than about `max_tokens`.
+
+    Args:
+        run: the number of the run, which is also in front of the names of its images.
+    """
     tokens_by_step: dict[int, int] = {}
     for record in records:
         tokens_by_step[record.step] = tokens_by_step.get(record.step, 0) + len(record.tokens)
@@ -57,8 +66,9 @@ def group_cards(records: Sequence[RolloutRecord], max_tokens: int = MAX_TOKENS) 
     found: dict[tuple[int, str], dict[str, Any]] = {}
     for record in records:
         if record.step in kept:
-            card = {"step": record.step, "problem": record.problem_id, "prompt": record.prompt}
-            card |= {"gold": record.solution, "image": record.image, "rollouts": []}
+            card = {"run": run, "step": record.step, "problem": record.problem_id, "prompt": record.prompt}
+            images = [f"{run}/{name}" for name in record.images]
+            card |= {"gold": record.solution, "images": images, "rollouts": []}
             found.setdefault((record.step, record.problem_id), card)["rollouts"].append(_rollout(record))
     return list(found.values())
 
@@ -72,20 +82,34 @@ def _rollout(record: RolloutRecord) -> dict[str, Any]:
         "flow_reward": record.flow_reward,
     }
     return record.model_dump(include={"correct", "rewards", "advantage", "tokens"}) | {
-        name: [float(f"{value:.3g}") for value in values] for name, values in figures.items() if values is not None
+        name: _three_digits(values) for name, values in figures.items() if values is not None
     }
 
 
-def thumbnails(folder: Path, cards: Sequence[Mapping[str, Any]]) -> tuple[dict[str, str], str]:
-    """The images of the cards as data URIs by name, and a line about those that are missing ("" if none is)."""
-    wanted = dict.fromkeys(card["image"] for card in cards if card["image"])
+def _three_digits(values: Sequence[float]) -> list[float]:
+    """The values with three significant digits."""
+    array = np.asarray(values, dtype=float)
+    digits = 2 - np.floor(np.log10(np.abs(array), out=np.zeros(len(array)), where=array != 0))
+    # A whole number times or over a power of ten is the double nearest to the decimal number, which is printed shortly.
+    rounded = np.round(array * 10.0**digits)
+    up, down = 10.0 ** np.maximum(-digits, 0), 10.0 ** np.maximum(digits, 0)
+    return (rounded * up / down).tolist()
+
+
+def thumbnails(
+    folder: Path, cards: Sequence[Mapping[str, Any]], max_chars: int = MAX_IMAGE_CHARS
+) -> tuple[dict[str, str], str]:
+    """The images of one run's cards as data URIs by name, and a line about those that are missing ("" if none is)."""
+    wanted = dict.fromkeys(name for card in cards for name in card["images"])
     images: dict[str, str] = {}
+    size = 0
     for name in wanted:
-        if sum(map(len, images.values())) > MAX_IMAGE_CHARS:
+        if size > max_chars:
             break
         try:
-            with Image.open(folder / "rollouts" / "images" / name) as image:
+            with Image.open(folder / "rollouts" / "images" / name.partition("/")[2]) as image:
                 images[name] = thumbnail(image, IMAGE_SIDE)
+                size += len(images[name])
         except OSError:
             continue
     missing = len(wanted) - len(images)

@@ -19,7 +19,7 @@ class RolloutRecord(BaseModel):
     problem_id: str
     sample: int  # index within the group of completions of one prompt
     prompt: str
-    image: str | None = None  # file under rollouts/images
+    images: list[str] = []  # files under rollouts/images
     solution: str
     completion: str
     rewards: dict[str, float | None]  # by reward function; None if it could not be graded

@@ -1,4 +1,4 @@
-"""A training run as one HTML page: its figures, and the page that shows them beside every rollout."""
+"""Training runs as one HTML page: their figures, and the page that shows them beside every rollout."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -11,11 +11,12 @@ from markupsafe import Markup
 
 from rlfr_mm.files import read_json, read_json_lines
 from rlfr_mm.viewing import token_statistics as statistics
+from rlfr_mm.viewing.learning_curves import NUM_COLOURS, curve_charts, curves_of
 from rlfr_mm.viewing.page import charts
 from rlfr_mm.viewing.page.html import render_page
-from rlfr_mm.viewing.rollout_cards import group_cards, thumbnails, token_views
+from rlfr_mm.viewing.rollout_cards import MAX_IMAGE_CHARS, MAX_TOKENS, group_cards, thumbnails, token_views
 from rlfr_mm.viewing.rollout_records import RolloutRecord, read_rollouts
-from rlfr_mm.viewing.smoothing import smoothed, window_for
+from rlfr_mm.viewing.smoothing import window_for
 from rlfr_mm.viewing.token_statistics import Bin, Rollouts
 
 TEMPLATE = Path(__file__).parent / "page" / "inspect.html"
@@ -35,24 +36,14 @@ QUANTITIES = {
 }
 OUTCOMES = {True: ("correct", "correct"), False: ("wrong", "wrong"), None: ("not graded", "error")}  # label, colour
 COLOURS = {"logprob": "run5", "deviation": "run0", "flow_reward": "run1", "entropy": "run2", "length": "run4"}
-# The charts of the metrics: their titles, and the names and labels of their curves.
-CURVES: dict[str, dict[str, str]] = {
-    "Accuracy of the rollouts": {"accuracy": "accuracy"},
-    "Within-group AUC": {f"auc/{name}": SCORES[name] for name in ("logprob", "deviation", "flow_reward")},
-    "Field loss": {"flow/field_loss": "field loss"},
-    "Mean velocity deviation": {"flow/deviation_mean": "velocity deviation"},
-    "Mean flow reward per token": {"flow/reward_mean": "flow reward"},
-    "Mean size of the shaping per token": {"flow/shaping_magnitude": "|shaping|"},
-    "Response length in tokens": {"completions/mean_length": "mean length"},
-    "Entropy in nats": {"entropy": "entropy"},
-}
 QUANTILES = (0.05, 0.25, 0.5, 0.75, 0.95)  # of lengths
 MIN_COUNT = 10  # occurrences that a token needs to be in a table
 TOP_TOKENS = 20
 # Symbols that make white space and control characters visible.
 VISIBLE = str.maketrans({chr(code): chr(0x2400 + code) for code in range(ord(" "))} | {" ": "␣", "\n": "↵"})
+METHODS = {"flow": "Flow reward", "entropy": "Entropy advantage", "none": "GRPO without shaping"}
 
-Figure = tuple[str, list[charts.Line], Markup]  # title, curves, chart
+Figure = tuple[str, Markup]  # title, chart
 
 
 @dataclass(frozen=True)
@@ -69,6 +60,19 @@ class Run:
     @property
     def shaping(self) -> str:
         return str(self.config["train"].get("advantage_shaping", "flow"))
+
+    @property
+    def name(self) -> str:
+        return self.path.resolve().name
+
+    @property
+    def title(self) -> str:
+        return f"{METHODS.get(self.shaping, self.shaping)}, {self.config['model']['name_or_path']}"
+
+    @property
+    def settings(self) -> str:
+        """The settings as YAML, without sections that are off."""
+        return yaml.safe_dump({name: value for name, value in self.config.items() if value}, sort_keys=False)
 
 
 def read_run(path: Path) -> Run:
@@ -102,7 +106,7 @@ def tables(run: Run, rollouts: Rollouts) -> dict[str, Any]:
     - by_deviation: mean entropy and log-probability of tokens by quantile of their deviation
     - tokens: flow reward of every token, most rewarded first
     """
-    logged = ["step", *(name for names in _curves(run.metrics).values() for name in names)]
+    logged = ["step", *(name for names in curves_of(run.metrics).values() for name in names)]
     scores = statistics.rollout_scores(rollouts)
     ranked = [name for name in ("logprob", "deviation", "flow_reward") if name in scores]
     result: dict[str, Any] = {
@@ -124,33 +128,6 @@ def tables(run: Run, rollouts: Rollouts) -> dict[str, Any]:
     return result
 
 
-def _curves(metrics: Sequence[Mapping[str, Any]]) -> dict[str, dict[str, str]]:
-    """`CURVES`, and those of the reward functions that the run logged."""
-    names = [name for name in (metrics[-1] if metrics else {}) if name.startswith("rewards/")]
-    return CURVES | {"Rewards per rollout": {name: name.split("/")[1] for name in names if name.endswith("/mean")}}
-
-
-def curve_figures(metrics: Sequence[Mapping[str, Any]]) -> list[Figure]:
-    """A figure for each metric that the run logged: moving averages; a single curve also shows its steps, thinly."""
-    window = window_for(len(metrics))
-    steps = np.array([row["step"] for row in metrics])
-    figures = []
-    for title, names in _curves(metrics).items():
-        means, thin = [], []
-        for place, (name, label) in enumerate(names.items()):
-            colour = COLOURS.get(name.removeprefix("auc/"), f"run{place}")
-            raw = np.array([np.nan if row.get(name) is None else row[name] for row in metrics], dtype=float)
-            mean, known = smoothed(raw.tolist(), window), np.isfinite(raw)
-            if known.any():
-                means.append(charts.Line(label, colour, steps[known].tolist(), mean[known].tolist()))
-                thin.append(charts.Line(label, f"{colour} thin", steps[known].tolist(), raw[known].tolist()))
-        if means:
-            drawn = thin * (window > 1 and len(means) == 1) + means
-            chart = charts.line_chart(title, drawn, "step", shares=title.startswith("Accuracy"))
-            figures.append((title, means, chart))
-    return figures
-
-
 def bin_figures(title: str, bins: Mapping[str, Sequence[Bin]], x_label: str, shares: bool = False) -> list[Figure]:
     """The means of each list of bins over the number of the bin, with bands; no figure if all lists are empty."""
     lines = []
@@ -160,50 +137,98 @@ def bin_figures(title: str, bins: Mapping[str, Sequence[Bin]], x_label: str, sha
             low = [member.y.value if member.y.low is None else member.y.low for member in members]
             high = [member.y.value if member.y.high is None else member.y.high for member in members]
             lines.append(charts.Line(SCORES[name], COLOURS[name], range(1, len(members) + 1), y, low, high))
-    return [(title, lines, charts.line_chart(title, lines, x_label, shares=shares))] if lines else []
+    return [(title, charts.line_chart(title, lines, x_label, shares=shares))] if lines else []
 
 
-def render(run: Run) -> tuple[str, list[str], dict[str, Any]]:
-    """The HTML text; what the page had to leave out, one line each (the page says so, too); and its `tables`."""
-    rollouts = statistics.flatten(run.records)
-    figures = tables(run, rollouts)
-    cards = group_cards(run.records)
+def render(runs: Sequence[Run]) -> tuple[str, list[str], dict[str, Any]]:
+    """The HTML text; what the page had to leave out, one line each (the page says so, too); and the runs' `tables`.
+
+    With one run the last value is its tables, with several it has the tables of each by the run's label.
+    """
+    labels = _labels(runs)
+    rollouts = [statistics.flatten(run.records) for run in runs]
+    cards: list[dict[str, Any]] = []
+    images: dict[str, str] = {}
+    notes, parts = [], []
+    for number, (label, run, flat) in enumerate(zip(labels, runs, rollouts, strict=True)):
+        found = group_cards(run.records, number, MAX_TOKENS // len(runs))
+        pictures, missing = thumbnails(run.path, found, MAX_IMAGE_CHARS // len(runs))
+        cards, images = cards + found, images | pictures
+        remarks = _notes(run, found, flat.has_flow) + ([missing] if missing else [])
+        notes += [f"{label}: {remark}" if len(runs) > 1 else remark for remark in remarks]
+        figures = tables(run, flat)
+        parts.append({"label": label, "run": run, "tables": figures, "has_flow": flat.has_flow})
+        parts[-1] |= _chart_figures(figures) | _token_tables(figures)
     shown = sum(len(card["rollouts"]) for card in cards)
-    images, missing = thumbnails(run.path, cards)
-    notes = list(run.broken)
-    if shown < len(run.records):
-        notes.append(
-            f"{shown:,} of {len(run.records):,} rollouts are shown, those of {len({card['step'] for card in cards})} "
-            "evenly spaced steps; the figures count all of them"
-        )
-    if not rollouts.has_flow:
-        notes.append(f"no deviation and no flow reward: this run was trained with advantage_shaping={run.shaping}")
-    notes += [missing] if missing else []
-    frequent = [token for token in figures.get("tokens", []) if token.count >= MIN_COUNT]
     page = render_page(
         TEMPLATE,
         TEMPLATE.with_suffix(".js"),
-        f"Training run {run.path.resolve().name}",
-        {"cards": cards, "images": images, "views": token_views(rollouts)},
-        run=run,
+        "Training run " + labels[0] if len(runs) == 1 else "Training runs " + ", ".join(labels),
+        {
+            "runs": [{"label": label, "colour": f"run{i % NUM_COLOURS}"} for i, label in enumerate(labels)],
+            "cards": cards,
+            "images": images,
+            "views": token_views(rollouts),
+        },
+        parts=parts,
         notes=notes,
         shown=shown,
-        tables=figures,
-        has_flow=rollouts.has_flow,
+        differences=_differences(runs),
         scores=SCORES,
         quantities=QUANTITIES,
-        rewarded=[token for token in frequent if token.flow_reward > 0][:TOP_TOKENS],
-        punished=[token for token in reversed(frequent) if token.flow_reward < 0][:TOP_TOKENS],
         min_count=MIN_COUNT,
         visible=lambda text: text.translate(VISIBLE),
         number=lambda value, form: format(value, form).replace("-", "−"),
         strip=lambda score, estimate: charts.interval_strip(
             charts.Bar(SCORES[score], COLOURS[score], estimate.value, (estimate.low, estimate.high))
         ),
-        curves=curve_figures(run.metrics),
-        **_chart_figures(figures),
+        curves=curve_charts({label: run.metrics for label, run in zip(labels, runs, strict=True)}),
+        window=window_for(max(len(run.metrics) for run in runs)),
     )
-    return page, notes, figures
+    by_run: dict[str, Any] = {part["label"]: part["tables"] for part in parts}
+    return page, notes, by_run if len(runs) > 1 else by_run[labels[0]]
+
+
+def _labels(runs: Sequence[Run]) -> list[str]:
+    """The names of the run folders, or their paths where names are equal."""
+    names = [run.name for run in runs]
+    return [name if names.count(name) == 1 else str(run.path) for name, run in zip(names, runs, strict=True)]
+
+
+def _notes(run: Run, cards: Sequence[Mapping[str, Any]], has_flow: bool) -> list[str]:
+    notes = list(run.broken)
+    shown = sum(len(card["rollouts"]) for card in cards)
+    if shown < len(run.records):
+        notes.append(
+            f"{shown:,} of {len(run.records):,} rollouts are shown, those of {len({card['step'] for card in cards})} "
+            "evenly spaced steps; the figures count all of them"
+        )
+    if not has_flow:
+        notes.append(f"no deviation and no flow reward: this run was trained with advantage_shaping={run.shaping}")
+    return notes
+
+
+def _differences(runs: Sequence[Run]) -> dict[str, list[Any]]:
+    """The settings in which the runs differ, by dotted name: one value per run, None where it is not set."""
+    flat = [_dotted(run.config) for run in runs]
+    names = dict.fromkeys(name for settings in flat for name in settings)
+    values = {name: [settings.get(name) for settings in flat] for name in names}
+    return {name: row for name, row in values.items() if any(value != row[0] for value in row)}
+
+
+def _dotted(settings: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    found: dict[str, Any] = {}
+    for name, value in settings.items():
+        found |= _dotted(value, f"{prefix}{name}.") if isinstance(value, Mapping) else {prefix + name: value}
+    return found
+
+
+def _token_tables(figures: Mapping[str, Any]) -> dict[str, Any]:
+    frequent = [token for token in figures.get("tokens", []) if token.count >= MIN_COUNT]
+    return {
+        "rewarded": [token for token in frequent if token.flow_reward > 0][:TOP_TOKENS],
+        "punished": [token for token in reversed(frequent) if token.flow_reward < 0][:TOP_TOKENS],
+    }
 
 
 def _chart_figures(figures: Mapping[str, Any]) -> dict[str, Any]:

@@ -337,7 +337,7 @@ def test_rollout_records_hold_each_token_once(tiny_policy: Path, tmp_path: Path)
     for record in records:
         lengths = {len(getattr(record, name)) for name in ("tokens", "advantages", "logprob", "entropy", "flow_reward")}
         assert len(lengths) == 1 and 1 <= lengths.pop() <= 10
-        assert (tmp_path / "rollouts" / "images" / record.image).is_file()
+        assert (tmp_path / "rollouts" / "images" / record.images[0]).is_file()
         assert record.prompt.startswith("Count ")
 
 

@@ -22,3 +22,9 @@ def test_of_too_many_tokens_whole_steps_are_shown_evenly_spaced(run):
     records = list(read_rollouts(run))
     half = sum(len(record.tokens) for record in records) // 2 + 10
     assert [card["step"] for card in group_cards(records, max_tokens=half)] == [1, 1, 3, 3]
+
+
+def test_all_images_of_a_problem_are_on_its_card_under_the_name_of_its_run(run):
+    record = next(read_rollouts(run)).model_copy(update={"images": ["a-0.png", "a-1.png"]})
+    (card,) = group_cards([record], run=1)
+    assert card["images"] == ["1/a-0.png", "1/a-1.png"]

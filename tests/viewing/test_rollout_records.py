@@ -47,7 +47,7 @@ def test_an_ungraded_rollout_comes_back(tmp_path):
 def test_steps_come_in_order_and_images_are_kept_once(tmp_path):
     writer = RolloutWriter(tmp_path)
     for step in (10, 9, 1000000):
-        writer.write([record(step=step, image="p.png")], {"p.png": Image.new("RGB", (step % 7 + 1, 1))})
+        writer.write([record(step=step, images=["p.png"])], {"p.png": Image.new("RGB", (step % 7 + 1, 1))})
     assert [found.step for found in read_rollouts(tmp_path)] == [9, 10, 1000000]
     assert Image.open(tmp_path / "rollouts" / "images" / "p.png").size == (4, 1)
     writer.cut_after(9)

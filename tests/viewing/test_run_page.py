@@ -211,14 +211,73 @@ def test_the_figures_of_a_token_are_read_out(run, page, chromium):
     assert f"minus log-probability {float(f'{-record.logprob[1]:.3g}'):g}" in told
 
 
-def test_groups_are_found_by_step_and_outcome(page, chromium):
-    chromium.open(f"{page.as_uri()}#step=3&outcome=mixed")
+def test_groups_are_found_by_steps_and_outcome(page, chromium):
+    chromium.open(f"{page.as_uri()}#step-from=3&step-to=3&outcome=mixed")
     assert (
         chromium.evaluate("[...document.querySelectorAll('.card header b')].map(b => b.textContent)") == ["Step 3"] * 2
     )
     assert "1–2 of 2 groups (8 in all)" in chromium.evaluate("document.querySelector('.count').textContent")
     assert chromium.evaluate("[...document.querySelectorAll('.status.correct')].length") == 3
     assert chromium.evaluate("[...document.querySelectorAll('.card img')].every(image => image.naturalWidth > 50)")
+
+
+def test_groups_are_sorted_by_what_their_tokens_say(run, page, chromium):
+    chromium.open(f"{page.as_uri()}#order=deviation")
+    shown = chromium.evaluate("[...document.querySelectorAll('.card header')].map(header => header.textContent)")
+    groups: dict[tuple[int, str], list[float]] = {}
+    for record in read_rollouts(run):
+        groups.setdefault((record.step, record.problem_id), []).extend(record.deviation)
+    expected = sorted(groups, key=lambda group: -np.mean(groups[group]))
+    for text, (step, problem) in zip(shown, expected, strict=True):
+        assert text.startswith(f"Step {step}{problem}")
+
+
+def test_an_image_opens_large(page, chromium):
+    chromium.open(page.as_uri())
+    assert chromium.evaluate("document.querySelector('.picture').click(), document.querySelector('dialog').open")
+    sources = "[document.querySelector('dialog img').src, document.querySelector('.picture img').src]"
+    large, small = chromium.evaluate(sources)
+    assert large == small and large.startswith("data:image/webp")
+    assert not chromium.evaluate("document.querySelector('dialog').click(), document.querySelector('dialog').open")
+
+
+def test_curves_are_drawn_smoothed_and_zoomed(page, chromium):
+    chromium.open(page.as_uri())
+    titles = chromium.evaluate("[...document.querySelectorAll('.plot')].map(plot => plot.ariaLabel)")
+    assert {"Accuracy of the rollouts", "Loss", "Gradient norm", "Groups without signal", "Learning rate"} <= {*titles}
+    ink = "document.querySelector('.plot[aria-label=Loss] canvas').toDataURL()"
+    before = chromium.evaluate(ink)
+    change = "(value) => { const c = document.querySelector('#plot-controls input'); c.value = value; "
+    chromium.evaluate(f"({change} c.dispatchEvent(new Event('input')) }})(3)")
+    assert chromium.evaluate("document.querySelector('#plot-controls output').textContent") == "3 steps"
+    assert chromium.evaluate(ink) != before
+    smooth = chromium.evaluate(ink)
+    chromium.evaluate("document.querySelector('#plot-controls input[type=checkbox]').click()")
+    assert chromium.evaluate(ink) != smooth
+    chromium.evaluate("document.querySelector('[aria-label=Loss]').scrollIntoView()")
+    area = "document.querySelector('[aria-label=Loss] .u-over').getBoundingClientRect()"
+    x, y, width = (chromium.evaluate(f"{area}.{side}") for side in ("x", "y", "width"))
+    logarithmic = chromium.evaluate(ink)
+    chromium.drag((x + 0.2 * width, y + 20), (x + 0.6 * width, y + 20))
+    assert chromium.evaluate(ink) != logarithmic
+    assert chromium.errors == []
+
+
+def test_several_runs_share_their_charts_and_say_what_differs(run, run_without_flow, tmp_path, chromium):
+    out, tables = tmp_path / "both.html", tmp_path / "tables.json"
+    inspect.main([str(run), str(run_without_flow), "--out", str(out), "--json", str(tables)])
+    assert set(json.loads(tables.read_text())) == {"run", "none"}
+    chromium.open(f"{out.as_uri()}#run=1")
+
+    def texts(selector):
+        return chromium.evaluate(f"[...document.querySelectorAll('{selector}')].map(found => found.textContent)")
+
+    assert "train.advantage_shaping" in texts("#differences + .scroll th code")
+    assert texts(".plot .u-label")[:3] == ["step", "run", "none"]
+    assert set(texts(".card .run")) == {"none"}
+    read = "document.querySelector('.tok').click(), document.querySelector('.readout').textContent"
+    assert "deviation" not in chromium.evaluate(read)  # what this run did not record
+    assert chromium.errors == []
 
 
 def test_long_rollouts_are_few_on_a_page(changed, tmp_path, chromium):

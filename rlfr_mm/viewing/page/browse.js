@@ -17,15 +17,17 @@ function el(tag, attributes = {}, ...children) {
 }
 
 /**
- * Filters, search and paging over `items`. Only one page of them is in the document. The state is kept in the address,
- * so that a view can be linked.
+ * Filters, ranges, order, search and paging over `items`. Only one page of them is in the document. The state is kept in
+ * the address, so that a view can be linked.
  *   root      element to fill
  *   noun      the name of the items, in the plural
  *   filters   [{key, label, choices: [{value, label, test(item)}]}]
+ *   ranges    [{key, label, value(item)}], each with two fields for the smallest and the largest value
+ *   orders    [{value, label, by(item)}], from the largest; items without a value come last
  *   text      item => the text to search
  *   render    item => element
  */
-function browse({root, items, noun, filters, text, render, pageSize = 10}) {
+function browse({root, items, noun, filters, ranges = [], orders = [], text, render, pageSize = 10}) {
   let haystacks = null; // the lower-case text of each item; made by the first search
   let found = items;
   let page = 0;
@@ -37,18 +39,29 @@ function browse({root, items, noun, filters, text, render, pageSize = 10}) {
     select.addEventListener("change", () => show(0));
     return select;
   });
+  const ends = ranges.map(({key, label}) => ["from", "to"].map((end) => {
+    const field = el("input", {type: "number", step: "any", name: `${key}-${end}`, placeholder: end, "aria-label": `${label} ${end}`});
+    field.addEventListener("change", () => show(0));
+    return field;
+  }));
+  const order = el("select", {name: "order"}, el("option", {value: ""}, "as recorded"),
+    ...orders.map(({value, label}) => el("option", {value}, label)));
+  order.addEventListener("change", () => show(0));
   const search = el("input", {type: "search", name: "q", placeholder: "Search text", "aria-label": "Search text"});
   let pending = 0;
   search.addEventListener("input", () => {
     clearTimeout(pending);
     pending = setTimeout(show, 120, 0);
   });
+  const controls = [...selects, ...ends.flat(), order, search];
   const count = el("p", {class: "count", role: "status"});
   const list = el("div", {class: "cards"});
   const pagers = [pager(), pager()];
   root.replaceChildren(
     el("form", {class: "controls", role: "search"},
       ...selects.map((select, i) => el("label", {}, el("span", {}, filters[i].label), select)),
+      ...ends.map((fields, i) => el("label", {class: "range"}, el("span", {}, ranges[i].label), el("span", {}, ...fields))),
+      orders.length ? el("label", {}, el("span", {}, "Order"), order) : "",
       el("label", {class: "search"}, el("span", {}, "Search"), search)),
     el("div", {class: "bar"}, count, pagers[0].element), list, el("div", {class: "bar end"}, pagers[1].element));
   root.querySelector("form").addEventListener("submit", (event) => event.preventDefault());
@@ -67,7 +80,12 @@ function browse({root, items, noun, filters, text, render, pageSize = 10}) {
     const tests = filters.flatMap(({choices}, i) => choices.filter(({value}) => value === selects[i].value));
     const wanted = search.value.trim().toLowerCase();
     if (wanted) haystacks ??= items.map((item) => text(item).toLowerCase());
-    found = items.filter((item, i) => tests.every(({test}) => test(item)) && (!wanted || haystacks[i].includes(wanted)));
+    const within = ranges.flatMap(({value}, i) => ends[i].map((field, end) => (item) =>
+      field.value === "" || (end ? value(item) <= Number(field.value) : value(item) >= Number(field.value))));
+    found = items.filter((item, i) => tests.every(({test}) => test(item)) && within.every((test) => test(item)) &&
+      (!wanted || haystacks[i].includes(wanted)));
+    const by = orders.find(({value}) => value === order.value)?.by;
+    if (by) found.sort((a, b) => (by(b) ?? -Infinity) - (by(a) ?? -Infinity));
   }
 
   function show(wantedPage) {
@@ -90,15 +108,15 @@ function browse({root, items, noun, filters, text, render, pageSize = 10}) {
       of.textContent = ` of ${pages.toLocaleString("en")}`;
     }
     const state = new URLSearchParams();
-    for (const control of [...selects, search]) if (control.value) state.set(control.name, control.value);
+    for (const control of controls) if (control.value) state.set(control.name, control.value);
     if (page) state.set("page", page + 1);
     if (`${state}` !== location.hash.slice(1)) history.replaceState(null, "", `#${state}`);
   }
 
   function restore() {
     const state = new URLSearchParams(location.hash.slice(1));
-    for (const control of [...selects, search]) control.value = state.get(control.name) ?? "";
-    for (const select of selects) if (select.selectedIndex < 0) select.value = "";
+    for (const control of controls) control.value = state.get(control.name) ?? "";
+    for (const select of [...selects, order]) if (select.selectedIndex < 0) select.value = "";
     show(state.get("page") - 1);
   }
   window.addEventListener("hashchange", restore);

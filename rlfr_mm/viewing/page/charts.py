@@ -1,16 +1,18 @@
-"""Charts as inline SVG: pure functions from numbers to markup. Every value is also text that can be read and copied.
+"""Charts: pure functions from numbers to markup.
 
-All charts but the strip are 400 units wide, which fits a narrow screen or a column of a wide one. A `colour` is a class
-of page.css, such as `run0` or `correct`, so that charts follow light mode, dark mode and print. Shares are fractions of
-1 and are shown in percent.
+- Line charts carry their numbers as JSON; plots.js draws them with uPlot, so that one can zoom in and read values.
+- All others are inline SVG whose values are also text that can be read and copied. They are 400 units wide, which fits
+  a narrow screen or a column of a wide one; the strip is smaller.
+
+A `colour` is a class of page.css, such as `run0` or `correct`, so that charts follow light mode, dark mode and print.
+Shares are fractions of 1 and are shown in percent.
 """
 
-import math
+import json
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 
 from markupsafe import Markup
-from matplotlib.ticker import MaxNLocator
 
 WIDTH = 400
 _text = Markup('<text x="{:.1f}" y="{:.1f}" class="{}">{}</text>').format
@@ -50,12 +52,12 @@ class Spread:
 
 @dataclass(frozen=True)
 class Line:
-    """A curve, with a band around it if `low` and `high` are given."""
+    """A curve, with a band around it if `low` and `high` are given; None is a gap."""
 
     name: str
     colour: str
     x: Sequence[float]
-    y: Sequence[float]
+    y: Sequence[float | None]
     low: Sequence[float] = ()
     high: Sequence[float] = ()
 
@@ -114,8 +116,8 @@ def stacked_bars(label: str, rows: Sequence[tuple[str, Sequence[Part]]]) -> Mark
 
 def spread_bars(label: str, rows: Sequence[Spread], unit: str) -> Markup:
     """One row per group: a line over the middle 90 %, a box over the middle half, a tick at the median."""
-    ticks = _ticks(0, max((row.quantiles[4] for row in rows), default=1) or 1)
-    scale = (WIDTH - 16) / ticks[-1]
+    longest = max((row.quantiles[4] for row in rows), default=1) or 1
+    scale = (WIDTH - 16) / longest
     parts, y = [], 0.0
     for row in rows:
         p5, p25, p50, p75, p95 = (scale * value for value in row.quantiles)
@@ -129,60 +131,30 @@ def spread_bars(label: str, rows: Sequence[Spread], unit: str) -> Markup:
             _path(f"M{p50:.1f} {y + 4}V{y + 18}", "whisker"),
         ]
         y += 24
-    parts += [_text(scale * tick, y + 12, "muted middle" if tick else "muted", f"{tick:,.0f}") for tick in ticks]
+    parts += [_text(0, y + 12, "muted", "0"), _text(scale * longest, y + 12, "muted middle", f"{longest:,.0f}")]
     return _svg(label, y + 16, parts)
 
 
-def line_chart(label: str, lines: Sequence[Line], x_label: str, log2_x: bool = False, shares: bool = False) -> Markup:
-    """Curves over a common x. `log2_x` puts ticks at powers of two; with `shares`, y runs from 0 to 100 %."""
-    left, right, top, height = 34, WIDTH - 12, 8, 230
-    bottom = height - 36
-    xs = [x for line in lines for x in line.x]
-    ys = [y for line in lines for y in (*line.y, *line.low, *line.high)]
-    y_ticks = [0, 0.25, 0.5, 0.75, 1] if shares else _ticks(min(ys), max(ys))
-    if log2_x:
-        x_ticks = [2.0**i for i in range(math.ceil(math.log2(min(xs))), math.floor(math.log2(max(xs))) + 1)]
-    else:
-        x_ticks = [tick for tick in _ticks(min(xs), max(xs)) if min(xs) <= tick <= max(xs)]
+def line_chart(
+    label: str, lines: Sequence[Line], x_label: str, log2_x: bool = False, shares: bool = False, smoothed: bool = False
+) -> Markup:
+    """Curves over a common x.
 
-    def at(value: float) -> float:
-        scaled, low, high = (math.log2(v) if log2_x else v for v in (value, min(xs), max(xs)))
-        return left + (right - left) * (scaled - low) / ((high - low) or 1)
+    Args:
+        log2_x: x is on a logarithmic scale with base 2.
+        shares: y runs from 0 to 100 %.
+        smoothed: the controls of the page set the moving average and the scale of y.
 
-    def up(value: float) -> float:
-        return bottom - (bottom - top) * (value - y_ticks[0]) / ((y_ticks[-1] - y_ticks[0]) or 1)
-
-    def track(x: Sequence[float], y: Sequence[float]) -> str:
-        return "L".join(f"{at(a):.1f} {up(b):.1f}" for a, b in zip(x, y, strict=True))
-
-    parts = []
-    for tick in y_ticks:
-        parts.append(_path(f"M{left} {up(tick):.1f}H{right}", "rule"))
-        parts.append(_text(left - 6, up(tick) + 4, "muted end", f"{100 * tick:.0f}" if shares else f"{tick:g}"))
-    parts += [_text(at(tick), bottom + 16, "muted middle", f"{tick:g}") for tick in x_ticks]
-    parts.append(_text((left + right) / 2, height - 4, "muted middle", x_label))
-    for line in lines:
-        if line.low:
-            outline = track([*line.x, *reversed(line.x)], [*line.high, *reversed(line.low)])
-            parts.append(_path(f"M{outline}Z", f"soft {line.colour}"))
-        parts.append(_path(f"M{track(line.x, line.y)}", f"stroke {line.colour}"))
-        for x, y in zip(line.x, line.y, strict=True):
-            if x in x_ticks:
-                tip = f"{line.name}, {x_label} {x:g}: {_percent(y) if shares else f'{y:.4g}'}"
-                parts.append(_point(at(x), up(y), 2.6, f"fill {line.colour}", tip))
-    return _svg(label, height, parts)
+    >>> line_chart("Accuracy", [Line("run", "run0", [1, 2], [0.25, 0.5])], "step", shares=True)
+    """
+    values = {"x_label": x_label, "log2_x": log2_x, "shares": shares, "smoothed": smoothed}
+    text = json.dumps(values | {"lines": [asdict(line) for line in lines]}, allow_nan=False, default=list)
+    return Markup('<div class="plot" role="img" aria-label="{}" data-plot="{}"></div>').format(label, text)
 
 
 def _svg(label: str, height: float, parts: Sequence[Markup], width: float = WIDTH, style: str = "") -> Markup:
     frame = Markup('<svg viewBox="0 0 {} {}" role="img" aria-label="{}" class="{}">{}</svg>')
     return frame.format(width, round(height), label, style, Markup("").join(parts))
-
-
-def _ticks(low: float, high: float) -> list[float]:
-    """Round numbers from at or below `low` to at or above `high`; if the two are equal, the other end is 0."""
-    if low == high:
-        low, high = (min(low, 0), max(high, 0)) if low else (0, 1)
-    return [float(tick) for tick in MaxNLocator(5).tick_values(low, high)]
 
 
 def _with_interval(bar: Bar) -> str:

@@ -2,7 +2,9 @@
 
 - page.html: the skeleton that the template of a page extends; its policy lets no other script run and nothing load
 - page.css: type, tables, charts and cards in light mode, dark mode and print
-- browse.js: `el` and `browse`, which filter, search and page through the data, one page of it in the document at a time
+- browse.js: `el` and `browse`, which filter, sort, search and page through the data, one page of it in the document at
+  a time
+- plots.js: the line charts, drawn with uPlot, which lies in vendor/ with its license
 
 Text from models enters a page in two ways only: through Jinja2, which escapes it, and through the data, which scripts
 turn into text nodes.
@@ -20,6 +22,8 @@ from markupsafe import Markup
 from PIL.Image import Image
 
 KIT = Path(__file__).parent
+STYLES = ("vendor/uPlot.min.css", "page.css")
+SCRIPTS = ("vendor/uPlot.iife.min.js", "browse.js", "plots.js")
 
 
 def render_page(template: Path, script: Path, title: str, data: Any, **context: Any) -> str:
@@ -27,14 +31,14 @@ def render_page(template: Path, script: Path, title: str, data: Any, **context: 
 
     Args:
         template: Jinja2 file; it sees `context` and the filter `percent`.
-        script: JavaScript file that runs after browse.js; it gets the data from `pageData()`.
+        script: JavaScript file that runs after `SCRIPTS`; it gets the data from `pageData()`.
         title: title of the document.
         data: JSON value for the script.
 
     Raises:
         ValueError: the data contain nan or inf, which JSON cannot represent.
     """
-    code = (KIT / "browse.js").read_text() + script.read_text()
+    code = "\n".join(path.read_text(encoding="utf-8") for path in (*(KIT / name for name in SCRIPTS), script))
     loader = FileSystemLoader([KIT, template.parent])
     environment = Environment(
         loader=loader, autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
@@ -42,7 +46,7 @@ def render_page(template: Path, script: Path, title: str, data: Any, **context: 
     environment.filters["percent"] = lambda share: f"{100 * share:.1f}"
     return environment.get_template(template.name).render(
         title=title,
-        style=Markup((KIT / "page.css").read_text()),
+        style=Markup("\n".join((KIT / name).read_text(encoding="utf-8") for name in STYLES)),
         script=Markup(code),
         script_hash=base64.b64encode(hashlib.sha256(code.encode()).digest()).decode(),
         data=embedded_json(data),

@@ -1,5 +1,5 @@
 {
-  const {cards, images, views} = pageData();
+  const {runs, cards, images, views} = pageData();
   const LEVELS = 5;
   const byKey = Object.fromEntries(views.map((view) => [view.key, view]));
   let view = views[0];
@@ -9,10 +9,12 @@
   /** The text with visible symbols for white space and control characters. */
   const visible = (text) => text.replaceAll(" ", "␣").replaceAll("\n", "↵")
     .replace(/[\u0000-\u001f]/g, (c) => String.fromCharCode(0x2400 + c.charCodeAt(0)));
-  const valueOf = (rollout, key, i) => key === "advantage" ? rollout.advantage + rollout.shaping[i] : rollout[key][i];
+  /** A figure of one token; undefined if its run did not record it. */
+  const valueOf = (rollout, key, i) => key === "advantage" ? rollout.advantage + rollout.shaping[i] : rollout[key]?.[i];
 
   /** The CSS class of a value's colour: l5 … l1, none, h1 … h5 on a diverging scale, else none, m1 … m5 from the low end. */
   function colour({low, high, diverging}, value) {
+    if (value === undefined) return "";
     const share = diverging ? value / high : (value - low) / ((high - low) || 1);
     const level = Math.round(LEVELS * Math.min(1, Math.max(diverging ? -1 : 0, share)));
     return level === 0 ? "" : `${diverging ? (level > 0 ? "h" : "l") : "m"}${Math.abs(level)}`;
@@ -40,15 +42,25 @@
   const right = ({rollouts}) => rollouts.filter(({correct}) => correct).length;
   const graded = ({rollouts}) => rollouts.filter(({correct}) => correct !== null).length;
 
+  const large = el("dialog", {class: "large", onclick: () => large.close()}, el("img", {alt: "Image of the problem, large"}));
+  document.body.append(large);
+  function picture(name) {
+    const open = () => { large.firstChild.src = images[name]; large.showModal(); };
+    return el("button", {type: "button", class: "picture", title: "Show the image large", onclick: open},
+      el("img", {src: images[name], alt: "Image of the problem"}));
+  }
+
   function renderCard(card) {
-    const picture = card.image in images ? el("img", {src: images[card.image], alt: "Image of the problem"}) : "";
+    const shown = card.images.filter((name) => name in images);
+    const missing = card.images.length - shown.length;
     return el("article", {class: "card"},
-      el("header", {}, el("b", {}, `Step ${card.step}`), el("span", {}, card.problem),
+      el("header", {}, runs.length > 1 ? el("span", {class: `run ${runs[card.run].colour}`}, el("span", {class: "swatch"}), runs[card.run].label) : "",
+        el("b", {}, `Step ${card.step}`), el("span", {}, card.problem),
         el("span", {class: "chip"}, `${right(card)} of ${card.rollouts.length} correct`)),
-      el("div", {class: "question"}, picture,
+      el("div", {class: "question"}, ...shown.map(picture),
         el("div", {class: "text"}, el("pre", {tabindex: 0}, card.prompt),
           el("dl", {}, el("dt", {}, "gold"), el("dd", {}, el("code", {}, card.gold))),
-          card.image && !picture ? el("p", {class: "note"}, "The image is not shown.") : "")),
+          missing ? el("p", {class: "note"}, `${missing} image${missing > 1 ? "s" : ""} not shown`) : "")),
       el("div", {class: "answers group"}, ...card.rollouts.map(renderRollout)));
   }
 
@@ -80,7 +92,8 @@
     chosen = element;
     chosen.classList.add("chosen");
     const {rollout, index} = element;
-    const figures = views.map(({key, label}) => `${label.replace(/ \(.*/, "")} ${short(valueOf(rollout, key, index))}`);
+    const figures = views.filter(({key}) => valueOf(rollout, key, index) !== undefined)
+      .map(({key, label}) => `${label.replace(/ \(.*/, "")} ${short(valueOf(rollout, key, index))}`);
     readout.replaceChildren(el("code", {}, visible(rollout.tokens[index])),
       ` token ${index + 1} of ${rollout.tokens.length} · ${figures.join(" · ")}`);
   }
@@ -89,7 +102,14 @@
 
   // ---- the groups; a page holds few enough to stay fast
 
-  const steps = [...new Set(cards.map(({step}) => step))];
+  const mean = (values) => values.length ? values.reduce((sum, value) => sum + value, 0) / values.length : undefined;
+  /** The mean over the tokens of a group of what its run recorded. */
+  const meanOf = (key) => (card) => mean(card.rollouts.flatMap((rollout) => rollout[key] ?? []));
+  const share = (card) => graded(card) ? right(card) / graded(card) : undefined;
+  const means = [
+    {value: "deviation", label: "Mean deviation", by: meanOf("deviation")},
+    {value: "flow_reward", label: "Mean flow reward", by: meanOf("flow_reward")},
+  ].filter(({by}) => by(cards[0]) !== undefined);
   const tokens = cards.reduce((sum, {rollouts}) => sum + rollouts.reduce((total, rollout) => total + rollout.tokens.length, 0), 0);
   browse({
     root,
@@ -97,13 +117,25 @@
     noun: "groups",
     pageSize: Math.min(8, Math.max(1, Math.floor(12000 * cards.length / (tokens || 1)))),
     filters: [
-      {key: "step", label: "Step", choices: steps.map((step) => ({value: `${step}`, label: `step ${step}`, test: (card) => card.step === step}))},
+      runs.length > 1 && {key: "run", label: "Run", choices: runs.map(({label}, run) => ({value: `${run}`, label, test: (card) => card.run === run}))},
       {key: "outcome", label: "Outcomes of the group", choices: [
         {value: "mixed", label: "correct and wrong", test: (card) => right(card) > 0 && right(card) < graded(card)},
         {value: "correct", label: "all correct", test: (card) => right(card) === card.rollouts.length},
         {value: "wrong", label: "all wrong", test: (card) => right(card) === 0 && graded(card) === card.rollouts.length},
         {value: "ungraded", label: "with ungraded ones", test: (card) => graded(card) < card.rollouts.length},
       ].filter(({test}) => cards.some(test))},
+    ].filter(Boolean),
+    ranges: [
+      {key: "step", label: "Steps", value: (card) => card.step},
+      {key: "share", label: "Correct, as a fraction", value: share},
+      ...means.map(({value, label, by}) => ({key: value, label, value: by})),
+    ],
+    orders: [
+      {value: "latest", label: "latest step first", by: (card) => card.step},
+      {value: "right", label: "most correct first", by: share},
+      {value: "wrong", label: "most wrong first", by: (card) => share(card) === undefined ? undefined : -share(card)},
+      {value: "longest", label: "longest first", by: (card) => mean(card.rollouts.map(({tokens}) => tokens.length))},
+      ...means.map(({value, label, by}) => ({value, label: `${label.toLowerCase()}, largest first`, by})),
     ],
     text: (card) => [card.problem, card.prompt, card.gold, ...card.rollouts.map((rollout) => rollout.tokens.join(""))].join("\n"),
     render: renderCard,

@@ -1,5 +1,6 @@
 """Charts say their numbers in text and draw them to scale."""
 
+import json
 import re
 from xml.etree import ElementTree
 
@@ -19,10 +20,6 @@ def elements(svg, tag, **attributes):
 
 def texts(svg):
     return [element.text for element in elements(svg, "text")]
-
-
-def points(path):
-    return [tuple(map(float, pair.split())) for pair in re.sub("[MZ]", "", path.get("d")).split("L")]
 
 
 def test_bars_are_as_long_as_their_shares():
@@ -64,30 +61,15 @@ def test_spreads_share_one_scale():
     assert "median 20 · n = 3" in texts(svg)
 
 
-def test_a_curve_in_powers_of_two_has_even_steps_and_a_band_around_it():
-    line = Line("a", "run0", [1, 2, 3, 4], [0.0, 0.5, 0.7, 1.0], [0.0, 0.4, 0.6, 0.9], [0.1, 0.6, 0.8, 1.0])
-    svg = charts.line_chart("x", [line], "k", log2_x=True, shares=True)
-    (curve,) = elements(svg, "path", **{"class": "stroke"})
-    (x1, y1), (x2, y2), _, (x4, y4) = points(curve)
-    assert x2 - x1 == pytest.approx(x4 - x2, abs=0.2)
-    assert y1 - y2 == pytest.approx(y2 - y4, abs=0.2) and y4 < y1
-    (band,) = elements(svg, "path", **{"class": "soft"})
-    assert len(points(band)) == 8
-    ticks = texts(svg)
-    assert (
-        [tick for tick in ticks if tick in ("1", "2", "3", "4")] == ["1", "2", "4"] and "100" in ticks and "k" in ticks
-    )
-
-
-def test_a_curve_of_one_point_and_a_flat_one_are_drawn():
-    for line in (Line("a", "run0", [5], [0.3]), Line("a", "run0", [0, 10], [0.3, 0.3])):
-        assert elements(charts.line_chart("x", [line], "step"), "path", **{"class": "stroke"})
-
-
-@pytest.mark.parametrize("value, other", [(0, "1"), (0.3, "0"), (-2, "0")])
-def test_a_flat_curve_is_measured_from_zero(value, other):
-    ticks = texts(charts.line_chart("x", [Line("a", "run0", [1, 9], [value, value])], "step"))
-    assert f"{value:g}" in ticks and other in ticks
+def test_a_line_chart_carries_its_numbers():
+    line = Line("a", "run0", range(1, 3), [0.5, None], [0.4, None], [0.6, None])
+    html = charts.line_chart("pass@k", [line], "k", log2_x=True, shares=True)
+    element = ElementTree.fromstring(html)
+    plot = json.loads(element.get("data-plot"))
+    assert (element.get("aria-label"), plot["x_label"], plot["log2_x"], plot["shares"]) == ("pass@k", "k", True, True)
+    assert plot["lines"] == [
+        {"name": "a", "colour": "run0", "x": [1, 2], "y": [0.5, None], "low": [0.4, None], "high": [0.6, None]}
+    ]
 
 
 def test_names_are_escaped():

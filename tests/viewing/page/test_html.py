@@ -72,8 +72,8 @@ def test_a_page_refers_to_nothing_outside_itself(page):
 def test_the_policy_stops_markup_that_was_not_escaped(page, chromium):
     """The second line of defence: even raw markup in a page neither runs nor loads."""
     attack = '<img src="http://127.0.0.1:9/a.png" onerror="alert(1)"><script>alert(2)</script>'
-    path, html = page("here", ["one", "two"])
-    path.write_text(html.replace("here", attack))
+    path, html = page("@attack@", ["one", "two"])
+    path.write_text(html.replace("@attack@", attack))
     chromium.open(path.as_uri())
     assert chromium.dialogs == [] and chromium.requests == []
     assert chromium.evaluate("document.querySelectorAll('.item').length") == 2

@@ -1,0 +1,93 @@
+"""The model card of a trained policy: README.md in final/, the folder that one publishes."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from huggingface_hub import EvalResult, ModelCard, ModelCardData
+from scipy.stats import norm
+
+from rlfr_mm import __version__
+from rlfr_mm.config import DataArguments, RunConfig
+from rlfr_mm.files import write_whole
+
+TEMPLATE = Path(__file__).with_name("model_card.md.j2")
+METHODS = {
+    "flow": "RLFR (GRPO with verifiable rewards and a flow reward per token)",
+    "entropy": "GRPO with the entropy advantage",
+    "none": "GRPO with verifiable rewards (RLVR)",
+}
+
+
+def write_model_card(
+    folder: Path, config: RunConfig, results: Mapping[str, Any], settings: str, multimodal: bool
+) -> None:
+    """Write README.md into the folder of a trained policy.
+
+    Args:
+        results: content of summary.json; held-out accuracies are shown with 95 % intervals.
+        settings: the run's settings as YAML, without secrets.
+    """
+    base, adapter = config.model.name_or_path, config.model.lora is not None
+    on_hub = base.count("/") == 1 and not Path(base).exists()
+    task = "image-text-to-text" if multimodal else "text-generation"
+    data = ModelCardData(
+        model_name=folder.resolve().parent.name,
+        base_model=base if on_hub else None,
+        library_name="peft" if adapter else "transformers",
+        pipeline_tag=task,
+        datasets=[source for source in (config.data.source,) if _is_on_hub(source)] or None,
+        tags=["rlfr", "grpo", "reinforcement-learning", "mathematics", "trl"] + ["lora"] * adapter,
+        eval_results=_eval_results(config, results, task),
+    )
+    card = ModelCard.from_template(
+        data,
+        template_str=TEMPLATE.read_text(encoding="utf-8"),
+        name=folder.resolve().parent.name,
+        base=base,
+        method=METHODS.get(config.train.get("advantage_shaping", "flow"), "GRPO"),
+        data=config.data.source,
+        accuracies={
+            name: _with_interval(results[key])
+            for name, key in (("before", "accuracy_before"), ("after", "accuracy_after"))
+            if results.get(key)
+        },
+        results=results,
+        settings=settings,
+        version=__version__,
+        multimodal=multimodal,
+        adapter=adapter,
+    )
+    write_whole(folder / "README.md", str(card))
+
+
+def _is_on_hub(source: str) -> bool:
+    return source.count("/") == 1 and not Path(source).exists()
+
+
+def _with_interval(found: Mapping[str, Any]) -> str:
+    """An accuracy in percent with its 95 % interval (normal approximation) and the number of problems."""
+    half = norm.ppf(0.975) * found["standard_error"]
+    low, high = max(0.0, found["accuracy"] - half), min(1.0, found["accuracy"] + half)
+    return f"{100 * found['accuracy']:.1f} % (95 % interval {100 * low:.1f} to {100 * high:.1f}, n = {found['n']:,})"
+
+
+def _eval_results(config: RunConfig, results: Mapping[str, Any], task: str) -> list[EvalResult] | None:
+    """The model-index entry of the held-out accuracy after training, if the run measured it."""
+    found, evaluation = results.get("accuracy_after"), config.evaluation
+    if not found or evaluation is None:
+        return None
+    held_out: DataArguments = evaluation.data
+    return [
+        EvalResult(
+            task_type=task,
+            dataset_type=held_out.source,
+            dataset_name=f"held-out problems of {held_out.source}",
+            dataset_config=held_out.name,
+            dataset_split=held_out.split,
+            dataset_revision=held_out.revision,
+            metric_type="accuracy",
+            metric_name=f"accuracy at temperature {evaluation.temperature:g}, {_with_interval(found)}",
+            metric_value=round(100 * found["accuracy"], 2),
+        )
+    ]

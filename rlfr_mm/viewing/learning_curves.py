@@ -1,0 +1,75 @@
+"""The metrics of one or several runs as line charts."""
+
+import math
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from rlfr_mm.viewing.page import charts
+
+# The titles of the charts, and the names and labels of their curves.
+CURVES: dict[str, dict[str, str]] = {
+    "Accuracy of the rollouts": {"accuracy": "accuracy"},
+    "Groups without signal": {"frac_reward_zero_std": "all rewards equal"},
+    "Within-group AUC": {
+        "auc/logprob": "log-probability", "auc/deviation": "minus deviation", "auc/flow_reward": "flow reward"
+    },
+    "Loss": {"loss": "loss"},
+    "Gradient norm": {"grad_norm": "gradient norm"},
+    "Tokens clipped by the loss": {"clip_ratio/region_mean": "clipped tokens"},
+    "Learning rate": {"learning_rate": "learning rate"},
+    "Field loss": {"flow/field_loss": "field loss"},
+    "Mean velocity deviation": {"flow/deviation_mean": "velocity deviation"},
+    "Mean flow reward per token": {"flow/reward_mean": "flow reward"},
+    "Mean size of the shaping per token": {"flow/shaping_magnitude": "|shaping|"},
+    "Response length in tokens": {"completions/mean_length": "mean length"},
+    "Entropy in nats": {"entropy": "entropy"},
+}  # fmt: skip
+SHARES = ("Accuracy of the rollouts", "Groups without signal")  # shown in percent, from 0 to 100
+COLOURS = {"auc/logprob": "run5", "auc/deviation": "run0", "auc/flow_reward": "run1"}
+NUM_COLOURS = 6
+
+Metrics = Sequence[Mapping[str, Any]]  # rows of metrics.jsonl
+
+
+def curves_of(metrics: Metrics) -> dict[str, dict[str, str]]:
+    """`CURVES`, and those of the reward functions that the run logged."""
+    names = [name for name in (metrics[-1] if metrics else {}) if name.startswith("rewards/")]
+    return CURVES | {"Rewards per rollout": {name: name.split("/")[1] for name in names if name.endswith("/mean")}}
+
+
+def curve_charts(runs: Mapping[str, Metrics]) -> list[tuple[str, str]]:
+    """(title, chart) of each metric that a run logged, by the runs' labels.
+
+    One run has the curves of a title in one chart; several runs have one chart per metric, with a curve per run.
+    """
+    titles: dict[str, dict[str, str]] = {}
+    for metrics in runs.values():
+        for title, names in curves_of(metrics).items():
+            titles.setdefault(title, {}).update(names)
+    found = []
+    for title, names in titles.items():
+        if len(runs) == 1:
+            ((_, metrics),) = runs.items()
+            lines = [
+                _line(label, COLOURS.get(name, f"run{place % NUM_COLOURS}"), metrics, name)
+                for place, (name, label) in enumerate(names.items())
+            ]
+            found.append((title, title, lines))
+            continue
+        for name, label in names.items():
+            lines = [
+                _line(run, f"run{place % NUM_COLOURS}", metrics, name)
+                for place, (run, metrics) in enumerate(runs.items())
+            ]
+            found.append((title, title if len(names) == 1 else f"{title}: {label}", lines))
+    return [
+        (name, charts.line_chart(name, logged, "step", shares=title in SHARES, smoothed=True))
+        for title, name, lines in found
+        if (logged := [line for line in lines if any(value is not None for value in line.y)])
+    ]
+
+
+def _line(label: str, colour: str, metrics: Metrics, name: str) -> charts.Line:
+    values = [row.get(name) for row in metrics]
+    finite = [None if value is None or not math.isfinite(value) else value for value in values]
+    return charts.Line(label, colour, [row["step"] for row in metrics], finite)

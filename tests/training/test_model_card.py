@@ -1,0 +1,66 @@
+"""The card in final/ says what the policy is, what it scores, and how to use it; its snippet runs."""
+
+import re
+import shutil
+from pathlib import Path
+
+import pytest
+from huggingface_hub import ModelCard
+from PIL import Image
+
+from rlfr_mm.config import RunConfig
+from rlfr_mm.config_file import load_config
+from rlfr_mm.training.model_card import write_model_card
+from tests.conftest import ROOT
+
+RESULTS = {
+    "seed": 42,
+    "steps": 150,
+    "accuracy_before": {"accuracy": 0.46, "standard_error": 0.02, "n": 512},
+    "accuracy_after": {"accuracy": 0.62, "standard_error": 0.02, "n": 512},
+    "versions": {"python": "3.11.7", "trl": "1.16.0"},
+    "command": "python -m rlfr_mm.train --config configs/rl/quickstart.yaml",
+}
+
+
+@pytest.fixture
+def card(tiny_policy: Path, tmp_path: Path):
+    def write(*overrides: str, multimodal: bool = True) -> tuple[Path, ModelCard]:
+        folder = tmp_path / "run" / "final"
+        shutil.copytree(tiny_policy, folder, dirs_exist_ok=True)
+        config = load_config(RunConfig, str(ROOT / "configs/rl/quickstart.yaml"), list(overrides))
+        write_model_card(folder, config, RESULTS, "train: {}", multimodal)
+        loaded = ModelCard.load(folder / "README.md")
+        return folder, loaded
+
+    return write
+
+
+def test_the_card_names_base_data_pipeline_and_score(card):
+    _, loaded = card("model.name_or_path=Qwen/Qwen2.5-VL-3B-Instruct", "data.source=FanqingM/MM-Eureka-Dataset")
+    data = loaded.data
+    assert data.base_model == "Qwen/Qwen2.5-VL-3B-Instruct" and data.datasets == ["FanqingM/MM-Eureka-Dataset"]
+    assert data.pipeline_tag == "image-text-to-text" and "rlfr" in data.tags
+    (result,) = data.eval_results
+    assert result.metric_value == 62.0 and "58.1 to 65.9, n = 512" in result.metric_name
+    assert "| after training | 62.0 % (95 % interval 58.1 to 65.9, n = 512) |" in loaded.content
+    assert "2510.10201" in loaded.content and "None" not in loaded.content
+
+
+def test_a_local_base_is_named_but_not_linked(card):
+    _, loaded = card()
+    assert loaded.data.base_model is None and "`quickstart`" in loaded.content
+
+
+def test_an_adapter_says_so(card):
+    _, loaded = card("model.lora={r: 8}")
+    assert loaded.data.library_name == "peft" and "A LoRA adapter for" in loaded.content
+
+
+def test_the_snippet_runs(card, monkeypatch, capsys):
+    folder, loaded = card()
+    monkeypatch.chdir(folder.parent)
+    Image.new("RGB", (84, 84), "white").save("problem.png")
+    (snippet,) = re.findall(r"```python\n(.*?)```", loaded.content, re.DOTALL)
+    exec(snippet.replace('folder = "run"', 'folder = "final"').replace("512", "4"), {})
+    assert capsys.readouterr().out
