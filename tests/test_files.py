@@ -99,7 +99,7 @@ def test_a_journal_whose_folder_is_deleted_says_so(tmp_path: Path):
     journal = Journal(tmp_path / "run" / "rows.jsonl")
     journal.append(["one"])
     shutil.rmtree(tmp_path / "run")
-    with pytest.raises(FileNotFoundError, match=r"deleted while it was being written: .*rows\.jsonl"):
+    with pytest.raises(FileNotFoundError, match=r"deleted or moved while it was being written: .*rows\.jsonl"):
         journal.append(["two"])
     journal.close()
 
