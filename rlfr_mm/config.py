@@ -222,7 +222,7 @@ class EvaluationConfig:
 
 @dataclass
 class BenchmarkConfig:
-    """Benchmark tasks evaluated during training: RUN/benchmarks/step-N is a run folder of `eval.run`."""
+    """Benchmarks that all processes answer during training: RUN/benchmarks/step-N is a run folder of `eval.run`."""
 
     eval_tasks: list[str] = option(make=list, help="tasks and groups; python -m tasks.list prints them")
     steps: int | None = option(None, must=">= 1", help="evaluate every N steps and after the last; null: only the last")
@@ -230,7 +230,7 @@ class BenchmarkConfig:
     samples: int | None = option(None, must=">= 1", help="responses per problem; null: the task's number")
     data_root: str | None = option(None, help="local mirror of the dataset repositories; null: the hub")
     allow_changed_data: bool = option(False, help="evaluate partial or changed data, and mark the results as such")
-    batch_size: int = option(64, must=">= 1", help="requests answered at once")
+    batch_size: int = option(64, must=">= 1", help="requests that a process answers at once")
 
     def __post_init__(self) -> None:
         check_options(self, "benchmarks")

@@ -1,5 +1,8 @@
 """The options of `eval.run`, from a YAML file and the command line."""
 
+import subprocess
+import sys
+
 import pytest
 
 from rlfr_mm.eval import run
@@ -31,6 +34,17 @@ def test_numbers_of_samples_are_whole_and_positive(text, capsys):
     with pytest.raises(SystemExit):
         run.parse_args(["--samples", text])
     assert "must be a whole number of at least 1" in capsys.readouterr().err
+
+
+def test_an_unknown_task_is_named_before_any_library_is_loaded():
+    script = (
+        "import sys, time; from rlfr_mm.eval import run\n"
+        "try: run.main(['--model', 'dummy', '--tasks', 'rlfr_quickstrat', '--output_dir', 'x'])\n"
+        "except SystemExit as end: status = end.code\n"
+        "assert status == 2 and time.process_time() < 2 and 'torch' not in sys.modules, time.process_time()"
+    )
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True)
+    assert done.returncode == 0 and "did you mean rlfr_quickstart" in done.stderr, done.stderr
 
 
 @pytest.mark.parametrize("path", sorted((ROOT / "configs" / "eval").glob("*.yaml")), ids=lambda path: path.stem)

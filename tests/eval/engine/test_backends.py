@@ -2,7 +2,9 @@
 
 import json
 import threading
+import time
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import ClassVar
 
 import pytest
 import torch
@@ -133,12 +135,30 @@ def test_lmms_evals_class_answers_with_what_it_can_tell(policy, requests):
 def server():
     """An OpenAI-compatible server that answers with the seed it was sent; `reply` changes what it says."""
 
+    counting, enough = threading.Lock(), threading.Event()
+
     class Handler(BaseHTTPRequestHandler):
         reply = staticmethod(lambda asked: str(asked.get("seed")))
         usage = True
+        refused: tuple[str, ...] = ()  # fields that it does not know
+        pause = 0.0
+        asked: ClassVar[list[dict]] = []
+        waiting = 0
+        wait_for = 0  # answers none before it has this many requests
 
         def do_POST(self):
             asked = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
+            type(self).asked.append(asked)
+            if unknown := [name for name in self.refused if name in asked]:
+                self.send_error(422, f"unexpected {unknown}")
+                return
+            time.sleep(self.pause)
+            if asked["max_tokens"] > 1:  # not the request by which a back end finds out what the server accepts
+                with counting:
+                    type(self).waiting += 1
+                    if self.waiting >= self.wait_for:
+                        enough.set()
+                enough.wait(30)
             usage = {"prompt_tokens": 11, "completion_tokens": asked["max_tokens"] - 1, "total_tokens": 0}
             message = {"role": "assistant", "content": self.reply(asked)}
             answer = {
@@ -158,7 +178,10 @@ def server():
         def log_message(self, *args):
             pass
 
-    running = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    class Server(ThreadingHTTPServer):
+        request_queue_size = 512
+
+    running = Server(("127.0.0.1", 0), Handler)
     thread = threading.Thread(target=running.serve_forever)
     thread.start()
     yield (
@@ -177,6 +200,85 @@ def test_a_server_gets_a_seed_of_its_own_for_every_sample(server, arguments, tmp
     assert len({row.seed for row in rows}) == 32 and all(row.response == str(row.seed) for row in rows)
     assert all((row.prompt_tokens, row.completion_tokens, row.finish_reason) == (11, 3, "stop") for row in rows)
     assert "api_key" not in run_files.read_manifest(tmp_path).model.args
+
+
+SENT = {"top_k": -1, "min_p": 0.0, "repetition_penalty": 1.0}
+
+
+@pytest.mark.parametrize("name", ["openai", "async_openai"])
+def test_a_server_is_told_what_a_checkpoint_might_set(server, requests, name):
+    """lmms-eval sends temperature only, or temperature and top_p: a server would sample with top_k 1 of Qwen2.5-VL."""
+    handler, model = server
+    backend = build_backend(name + model.removeprefix("openai"))
+    assert backend.batch_size == 512
+    for top_k in (-1, 20):  # in two batches: an asynchronous client must not need the event loop of the first
+        handler.asked.clear()
+        backend.generate("t", requests, SAMPLED | {"top_p": 0.9} | ({"top_k": top_k} if top_k > 0 else {}), seed=0)
+        assert len(handler.asked) == 4
+        for asked in handler.asked:
+            wanted = SENT | {"top_k": top_k, "top_p": 0.9, "temperature": 1.0}
+            assert {key: asked[key] for key in wanted} == wanted
+    assert backend.effective(SAMPLED) == SAMPLED | SENT
+
+
+def test_transformers_serve_is_told_in_its_own_way(server, requests):
+    handler, model = server
+    handler.refused = ("top_k", "min_p", "repetition_penalty")
+    backend = build_backend(model)
+    handler.asked.clear()
+    backend.generate("t", requests[:1], SAMPLED, seed=0)
+    (asked,) = handler.asked
+    config = json.loads(asked["generation_config"])
+    assert config["do_sample"] and (config["top_k"], config["min_p"], config["repetition_penalty"]) == (0, 0.0, 1.0)
+    assert backend.effective(SAMPLED) == SAMPLED | SENT
+
+
+def test_what_a_server_cannot_be_told_is_on_record(server, arguments, tmp_path):
+    handler, model = server
+    handler.refused = ("top_k", "min_p", "repetition_penalty", "generation_config")
+    assert run.main(arguments(tmp_path, model=model, tasks="rlfr_quickstart")) == 0
+    plan = run_files.read_manifest(tmp_path).tasks["rlfr_quickstart"]
+    left = ["min_p", "repetition_penalty", "top_k"]
+    assert plan.generation["left_to_server"] == left and "top_k" not in plan.generation
+    assert all(row.generation["left_to_server"] == left for row in run_files.read_run(tmp_path)["rlfr_quickstart"])
+
+
+@pytest.mark.parametrize("name", ["openai", "async_openai"])
+def test_a_server_gets_many_requests_at_once(server, arguments, tmp_path, name):
+    handler, model = server
+    model = name + model.removeprefix("openai")
+    handler.wait_for = 190  # lmms-eval's classes stop at 128
+    began = time.monotonic()
+    assert run.main(arguments(tmp_path, model=model, tasks="rlfr_quickstart_pass32", limit=6, batch_size=None)) == 0
+    assert time.monotonic() - began < 30
+    assert run_files.read_manifest(tmp_path).batch_size == 512
+
+
+@pytest.mark.parametrize("name", ["openai", "async_openai"])
+def test_a_request_that_takes_too_long_fails_and_is_missing(server, arguments, tmp_path, capfd, name):
+    handler, model = server
+    handler.pause = 3.0
+    model = f"{name}{model.removeprefix('openai')},timeout=0.5"
+    began = time.monotonic()
+    assert run.main(arguments(tmp_path, model=model, tasks="rlfr_quickstart")) == 1
+    assert time.monotonic() - began < 12 and "timed out" in capfd.readouterr().err
+
+
+def test_a_response_without_text_is_missing_and_not_made_up(server, arguments, tmp_path, capfd):
+    """lmms-eval's async_openai would grade `Error: can only concatenate str` as the answer."""
+    handler, model = server
+    handler.reply = staticmethod(lambda asked: None)
+    model = "async_" + model
+    assert run.main(arguments(tmp_path, model=model, tasks="rlfr_quickstart")) == 1
+    messages = capfd.readouterr().err
+    assert "the server returned no text" in messages and "2 of 2 responses are missing" in messages
+
+
+def test_a_server_that_does_not_sample_is_found_out(server, arguments, tmp_path, capfd):
+    handler, model = server
+    handler.reply = staticmethod(lambda asked: "<answer>3</answer>")
+    assert run.main(arguments(tmp_path, model=model, tasks="rlfr_quickstart_pass32")) == 0
+    assert "all samples are identical for 2 of 2 problems" in capfd.readouterr().out
 
 
 def test_a_server_may_come_back_elsewhere(server, arguments, tmp_path):

@@ -4,6 +4,7 @@ import ast
 import csv
 import json
 import re
+import shutil
 import subprocess
 import sys
 
@@ -18,6 +19,7 @@ from rlfr_mm.eval.engine import run_files, scoring
 from rlfr_mm.eval.engine.exporting import export
 from rlfr_mm.eval.engine.records import RunError
 from rlfr_mm.eval.formats import FORMATS
+from rlfr_mm.eval.formats.base import plain_cell
 from rlfr_mm.eval.formats.matching import matched
 from rlfr_mm.tasks import registry
 from tests.eval.commands import exit_status
@@ -163,6 +165,40 @@ def test_odd_texts_come_back_from_sheets_and_are_no_formulas(tmp_path):
 def test_texts_that_no_cell_holds_turn_the_sheet_into_a_tsv(tmp_path, text):
     path, back = sheet_of(tmp_path, ("a", text, "b"))
     assert path.suffix == ".tsv" and back == ("a", text, "b")
+
+
+FORMULAS = ('=HYPERLINK("http://x","y")', "@SUM(1+1)", "+cmd|' /C calc'!A0", "-1+1", "\t=1", "'=1", "''@x")
+
+
+def test_no_cell_of_a_table_is_a_formula_and_numbers_stay_numbers(tmp_path):
+    task = "rlfr_mathvision_test"
+    texts = (*FORMULAS, "-5", "+3.5e-2", "x = 1")
+    doc = BOARDS[task][0][0]
+    docs = [{**doc, "id": str(number)} for number in range(len(texts))]
+    answers = {task: [(doc, [text + "\x07"]) for doc, text in zip(docs, texts, strict=True)]}  # no sheet holds a bell
+    run = make_run(tmp_path / "run", answers)
+    path = export(run, "vlmevalkit", tmp_path / "out")[0]
+    with path.open(newline="") as file:
+        found = [line["prediction"].removesuffix("\x07") for line in csv.DictReader(file, delimiter="\t")]
+    assert [text[0] for text in found[: len(FORMULAS)]] == ["'"] * len(FORMULAS)
+    back = read_back("vlmevalkit", path, task, docs)
+    assert tuple(text.removesuffix("\x07") for text in back.values()) == texts
+    (scores,) = export(run, "csv", tmp_path / "out", model='=HYPERLINK("http://x")')
+    assert {line["model"] for line in csv.DictReader(scores.open())} == {'\'=HYPERLINK("http://x")'}
+    assert [plain_cell(value) for value in ("-5", "+3.5e-2", "x = 1", -5, None)] == ["-5", "+3.5e-2", "x = 1", -5, None]
+
+
+@pytest.mark.parametrize("name", ["vlmevalkit", "lmms-eval", "openvlm"])
+def test_nothing_of_a_manifest_leaves_the_output_folder(boards, tmp_path, name):
+    run = shutil.copytree(boards, tmp_path / "run")
+    manifest = run_files.read_manifest(run)
+    manifest.model.name = "../../model"
+    manifest.sessions[-1].git_commit = "../x/../../y"
+    manifest.sessions[-1].started = "../../../elsewhere"
+    run_files.write_manifest(run, manifest)
+    tasks = ["rlfr_logicvista"] if name != "lmms-eval" else None
+    for path in export(run, name, tmp_path / "deep" / "er" / "out", tasks=tasks, allow_partial=True):
+        assert path.resolve().is_relative_to(tmp_path / "deep" / "er" / "out") and ".." not in path.parts
 
 
 def test_the_json_files_of_the_kit_are_read_in_both_of_their_layouts(tmp_path):
