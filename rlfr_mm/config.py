@@ -57,6 +57,8 @@ class DataArguments:
         "auto", help="layout of the rows (docs/data.md); openr1_math and mmpr hold expert solutions"
     )
     media_dir: str | None = option(None, help="folder for relative image paths; null: the folder of the data file")
+    allow_outside_media_dir: bool = option(False, help="let records name image files outside of media_dir")
+    skip_bad_records: int = option(0, must=">= 0", help="leave out up to N records that cannot be used, and list them")
     instruction: Literal["think_answer", "boxed", "none"] = option(
         "think_answer", help="instruction after each problem: <think>/<answer> tags, a final \\boxed{}, or nothing"
     )

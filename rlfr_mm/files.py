@@ -3,6 +3,7 @@
 Loads nothing but the standard library. Errors that a user can act on are ValueErrors of one line that name the file.
 """
 
+import codecs
 import contextlib
 import errno
 import fcntl
@@ -198,7 +199,7 @@ def read_lines(path: str | Path, finished_only: bool = False) -> Iterator[tuple[
     Lines end at a newline only: text of a model may hold other characters that Python takes for line ends.
     `finished_only` leaves out a last line without a newline, which a killed process may leave behind.
     """
-    *finished, last = Path(path).read_bytes().split(b"\n")
+    *finished, last = Path(path).read_bytes().removeprefix(codecs.BOM_UTF8).split(b"\n")
     for number, line in enumerate(finished if finished_only else [*finished, last], start=1):
         if line.strip():
             yield number, line

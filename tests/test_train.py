@@ -289,7 +289,7 @@ def test_records_that_cannot_be_used_are_named_before_any_step(
     cases = {
         "missing.png": good | {"id": "b", "images": ["missing.png"]},
         "broken.png": good | {"id": "c", "images": ["broken.png"]},
-        "record 1 (id d): answer or solution is empty or missing": {"id": "d", "problem": "How many?"},
+        "record 2 (id d): answer or solution is empty or missing": {"id": "d", "problem": "How many?"},
         "max_prompt_tokens": good | {"id": "e", "problem": "<image>" + "How many? " * 400},
     }
     for name, bad in cases.items():

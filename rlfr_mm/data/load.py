@@ -36,7 +36,22 @@ QUICKSTART_ROWS = 1024  # rows of the drawn world if data.limit is not set
 logger = logging.getLogger(__name__)
 
 
-def load_problems(args: DataArguments) -> Dataset:
+class _LeftOut:
+    """Adds the records that cannot be used to a list of reasons, up to `limit` of them."""
+
+    def __init__(self, limit: int, reasons: list[str] | None) -> None:
+        self.limit, self.count, self.reasons = limit, 0, [] if reasons is None else reasons
+
+    def add(self, reason: str) -> None:
+        """Raise ValueError with the reason if this record is one too many."""
+        self.count += 1
+        if self.count > self.limit:
+            raise ValueError(f"{reason} (data.skip_bad_records={self.limit} were left out)" if self.limit else reason)
+        logger.warning("left out: %s", reason)
+        self.reasons.append(reason)
+
+
+def load_problems(args: DataArguments, left_out: list[str] | None = None) -> Dataset:
     """Problems with the columns prompt, images, solution, choices, problem_id and expert.
 
     - `prompt`: messages. Text-only rows have string contents; rows with images have a list of parts with one
@@ -47,23 +62,27 @@ def load_problems(args: DataArguments) -> Dataset:
       `completion` to the prompt.)
 
     Raises ValueError, in one line, for missing columns, files or answers, placeholders that do not match the images,
-    and answers that the grader does not find equal to themselves.
+    and answers that the grader does not find equal to themselves. Of the records that this concerns, up to
+    `data.skip_bad_records` are left out instead, and the reasons are added to `left_out`.
 
     >>> load_problems(DataArguments("geo.jsonl"))[0]["solution"]
     '48'
     """
-    dataset = _load(args, expert=False).rename_column("completion", "expert")
-    _check_solutions(dataset, args.source)
-    return dataset.with_transform(_decode)
+    bad = _LeftOut(args.skip_bad_records, left_out)
+    dataset, indices = _load(args, False, bad)
+    good = _with_gradable_solutions(dataset, indices, args.source, bad)
+    if len(good) < len(dataset):
+        dataset = dataset.select(good)
+    return dataset.rename_column("completion", "expert").with_transform(_decode)
 
 
-def load_demonstrations(args: DataArguments) -> Dataset:
+def load_demonstrations(args: DataArguments, left_out: list[str] | None = None) -> Dataset:
     """Expert rows for the offline start: the columns of `load_problems`, with the response in `completion`.
 
     Rows without a response that is known to be correct are left out and counted in the log; `solution` may be empty.
     A worked solution counts as a response, so GSM8K and MATH need no changes.
     """
-    dataset = _load(args, expert=True)
+    dataset, _ = _load(args, True, _LeftOut(args.skip_bad_records, left_out))
     keep = [i for i, completion in enumerate(dataset["completion"]) if completion]
     if not keep:
         raise ValueError(
@@ -78,11 +97,11 @@ def load_demonstrations(args: DataArguments) -> Dataset:
 
 def record_name(row: Row, index: int, source: str) -> str:
     """How errors name a record, for example "geo.jsonl: record 12 (id 77)"."""
-    return f"{source}: record {index} (id {row['problem_id']})"
+    return f"{source}: record {index + 1} (id {row['problem_id']})"
 
 
-def _load(args: DataArguments, expert: bool) -> Dataset:
-    """The rows with the columns of FEATURES, and images as stored."""
+def _load(args: DataArguments, expert: bool, bad: _LeftOut) -> tuple[Dataset, list[int]]:
+    """The rows with the columns of FEATURES, and images as stored; and the place of each among the records."""
     instruction, format_name = args.instruction, str(args.format)
     rows: list[Row] | Dataset
     if args.source == QUICKSTART:
@@ -97,12 +116,14 @@ def _load(args: DataArguments, expert: bool) -> Dataset:
     format_name = detect_format(columns, args.source) if format_name == "auto" else format_name
     check_columns(columns, format_name, args.source, expert)
     read = partial(
-        read_row,
+        _read_or_skip,
+        bad=bad,
         format_name=format_name,
         source=args.source,
         folder=Path(args.media_dir) if args.media_dir else folder,
         instruction=instruction,
         expert=expert,
+        allow_outside=args.allow_outside_media_dir,
     )
     if isinstance(rows, Dataset):
         # The cache of `map` is off because its key would miss a change of our readers.
@@ -112,7 +133,19 @@ def _load(args: DataArguments, expert: bool) -> Dataset:
         )  # fmt: skip
     else:
         dataset = Dataset.from_list([read(row, i) for i, row in enumerate(rows[: args.limit])], features=FEATURES)
-    return _with_unique_ids(dataset)
+    indices = [i for i, problem_id in enumerate(dataset["problem_id"]) if problem_id is not None]
+    if not indices:
+        raise ValueError(f"{args.source}: none of the {len(dataset)} records can be used")
+    return _with_unique_ids(dataset if len(indices) == len(dataset) else dataset.select(indices)), indices
+
+
+def _read_or_skip(row: Row, index: int, bad: _LeftOut, **settings: Any) -> Row:
+    """The row as `read_row` gives it; one that cannot be used goes to `bad`, and has no problem_id here."""
+    try:
+        return read_row(row, index, **settings)
+    except ValueError as error:
+        bad.add(str(error))
+        return dict.fromkeys(FEATURES)
 
 
 def _rows(args: DataArguments) -> tuple[list[Row] | Dataset, Path]:
@@ -127,7 +160,7 @@ def _rows(args: DataArguments) -> tuple[list[Row] | Dataset, Path]:
         for i, row in enumerate(rows):
             if not isinstance(row, dict):
                 raise ValueError(
-                    f"{path}: record {i} is a {type(row).__name__}; each record must be an object, {{...}}"
+                    f"{path}: record {i + 1} is a {type(row).__name__}; each record must be an object, {{...}}"
                 )
         return rows, path.parent
     try:
@@ -147,31 +180,47 @@ def _rows(args: DataArguments) -> tuple[list[Row] | Dataset, Path]:
             dataset = dataset.cast_column(column, stored)
         elif isinstance(feature, List) and isinstance(feature.feature, datasets.Image):
             dataset = dataset.cast_column(column, List(stored))
+    if not path.exists():  # from the hub: its files are in the cache
+        return dataset, Path(datasets.config.HF_CACHE_HOME)
     return dataset, path.parent if path.suffix == ".parquet" else path
 
 
 def _with_unique_ids(dataset: Dataset) -> Dataset:
     """Append #2, #3, ... to repeated ids, because run records and statistics are keyed by problem_id."""
-    seen: Counter[str] = Counter()
-    ids = []
-    for problem_id in dataset["problem_id"]:
-        seen[problem_id] += 1
-        ids.append(problem_id if seen[problem_id] == 1 else f"{problem_id}#{seen[problem_id]}")
-    return dataset if len(seen) == len(ids) else dataset.remove_columns("problem_id").add_column("problem_id", ids)
+    given = list(dataset["problem_id"])
+    taken, ids = set(given), list[str]()
+    if len(taken) == len(given):
+        return dataset
+    repeats: Counter[str] = Counter()
+    for problem_id in given:
+        repeats[problem_id] += 1
+        own = problem_id
+        while repeats[problem_id] > 1 and own in taken:  # "a#2" may be the id of another record
+            own = f"{problem_id}#{repeats[problem_id]}"
+            repeats[problem_id] += own in taken
+        taken.add(own)
+        ids.append(own)
+    return dataset.remove_columns("problem_id").add_column("problem_id", ids)
 
 
-def _check_solutions(dataset: Dataset, source: str) -> None:
-    """Require that each answer is graded correct when given as a response; otherwise none could earn the reward."""
-    first: dict[str, int] = {}
-    for i, solution in enumerate(dataset["solution"]):
-        first.setdefault(solution, i)
-    verdicts = grade_all([Item(f"\\boxed{{{solution}}}", solution) for solution in first])
-    for (solution, i), verdict in zip(first.items(), verdicts, strict=True):
-        if not verdict.correct:
-            raise ValueError(
-                f"{record_name(dataset[i], i, source)}: the answer {solution!r} cannot be parsed ({verdict.status}); "
-                "give a number, a LaTeX expression with balanced braces, or an option letter"
-            )
+def _with_gradable_solutions(dataset: Dataset, indices: list[int], source: str, bad: _LeftOut) -> list[int]:
+    """The rows whose answer is graded correct when given as a response; no response could earn another's reward."""
+    solutions, ids = list(dataset["solution"]), list(dataset["problem_id"])
+    distinct = list(dict.fromkeys(solutions))
+    verdicts = dict(zip(distinct, grade_all([Item(f"\\boxed{{{s}}}", s) for s in distinct]), strict=True))
+    good = []
+    for i, solution in enumerate(solutions):
+        if verdicts[solution].correct:
+            good.append(i)
+            continue
+        name, status = record_name({"problem_id": ids[i]}, indices[i], source), verdicts[solution].status
+        bad.add(
+            f"{name}: the answer {solution!r:.200} cannot be parsed ({status}); "
+            "give a number, a LaTeX expression with balanced braces, or an option letter"
+        )
+    if not good:
+        raise ValueError(f"{source}: no record has an answer that can be graded")
+    return good
 
 
 def _decode(batch: dict[str, list[Any]]) -> dict[str, list[Any]]:

@@ -12,7 +12,7 @@ from transformers import AutoProcessor
 from rlfr_mm.config import DataArguments, ModelArguments
 from rlfr_mm.data.images import open_image
 from rlfr_mm.data.load import record_name
-from rlfr_mm.data.prompts import chat_messages
+from rlfr_mm.data.prompts import chat_messages, conversation_text
 from rlfr_mm.data.readers import Row
 from rlfr_mm.policy import Processor, tokenizer_of
 
@@ -128,6 +128,10 @@ def prompt_length(messages: list[Row], image_sizes: list[tuple[int, int]], proce
             f"the record has images, but {processor.name_or_path} is a text-only policy; use a vision-language one"
         )
     text = processor.apply_chat_template(messages, add_generation_prompt=True, tokenize=False)
+    written = conversation_text(messages)
+    for token in tokenizer.added_tokens_decoder.values():
+        if token.special and token.content in written:
+            raise ValueError(f"the text contains {token.content}, a special token of the policy; remove or rewrite it")
     length = len(tokenizer(text, add_special_tokens=False)["input_ids"])
     if tokenizer is processor:
         return length

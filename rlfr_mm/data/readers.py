@@ -13,10 +13,14 @@ from typing import Any
 
 from rlfr_mm.data.images import store_image
 from rlfr_mm.data.prompts import InstructionName, content_text, option_letters, with_instruction, with_options
+from rlfr_mm.grading.item import LONGEST_ANSWER
 from rlfr_mm.grading.strict.extract import last_answer_tag, last_boxed
 
 Row = dict[str, Any]
 
+# Columns of media that no policy here is given. An image in such a column counts only if the record has no other.
+_OTHER_MEDIA = re.compile(r"(?:video|audio|sound|speech|clip)s?(?:_?(?:path|url|file|bytes|\d+)s?)?", re.IGNORECASE)
+_OTHER_IMAGE = re.compile(r"(?:image|img|picture|figure)s?_?(?:path|url|file|bytes|\d+)s?", re.IGNORECASE)
 ID_COLUMNS = ("problem_id", "id", "pid", "uuid", "unique_id", "question_id", "ID")
 OPTION_COLUMNS = ("options", "choices")
 SOLUTION_COLUMNS = ("solution", "answer")  # may hold the reasoning, too
@@ -163,7 +167,15 @@ def check_columns(columns: Iterable[str], format_name: str, source: str, expert:
 
 
 def read_row(
-    row: Row, index: int, *, format_name: str, source: str, folder: Path, instruction: InstructionName, expert: bool
+    row: Row,
+    index: int,
+    *,
+    format_name: str,
+    source: str,
+    folder: Path,
+    instruction: InstructionName,
+    expert: bool,
+    allow_outside: bool = False,
 ) -> Row:
     """The row as {prompt, images, solution, choices, problem_id, completion}; ValueError names the record.
 
@@ -178,15 +190,18 @@ def read_row(
         if not images:
             given = _first(row, columns.images)
             images = given if isinstance(given, list) else [] if given is None else [given]
-        stored = [store_image(image, folder) for image in images]
+        _refuse_other_media(row, columns.images, bool(images))
+        stored = [store_image(image, folder, allow_outside) for image in images]
         solution = final_answer(_first(row, columns.answer) if expert else _required(row, columns.answer))
         if not solution and not expert:
             raise ValueError("the answer is empty; give one that a response can be compared with")
+        if len(solution) > LONGEST_ANSWER and not expert:
+            raise ValueError(f"the answer has {len(solution):,} characters; at most {LONGEST_ANSWER:,} can be graded")
         solution, choices = _lettered(solution, _first(row, OPTION_COLUMNS) or [])
         _place_images(messages, len(images))
     except ValueError as error:
         named = f" (id {own_id})" if own_id is not None else ""
-        raise ValueError(f"{source}: record {index}{named}: {error}") from None
+        raise ValueError(f"{source}: record {index + 1}{named}: {error}") from None
     problem_id = _content_id(messages, images, solution) if own_id is None else str(own_id)
     question = messages[-1]["content"][-1]
     question["text"] = with_instruction(with_options(question["text"], choices), instruction)
@@ -228,6 +243,17 @@ def final_answer(value: Any) -> str:
 
 def _first(row: Row, columns: Iterable[str]) -> Any:
     return next((row[column] for column in columns if row.get(column) not in (None, "", [])), None)
+
+
+def _refuse_other_media(row: Row, image_columns: tuple[str, ...], has_images: bool) -> None:
+    """Raise ValueError if the record has media that would be left out of its prompt without a word."""
+    for column, value in row.items():
+        if value in (None, "", []) or column in image_columns:
+            continue
+        if _OTHER_MEDIA.fullmatch(column):
+            raise ValueError(f"column {column} holds a video or sound, which no policy here can be given; remove it")
+        if not has_images and _OTHER_IMAGE.fullmatch(column):
+            raise ValueError(f"column {column} holds an image that would be ignored; name it {image_columns[0]}")
 
 
 def _required(row: Row, columns: tuple[str, ...]) -> Any:

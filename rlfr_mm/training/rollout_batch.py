@@ -171,6 +171,6 @@ class RolloutBatch:
 
 def _file_name(problem_id: str) -> str:
     """The id if it can be a file name, else a hash of it, so that no two ids share a file."""
-    if re.fullmatch(r"[\w.-]{1,100}", problem_id):
+    if re.fullmatch(r"[\w.-]+", problem_id) and len(problem_id.encode()) <= 100:  # file systems count bytes
         return problem_id
     return hashlib.sha256(problem_id.encode()).hexdigest()[:32]

@@ -26,7 +26,7 @@ from rlfr_mm.config import (
 from rlfr_mm.config_file import build
 from rlfr_mm.data.load import load_demonstrations, load_problems
 from rlfr_mm.data.processor import check_prompts, load_processor
-from rlfr_mm.files import LOCK, locked, read_json, write_json, write_json_lines
+from rlfr_mm.files import LOCK, locked, read_json, write_json, write_json_lines, write_whole
 from rlfr_mm.method.field import FlowField, config_for_policy
 from rlfr_mm.method.scores import SCORES
 from rlfr_mm.policy import Processor, load_policy
@@ -72,9 +72,10 @@ def _prepare(config: RunConfig, overwrite: bool, resume: bool, benchmarks: Any, 
     args: RLFRConfig = build(RLFRConfig, config.train, "train")
     if config.field is not None and not Path(config.field).exists():
         raise ValueError(f"no flow field in {config.field}, which does not exist; give a folder that train_flow wrote")
-    problems = load_problems(config.data)
-    held_out = load_problems(config.evaluation.data) if config.evaluation else None
-    demonstrations = load_demonstrations(config.offline.data) if config.offline else None
+    left_out: list[str] = []  # records that cannot be used
+    problems = load_problems(config.data, left_out)
+    held_out = load_problems(config.evaluation.data, left_out) if config.evaluation else None
+    demonstrations = load_demonstrations(config.offline.data, left_out) if config.offline else None
     check_run(config, overwrite, resume)
     processes = PartialState(cpu=args.use_cpu)  # TRL makes the Accelerator, whose precision is fixed once it exists
     if config.benchmarks:
@@ -103,6 +104,8 @@ def _prepare(config: RunConfig, overwrite: bool, resume: bool, benchmarks: Any, 
             held.enter_context(lock)
             check_run(config, overwrite, resume)  # another process may have begun here in the meantime
         open_run(config, overwrite)
+        if left_out:
+            write_whole(Path(args.output_dir) / "left_out.txt", "\n".join(left_out) + "\n")
     processes.wait_for_everyone()
     folder = RunFolder(path, write=main)
     if model is not config.model:

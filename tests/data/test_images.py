@@ -89,3 +89,53 @@ def test_a_missing_file_and_broken_data_are_named(
     for nothing in ("", b"", {"bytes": None, "path": None}, 3):
         with pytest.raises(ValueError, match="give a path"):
             store_image(nothing, tmp_path)
+
+
+def test_base64_may_have_line_breaks_the_alphabet_of_urls_and_no_padding(tmp_path: Path) -> None:
+    data = encoded(Image.effect_noise((31, 17), 50).convert("RGB"))
+    url_safe = base64.urlsafe_b64encode(data).decode()
+    assert {"-", "_"} & set(url_safe)
+    for text in (base64.encodebytes(data).decode(), url_safe, url_safe.rstrip("="), base64.b64encode(data).decode()):
+        for value in (text, {"bytes": text}, f"data:image/png;base64,{text}"):
+            assert store_image(value, tmp_path)["bytes"] == data
+
+
+def test_only_images_are_decoded_whatever_their_name(tmp_path: Path) -> None:
+    witness = tmp_path / "witness"
+    program = f"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 9 9\n({witness}) (w) file closefile\nshowpage\n"
+    (tmp_path / "x.png").write_text(program)
+    for stored in (store_image("x.png", tmp_path), {"bytes": program.encode(), "path": None}):
+        with pytest.raises(ValueError, match=r"cannot decode image .*is not a PNG, JPEG, WEBP, GIF, BMP, TIFF file"):
+            open_image(stored)
+    assert not witness.exists()
+    for kind in ("PNG", "JPEG", "WEBP", "GIF", "BMP", "TIFF"):
+        assert opened(encoded(RED, kind)).size == RED.size
+    for kind in ("PPM", "TGA", "PCX", "ICO", "PDF"):
+        with pytest.raises(ValueError, match="is not a PNG"):
+            opened(encoded(RED, kind))
+
+
+def test_an_image_of_too_many_pixels_is_refused_before_it_is_decoded() -> None:
+    with pytest.raises(ValueError, match=r"20000 x 6000 pixels are more than 100,000,000"):
+        opened(encoded(Image.new("1", (20_000, 6_000))))
+
+
+@pytest.mark.parametrize("values", [np.float32([[0.0, 0.5], [1.0, 0.2]]), np.int32([[0, 70_000], [9, 2**30]])])
+def test_grey_values_of_32_bits_are_refused_since_nothing_says_what_is_white(values: np.ndarray) -> None:
+    with pytest.raises(ValueError, match="32 bits"):
+        opened(encoded(Image.fromarray(values), "TIFF"))
+
+
+def test_names_that_are_no_paths_get_one_short_line(tmp_path: Path) -> None:
+    for value, message in (
+        ("https://example.org/a.png", "is a URL; download"),
+        ("s3://bucket/a.png", "is a URL; download"),
+        ("数" * 100 + ".png", "neither base64 of an image nor a path"),
+        ("a" * 300, "neither base64 of an image nor a path"),
+        ("a\0b.png", "neither base64 of an image nor a path|no image file"),
+        ({"bytes": "not base64!"}, "not base64"),
+        (base64.b64encode(b"%!PS-Adobe-3.0 EPSF-3.0 " * 20).decode(), "neither base64|no image file"),
+    ):
+        with pytest.raises(ValueError, match=message) as error:
+            store_image(value, tmp_path)
+        assert len(str(error.value)) < 500 and "\n" not in str(error.value)

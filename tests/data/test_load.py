@@ -44,7 +44,8 @@ def test_all_kinds_of_source_give_the_same_rows(folder: Path) -> None:
     table.to_parquet(folder / "repository" / "data" / "train-00000-of-00001.parquet")
     expected = list(load_problems(arguments(files[0])))
     for source in (files[1], *(folder / name for name in ("rows.parquet", "saved", "saved_dict", "repository"))):
-        loaded = list(load_problems(arguments(source)))
+        # the table in the repository names images by absolute paths
+        loaded = list(load_problems(arguments(source, media_dir=str(folder))))
         assert [{**row, "images": []} for row in loaded] == [{**row, "images": []} for row in expected], source
         assert [picture.tobytes() for picture in loaded[1]["images"]] == [
             picture.tobytes() for picture in expected[1]["images"]
@@ -55,7 +56,7 @@ def test_relative_images_start_from_media_dir(folder: Path) -> None:
     (folder / "elsewhere").mkdir()
     source = write(folder / "elsewhere", [IMAGE_ROW])
     assert len(load_problems(arguments(source, media_dir=str(folder)))[0]["images"]) == 1
-    with pytest.raises(ValueError, match=r"record 0 \(id i\): no image file .*elsewhere/red\.png"):
+    with pytest.raises(ValueError, match=r"record 1 \(id i\): no image file .*elsewhere/red\.png"):
         load_problems(arguments(source))
 
 
@@ -102,14 +103,14 @@ def test_quickstart_problems_are_drawn_and_their_demonstrations_are_right() -> N
     ("content", "message"),
     [
         ('{"problem": "?", "answer": "1"}\n\n{"problem": ', r"rows\.jsonl, line 3, is not valid JSON"),
-        ('["?", "1"]', r"rows\.jsonl: record 0 is a list; each record must be an object"),
+        ('["?", "1"]', r"rows\.jsonl: record 1 is a list; each record must be an object"),
         ("\n", "has no rows"),
         ('{"text": "?"}', "cannot tell the format from the columns text"),
         ('{"problem": "?"}', "cannot tell the format from the columns problem"),
-        ('{"id": 1, "problem": "?", "answer": "1"}\n{"id": 2, "problem": "?"}', r"record 1 \(id 2\): answer or"),
+        ('{"id": 1, "problem": "?", "answer": "1"}\n{"id": 2, "problem": "?"}', r"record 2 \(id 2\): answer or"),
         (
             '{"problem": "?", "answer": "1"}\n{"id": 9, "problem": "?", "answer": "\\\\frac{1}{2"}',
-            r"record 1 \(id 9\): the answer '\\\\frac\{1\}\{2' cannot be parsed",
+            r"record 2 \(id 9\): the answer '\\\\frac\{1\}\{2' cannot be parsed",
         ),
     ],
 )
@@ -153,7 +154,7 @@ def test_real_records_keep_their_ids_answers_and_options(shared: Path) -> None:
 
 def test_a_real_record_without_its_image_is_named(shared: Path) -> None:
     args = DataArguments(str(shared / "hub" / "MathLLMs/MathVision"), split="testmini")
-    with pytest.raises(ValueError, match=r"record 300 \(id 2786\): no image file .*images/2786\.jpg; set data\.media"):
+    with pytest.raises(ValueError, match=r"record 301 \(id 2786\): no image file .*images/2786\.jpg; set data\.media"):
         load_problems(args)
 
 
@@ -172,6 +173,78 @@ def test_gsm8k_and_math_as_published_are_demonstrations_that_grade_as_correct(sh
         assert not any("<<" in row["completion"] or "####" in row["completion"] for row in rows)
 
 
-def test_answers_without_reasoning_are_not_demonstrations(tmp_path: Path) -> None:
+def test_answers_without_reasoning_are_not_demonstrations(folder: Path) -> None:
     with pytest.raises(ValueError, match="none of the 1 rows has an expert response; give one in completion, or a sol"):
-        load_demonstrations(arguments(write(tmp_path, [TEXT_ROW])))
+        load_demonstrations(arguments(write(folder, [TEXT_ROW])))
+
+
+def test_a_repeated_id_does_not_take_the_id_of_another_record(folder: Path) -> None:
+    rows = [{**TEXT_ROW, "id": name} for name in ("a", "a", "a#2", "a", "b")]
+    ids = list(load_problems(arguments(write(folder, rows)))["problem_id"])
+    assert ids == ["a", "a#3", "a#2", "a#4", "b"]
+
+
+def test_a_byte_order_mark_is_no_part_of_the_first_record(folder: Path) -> None:
+    source = Path(write(folder, [TEXT_ROW]))
+    for mark in (b"\xef\xbb\xbf", b"\xef\xbb\xbf\n"):
+        marked = folder / "marked.jsonl"
+        marked.write_bytes(mark + source.read_bytes())
+        assert list(load_problems(arguments(marked))["problem_id"]) == ["t"]
+
+
+def test_an_answer_of_ten_megabytes_is_refused_at_once(folder: Path) -> None:
+    for answer in ("7" * 10**7, "\\boxed{" * 10**6):
+        with pytest.raises(ValueError, match=r"record 1 \(id t\): the answer has [\d,]+ characters") as error:
+            load_problems(arguments(write(folder, [{**TEXT_ROW, "answer": answer}])))
+        assert len(str(error.value)) < 400
+
+
+BAD_ROWS = [
+    {**TEXT_ROW, "id": "no answer", "answer": ""},
+    {**IMAGE_ROW, "id": "no file", "images": ["gone.png"]},
+    {**TEXT_ROW, "id": "no formula", "answer": "\\frac{1}{2"},
+]
+
+
+@pytest.mark.parametrize("as_parquet", [False, True])
+def test_bad_records_are_left_out_up_to_a_limit_and_listed(folder: Path, as_parquet: bool) -> None:
+    rows = [BAD_ROWS[0], TEXT_ROW, *BAD_ROWS[1:], {**IMAGE_ROW, "images": []} | {"problem": "How many?"}]
+    source = write(folder, rows)
+    if as_parquet:
+        source = str(folder / "rows.parquet")
+        datasets.Dataset.from_list(rows).to_parquet(source)
+    left_out: list[str] = []
+    dataset = load_problems(arguments(source, skip_bad_records=3, media_dir=str(folder)), left_out)
+    assert list(dataset["problem_id"]) == ["t", "i"] and dataset[0]["solution"] == "2"
+    for record, reason in zip(
+        ("record 1 (id no answer)", "record 3 (id no file)", "record 4 (id no formula)"), left_out, strict=True
+    ):
+        assert record in reason
+    with pytest.raises(ValueError, match=r"record 4 \(id no formula\).*skip_bad_records=2 were left out"):
+        load_problems(arguments(source, skip_bad_records=2, media_dir=str(folder)))
+    with pytest.raises(ValueError, match="none of the 3 records can be used"):
+        load_problems(arguments(write(folder, [BAD_ROWS[0]] * 3), skip_bad_records=3))
+
+
+def test_images_outside_of_the_media_folder_are_refused_unless_allowed(folder: Path) -> None:
+    (folder / "data").mkdir()
+    (folder / "data" / "link.png").symlink_to(folder / "red.png")
+    for name in ("../red.png", str(folder / "red.png"), f"file://{folder}/red.png", "link.png"):
+        source = write(folder / "data", [{**IMAGE_ROW, "images": [name]}])
+        with pytest.raises(ValueError, match=r"record 1 \(id i\): the image .* lies outside of .*allow_outside"):
+            load_problems(arguments(source))
+        assert load_problems(arguments(source, allow_outside_media_dir=True))[0]["images"]
+
+
+@pytest.mark.parametrize(
+    ("column", "message"),
+    [
+        ("videos", "holds a video or sound"),
+        ("audio_path", "holds a video or sound"),
+        ("image_1", "holds an image that would be ignored"),
+    ],
+)
+def test_media_that_no_prompt_would_hold_are_refused(folder: Path, column: str, message: str) -> None:
+    with pytest.raises(ValueError, match=rf"record 1 \(id t\): column {column} {message}"):
+        load_problems(arguments(write(folder, [{**TEXT_ROW, column: ["clip.mp4"]}])))
+    assert load_problems(arguments(write(folder, [{**TEXT_ROW, column: []}])))

@@ -1,6 +1,7 @@
 """The processor as TRL needs it, and the check of every prompt before the first training step."""
 
 import logging
+import re
 from pathlib import Path
 from typing import Any
 
@@ -87,7 +88,7 @@ def test_prompts_over_the_limit_are_an_error_or_dropped(
     ]
     assert len(check_prompts(dataset, processor, arguments(source, max_prompt_tokens=lengths[1]))) == 2
     below = lengths[1] - 1
-    with pytest.raises(ValueError, match=rf"record 1 \(id i\): the prompt has {lengths[1]} tokens, over .*={below}"):
+    with pytest.raises(ValueError, match=rf"record 2 \(id i\): the prompt has {lengths[1]} tokens, over .*={below}"):
         check_prompts(dataset, processor, arguments(source, max_prompt_tokens=below))
     with caplog.at_level(logging.WARNING):
         kept = check_prompts(dataset, processor, arguments(source, max_prompt_tokens=below, overlong="drop"))
@@ -100,21 +101,23 @@ def test_prompts_over_the_limit_are_an_error_or_dropped(
 def test_an_undecodable_image_is_found_before_training(folder: Path, processor: ProcessorMixin) -> None:
     (folder / "red.png").write_bytes((folder / "red.png").read_bytes()[:60])
     source = write(folder, [TEXT_ROW, IMAGE_ROW])
-    with pytest.raises(ValueError, match=r"record 1 \(id i\): cannot decode image .*red\.png"):
+    with pytest.raises(ValueError, match=r"record 2 \(id i\): cannot decode image .*red\.png"):
         check_prompts(load_problems(arguments(source)), processor, arguments(source))
 
 
-def test_text_that_would_shift_the_image_tokens_is_refused(folder: Path, processor: ProcessorMixin) -> None:
-    source = write(folder, [{**IMAGE_ROW, "problem": "<image>How many <|image_pad|>?"}])
-    with pytest.raises(ValueError, match=r"record 0 \(id i\): the text contains <\|image_pad\|>"):
-        check_prompts(load_problems(arguments(source)), processor, arguments(source))
+@pytest.mark.parametrize("token", ["<|image_pad|>", "<|video_pad|>", "<|im_end|>", "<|endoftext|>"])
+def test_special_tokens_in_the_text_are_refused(folder: Path, processor: ProcessorMixin, token: str) -> None:
+    for row in (IMAGE_ROW, TEXT_ROW):
+        source = write(folder, [{**row, "id": "s", "problem": f"{row['problem']} {token}?"}])
+        with pytest.raises(ValueError, match=rf"record 1 \(id s\): the text contains {re.escape(token)}, a special"):
+            check_prompts(load_problems(arguments(source)), processor, arguments(source))
 
 
 def test_a_text_only_policy_refuses_images_and_takes_text(folder: Path, text_policy: Path) -> None:
     tokenizer = load_processor(ModelArguments(str(text_policy)), DataArguments())
     texts, images = write(folder, [TEXT_ROW], "texts.jsonl"), write(folder, [IMAGE_ROW], "images.jsonl")
     assert len(check_prompts(load_problems(arguments(texts)), tokenizer, arguments(texts))) == 1
-    with pytest.raises(ValueError, match=r"record 0 \(id i\): the record has images"):
+    with pytest.raises(ValueError, match=r"record 1 \(id i\): the record has images"):
         check_prompts(load_problems(arguments(images)), tokenizer, arguments(images))
 
 

@@ -208,7 +208,7 @@ def test_unknown_and_missing_columns_say_what_was_seen() -> None:
 def test_a_bad_row_is_named_in_one_line(read: Any, row: dict[str, Any], message: str) -> None:
     with pytest.raises(ValueError) as error:
         read({"id": "p7", **row})
-    assert str(error.value).startswith("x.jsonl: record 7 (id p7): ")
+    assert str(error.value).startswith("x.jsonl: record 8 (id p7): ")
     assert message in str(error.value)
     assert "\n" not in str(error.value)
 

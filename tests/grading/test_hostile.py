@@ -74,6 +74,12 @@ BIG_RESPONSES = {
     "a long number in OpenAI's form": "#### 1" + _big("2") + "!",
     "zeros behind a point": "1." + _big("0") + "1",
     "opening roman commands": _big("\\mathrm{"),
+    "opening displays": _big("\\["),
+    "opening environments": _big("\\begin{align}"),
+    "lines behind a dollar": "$" + _big("\n"),
+    "dollars on lines": _big("$\n"),
+    "corrections": _big("Wait, no. "),
+    "list items": _big("- a\n"),
     "boxed intervals": "\\boxed{" + _big("(1,2)\\cup") + "}",
 }
 SMALL_PIECES = [

@@ -14,6 +14,11 @@ import pytest
 
 import rlfr_mm.grading
 
+MODULES = [
+    importlib.import_module(module.name)
+    for module in pkgutil.walk_packages(rlfr_mm.grading.__path__, "rlfr_mm.grading.")
+]
+SOURCES = "\n".join(inspect.getsource(module) for module in MODULES)
 CLASSES = {
     ops.CATEGORY_DIGIT: "1", ops.CATEGORY_SPACE: " ", ops.CATEGORY_WORD: "a", ops.CATEGORY_NOT_DIGIT: "a",
     ops.CATEGORY_NOT_SPACE: "a", ops.CATEGORY_NOT_WORD: " ",
@@ -26,7 +31,7 @@ FUNCTIONS = {"search", "match", "fullmatch", "split", "findall", "finditer", "su
 def patterns_of(module) -> Iterator[tuple[str, re.Pattern, str]]:
     """(where, pattern, function) of the patterns in a module's attributes and in its calls of re's functions."""
     for name, value in vars(module).items():
-        yield from ((name, pattern, "search") for pattern in _compiled(value))
+        yield from ((name, pattern, _function_of(name)) for pattern in _compiled(value))
     for call in ast.walk(ast.parse(inspect.getsource(module))):
         if (
             isinstance(call, ast.Call)
@@ -43,6 +48,13 @@ def patterns_of(module) -> Iterator[tuple[str, re.Pattern, str]]:
                         flags |= getattr(re, node.attr)
             text = _written(call.args[0], vars(module))
             yield f"line {call.lineno}", re.compile(text, flags), call.func.attr
+
+
+def _function_of(name: str) -> str:
+    """match or fullmatch if the package calls nothing else of a pattern of that name, else search."""
+    called = set(re.findall(rf"\b{name}\.(\w+)\(", SOURCES))
+    passed_on = re.search(rf"[(,] ?{name}\b(?!\.)", SOURCES)
+    return "search" if passed_on or not called or called - {"match", "fullmatch"} else min(called, key=len)
 
 
 def _compiled(value) -> Iterator[re.Pattern]:
@@ -166,21 +178,17 @@ def seconds(pattern: re.Pattern, function: str, text: str) -> float:
 def superlinear(pattern: re.Pattern, function: str) -> str | None:
     """An input on which the pattern's time grows faster than the input, described; None if none was found."""
     for before, unit, end in attacks(pattern):
-        for length in (6, 9, 12, 15, 18, 21, 24, 36, 64, 256, 700, 2048):
-            if seconds(pattern, function, before + unit * length + end) < 0.004:
+        for length in (12, 20, 28, 40, 64, 256, 2048):
+            count = length if length <= 64 else max(64, length // len(unit))
+            if seconds(pattern, function, before + unit * count + end) < 0.004:
                 continue
-            if length < 2048:
+            if length <= 64:
                 return f"{before!r} + {unit!r} * n + {end!r}: slow for n = {length}"
-            once, twice = (seconds(pattern, function, before + unit * (times * length) + end) for times in (2, 4))
+            once, twice = (seconds(pattern, function, before + unit * (times * count) + end) for times in (2, 4))
             if twice > 3 * once:
                 return f"{before!r} + {unit!r} * n + {end!r}: {twice / once:.1f} times as long for n twice as large"
+            break
     return None
-
-
-MODULES = [
-    importlib.import_module(module.name)
-    for module in pkgutil.walk_packages(rlfr_mm.grading.__path__, "rlfr_mm.grading.")
-]
 
 
 @pytest.mark.parametrize("module", MODULES, ids=lambda module: module.__name__.removeprefix("rlfr_mm.grading."))

@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from rlfr_mm.training.rollout_batch import FlowRecord, RolloutBatch, Stage
+from rlfr_mm.training.rollout_batch import FlowRecord, RolloutBatch, Stage, _file_name
 
 
 def generated() -> RolloutBatch:
@@ -51,3 +51,11 @@ def test_tool_tokens_are_not_response_tokens():
     mask = {"completion_mask": torch.tensor([[1, 1, 1]]), "tool_mask": torch.tensor([[1, 0, 1]])}
     batch.start_training({"completion_ids": torch.tensor([[4, 5, 6]]), "advantages": torch.tensor([1.0]), **mask})
     assert batch.mask.tolist() == [[True, False, True]]
+
+
+def test_the_name_of_an_image_file_fits_a_file_system_and_is_the_ids_own(tmp_path):
+    ids = ["train-7.b", "数" * 100, "数" * 100 + "2", "a/b", "../x", "a" * 101, "..", "x y"]
+    names = [f"{_file_name(problem_id)}.png" for problem_id in ids]
+    for name in names:
+        (tmp_path / name).touch()
+    assert len(list(tmp_path.iterdir())) == len(ids) and names[0] == "train-7.b.png"
