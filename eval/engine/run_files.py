@@ -11,7 +11,6 @@ leaves at most one torn line at the end, and a failed write leaves none.
 
 import contextlib
 import json
-import sys
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,6 +19,7 @@ from pydantic import ValidationError
 
 from rlfr_mm import files
 from rlfr_mm.eval.engine.records import BenchmarkResult, Manifest, RowKey, RunError, SampleRow
+from rlfr_mm.files import warn
 
 SAMPLES, BAD_SAMPLES = "samples.jsonl", "samples.bad.jsonl"
 MANIFEST, RESULTS, LOCK = "manifest.json", "results.json", ".lock"
@@ -157,11 +157,6 @@ def read_run(run: Path) -> dict[str, list[SampleRow]]:
 def _warn_of(path: Path, bad: Iterable[BadLine], done: str = "") -> None:
     for line in bad:
         warn(f"{path}, line {line.number} cannot be read ({line.reason}){done}")
-
-
-def warn(message: str) -> None:
-    """Print one warning line to stderr."""
-    print(f"warning: {message}", file=sys.stderr)
 
 
 @contextlib.contextmanager

@@ -6,7 +6,6 @@ import platform
 import re
 import shutil
 import subprocess
-import sys
 import time
 from collections.abc import Callable
 from importlib.metadata import version
@@ -26,6 +25,7 @@ from rlfr_mm.files import (
     read_json_lines,
     read_lines,
     sha256,
+    warn,
     write_json,
     write_json_lines,
     write_whole,
@@ -36,11 +36,6 @@ from rlfr_mm.viewing.rollout_records import RolloutWriter
 
 LIBRARIES = ("rlfr_mm", "torch", "transformers", "trl", "accelerate", "datasets")
 BENCHMARKS = "benchmarks"  # holds a run folder of eval.run per evaluated step, and results.json
-
-
-def warn(message: str) -> None:
-    """Print one warning line to stderr."""
-    print(f"warning: {message}", file=sys.stderr, flush=True)
 
 
 def step_of(checkpoint: Path) -> int:
@@ -165,10 +160,11 @@ class RunFolder:
         return found[-1] if found else None
 
     def repeat_if_damaged(self, stage: str, folder: Path) -> None:
-        """Forget a finished stage whose sealed result is damaged, with a warning, so that it is done again."""
-        if stage in self.stages and (reason := damage(folder)):
+        """Forget a stage whose sealed result is damaged, with a warning, so that it is done again."""
+        finished = stage in self.stages or (folder / MANIFEST).exists()
+        if finished and (reason := damage(folder)):
             self._warn(f"{reason}; repeating the stage '{stage}'")
-            del self.stages[stage]
+            self.stages.pop(stage, None)
             if self.write:
                 shutil.rmtree(folder, ignore_errors=True)
 
