@@ -209,30 +209,37 @@ def evaluation_kills(kills: int) -> dict[str, Any]:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--kills", type=int, default=30, help="kills of each kind")
-    parser.add_argument("--seconds", type=float, default=2400, help="time for everything but the kills of evaluations")
+    parser.add_argument("--seconds", type=float, default=2400, help="time for everything but evaluations and fuzzing")
     parser.add_argument("--seed", type=int, default=0, help="of the moments")
     parser.add_argument("--page", action="store_true", help="only write docs/reliability.md from the record")
     args = parser.parse_args()
     if not args.page:
-        write_json(RECORD, record(args.kills, args.seconds, args.seed))
+        for found in record(args.kills, args.seconds, args.seed):
+            write_json(RECORD, found)  # after each class
     PAGE.write_text(page(PAGE.read_text(), read_json(RECORD)))
 
 
-def record(kills: int, seconds: float, seed: int) -> dict[str, Any]:
+def record(kills: int, seconds: float, seed: int) -> Iterator[dict[str, Any]]:
+    """Yield the record after each class of faults."""
+    found: dict[str, Any] = {"seed": seed, "cpu_cores": os.cpu_count(), "rows": []}
+    share = seconds / 8
     with tempfile.TemporaryDirectory() as folder:
         faults = Faults(Path(folder), seed)
-        share = seconds / 8
-        rows = [
-            tally("SIGKILL of a training run", faults.kills(), kills, 2 * share),
-            tally("SIGTERM of a training run", faults.terminations(), kills, share),
-            tally("a damaged file of the newest checkpoint", faults.damage("checkpoint-6"), 10**6, 2 * share),
-            tally("a damaged file of the run folder", faults.damage(""), 10**6, share),
-            tally("a full disk", faults.full_disks(), kills, share),
-        ]
-        soak = faults.soak(share)
-    rows.insert(1, evaluation_kills(kills))
-    rows.append(fuzzing(EXAMPLES))
-    return {"rows": rows, "soak": soak, "seed": seed, "cpu_cores": os.cpu_count()}
+        for name, outcomes, most, shares in (
+            ("SIGKILL of a training run", faults.kills(), kills, 2),
+            ("SIGTERM of a training run", faults.terminations(), kills, 1),
+            ("a damaged file of the newest checkpoint", faults.damage("checkpoint-6"), 10**6, 2),
+            ("a damaged file of the run folder", faults.damage(""), 10**6, 1),
+            ("a full disk", faults.full_disks(), kills, 1),
+        ):
+            found["rows"].append(tally(name, outcomes, most, shares * share))
+            yield found
+        found["soak"] = faults.soak(share)
+        yield found
+    found["rows"].append(evaluation_kills(kills))
+    yield found
+    found["rows"].append(fuzzing(EXAMPLES))
+    yield found
 
 
 def fuzzing(examples: int) -> dict[str, Any]:

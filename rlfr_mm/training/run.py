@@ -87,7 +87,8 @@ def _prepare(config: RunConfig, overwrite: bool, resume: bool, benchmarks: Any, 
     holds = main and path.exists() and any(path.iterdir())
     if holds:  # before anything expensive: another process may be at this run
         held.enter_context(lock)
-    if resume and RunFolder(path, write=main).is_finished:
+    resumed = RunFolder(path, write=main) if resume else None
+    if resumed and resumed.is_finished:
         return None
 
     started = time.monotonic()
@@ -107,7 +108,7 @@ def _prepare(config: RunConfig, overwrite: bool, resume: bool, benchmarks: Any, 
             check_run(config, overwrite, resume)  # another process may have begun here in the meantime
         open_run(config, overwrite)
     processes.wait_for_everyone()
-    folder = RunFolder(path, write=main)
+    folder = resumed or RunFolder(path, write=main)
     if model is not config.model:
         folder.done("warm-up", warmed - started, model.name_or_path)
     return Run(config, args, model, policy, processor, held_out, demonstrations, trainer, folder, benchmarks)

@@ -58,22 +58,20 @@ def newest_whole(folder: Path, refusal: Callable[[Path], str | None]) -> Path | 
     Args:
         refusal: says why a checkpoint whose files are as they were is still not to be loaded, or returns None.
     """
-    passed_over = []
-    chosen = None
-    for checkpoint in reversed(checkpoints(folder)):
+    found = checkpoints(folder)
+    for checkpoint in reversed(found):
         reason = damage(checkpoint) or refusal(checkpoint)
         if reason is None:
-            chosen = checkpoint
-            break
+            if checkpoint != found[-1]:
+                warn(f"continuing from {checkpoint}")
+            return checkpoint
         aside = checkpoint.with_name(f"damaged-{step_of(checkpoint)}")
         shutil.rmtree(aside, ignore_errors=True)
         checkpoint.rename(aside)
-        passed_over.append(f"{reason}; moved to {aside.name}")
-    for reason in passed_over:
-        warn(reason)
-    if passed_over:
-        warn(f"continuing from {chosen}" if chosen else f"{folder} has no whole checkpoint: starting from step 0")
-    return chosen
+        warn(f"{reason}; moved to {aside.name}")
+    if found:
+        warn(f"{folder} has no whole checkpoint: starting from step 0")
+    return None
 
 
 def rows_up_to(path: Path, step: int) -> list[dict[str, Any]]:
@@ -83,7 +81,7 @@ def rows_up_to(path: Path, step: int) -> list[dict[str, Any]]:
         try:
             row = json.loads(line)
             kept += [row] if row["step"] <= step else []
-        except (ValueError, TypeError, KeyError):
+        except (ValueError, TypeError, KeyError, RecursionError):
             warn(f"{path}, line {number}, is damaged and is left out: it is not a row of a log")
     return kept
 
