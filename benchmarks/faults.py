@@ -64,7 +64,10 @@ class Faults:
         status = tiny_run.finish(tiny_run.train(self.config, run, *resume))
         if status != 0:
             return f"exit status {status}: {tiny_run.log_of(run)[-1]}"
-        found = tiny_run.results_of(run)
+        try:
+            found = tiny_run.results_of(run)
+        except (ValueError, OSError) as error:
+            return " ".join(str(error).split())[:200]
         differing = [name for name, value in self.expected.items() if found[name] != value]
         return f"other {', '.join(differing)}" if differing else None
 
@@ -101,23 +104,29 @@ class Faults:
         return run
 
     def damage(self, inside: str) -> Iterator[Outcome]:
-        """Every file of a folder of the run, damaged in every way; it must be named, and the run end as undisturbed."""
+        """Every file of a folder of the run, damaged in every way, in random order.
+
+        The run must end as undisturbed, or be refused in one line. The damage must be named, or the file made again.
+        """
         files = [path.relative_to(self.whole) for path in sorted((self.whole / inside).rglob("*")) if path.is_file()]
         files = [path for path in files if path.name != ".lock" and (inside or "checkpoint" not in str(path))]
-        for name in files:
-            for harm, do in HARMS.items():
-                run = self.unfinished("damaged")
-                if not (run / name).exists():  # summary.json, which an unfinished run does not have
-                    shutil.copy(self.whole / name, run / name)
-                if str(name).startswith("checkpoint-"):  # or its result would be used, and no checkpoint be read
-                    shutil.rmtree(run / "final")
-                do(run / name)
-                wrong = self.resumed(run)
-                named = name.name in "\n".join(tiny_run.log_of(run))
-                if wrong is not None and named and re.search(r"error: .*" + re.escape(name.name), wrong):
-                    wrong = None  # refused in one line that names the file, as for config.yaml
-                yield f"{name} {harm}", wrong if wrong or named else "not named"
-                _clear(run)
+        cases = [(name, harm) for name in files for harm in HARMS]
+        for name, harm in self.draw.sample(cases, len(cases)):
+            run = self.unfinished("damaged")
+            if not (run / name).exists():  # summary.json, which an unfinished run does not have
+                shutil.copy(self.whole / name, run / name)
+            if inside:  # or final/ would be used, and no checkpoint be read
+                shutil.rmtree(run / "final")
+            HARMS[harm](run / name)
+            wrong = self.resumed(run)
+            named = name.name in "\n".join(tiny_run.log_of(run))
+            made_again = (run / name).is_file() and (run / name).read_bytes() == (self.whole / name).read_bytes()
+            if wrong and re.search(rf"error: .*{re.escape(str(run))}", wrong):
+                wrong = None
+            elif not wrong and not named and not made_again:
+                wrong = "not named"
+            yield f"{name} {harm}", wrong
+            _clear(run)
 
     def full_disks(self) -> Iterator[Outcome]:
         """A limit on the size of files, drawn anew each time; then the limit is gone and the run is resumed."""
@@ -200,30 +209,37 @@ def evaluation_kills(kills: int) -> dict[str, Any]:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--kills", type=int, default=30, help="kills of each kind")
-    parser.add_argument("--seconds", type=float, default=2400, help="time for everything but the kills of evaluations")
+    parser.add_argument("--seconds", type=float, default=2400, help="time for everything but evaluations and fuzzing")
     parser.add_argument("--seed", type=int, default=0, help="of the moments")
     parser.add_argument("--page", action="store_true", help="only write docs/reliability.md from the record")
     args = parser.parse_args()
     if not args.page:
-        write_json(RECORD, record(args.kills, args.seconds, args.seed))
+        for found in record(args.kills, args.seconds, args.seed):
+            write_json(RECORD, found)  # after each class
     PAGE.write_text(page(PAGE.read_text(), read_json(RECORD)))
 
 
-def record(kills: int, seconds: float, seed: int) -> dict[str, Any]:
+def record(kills: int, seconds: float, seed: int) -> Iterator[dict[str, Any]]:
+    """Yield the record after each class of faults."""
+    found: dict[str, Any] = {"seed": seed, "cpu_cores": os.cpu_count(), "rows": []}
+    share = seconds / 8
     with tempfile.TemporaryDirectory() as folder:
         faults = Faults(Path(folder), seed)
-        share = seconds / 8
-        rows = [
-            tally("SIGKILL of a training run", faults.kills(), kills, 2 * share),
-            tally("SIGTERM of a training run", faults.terminations(), kills, share),
-            tally("a damaged file of the newest checkpoint", faults.damage("checkpoint-6"), 10**6, 2 * share),
-            tally("a damaged file of the run folder", faults.damage(""), 10**6, share),
-            tally("a full disk", faults.full_disks(), kills, share),
-        ]
-        soak = faults.soak(share)
-    rows.insert(1, evaluation_kills(kills))
-    rows.append(fuzzing(EXAMPLES))
-    return {"rows": rows, "soak": soak, "seed": seed, "cpu_cores": os.cpu_count()}
+        for name, outcomes, most, shares in (
+            ("SIGKILL of a training run", faults.kills(), kills, 2),
+            ("SIGTERM of a training run", faults.terminations(), kills, 1),
+            ("a damaged file of the newest checkpoint", faults.damage("checkpoint-6"), 10**6, 2),
+            ("a damaged file of the run folder", faults.damage(""), 10**6, 1),
+            ("a full disk", faults.full_disks(), kills, 1),
+        ):
+            found["rows"].append(tally(name, outcomes, most, shares * share))
+            yield found
+        found["soak"] = faults.soak(share)
+        yield found
+    found["rows"].append(evaluation_kills(kills))
+    yield found
+    found["rows"].append(fuzzing(EXAMPLES))
+    yield found
 
 
 def fuzzing(examples: int) -> dict[str, Any]:

@@ -11,6 +11,7 @@ import hashlib
 import json
 import os
 import shutil
+import sys
 import tempfile
 from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -25,6 +26,11 @@ LOCK = ".lock"  # of a folder that only one process may write to
 
 class BadFile(ValueError):
     """A file does not hold what it should. The message is one line that names it."""
+
+
+def warn(message: str) -> None:
+    """Print one warning line to stderr."""
+    print(f"warning: {message}", file=sys.stderr, flush=True)
 
 
 def write_whole(path: str | Path, data: str | bytes) -> None:

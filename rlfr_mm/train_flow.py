@@ -28,7 +28,7 @@ def main(argv: list[str] | None = None) -> None:
             if main_process:
                 held.enter_context(locked(start.folder / LOCK, str(start.folder)))
         stop = StopSignals("the same command continues there", say=main_process)
-        with one_line_errors(OSError, BadFile, Diverged), stop.taken():
+        with one_line_errors(OSError, BadFile, Diverged), stop.taken(), stop.at_steps("the last step"):
             start.run(stop)
     start.accelerator.print(f"The field is in {start.folder}; set `field: {start.folder}` in a training configuration.")
 

@@ -23,6 +23,7 @@ ALLOWED = {
         "_load_best_model",
         "_load_from_checkpoint",
         "_load_optimizer_and_scheduler",
+        "_push_from_checkpoint",
         "_run_epoch",
         "_save_checkpoint",
     },

@@ -12,7 +12,6 @@ leaves at most one torn line at the end, and a failed write leaves none.
 
 import contextlib
 import json
-import sys
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -23,6 +22,7 @@ from rlfr_mm import files
 from rlfr_mm.eval.engine import records
 from rlfr_mm.eval.engine.records import BenchmarkResult, Manifest, RowKey, RunError, SampleRow
 from rlfr_mm.eval.engine.shards import WHOLE, Shard
+from rlfr_mm.files import warn
 
 SAMPLES, BAD_SAMPLES = "samples.jsonl", "samples.bad.jsonl"
 MANIFEST, RESULTS, LOCK = "manifest.json", "results.json", ".lock"
@@ -218,11 +218,6 @@ def read_run(run: Path) -> dict[str, list[SampleRow]]:
 def _warn_of(bad: Iterable[BadLine], done: str = "") -> None:
     for line in bad:
         warn(f"{line.path}, line {line.number} cannot be used ({line.reason}){done}")
-
-
-def warn(message: str) -> None:
-    """Print one warning line to stderr."""
-    print(f"warning: {message}", file=sys.stderr)
 
 
 # ---------------------------------------------------------------------------------------------------- locks

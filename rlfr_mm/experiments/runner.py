@@ -87,7 +87,7 @@ def open_experiment(path: Path, overrides: list[str]) -> Experiment:
     record = ExperimentRecord(
         name=path.stem,
         about=opening_comment(path),
-        base=read_base(base),
+        base=without_secrets(read_base(base)),
         compare_to=config.compare_to,
         target_accuracy=config.target_accuracy,
         problems=before.problems if before else {},

@@ -95,7 +95,8 @@ class SkipBadSteps(Trainer):
         reason, self._step_is_bad = self._step_is_bad, None
         if self.batch is not None and self.batch.not_finite:
             reason = self.batch.not_finite
-        if self.accelerator.scaler is None and not math.isfinite(float(norm)):  # a scaler of fp16 skips these itself
+        # DeepSpeed may give no norm, and the scaler of fp16 skips infinite gradients itself.
+        if norm is not None and self.accelerator.scaler is None and not math.isfinite(float(norm)):
             reason = reason or "the gradients are not finite"
         bad = torch.tensor(float(reason is not None), device=self.accelerator.device)
         is_bad = self.accelerator.reduce(bad, "sum").item() > 0

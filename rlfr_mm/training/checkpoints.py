@@ -25,6 +25,8 @@ TORCH_FILES = ("*.pt", "*.pth", "*.bin")  # pickles, which torch reads as tensor
 class WholeCheckpoints(Trainer):
     """A mix-in that must precede the Trainer in the list of base classes."""
 
+    _to_push: str | None = None  # the checkpoint that transformers wants to upload
+
     @property
     def is_sharded(self) -> bool:
         """Whether the processes share the policy's weights among themselves."""
@@ -64,9 +66,16 @@ class WholeCheckpoints(Trainer):
                     seal(folder)
         finally:
             self.args.save_total_limit = limit
+        if self._to_push is not None:
+            super()._push_from_checkpoint(self._to_push)
+            self._to_push = None
         if main:
             rotate_checkpoints(str(run), limit, self.state.best_model_checkpoint)
         self.accelerator.wait_for_everyone()
+
+    def _push_from_checkpoint(self, checkpoint_folder: str) -> None:
+        """Wait until the checkpoint is sealed: the upload reads its files in the background."""
+        self._to_push = checkpoint_folder
 
     def _run_epoch(self, *args: Any, **kwargs: Any) -> None:
         """Do nothing after the last step: transformers 5.23 takes one more step if it resumes there within an epoch."""

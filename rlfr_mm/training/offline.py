@@ -113,7 +113,7 @@ class OfflineStart:
             write_json_lines(log_path, rows_up_to(log_path, step))
             log = Journal(log_path)
         stopping = False
-        with self.stop.at_steps(), tqdm(total=total, initial=step, desc="flow field", disable=not main) as progress:
+        with tqdm(total=total, initial=step, desc="flow field", disable=not main) as progress:
             while step < total and not stopping:
                 row = self._step(step)
                 step += 1

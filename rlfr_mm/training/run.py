@@ -1,5 +1,6 @@
 """One training run, its stages in order: `prepare` checks the input, `Run.carry_out` does the work."""
 
+import os
 import time
 from collections.abc import Callable
 from contextlib import ExitStack
@@ -80,12 +81,15 @@ def _prepare(config: RunConfig, overwrite: bool, resume: bool, benchmarks: Any, 
     processes = PartialState(cpu=args.use_cpu)  # TRL makes the Accelerator, whose precision is fixed once it exists
     if config.benchmarks:
         benchmarks.check_benchmarks(config.benchmarks, _is_sharded(args))
+    if args.hub_token:  # not among the settings, which transformers pickles and hands to loggers
+        os.environ["HF_TOKEN"], args.hub_token = args.hub_token, None
     path, main = Path(args.output_dir), processes.is_main_process
     lock = locked(path / LOCK, str(path))
     holds = main and path.exists() and any(path.iterdir())
     if holds:  # before anything expensive: another process may be at this run
         held.enter_context(lock)
-    if resume and RunFolder(path, write=main).is_finished:
+    resumed = RunFolder(path, write=main) if resume else None
+    if resumed and resumed.is_finished:
         return None
 
     started = time.monotonic()
@@ -107,7 +111,7 @@ def _prepare(config: RunConfig, overwrite: bool, resume: bool, benchmarks: Any, 
         if left_out:
             write_whole(Path(args.output_dir) / "left_out.txt", "\n".join(left_out) + "\n")
     processes.wait_for_everyone()
-    folder = RunFolder(path, write=main)
+    folder = resumed or RunFolder(path, write=main)
     if model is not config.model:
         folder.done("warm-up", warmed - started, model.name_or_path)
     return Run(config, args, model, policy, processor, held_out, demonstrations, trainer, folder, benchmarks)
@@ -164,10 +168,12 @@ class Run:
         if config.offline and self.trainer.flow is not None:
             start = path / "flow"
             folder.repeat_if_damaged("flow field", start)
-            folder.stage("flow field", partial(self._offline_start, config.offline, start))
+            with self.stop.at_steps("the flow field's offline start"):
+                folder.stage("flow field", partial(self._offline_start, config.offline, start))
             self.trainer.flow.start_from(FlowField.from_pretrained(start))
         folder.repeat_if_damaged("training", path / "final")
-        results["steps"] = folder.stage("training", self._train)
+        with self.stop.at_steps("the last training step"):
+            results["steps"] = folder.stage("training", self._train)
         if config.evaluation:
             work = partial(self._accuracy_after, config.evaluation)
             results["accuracy_after"] = folder.stage("accuracy after", work, "evaluation_after.jsonl")
@@ -176,6 +182,7 @@ class Run:
         results["seconds"] = {name: stage["seconds"] for name, stage in folder.stages.items()}
         results |= {"bad_steps": BadSteps(path).count} | environment() | {"command": hide_secrets(command)}
         if folder.write:
+            folder.cut_after(results["steps"], self.args.logging_steps)  # names what was damaged since it was written
             plot_run(folder.metrics(), results, path / "curve.png")
             write_json(path / "summary.json", results)
         return results
@@ -184,7 +191,7 @@ class Run:
         """Held-out accuracy of the trained policy: the one in memory, or final/ if another process trained it."""
         trainer = self.trainer
         trained_here = trainer.state.global_step > 0
-        if trained_here and not (trainer.is_fsdp_enabled or trainer.is_deepspeed_enabled):
+        if trained_here and not trainer.is_sharded:
             policy = trainer.accelerator.unwrap_model(trainer.model, keep_fp32_wrapper=False)
         else:
             final = replace(self.model, name_or_path=str(self.folder.path / "final"))
@@ -213,8 +220,7 @@ class Run:
             self.trainer.add_callback(EverySoManySteps(self.config.benchmarks.steps, self._answer_benchmarks))
         self.trainer.add_callback(StopAtCheckpoint(self.stop, accelerator, steps_per_batch(args)))
         set_seed(args.seed)  # so that earlier stages, in this process or another, do not matter
-        with self.stop.at_steps():
-            self.trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
+        self.trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
         self.trainer.save_policy(self.folder.path / "final")
         return self.trainer.state.global_step
 

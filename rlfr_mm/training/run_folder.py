@@ -6,7 +6,6 @@ import platform
 import re
 import shutil
 import subprocess
-import sys
 import time
 from collections.abc import Callable
 from importlib.metadata import version
@@ -26,6 +25,7 @@ from rlfr_mm.files import (
     read_json_lines,
     read_lines,
     sha256,
+    warn,
     write_json,
     write_json_lines,
     write_whole,
@@ -36,11 +36,6 @@ from rlfr_mm.viewing.rollout_records import RolloutWriter
 
 LIBRARIES = ("rlfr_mm", "torch", "transformers", "trl", "accelerate", "datasets")
 BENCHMARKS = "benchmarks"  # holds a run folder of eval.run per evaluated step, and results.json
-
-
-def warn(message: str) -> None:
-    """Print one warning line to stderr."""
-    print(f"warning: {message}", file=sys.stderr, flush=True)
 
 
 def step_of(checkpoint: Path) -> int:
@@ -63,22 +58,20 @@ def newest_whole(folder: Path, refusal: Callable[[Path], str | None]) -> Path | 
     Args:
         refusal: says why a checkpoint whose files are as they were is still not to be loaded, or returns None.
     """
-    passed_over = []
-    chosen = None
-    for checkpoint in reversed(checkpoints(folder)):
+    found = checkpoints(folder)
+    for checkpoint in reversed(found):
         reason = damage(checkpoint) or refusal(checkpoint)
         if reason is None:
-            chosen = checkpoint
-            break
+            if checkpoint != found[-1]:
+                warn(f"continuing from {checkpoint}")
+            return checkpoint
         aside = checkpoint.with_name(f"damaged-{step_of(checkpoint)}")
         shutil.rmtree(aside, ignore_errors=True)
         checkpoint.rename(aside)
-        passed_over.append(f"{reason}; moved to {aside.name}")
-    for reason in passed_over:
-        warn(reason)
-    if passed_over:
-        warn(f"continuing from {chosen}" if chosen else f"{folder} has no whole checkpoint: starting from step 0")
-    return chosen
+        warn(f"{reason}; moved to {aside.name}")
+    if found:
+        warn(f"{folder} has no whole checkpoint: starting from step 0")
+    return None
 
 
 def rows_up_to(path: Path, step: int) -> list[dict[str, Any]]:
@@ -88,7 +81,7 @@ def rows_up_to(path: Path, step: int) -> list[dict[str, Any]]:
         try:
             row = json.loads(line)
             kept += [row] if row["step"] <= step else []
-        except (ValueError, TypeError, KeyError):
+        except (ValueError, TypeError, KeyError, RecursionError):
             warn(f"{path}, line {number}, is damaged and is left out: it is not a row of a log")
     return kept
 
@@ -165,10 +158,11 @@ class RunFolder:
         return found[-1] if found else None
 
     def repeat_if_damaged(self, stage: str, folder: Path) -> None:
-        """Forget a finished stage whose sealed result is damaged, with a warning, so that it is done again."""
-        if stage in self.stages and (reason := damage(folder)):
+        """Forget a stage whose sealed result is damaged, with a warning, so that it is done again."""
+        finished = stage in self.stages or (folder / MANIFEST).exists()
+        if finished and (reason := damage(folder)):
             self._warn(f"{reason}; repeating the stage '{stage}'")
-            del self.stages[stage]
+            self.stages.pop(stage, None)
             if self.write:
                 shutil.rmtree(folder, ignore_errors=True)
 

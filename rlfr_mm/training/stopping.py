@@ -3,6 +3,7 @@
 Schedulers send SIGTERM before they kill a job; SLURM sends any signal some time before (`--signal=USR1@300`).
 """
 
+import os
 import signal
 import sys
 import threading
@@ -50,13 +51,15 @@ class StopSignals:
                 signal.signal(number, handler)
 
     @contextmanager
-    def at_steps(self) -> Iterator[None]:
-        """Let signals wait for `agreed` while the body runs."""
+    def at_steps(self, stage: str) -> Iterator[None]:
+        """Let signals wait for `agreed` while the body runs, or for the end of the body, which `stage` names."""
         self._waits = True
         try:
             yield
         finally:
             self._waits = False
+        if self.name is not None:
+            self.end(f" after {stage}")
 
     def agreed(self, accelerator: Accelerator) -> bool:
         """Whether a signal has arrived at any process, all of which must ask, after the same step."""
@@ -67,7 +70,7 @@ class StopSignals:
         """End this process; `saved` says what was saved just before."""
         if self.say:
             cause = self.name or "a signal to another process"
-            print(f"stopped by {cause}{saved}; {self.how_to_continue}", file=sys.stderr, flush=True)
+            os.write(2, f"stopped by {cause}{saved}; {self.how_to_continue}\n".encode())  # may interrupt a print
         raise SystemExit(STOPPED)
 
     def _arrive(self, number: int, frame: FrameType | None) -> None:

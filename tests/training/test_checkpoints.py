@@ -12,8 +12,9 @@ import torch
 from safetensors.torch import load_file
 from transformers import TrainerState
 
-from rlfr_mm.config import ModelArguments
+from rlfr_mm.config import FlowConfig, ModelArguments
 from rlfr_mm.files import MANIFEST, damage, seal
+from rlfr_mm.method.field import FlowField
 from rlfr_mm.policy import load_policy
 from rlfr_mm.training.checkpoints import refusal
 from rlfr_mm.training.run_folder import checkpoints, newest_whole
@@ -107,6 +108,15 @@ def test_a_malicious_file_is_refused_by_name_even_if_its_checksum_is_right(
     seal(run / "checkpoint-3")
     assert newest_whole(run, refusal) == run / "checkpoint-2"
     assert f"{run / 'checkpoint-3' / name} is refused: it holds more than tensors" in capsys.readouterr().err
+    assert not (tmp_path / "marker").exists()
+
+
+def test_a_malicious_field_is_refused_by_name(tmp_path: Path):
+    path = tmp_path / "flow_model.bin"
+    torch.save({"weight": Malicious(tmp_path / "marker")}, path)
+    config = FlowConfig(flow_layers=[0.5], hidden_size=8, num_policy_layers=4, rms_norm_eps=1e-6)
+    with pytest.raises(ValueError, match=r"flow_model\.bin is not a readable weights file"):
+        FlowField.from_pretrained(path, config)
     assert not (tmp_path / "marker").exists()
 
 

@@ -97,6 +97,13 @@ def test_all_ungraded_rollouts_leave_nothing_to_rank(changed, tmp_path):
     assert "No group has both correct and incorrect rollouts" in html and "32 not graded" in html
 
 
+def test_rollouts_whose_tokens_were_all_masked_are_shown(changed, tmp_path):
+    columns = ("tokens", "advantages", "logprob", "entropy", "deviation", "flow_reward")
+    copy = changed(lambda record: record.model_copy(update={name: [] for name in columns}))
+    inspect.main([str(copy), "--out", str(tmp_path / "run.html"), "--json", str(tmp_path / "tables.json")])
+    assert json.loads((tmp_path / "tables.json").read_text())["tokens"] == []
+
+
 # ---- the command
 
 
