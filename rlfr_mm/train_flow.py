@@ -8,12 +8,14 @@ Use the precision of the later training run: `accelerate launch --mixed_precisio
 
 from rlfr_mm.config import OfflineRunConfig
 from rlfr_mm.config_file import load_config, one_line_errors, parser_for
+from rlfr_mm.precheck import check_paths
 
 
 def main(argv: list[str] | None = None) -> None:
     arguments = parser_for("rlfr_mm.train_flow", __doc__, OfflineRunConfig).parse_args(argv)
     with one_line_errors():
         config: OfflineRunConfig = load_config(OfflineRunConfig, arguments.config, arguments.overrides)
+        check_paths(config)
         from rlfr_mm.training.offline import prepare
 
         start = prepare(config)

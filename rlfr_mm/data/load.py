@@ -17,8 +17,10 @@ from rlfr_mm.config import QUICKSTART, DataArguments
 from rlfr_mm.data.images import open_image
 from rlfr_mm.data.prompts import chat_messages
 from rlfr_mm.data.readers import Row, check_columns, detect_format, read_row
+from rlfr_mm.data.shares import divided
 from rlfr_mm.files import read_json, read_json_lines
 from rlfr_mm.grading import Item, grade_all
+from rlfr_mm.precheck import check_data
 from rlfr_mm.quickstart import world
 
 FEATURES = Features(
@@ -113,9 +115,8 @@ def _load(args: DataArguments, expert: bool) -> Dataset:
 
 def _rows(args: DataArguments) -> tuple[list[Row] | Dataset, Path]:
     """The rows of a file, folder or hub dataset, and the folder that relative image paths start from."""
+    check_data(args)
     path = Path(args.source)
-    if path.suffix in (".json", ".jsonl", ".parquet") and not path.is_file():
-        raise ValueError(f"no data file {path}; data.source is a file (json, jsonl, parquet), a folder, or a hub id")
     if path.suffix in (".json", ".jsonl"):
         rows = read_json(path) if path.suffix == ".json" else read_json_lines(path)
         if not isinstance(rows, list):
@@ -161,13 +162,20 @@ def _check_solutions(dataset: Dataset, source: str) -> None:
     first: dict[str, int] = {}
     for i, solution in enumerate(dataset["solution"]):
         first.setdefault(solution, i)
-    verdicts = grade_all([Item(f"\\boxed{{{solution}}}", solution) for solution in first])
-    for (solution, i), verdict in zip(first.items(), verdicts, strict=True):
-        if not verdict.correct:
-            raise ValueError(
-                f"{record_name(dataset[i], i, source)}: the answer {solution!r} cannot be parsed ({verdict.status}); "
-                "give a number, a LaTeX expression with balanced braces, or an option letter"
-            )
+    solutions = list(first.items())
+
+    def check(indices: range) -> list[bool]:
+        share = [solutions[index] for index in indices]
+        verdicts = grade_all([Item(f"\\boxed{{{solution}}}", solution) for solution, _ in share])
+        for (solution, i), verdict in zip(share, verdicts, strict=True):
+            if not verdict.correct:
+                raise ValueError(
+                    f"{record_name(dataset[i], i, source)}: the answer {solution!r} cannot be parsed "
+                    f"({verdict.status}); give a number, a LaTeX expression with balanced braces, or an option letter"
+                )
+        return [verdict.correct for verdict in verdicts]
+
+    divided(len(solutions), check)
 
 
 def _decode(batch: dict[str, list[Any]]) -> dict[str, list[Any]]:
