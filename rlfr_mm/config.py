@@ -313,13 +313,13 @@ class OfflineRunConfig:
 
 
 @cache
-def train_settings() -> frozenset[str] | None:
-    """The names of all settings under `train`; None if TRL's sources are not where they are expected.
+def train_settings() -> dict[str, Any] | None:
+    """All settings under `train` with their defaults, None for a computed one; None if TRL's sources are not found.
 
-    TRL's names are read from its sources, because importing TRL to find a misspelt key would take ten seconds.
+    They are read from TRL's sources, because importing TRL to find a misspelt key would take ten seconds.
     `RLFRConfig` checks the types when a run starts.
     """
-    names = {entry.name for entry in fields(RLFRArguments)}
+    settings = {entry.name: entry.default for entry in fields(RLFRArguments)}
     for package, file, kind in (
         ("trl", "trainer/grpo_config.py", "GRPOConfig"),
         ("trl", "trainer/base_config.py", "_BaseConfig"),
@@ -331,9 +331,12 @@ def train_settings() -> frozenset[str] | None:
         found = [node for node in body if isinstance(node, ast.ClassDef) and node.name == kind]
         if not found:
             return None
-        targets = [node.target for node in found[0].body if isinstance(node, ast.AnnAssign)]
-        names |= {target.id for target in targets if isinstance(target, ast.Name) and not target.id.startswith("_")}
-    return frozenset(names)
+        for node in found[0].body:
+            if isinstance(node, ast.AnnAssign) and isinstance(node.target, ast.Name) and node.target.id[0] != "_":
+                values = [word.value for word in getattr(node.value, "keywords", []) if word.arg == "default"]
+                constant = values[0].value if values and isinstance(values[0], ast.Constant) else None
+                settings.setdefault(node.target.id, constant)
+    return settings
 
 
 def steps_per_batch(config: Any) -> float:

@@ -193,6 +193,8 @@ def _merged(below: dict[str, Any], above: dict[str, Any]) -> dict[str, Any]:
 
 
 def _read_mapping(path: Path, role: str = "") -> dict[str, Any]:
+    if path.is_dir():
+        raise ValueError(f"{path}{role} is a folder, not a configuration file; give a YAML file, such as one in it")
     if not path.is_file():
         raise ValueError(f"no configuration file {path}{role}; the ones that come with rlfr_mm are under configs/")
     try:

@@ -53,28 +53,63 @@ def load_policy(args: ModelArguments, *, dtype: str | None = None, trainable: bo
 
     >>> policy = load_policy(ModelArguments(name_or_path="runs/quickstart/final"))
     """
-    if (Path(args.name_or_path) / "adapter_config.json").exists():  # written by a run with model.lora
-        base = PeftConfig.from_pretrained(args.name_or_path).base_model_name_or_path
-        policy = load_policy(replace(args, name_or_path=base), dtype=dtype)
+    if (base := _base_model(args)) is not None:
+        policy = load_policy(base, dtype=dtype)
         return PeftModel.from_pretrained(policy, args.name_or_path, is_trainable=trainable)
     _check_not_sharded(Path(args.name_or_path))
     if not args.trust_remote_code and (reason := asks_for_code(Path(args.name_or_path))):
         raise ValueError(f"{reason}: remove that entry, or set model.trust_remote_code=true if you trust its code")
-    source = {"revision": args.revision, "trust_remote_code": args.trust_remote_code}
-    try:
-        config = AutoConfig.from_pretrained(args.name_or_path, **source)
-        multimodal = config.model_type in MODEL_FOR_IMAGE_TEXT_TO_TEXT_MAPPING_NAMES
-        auto = AutoModelForImageTextToText if multimodal else AutoModelForCausalLM
+    with _named_errors(args):
+        _, auto = _architecture(args)
         model = auto.from_pretrained(
             args.name_or_path,
             dtype=dtype or args.dtype,
             attn_implementation=args.attn_implementation,
-            **source,
+            revision=args.revision,
+            trust_remote_code=args.trust_remote_code,
         )
-    except (OSError, ImportError, ValueError) as error:
-        reason = " ".join(str(error).split())
-        raise ValueError(f"model.name_or_path={args.name_or_path} cannot be loaded: {reason}") from None
-    if multimodal and args.freeze_vision:
+    return _frozen(model, args, auto)
+
+
+def policy_without_weights(args: ModelArguments) -> Any:
+    """The policy's modules on torch's meta device, made from its config.json alone: for sizes and checks.
+
+    A LoRA adapter gives its base model. ValueError as in `load_policy`.
+
+    >>> sum(p.numel() for p in policy_without_weights(ModelArguments("Qwen/Qwen2.5-VL-3B-Instruct")).parameters())
+    3754622976
+    """
+    args = _base_model(args) or args
+    with _named_errors(args):
+        config, auto = _architecture(args)
+        with torch.device("meta"):
+            model = auto.from_config(
+                config,
+                dtype=getattr(torch, args.dtype),
+                attn_implementation=args.attn_implementation,
+                trust_remote_code=args.trust_remote_code,
+            )
+    return _frozen(model, args, auto)
+
+
+def _base_model(args: ModelArguments) -> ModelArguments | None:
+    """The base model of a LoRA adapter, which a run with model.lora writes; None if it is a whole model."""
+    if not (Path(args.name_or_path) / "adapter_config.json").exists():
+        return None
+    return replace(args, name_or_path=PeftConfig.from_pretrained(args.name_or_path).base_model_name_or_path)
+
+
+def _architecture(args: ModelArguments) -> tuple[Any, Any]:
+    """The model's configuration, and the class that makes it: text, or vision-language."""
+    config = AutoConfig.from_pretrained(
+        args.name_or_path, revision=args.revision, trust_remote_code=args.trust_remote_code
+    )
+    multimodal = config.model_type in MODEL_FOR_IMAGE_TEXT_TO_TEXT_MAPPING_NAMES
+    return config, AutoModelForImageTextToText if multimodal else AutoModelForCausalLM
+
+
+def _frozen(model: Any, args: ModelArguments, auto: Any) -> Any:
+    if auto is AutoModelForImageTextToText and args.freeze_vision:
         model.get_encoder(modality="image").requires_grad_(False)
     return model
 
@@ -86,6 +121,16 @@ def asks_for_code(folder: Path) -> str | None:
         if isinstance(values, dict) and values.get("auto_map"):
             return f"{folder / name} is refused: it asks for code of its own (auto_map)"
     return None
+
+
+@contextlib.contextmanager
+def _named_errors(args: ModelArguments) -> Iterator[None]:
+    """Turn whatever a library raises while a model is made into a ValueError of one line that names the model."""
+    try:
+        yield
+    except Exception as error:
+        reason = " ".join(f"{error or type(error).__name__}".split())
+        raise ValueError(f"model.name_or_path={args.name_or_path} cannot be loaded: {reason}") from error
 
 
 def _check_not_sharded(folder: Path) -> None:

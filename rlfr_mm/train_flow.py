@@ -12,6 +12,7 @@ from contextlib import ExitStack
 from rlfr_mm.config import OfflineRunConfig
 from rlfr_mm.config_file import load_config, one_line_errors, parser_for
 from rlfr_mm.files import LOCK, BadFile, locked
+from rlfr_mm.precheck import check_paths
 
 
 def main(argv: list[str] | None = None) -> None:
@@ -19,6 +20,7 @@ def main(argv: list[str] | None = None) -> None:
     with ExitStack() as held:
         with one_line_errors():
             config: OfflineRunConfig = load_config(OfflineRunConfig, arguments.config, arguments.overrides)
+            check_paths(config)
             from rlfr_mm.training.bad_steps import Diverged
             from rlfr_mm.training.offline import prepare
             from rlfr_mm.training.stopping import StopSignals

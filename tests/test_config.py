@@ -16,7 +16,15 @@ from rlfr_mm.method.shaping import SHAPINGS
 
 
 def test_names_of_train_settings_are_those_of_the_dataclass():
-    assert train_settings() == {entry.name for entry in fields(RLFRConfig) if entry.init}
+    assert set(train_settings()) == {entry.name for entry in fields(RLFRConfig) if entry.init}
+
+
+def test_defaults_of_train_settings_are_those_of_the_dataclass():
+    defaults = {entry.name: entry.default for entry in fields(RLFRConfig)}
+    known = {name: default for name, default in train_settings().items() if default is not None}
+    differing = {name for name, default in known.items() if defaults[name] != default}
+    assert len(known) > 100 and differing == {"logging_steps", "max_completion_length"}  # RLFRConfig's own
+    assert known["num_generations"] == 8 and known["per_device_train_batch_size"] == 8
 
 
 def test_every_score_and_every_shaping_has_its_class():

@@ -239,12 +239,13 @@ def test_every_step_has_its_row_where_a_batch_of_rollouts_serves_several(config:
         ("train.learning_rate=yes", "train.learning_rate=True must be a number"),
         ("train.lerning_rate=1", "unknown key train.lerning_rate; did you mean train.learning_rate?"),
         ("train.loss_type=cispo", "train.loss_type=cispo must be one of grpo, bnpo, dr_grpo, dapo"),
-        ("train.per_device_train_batch_size=6", "divisible"),
+        ("train.per_device_train_batch_size=6", "train.num_generations=4 must be a divisor of the 6 rollouts"),
         ("rewards=1", "unknown key rewards; did you mean flow_reward?"),
-        ("model.name_or_path=no/such/model", "no processor for model no/such/model"),
+        ("model.name_or_path=no--model", "no processor for model no--model"),
+        ("model.name_or_path=no/such/model", "model.name_or_path=no/such/model must be an existing folder"),
         ("data.source=missing.jsonl", "missing.jsonl"),
         ("data.levels=[9]", "level"),
-        ("field=nowhere", "no flow field in nowhere"),
+        ("field=nowhere", "no flow field in field=nowhere"),
         ("benchmarks={eval_tasks: [rlfr_quickstar]}", "rlfr_quickstart"),
         ("benchmarks={eval_tasks: [rlfr_math500], data_root: nowhere}", "rlfr_math500: its data cannot be read"),
         ("benchmarks={eval_tasks: []}", "benchmarks.eval_tasks=[] must be at least one task"),
@@ -266,18 +267,39 @@ def test_every_step_has_its_row_where_a_batch_of_rollouts_serves_several(config:
         ("flow_reward={score: log_ratio}", "score=log_ratio needs update.enabled"),
         ("train.reward_weights=[5.0, 1.0]", "set that"),
         ("train.temperature=0", "train.temperature=0.0 must be > 0"),
-        ("train.eval_strategy=steps", "eval"),
+        ("train.eval_strategy=steps", "train.eval_strategy=steps: "),
+        ("train.report_to=no_such_logger", "train.report_to=no_such_logger: no_such_logger is not supported"),
+        ("train.lr_scheduler_type=no_such_shape", "train.lr_scheduler_type=no_such_shape: "),
+        ("train.use_transformers_continuous_batching=true", "works with text policies only"),
     ],
 )
 def test_a_bad_setting_is_one_line_before_any_step(
     override: str, message: str, config: Path, tmp_path: Path, capsys: pytest.CaptureFixture, monkeypatch
 ):
     monkeypatch.setenv("HF_HUB_OFFLINE", "1")
-    overrides = [override] + (["offline=null"] if override.startswith("field") else [])
+    overrides = ["train.use_cpu=false", "train.bf16=true"] if override.startswith("{") else [override]
+    overrides += ["offline=null"] if override.startswith("field") else []
     overrides += ["update.enabled=false"] if "log_ratio" in override else []
     overrides += ["evaluation.data.split=train"] if override.startswith("evaluation.data=") else []
     assert message in _error(capsys, "--config", config, *overrides)
     assert not (tmp_path / "run" / "metrics.jsonl").exists()
+
+
+@pytest.mark.skipif(torch.accelerator.is_available(), reason="this machine has a GPU")
+def test_the_two_settings_that_a_cpu_needs_are_named(config: Path, capsys: pytest.CaptureFixture):
+    error = _error(capsys, "--config", config, "train.use_cpu=false", "train.bf16=true")
+    assert "to train on a CPU, set train.use_cpu=true and train.bf16=false" in error
+
+
+def test_weights_that_cannot_be_read_are_one_line_before_any_step(
+    config: Path, tmp_path: Path, capsys: pytest.CaptureFixture
+):
+    policy = Path(yaml.safe_load(config.read_text())["model"]["name_or_path"])
+    broken = Path(shutil.copytree(policy, tmp_path / "broken"))
+    (broken / "model.safetensors").write_bytes((policy / "model.safetensors").read_bytes()[:1000])
+    error = _error(capsys, "--config", config, f"model.name_or_path={broken}")
+    assert f"model.name_or_path={broken} cannot be loaded: " in error
+    assert not (tmp_path / "run").exists()
 
 
 def test_records_that_cannot_be_used_are_named_before_any_step(
@@ -314,7 +336,8 @@ def test_the_departure_score_is_refused_where_no_solution_is_known(
 def test_a_field_for_another_policy_is_refused(config: Path, tmp_path: Path, capsys: pytest.CaptureFixture):
     from rlfr_mm.config import FlowConfig
 
-    FlowField(FlowConfig(hidden_size=64, num_policy_layers=4, rms_norm_eps=1e-6)).save_pretrained(tmp_path / "field")
+    flow = FlowConfig(num_blocks=2, standardise=True, hidden_size=64, num_policy_layers=4, rms_norm_eps=1e-6)
+    FlowField(flow).save_pretrained(tmp_path / "field")
     error = _error(capsys, "--config", config, "offline=null", f"field={tmp_path / 'field'}")
     assert "made for a policy with hidden_size=64, this one has 128" in error
 

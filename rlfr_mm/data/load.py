@@ -17,8 +17,10 @@ from rlfr_mm.config import QUICKSTART, DataArguments
 from rlfr_mm.data.images import open_image
 from rlfr_mm.data.prompts import chat_messages
 from rlfr_mm.data.readers import Row, check_columns, detect_format, read_row
+from rlfr_mm.data.shares import divided
 from rlfr_mm.files import read_json, read_json_lines
 from rlfr_mm.grading import Item, grade_all
+from rlfr_mm.precheck import check_data
 from rlfr_mm.quickstart import world
 
 FEATURES = Features(
@@ -150,9 +152,8 @@ def _read_or_skip(row: Row, index: int, bad: _LeftOut, **settings: Any) -> Row:
 
 def _rows(args: DataArguments) -> tuple[list[Row] | Dataset, Path]:
     """The rows of a file, folder or hub dataset, and the folder that relative image paths start from."""
+    check_data(args)
     path = Path(args.source)
-    if path.suffix in (".json", ".jsonl", ".parquet") and not path.is_file():
-        raise ValueError(f"no data file {path}; data.source is a file (json, jsonl, parquet), a folder, or a hub id")
     if path.suffix in (".json", ".jsonl"):
         rows = read_json(path) if path.suffix == ".json" else read_json_lines(path)
         if not isinstance(rows, list):
@@ -207,15 +208,20 @@ def _with_gradable_solutions(dataset: Dataset, indices: list[int], source: str, 
     """The rows whose answer is graded correct when given as a response; no response could earn another's reward."""
     solutions, ids = list(dataset["solution"]), list(dataset["problem_id"])
     distinct = list(dict.fromkeys(solutions))
-    verdicts = dict(zip(distinct, grade_all([Item(f"\\boxed{{{s}}}", s) for s in distinct]), strict=True))
+
+    def grade(indices: range) -> list[str]:
+        share = [distinct[index] for index in indices]
+        return [verdict.status for verdict in grade_all([Item(f"\\boxed{{{s}}}", s) for s in share])]
+
+    statuses = dict(zip(distinct, divided(len(distinct), grade), strict=True))
     good = []
     for i, solution in enumerate(solutions):
-        if verdicts[solution].correct:
+        if statuses[solution] == "correct":
             good.append(i)
             continue
-        name, status = record_name({"problem_id": ids[i]}, indices[i], source), verdicts[solution].status
+        name = record_name({"problem_id": ids[i]}, indices[i], source)
         bad.add(
-            f"{name}: the answer {solution!r:.200} cannot be parsed ({status}); "
+            f"{name}: the answer {solution!r:.200} cannot be parsed ({statuses[solution]}); "
             "give a number, a LaTeX expression with balanced braces, or an option letter"
         )
     if not good:

@@ -14,6 +14,8 @@ from rlfr_mm.data.images import open_image
 from rlfr_mm.data.load import record_name
 from rlfr_mm.data.prompts import chat_messages, conversation_text
 from rlfr_mm.data.readers import Row
+from rlfr_mm.data.shares import divided
+from rlfr_mm.grading.pool import available_cores
 from rlfr_mm.policy import Processor, tokenizer_of
 
 logger = logging.getLogger(__name__)
@@ -36,8 +38,6 @@ def load_processor(model: ModelArguments, data: DataArguments) -> Processor:
     except (OSError, ValueError) as error:
         raise ValueError(f"no processor for model {model.name_or_path}: {' '.join(str(error).split())}") from None
     if (template := model.chat_template) is not None:
-        if not Path(template).is_file():
-            raise ValueError(f"no file model.chat_template={template}; configs/plain_chat.jinja is an example")
         processor.chat_template = Path(template).read_text()
     if processor.chat_template is None:
         raise ValueError(
@@ -70,17 +70,21 @@ def _limit_pixels(image_processor: Any, data: DataArguments, model_name: str) ->
 
 
 def check_prompts(dataset: Dataset, processor: Processor, args: DataArguments) -> Dataset:
-    """The rows whose prompt fits `data.max_prompt_tokens`, after every image was decoded once.
+    """The rows whose prompt fits `data.max_prompt_tokens`, after `prompt_lengths` has decoded every image."""
+    return without_overlong(dataset, prompt_lengths(dataset, processor, args), args)
 
-    Image tokens are computed from the image sizes, as the processor would compute them. Raises a one-line ValueError
-    that names the record for
+
+def prompt_lengths(dataset: Dataset, processor: Processor, args: DataArguments) -> list[int]:
+    """Tokens of every prompt, image tokens included, after every image was decoded once.
+
+    Image tokens are computed from the image sizes, as the processor would compute them. The processes of a run share
+    the work. Raises a one-line ValueError that names the record for
 
     - an image that cannot be decoded, or images for a text-only policy,
     - an image token inside the text,
     - a prompt over the limit, unless `data.overlong` is drop.
     """
-    raw = dataset.with_format(None)
-    keep, longest, limit = [], 0, args.max_prompt_tokens
+    raw, limit = dataset.with_format(None), args.max_prompt_tokens
 
     def measured(index: int) -> tuple[Row, list[tuple[int, int]]]:
         """A row without its images, and the (height, width) of each decoded image."""
@@ -91,31 +95,43 @@ def check_prompts(dataset: Dataset, processor: Processor, args: DataArguments) -
             raise ValueError(f"{record_name(row, index, args.source)}: {error}") from None
         return row, [(image.height, image.width) for image in images]
 
-    pool = ThreadPoolExecutor()
-    try:
-        rows = pool.map(measured, range(len(raw)))
-        for i, (row, sizes) in enumerate(tqdm(rows, "Checking prompts", len(raw), disable=len(raw) < 1000)):
-            try:
-                tokens = prompt_length(chat_messages(row["prompt"]), sizes, processor)
-                if limit is not None and tokens > limit and args.overlong == "error":
-                    raise ValueError(
-                        f"the prompt has {tokens} tokens, over data.max_prompt_tokens={limit}; raise it, lower "
-                        "data.max_pixels, or set data.overlong to drop"
-                    )
-            except ValueError as error:
-                raise ValueError(f"{record_name(row, i, args.source)}: {error}") from None
-            longest = max(longest, tokens)
-            if limit is None or tokens <= limit:
-                keep.append(i)
-    finally:
-        pool.shutdown(cancel_futures=True)  # after an error, do not decode the remaining images
+    def lengths(indices: range) -> list[int]:
+        found = []
+        pool = ThreadPoolExecutor(available_cores())
+        try:
+            rows = pool.map(measured, indices)
+            hidden = len(indices) < 1000 or indices.start > 0  # one process shows its progress
+            for i, (row, sizes) in zip(
+                indices, tqdm(rows, "Checking prompts", len(indices), disable=hidden), strict=True
+            ):
+                try:
+                    tokens = prompt_length(chat_messages(row["prompt"]), sizes, processor)
+                    if limit is not None and tokens > limit and args.overlong == "error":
+                        raise ValueError(
+                            f"the prompt has {tokens} tokens, over data.max_prompt_tokens={limit}; raise it, lower "
+                            "data.max_pixels, or set data.overlong to drop"
+                        )
+                except ValueError as error:
+                    raise ValueError(f"{record_name(row, i, args.source)}: {error}") from None
+                found.append(tokens)
+        finally:
+            pool.shutdown(cancel_futures=True)  # after an error, do not decode the remaining images
+        return found
+
+    return divided(len(raw), lengths)
+
+
+def without_overlong(dataset: Dataset, lengths: list[int], args: DataArguments) -> Dataset:
+    """The rows whose prompt, of `lengths` tokens, fits `data.max_prompt_tokens`; ValueError if none does."""
+    limit = args.max_prompt_tokens
+    keep = [i for i, tokens in enumerate(lengths) if limit is None or tokens <= limit]
     if not keep:
-        raise ValueError(f"{args.source}: all {len(raw)} prompts are over data.max_prompt_tokens={limit}")
-    if len(keep) == len(raw):
+        raise ValueError(f"{args.source}: all {len(lengths)} prompts are over data.max_prompt_tokens={limit}")
+    if len(keep) == len(lengths):
         return dataset
-    dropped = len(raw) - len(keep)
+    dropped, total = len(lengths) - len(keep), len(lengths)
     logger.warning(
-        "%s: dropped %d of %d prompts over %d tokens (longest: %d)", args.source, dropped, len(raw), limit, longest
+        "%s: dropped %d of %d prompts over %d tokens (longest: %d)", args.source, dropped, total, limit, max(lengths)
     )
     return dataset.select(keep)
 

@@ -50,10 +50,12 @@ class Experiment:
 
     def start(self, cell: Cell, lock: IO[str]) -> subprocess.Popen:
         """Start the cell's training run in a process of its own, which holds the lock for as long as it lives."""
-        command = [sys.executable, "-m", "rlfr_mm.train", "--config", str(self.base), "--resume", *cell.overrides]
+        run = self.run_of(cell).path
+        command = [sys.executable, "-m", "rlfr_mm.train", "--config", str(self.base), *cell.overrides]
+        command += ["--resume"] if (run / "config.yaml").exists() else []
         with self.log_of(cell).open("a") as log:
             return subprocess.Popen(
-                [*command, f"train.output_dir={self.run_of(cell).path}"],
+                [*command, f"train.output_dir={run}"],
                 env={"OMP_NUM_THREADS": "1", "TOKENIZERS_PARALLELISM": "false"} | os.environ,
                 stdin=subprocess.DEVNULL,
                 stdout=log,

@@ -216,8 +216,11 @@ class _Pool:
 
 
 def available_cores() -> int:
-    """The number of cores this process may use; a scheduler may grant fewer than the machine has."""
-    return len(os.sched_getaffinity(0))
+    """The number of cores for the work of this process.
+
+    A scheduler may grant fewer cores than the machine has, and the processes of one launcher share those of a machine.
+    """
+    return max(1, len(os.sched_getaffinity(0)) // int(os.environ.get("LOCAL_WORLD_SIZE", 1)))
 
 
 _pool = _Pool()

@@ -24,20 +24,20 @@ from rlfr_mm.config import (
     RunConfig,
     steps_per_batch,
 )
-from rlfr_mm.config_file import build
-from rlfr_mm.data.load import load_demonstrations, load_problems
-from rlfr_mm.data.processor import check_prompts, load_processor
 from rlfr_mm.files import LOCK, locked, read_json, write_json, write_json_lines, write_whole
 from rlfr_mm.method.field import FlowField, config_for_policy
 from rlfr_mm.method.scores import SCORES
 from rlfr_mm.policy import Processor, load_policy
+from rlfr_mm.precheck import planned_launch
 from rlfr_mm.quickstart.warmup import prepare_policy
 from rlfr_mm.secrets import hide_secrets
 from rlfr_mm.training.bad_steps import BadSteps
 from rlfr_mm.training.callbacks import EverySoManySteps, MetricsWriter
 from rlfr_mm.training.checkpoints import refusal
 from rlfr_mm.training.curve import plot_run
+from rlfr_mm.training.estimate import check_disk, disk, plan_of
 from rlfr_mm.training.held_out import accuracy, held_out_answers
+from rlfr_mm.training.inputs import check_start, checked_data, load_data, naming_settings, settings_of
 from rlfr_mm.training.offline import OfflineStart
 from rlfr_mm.training.rewards import accuracy_reward, format_reward
 from rlfr_mm.training.run_folder import (
@@ -59,8 +59,8 @@ def prepare(config: RunConfig, overwrite: bool, resume: bool, benchmarks: Any = 
     """Load and check everything that a run needs; None if --resume finds the run finished.
 
     ValueError in one line if something does not fit. The run's folder changes only after everything is checked.
-    From then on the run holds the folder's lock. `benchmarks` is rlfr_mm.eval.engine.during_training, which the library
-    must not import, if that section is on.
+    `rlfr_mm.precheck` and `check_run` must come first. From then on the run holds the folder's lock. `benchmarks` is
+    rlfr_mm.eval.engine.during_training, which the library must not import, if that section is on.
     """
     with ExitStack() as held:
         run = _prepare(config, overwrite, resume, benchmarks, held)
@@ -70,15 +70,9 @@ def prepare(config: RunConfig, overwrite: bool, resume: bool, benchmarks: Any = 
 
 
 def _prepare(config: RunConfig, overwrite: bool, resume: bool, benchmarks: Any, held: ExitStack) -> "Run | None":
-    args: RLFRConfig = build(RLFRConfig, config.train, "train")
-    if config.field is not None and not Path(config.field).exists():
-        raise ValueError(f"no flow field in {config.field}, which does not exist; give a folder that train_flow wrote")
-    left_out: list[str] = []  # records that cannot be used
-    problems = load_problems(config.data, left_out)
-    held_out = load_problems(config.evaluation.data, left_out) if config.evaluation else None
-    demonstrations = load_demonstrations(config.offline.data, left_out) if config.offline else None
-    check_run(config, overwrite, resume)
+    args = settings_of(config.train)
     processes = PartialState(cpu=args.use_cpu)  # TRL makes the Accelerator, whose precision is fixed once it exists
+    data = load_data(config)
     if config.benchmarks:
         benchmarks.check_benchmarks(config.benchmarks, _is_sharded(args))
     if args.hub_token:  # not among the settings, which transformers pickles and hands to loggers
@@ -95,25 +89,25 @@ def _prepare(config: RunConfig, overwrite: bool, resume: bool, benchmarks: Any, 
     started = time.monotonic()
     model = _embedded_policy(config, processes) if config.model.name_or_path == QUICKSTART else config.model
     warmed = time.monotonic()
-    processor = load_processor(model, config.data)
-    problems = check_prompts(problems, processor, config.data)
-    if config.evaluation and held_out:
-        held_out = check_prompts(held_out, processor, config.evaluation.data)
-    if config.offline and demonstrations:
-        demonstrations = check_prompts(demonstrations, processor, config.offline.data)
+    processor, data = checked_data(config, args, model, data)
+    check_start(config, args)
     policy = load_policy(model).to(processes.device)
-    trainer = make_trainer(config, args, policy, processor, problems)
+    flow = _initial_field(config, args, policy)
+    trainer = make_trainer(config, args, policy, processor, data.problems, flow)
+    plan = plan_of(config, args, planned_launch(config.train), trainer.model, flow, max(data.prompt_tokens))
+    check_disk(disk(plan, len(data.problems)), args.output_dir)
     if main:
         if not holds:
             held.enter_context(lock)
             check_run(config, overwrite, resume)  # another process may have begun here in the meantime
         open_run(config, overwrite)
-        if left_out:
-            write_whole(Path(args.output_dir) / "left_out.txt", "\n".join(left_out) + "\n")
+        if data.left_out:
+            write_whole(path / "left_out.txt", "\n".join(data.left_out) + "\n")
     processes.wait_for_everyone()
     folder = resumed or RunFolder(path, write=main)
     if model is not config.model:
         folder.done("warm-up", warmed - started, model.name_or_path)
+    held_out, demonstrations = data.held_out, data.demonstrations
     return Run(config, args, model, policy, processor, held_out, demonstrations, trainer, folder, benchmarks)
 
 
@@ -240,7 +234,7 @@ class Run:
 
 
 def make_trainer(
-    config: RunConfig, args: RLFRConfig, policy: Any, processor: Processor, problems: Dataset
+    config: RunConfig, args: RLFRConfig, policy: Any, processor: Processor, problems: Dataset, flow: FlowField | None
 ) -> RLFRTrainer:
     """The trainer, with its rewards, its field and its LoRA adapter; ValueError for settings that do not fit."""
     needed = args.generation_batch_size // args.num_generations
@@ -256,24 +250,24 @@ def make_trainer(
         lora = LoraConfig(**config.model.lora) if config.model.lora else None
     except (TypeError, ValueError) as error:
         raise ValueError(f"model.lora={config.model.lora}: {error}") from None
-    field = _initial_field(config, args, policy)
     rewards: list[Callable[..., Any]] = [accuracy_reward]
     args.reward_weights = [1.0]
     if args.format_reward_weight:
         rewards.append(format_reward)
         args.reward_weights.append(args.format_reward_weight)
-    return RLFRTrainer(
-        model=policy,
-        reward_funcs=rewards,
-        args=args,
-        train_dataset=problems,
-        processing_class=processor,
-        peft_config=lora,
-        field=field if args.uses_field else None,
-        flow_reward_config=config.flow_reward,
-        update_config=config.update,
-        callbacks=[MetricsWriter(args.output_dir)],
-    )
+    with naming_settings(config.train):
+        return RLFRTrainer(
+            model=policy,
+            reward_funcs=rewards,
+            args=args,
+            train_dataset=problems,
+            processing_class=processor,
+            peft_config=lora,
+            field=flow if args.uses_field else None,
+            flow_reward_config=config.flow_reward,
+            update_config=config.update,
+            callbacks=[MetricsWriter(args.output_dir)],
+        )
 
 
 def _initial_field(config: RunConfig, args: RLFRConfig, policy: Any) -> FlowField | None:
@@ -286,9 +280,4 @@ def _initial_field(config: RunConfig, args: RLFRConfig, policy: Any) -> FlowFiel
         return field
     if not args.uses_field:
         return None
-    field = FlowField.for_policy(config.flow, policy.config, seed=args.seed)
-    if not config.offline:
-        if config.flow.standardise:
-            raise ValueError("flow.standardise=true needs `offline` or `field`, which provide the statistics")
-        print("no `field` and no `offline` section: the flow field starts from random weights")
-    return field
+    return FlowField.for_policy(config.flow, policy.config, seed=args.seed)

@@ -193,6 +193,11 @@ def check_run(config: RunConfig, overwrite: bool, resume: bool) -> None:
     if path.exists() and not path.is_dir():
         raise ValueError(f"train.output_dir={path} is not a folder: choose another one")
     if not path.exists() or all(entry.name == LOCK for entry in path.iterdir()):
+        if resume:
+            what = "holds no run" if path.exists() else "does not exist"
+            raise ValueError(
+                f"--resume has nothing to continue: train.output_dir={path} {what}; start without --resume"
+            )
         return
     if not saved.exists():
         raise ValueError(f"{path} is not empty and is not a run folder: choose another train.output_dir")

@@ -122,7 +122,7 @@ def test_a_bad_file_is_reported_in_one_line(tmp_path: Path, content: str, messag
 
 
 def test_a_source_that_is_not_there_is_named(tmp_path: Path) -> None:
-    with pytest.raises(ValueError, match=r"no data file .*gone\.jsonl"):
+    with pytest.raises(ValueError, match=r"data\.source=.*gone\.jsonl does not exist"):
         load_problems(arguments(tmp_path / "gone.jsonl"))
     (tmp_path / "rows.json").write_text('{"problem": "?"}')
     with pytest.raises(ValueError, match=r"rows\.json holds a dict; give a list of records"):

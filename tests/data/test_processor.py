@@ -73,8 +73,6 @@ def test_a_base_model_takes_the_chat_template_of_a_file(text_policy: Path, tmp_p
     processor = load_processor(model, DataArguments())
     prompt = [{"role": "user", "content": "How many?"}]
     assert processor.apply_chat_template(prompt, add_generation_prompt=True, tokenize=False) == "How many?\n"
-    with pytest.raises(ValueError, match=r"no file model\.chat_template=nowhere"):
-        load_processor(ModelArguments(str(tmp_path), chat_template="nowhere"), DataArguments())
 
 
 def test_prompts_over_the_limit_are_an_error_or_dropped(

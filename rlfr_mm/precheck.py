@@ -1,0 +1,202 @@
+"""What is checked of a run before torch is loaded: files, folders and packages are there, batches divide.
+
+Each function raises a ValueError of one line that names the setting and what would work. The rest of the input, from
+the content of the data to the sizes of the policy, is checked by `rlfr_mm.training.run` and, without weights, by
+`rlfr_mm.training.check`.
+"""
+
+import importlib.util
+import os
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+from rlfr_mm.config import QUICKSTART, DataArguments, ModelArguments, OfflineRunConfig, RunConfig, train_settings
+from rlfr_mm.config_file import read_settings, require
+from rlfr_mm.files import read_json
+
+DATA_FILES = (".json", ".jsonl", ".parquet")
+WEIGHTS = ("*.safetensors", "*.bin", "pytorch_model_fsdp_0")  # the last one is named by an error of its own
+ZERO_STAGES: tuple[Literal["none", "optimizer", "gradients", "weights"], ...]
+ZERO_STAGES = ("none", "optimizer", "gradients", "weights")
+GPU_PACKAGES = ("vllm", "deepspeed")  # a machine without a GPU has no use for them
+# The packages of the loggers that train.report_to may name; any one of them will do.
+LOGGERS = {
+    name: (name,) for name in (
+        "clearml", "codecarbon", "comet_ml", "dagshub", "dvclive", "mlflow", "neptune", "swanlab", "trackio", "wandb",
+    )
+} | {"azure_ml": ("azureml",), "flyte": ("flytekit",), "tensorboard": ("tensorboard", "tensorboardX")}  # fmt: skip
+
+
+def check_paths(config: RunConfig | OfflineRunConfig, weights: bool = True) -> None:
+    """ValueError unless the model, the data and the field are where the settings say; hub ids are not looked up.
+
+    With `weights` false, a folder with the model's configuration and processor is enough.
+    """
+    check_model(config.model, weights)
+    sections = {"data": getattr(config, "data", None), "offline.data": config.offline and config.offline.data}
+    if isinstance(config, RunConfig):
+        sections["evaluation.data"] = config.evaluation and config.evaluation.data
+        if config.field is not None and not Path(config.field).exists():
+            raise ValueError(
+                f"no flow field in field={config.field}, which does not exist; rlfr_mm.train_flow makes one"
+            )
+    for section, data in sections.items():
+        if data:
+            check_data(data, section)
+
+
+def check_model(model: ModelArguments, weights: bool) -> None:
+    """ValueError if `model.name_or_path` can only be a folder and holds no model, or if a chat template is missing."""
+    if (template := model.chat_template) is not None and not Path(template).is_file():
+        raise ValueError(f"no file model.chat_template={template}; configs/plain_chat.jinja is an example")
+    name = model.name_or_path
+    folder = Path(name)
+    if name == QUICKSTART or not (folder.exists() or _only_a_path(name)):
+        return
+    given = f"model.name_or_path={name}"
+    require(folder.exists(), given, "an existing folder, or a hub id such as Qwen/Qwen2.5-VL-3B-Instruct")
+    require(folder.is_dir(), given, "the folder of the model, not a file")
+    if (folder / "adapter_config.json").is_file():
+        return  # a LoRA adapter: its base model is found when it is loaded
+    if not (folder / "config.json").is_file():
+        hint = f"; this is a run folder, its policy is {folder / 'final'}" if (folder / "final").is_dir() else ""
+        raise ValueError(f"{given} holds no model: config.json is missing{hint}")
+    if weights and not any(match for pattern in WEIGHTS for match in folder.glob(pattern)):
+        raise ValueError(f"{given} holds no weights: model.safetensors is missing; without weights only --check works")
+
+
+def check_data(data: DataArguments, section: str = "data") -> None:
+    """ValueError if `source` can only be a file or folder and does not exist, or if `media_dir` does not.
+
+    >>> check_data(DataArguments("geo.jsonl"))
+    ValueError: data.source=geo.jsonl does not exist; it is a file (json, jsonl, parquet), a folder, or a hub id
+    """
+    path = Path(data.source)
+    if data.source != QUICKSTART and not path.exists() and (path.suffix in DATA_FILES or _only_a_path(data.source)):
+        raise ValueError(
+            f"{section}.source={data.source} does not exist; it is a file (json, jsonl, parquet), a folder, or a hub id"
+        )
+    if data.media_dir is not None and not Path(data.media_dir).is_dir():
+        raise ValueError(f"{section}.media_dir={data.media_dir} is not a folder")
+
+
+def _only_a_path(name: str) -> bool:
+    """Whether a name cannot be a hub id, which is NAME or OWNER/NAME."""
+    return name.startswith((".", "/", "~")) or name.endswith("/") or name.count("/") > 1
+
+
+def check_field(config: RunConfig, given: dict[str, Any]) -> None:
+    """ValueError if the settings `given` under `flow` are not those of the field that the run starts from."""
+    saved = Path(config.field or "") / "flow_config.json"
+    if config.field is None or not saved.is_file():
+        return
+    own = read_json(saved)
+    for key in given:
+        ours = getattr(config.flow, key)
+        if key in own and own[key] != ours:
+            raise ValueError(
+                f"flow.{key}={ours} differs from the field in {config.field}, which was made with {own[key]}: "
+                f"leave flow.{key} out, or train another field"
+            )
+
+
+def missing_packages(train: dict[str, Any]) -> dict[str, str]:
+    """The packages that settings under `train` need and that are not installed, each with what to do."""
+    missing = {}
+    if train.get("use_vllm") and not _installed("vllm"):
+        missing["vllm"] = "train.use_vllm=true, but vllm is not installed: pip install 'rlfr_mm[vllm]', or set "
+        missing["vllm"] += "train.use_vllm=false to generate with transformers"
+    if train.get("deepspeed") and not _installed("deepspeed"):
+        missing["deepspeed"] = "train.deepspeed is set, but deepspeed is not installed: "
+        missing["deepspeed"] += "pip install 'rlfr_mm[deepspeed]', or use FSDP2 (configs/accelerate/fsdp2.yaml)"
+    loggers = train.get("report_to") or []
+    for logger in [loggers] if isinstance(loggers, str) else loggers:
+        packages = LOGGERS.get(logger, ())
+        if packages and not any(map(_installed, packages)):
+            missing[packages[0]] = f"train.report_to={logger}, but {packages[0]} is not installed: install it, or set "
+            missing[packages[0]] += "train.report_to=none; a run writes metrics.jsonl either way"
+    return missing
+
+
+def _installed(package: str) -> bool:
+    return importlib.util.find_spec(package) is not None
+
+
+@dataclass(frozen=True)
+class Launch:
+    """How a run is started: the number of its processes, and what of the policy they share instead of copying it.
+
+    Each kind of sharding includes those before it: ZeRO-1 shards the optimiser, ZeRO-2 also the gradients, and ZeRO-3
+    and FSDP also the weights.
+    """
+
+    processes: int = 1
+    sharding: Literal["none", "optimizer", "gradients", "weights"] = "none"
+
+
+def planned_launch(train: dict[str, Any], processes: int | None = None, file: str | None = None) -> Launch:
+    """The launch that an accelerate configuration `file` describes, or else the launcher's variables and `train`.
+
+    `processes` replaces the number found there. ValueError if the file cannot be read.
+
+    >>> planned_launch({}, file="configs/accelerate/fsdp2.yaml")
+    Launch(processes=4, sharding='weights')
+    """
+    if file is None:
+        found = int(os.environ.get("WORLD_SIZE", 1))
+        fsdp: Any = train.get("fsdp") or os.environ.get("ACCELERATE_USE_FSDP") == "true"
+        reshards = os.environ.get("FSDP_RESHARD_AFTER_FORWARD", "true") != "false" and fsdp != "shard_grad_op"
+        stage = _zero_stage(train.get("deepspeed"))
+        if os.environ.get("ACCELERATE_USE_DEEPSPEED") == "true":
+            stage = int(os.environ.get("ACCELERATE_DEEPSPEED_ZERO_STAGE", 2))
+    else:
+        settings = read_settings(file)
+        found = settings.get("num_processes", 1)
+        fsdp = settings.get("distributed_type") == "FSDP"
+        reshards = settings.get("fsdp_config", {}).get("fsdp_reshard_after_forward", True) not in (
+            False,
+            "SHARD_GRAD_OP",
+        )
+        stage = settings.get("deepspeed_config", {}).get("zero_stage", 0)
+    sharding = "weights" if fsdp and reshards else "gradients" if fsdp else ZERO_STAGES[stage]
+    return Launch(processes or found, sharding)
+
+
+def _zero_stage(deepspeed: Any) -> int:
+    """The ZeRO stage of `train.deepspeed`: DeepSpeed's settings, or the JSON file that holds them."""
+    if isinstance(deepspeed, str):
+        require(Path(deepspeed).is_file(), f"train.deepspeed={deepspeed}", "an existing file")
+        deepspeed = read_json(Path(deepspeed))
+    return (deepspeed or {}).get("zero_optimization", {}).get("stage", 0)
+
+
+def check_batches(train: dict[str, Any], processes: int) -> None:
+    """ValueError if the rollouts of a batch do not divide into micro-batches of all processes and into groups."""
+    defaults = train_settings() or {}
+
+    def setting(name: str) -> Any:
+        return train.get(name, defaults.get(name))
+
+    names = ("per_device_train_batch_size", "gradient_accumulation_steps", "num_generations")
+    per_device, accumulation, group = map(setting, names)
+    batch, steps = setting("generation_batch_size"), setting("steps_per_generation")
+    if not all(isinstance(value, int) for value in (per_device, accumulation, group, batch or 0, steps or 0)):
+        return  # of another type, which `build` names
+    require(group >= 2, f"train.num_generations={group}", ">= 2: completions to the same prompt are compared")
+    if batch and steps:
+        raise ValueError("train.generation_batch_size and train.steps_per_generation are both set: remove one of them")
+    at_once = per_device * processes
+    made = f"train.per_device_train_batch_size={per_device} x {processes} process{'es' * (processes > 1)}"
+    if batch:
+        require(
+            batch % max(at_once, 1) == 0, f"train.generation_batch_size={batch}", f"a multiple of {at_once} ({made})"
+        )
+        made = f"train.generation_batch_size={batch}"
+    else:
+        batch = at_once * (steps or accumulation)
+        made += f" x {steps or accumulation} steps"
+    fitting = [str(size) for size in range(2, batch + 1) if batch % size == 0]
+    nearest = sorted(sorted(fitting, key=lambda size: abs(int(size) - group))[:4], key=int)
+    wanted = f"a divisor of the {batch} rollouts of a batch ({made}), such as {', '.join(nearest)}"
+    require(batch % group == 0, f"train.num_generations={group}", wanted if nearest else f"at most {batch} ({made})")

@@ -1,0 +1,99 @@
+"""What a run reads, checked before any weights are loaded: its settings, its rows, its processor."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field, fields
+from typing import Any
+
+from datasets import Dataset
+from transformers import ProcessorMixin
+
+from rlfr_mm.config import ModelArguments, RLFRConfig, RunConfig
+from rlfr_mm.config_file import build
+from rlfr_mm.data.load import load_demonstrations, load_problems
+from rlfr_mm.data.processor import check_prompts, load_processor, prompt_lengths, without_overlong
+from rlfr_mm.policy import Processor
+
+
+def settings_of(train: dict[str, Any], processes: int | None = None) -> RLFRConfig:
+    """The settings under `train`, for the processes of the launcher, or as a plan for `processes` of them.
+
+    A plan leaves the model where it is, so that one without weights can be checked.
+    """
+    kind: type = RLFRConfig
+    if processes is not None:
+        planned = {"world_size": processes, "n_gpu": 1, "place_model_on_device": False}
+        kind = type(RLFRConfig.__name__, (RLFRConfig,), planned)
+    with naming_settings(train):
+        return build(kind, train, "train")
+
+
+@contextmanager
+def naming_settings(train: dict[str, Any]) -> Iterator[None]:
+    """Turn whatever a library raises while a run is set up into a ValueError that names the settings it is about.
+
+    These are the settings under `train` whose name, or whose value if that is a word, is part of the message.
+    """
+    try:
+        yield
+    except Exception as error:
+        reason = " ".join(f"{error or type(error).__name__}".split())
+        sections = [f"{entry.name}." for entry in fields(RunConfig)]
+        if isinstance(error, ValueError) and any(f" {section}" in f" {reason}" for section in sections):
+            raise
+        words = {key: str(value).lower() for key, value in train.items()}
+        named = [key for key, word in words.items() if key in reason or (len(word) > 4 and word in reason.lower())]
+        told = ", ".join(f"train.{key}={train[key]}" for key in named) or "the trainer cannot be set up"
+        raise ValueError(f"{told}: {reason}") from error
+
+
+@dataclass
+class RunData:
+    """The rows of a run.
+
+    `prompt_tokens` has the lengths of the training prompts, once they are checked; `left_out` a line for each record
+    that cannot be used.
+    """
+
+    problems: Dataset
+    held_out: Dataset | None
+    demonstrations: Dataset | None
+    prompt_tokens: list[int] = field(default_factory=list)
+    left_out: list[str] = field(default_factory=list)
+
+
+def load_data(config: RunConfig) -> RunData:
+    """The rows that a run reads; their texts and answers are checked, and their images are not decoded yet."""
+    left_out: list[str] = []
+    problems = load_problems(config.data, left_out)
+    held_out = load_problems(config.evaluation.data, left_out) if config.evaluation else None
+    demonstrations = load_demonstrations(config.offline.data, left_out) if config.offline else None
+    return RunData(problems, held_out, demonstrations, left_out=left_out)
+
+
+def checked_data(
+    config: RunConfig, args: RLFRConfig, model: ModelArguments, data: RunData
+) -> tuple[Processor, RunData]:
+    """The processor of `model`, and the rows whose prompts it can encode and that are not too long."""
+    processor = load_processor(model, config.data)
+    if args.use_transformers_continuous_batching and isinstance(processor, ProcessorMixin):
+        raise ValueError(
+            "train.use_transformers_continuous_batching=true works with text policies only, because TRL refuses "
+            "it for vision-language ones: leave it out, or set train.use_vllm=true"
+        )
+    lengths = prompt_lengths(data.problems, processor, config.data)
+    problems, held_out, demonstrations = without_overlong(data.problems, lengths, config.data), None, None
+    lengths = [tokens for tokens in lengths if tokens <= (config.data.max_prompt_tokens or tokens)]
+    if config.evaluation and data.held_out:
+        held_out = check_prompts(data.held_out, processor, config.evaluation.data)
+    if config.offline and data.demonstrations:
+        demonstrations = check_prompts(data.demonstrations, processor, config.offline.data)
+    return processor, RunData(problems, held_out, demonstrations, lengths, data.left_out)
+
+
+def check_start(config: RunConfig, args: RLFRConfig) -> None:
+    """ValueError if a field with random weights cannot be what the settings want; says so if it is."""
+    if args.uses_field and config.field is None and config.offline is None:
+        if config.flow.standardise:
+            raise ValueError("flow.standardise=true needs `offline` or `field`, which provide the statistics")
+        print("no `field` and no `offline` section: the flow field starts from random weights")

@@ -1,0 +1,147 @@
+"""What is refused before torch is loaded, in one line that names the setting."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from rlfr_mm.precheck import Launch, check_batches, planned_launch
+from tests.conftest import ROOT
+
+# Runs the training command once per line of arguments, and then shows what it cost.
+PROGRAM = """
+import json, sys, time
+from rlfr_mm import {command}
+for line in sys.stdin:
+    sys.stderr.write("case\\n")
+    try:
+        {command}.main(json.loads(line))
+    except SystemExit as stopped:
+        assert stopped.code == 2, stopped.code
+    else:
+        raise AssertionError(f"{{line}} was accepted")
+assert not {{"torch", "transformers", "trl", "datasets"}} & set(sys.modules)
+assert time.process_time() < 2, time.process_time()
+"""
+
+
+def errors_of(command: str, cases: list[list[str]], cwd: Path) -> list[str]:
+    """The line that each list of arguments is refused with; all of them together take less than 2 s without torch."""
+    done = subprocess.run(
+        [sys.executable, "-c", PROGRAM.format(command=command)],
+        input="\n".join(map(json.dumps, cases)),
+        cwd=cwd,
+        env=os.environ | {"PYTHONPATH": str(ROOT)},
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 0, done.stderr
+    found = [case.strip() for case in done.stderr.split("case\n")[1:]]
+    assert all(error.startswith("error: ") and "\n" not in error for error in found), found
+    return [error.removeprefix("error: ") for error in found]
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    """run.yaml, a model without weights, the same with weights, and a run folder with a final policy in it."""
+    (tmp_path / "run.yaml").write_text("train: {output_dir: out}\n")
+    for name, files in {"bare": ["config.json"], "model": ["config.json", "model.safetensors"], "old": []}.items():
+        (tmp_path / name).mkdir()
+        for file in files:
+            (tmp_path / name / file).touch()
+    (tmp_path / "old" / "final").mkdir()
+    (tmp_path / "old" / "config.yaml").write_text("train: {}\n")
+    (tmp_path / "empty").mkdir()
+    field = tmp_path / "field"
+    field.mkdir()
+    (field / "flow_config.json").write_text(json.dumps({"format_version": 1, "num_blocks": 6, "standardise": False}))
+    return tmp_path
+
+
+def test_training_refuses_what_is_not_there_in_two_seconds(folder: Path):
+    cases = {
+        "model.name_or_path=runs/none/final": "model.name_or_path=runs/none/final must be an existing folder, or a hub",
+        "model.name_or_path=./none": "model.name_or_path=./none must be an existing folder",
+        "model.name_or_path=run.yaml": "model.name_or_path=run.yaml must be the folder of the model, not a file",
+        "model.name_or_path=empty": "model.name_or_path=empty holds no model: config.json is missing",
+        "model.name_or_path=old": "this is a run folder, its policy is old/final",
+        "model.name_or_path=bare": "model.name_or_path=bare holds no weights: model.safetensors is missing",
+        "model.chat_template=none.jinja": "no file model.chat_template=none.jinja; configs/plain_chat.jinja",
+        "data.source=none.jsonl": "data.source=none.jsonl does not exist; it is a file (json, jsonl, parquet)",
+        "data.source=data/none/here": "data.source=data/none/here does not exist",
+        "offline.data.source=none.parquet": "offline.data.source=none.parquet does not exist",
+        "evaluation.data.source=none.json": "evaluation.data.source=none.json does not exist",
+        "data={source: run.yaml, media_dir: none}": "data.media_dir=none is not a folder",
+        "field=none": "no flow field in field=none, which does not exist; rlfr_mm.train_flow makes one",
+        "train.num_generations=3": "train.num_generations=3 must be a divisor of the 8 rollouts of a batch "
+        "(train.per_device_train_batch_size=8 x 1 process x 1 steps), such as 2, 4, 8",
+        "train.num_generations=1": "train.num_generations=1 must be >= 2",
+        "train.generation_batch_size=12": "train.generation_batch_size=12 must be a multiple of 8 "
+        "(train.per_device_train_batch_size=8 x 1 process)",
+        "train={generation_batch_size: 8, steps_per_generation: 1}": "are both set: remove one of them",
+        "train.use_vllm=true": "but vllm is not installed: pip install 'rlfr_mm[vllm]', or set train.use_vllm=false",
+        "train.report_to=mlflow": "train.report_to=mlflow, but mlflow is not installed: install it, or set",
+        "train.report_to=[none, swanlab]": "train.report_to=swanlab, but swanlab is not installed",
+        "train.learning_rte=1": "unknown key train.learning_rte; did you mean train.learning_rate?",
+    }
+    refused = errors_of("train", [["--config", "run.yaml", override] for override in cases], folder)
+    for found, expected in zip(refused, cases.values(), strict=True):
+        assert expected in found
+    assert sorted(path.name for path in folder.iterdir()) == ["bare", "empty", "field", "model", "old", "run.yaml"]
+
+
+def test_a_config_that_is_a_folder_and_a_run_that_cannot_resume_are_refused_in_two_seconds(folder: Path):
+    cases = {
+        ("--config", "old"): "old is a folder, not a configuration file",
+        ("--config", "none.yaml"): "no configuration file none.yaml",
+        ("--config", "run.yaml", "--resume"): "--resume has nothing to continue: train.output_dir=out does not exist",
+        ("--config", "run.yaml", "--resume", "train.output_dir=empty"): "train.output_dir=empty is empty",
+        ("--config", "run.yaml", "--resume", "train.output_dir=model"): "model is not empty and is not a run folder",
+    }
+    for found, expected in zip(errors_of("train", [*map(list, cases)], folder), cases.values(), strict=True):
+        assert expected in found
+    assert not (folder / "out").exists()
+
+
+def test_training_a_field_refuses_what_is_not_there_in_two_seconds(folder: Path):
+    cases = [["--config", "run.yaml", "train=null"], ["--config", "flow.yaml"]]
+    (folder / "flow.yaml").write_text("offline: {output_dir: out, data: {source: no.jsonl}}")
+    refused = errors_of("train_flow", cases, folder)
+    assert "unknown key train" in refused[0] and "offline.data.source=no.jsonl does not exist" in refused[1]
+
+
+def test_flow_settings_other_than_those_of_the_field_are_refused(folder: Path):
+    start = ["--config", "run.yaml", "field=field", "train.num_generations=3"]
+    other, same, silent = errors_of(
+        "train", [[*start, "flow.num_blocks=4"], [*start, "flow.num_blocks=6"], start], folder
+    )
+    assert (
+        "flow.num_blocks=4 differs from the field in field, which was made with 6: leave flow.num_blocks out" in other
+    )
+    assert "train.num_generations=3" in same and "train.num_generations=3" in silent
+
+
+@pytest.mark.parametrize("processes", [1, 4])
+def test_batches_divide_over_all_processes(processes: int):
+    check_batches({"per_device_train_batch_size": 2, "num_generations": 2 * processes}, processes)
+    with pytest.raises(ValueError, match=rf"the {2 * processes} rollouts of a batch"):
+        check_batches({"per_device_train_batch_size": 2, "num_generations": 16}, processes)
+    check_batches({"per_device_train_batch_size": "two"}, processes)  # its type is refused elsewhere
+
+
+def test_a_launch_is_read_from_accelerates_file_its_variables_or_the_settings(monkeypatch: pytest.MonkeyPatch):
+    files = ROOT / "configs" / "accelerate"
+    assert planned_launch({}, file=str(files / "fsdp2.yaml")) == Launch(4, "weights")
+    assert planned_launch({}, file=str(files / "zero3.yaml")) == Launch(4, "weights")
+    assert planned_launch({}, 8, str(files / "two_nodes_fsdp2.yaml")) == Launch(8, "weights")
+    assert planned_launch({}) == Launch()
+    assert planned_launch({"fsdp": "shard_grad_op"}, 2) == Launch(2, "gradients")
+    assert planned_launch({"deepspeed": {"zero_optimization": {"stage": 1}}}, 2) == Launch(2, "optimizer")
+    with pytest.raises(ValueError, match=r"train\.deepspeed=none\.json must be an existing file"):
+        planned_launch({"deepspeed": "none.json"})
+    monkeypatch.setenv("WORLD_SIZE", "3")
+    monkeypatch.setenv("ACCELERATE_USE_FSDP", "true")
+    assert planned_launch({}) == Launch(3, "weights")

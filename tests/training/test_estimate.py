@@ -1,0 +1,138 @@
+"""The estimates of --check against what was measured, and against the policies themselves."""
+
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+from transformers import AutoConfig, AutoModelForCausalLM, AutoProcessor
+
+from benchmarks.gpu_check import policy_of
+from rlfr_mm.config import FlowConfig, ModelArguments, RunConfig
+from rlfr_mm.method.field import FlowField
+from rlfr_mm.policy import load_policy, policy_without_weights
+from rlfr_mm.precheck import Launch
+from rlfr_mm.training.estimate import (
+    GIB,
+    Plan,
+    PolicySize,
+    check_disk,
+    disk,
+    field_compute_share,
+    memory,
+    optimizer_bytes,
+    peak,
+    plan_of,
+)  # fmt: skip
+from rlfr_mm.training.inputs import settings_of
+from tests.conftest import ROOT
+from tests.tiny_trainer import CPU, make_trainer
+
+
+def measured(shaping: str) -> float:
+    """The peak of a training step in GiB, as benchmarks/gpu_check.py measured it at the 3B shape."""
+    record = json.loads((ROOT / "benchmarks/results/gpu_check.json").read_text())
+    return record["step"][shaping]["peak_gib"]
+
+
+def plan_of_the_record(tiny_policy: Path, tmp_path: Path, shaping: str, **settings: object) -> Plan:
+    """The plan of the runs that benchmarks/gpu_check.py measures, whose prompts have 38 tokens."""
+    processor = AutoProcessor.from_pretrained(tiny_policy)
+    policy = policy_of("3b", processor, torch.device("meta"))
+    policy.get_encoder(modality="image").requires_grad_(False)
+    train = {
+        "output_dir": str(tmp_path), "advantage_shaping": shaping, "per_device_train_batch_size": 8,
+        "num_generations": 8, "max_completion_length": 512, "max_steps": 8, "bf16": True, "use_cpu": True,
+    } | settings  # fmt: skip
+    field = None
+    if shaping == "flow":
+        with torch.device("meta"):
+            field = FlowField.for_policy(FlowConfig(), policy.config)
+    return plan_of(RunConfig(), settings_of(train, processes=1), Launch(), policy, field, prompt_tokens=38)
+
+
+@pytest.mark.parametrize("shaping", ["none", "flow"])
+def test_the_peak_of_a_step_is_within_three_percent_of_the_measured_one(
+    shaping: str, tiny_policy: Path, tmp_path: Path
+):
+    estimate = peak(memory(plan_of_the_record(tiny_policy, tmp_path, shaping))) / GIB
+    assert estimate == pytest.approx(measured(shaping), rel=0.03)
+
+
+def test_a_policy_without_weights_has_the_sizes_of_the_real_one(tiny_policy: Path, tmp_path: Path):
+    real, bare = (make(ModelArguments(str(tiny_policy))) for make in (load_policy, policy_without_weights))
+    assert PolicySize.of(real) == PolicySize.of(bare)
+    assert {weight.device.type for weight in bare.parameters()} == {"meta"}
+    stored = sum(path.stat().st_size for path in tiny_policy.glob("model.safetensors"))
+    assert PolicySize.of(real).weight_bytes == pytest.approx(stored, rel=0.02)  # the file has a header
+
+
+def test_states_of_optimiser_and_field_are_those_of_a_real_run(tiny_policy: Path, tmp_path: Path):
+    trainer = make_trainer(tiny_policy, tmp_path, max_steps=1, update_config=None)
+    trainer.train()
+    states = sum(
+        value.nbytes for state in trainer.optimizer.state.values() for value in state.values() if value.dim() > 0
+    )
+    flow = trainer.flow.field
+    plan = plan_of(RunConfig(), trainer.args, Launch(), trainer.model, flow, prompt_tokens=38)
+    parts = {part.name: part.bytes for part in memory(plan)}
+    assert optimizer_bytes(plan.policy, plan.args) == parts["policy: optimiser states"] == states
+    assert parts["policy: gradients"] == sum(4 * weight.numel() for weight in trainer.model.parameters())
+    weights = sum(weight.nbytes for weight in flow.parameters())
+    assert parts["field: weights, gradients, optimiser"] == 4 * weights
+    with torch.device("meta"):
+        assert sum(weight.numel() for weight in FlowField(flow.config).parameters()) * 4 == weights
+
+
+def test_sharding_divides_what_it_shards(tiny_policy: Path, tmp_path: Path):
+    plan = plan_of_the_record(tiny_policy, tmp_path, "flow")
+    names = ("policy: optimiser states", "policy: gradients", "policy: weights")
+    whole = {part.name: part.bytes for part in memory(plan)}
+    for number, sharding in enumerate(("none", "optimizer", "gradients", "weights")):
+        shared = {part.name: part.bytes for part in memory(replace(plan, launch=Launch(4, sharding)))}
+        assert [shared[name] * 4 == whole[name] for name in names] == [number > i for i in range(3)]
+        assert shared["field: weights, gradients, optimiser"] == whole["field: weights, gradients, optimiser"]
+        assert ("policy: gradient buckets of DDP" in shared) == (sharding == "none")
+
+
+def test_settings_that_take_memory_are_counted(tiny_policy: Path, tmp_path: Path):
+    def total(**settings: object) -> float:
+        return peak(memory(plan_of_the_record(tiny_policy, tmp_path, "flow", **settings)))
+
+    plain = total()
+    assert total(gradient_accumulation_steps=2) > plain  # gradients stay while the next micro-batch is computed
+    assert total(gradient_checkpointing=False) > plain
+    assert total(beta=0.1) - plain == pytest.approx(
+        plan_of_the_record(tiny_policy, tmp_path, "flow").policy.weight_bytes
+    )
+    assert total(optim="adamw_bnb_8bit") < plain
+    assert total(max_completion_length=4096) > plain > total(max_completion_length=64)
+
+
+def test_the_fields_share_of_the_compute_grows_with_its_work(tiny_policy: Path, tmp_path: Path):
+    plan = plan_of_the_record(tiny_policy, tmp_path, "flow")
+    share = field_compute_share(plan, 38)
+    assert 0 < share < 1
+    assert field_compute_share(replace(plan, update=replace(plan.update, enabled=False)), 38) < share
+    assert field_compute_share(replace(plan, update=replace(plan.update, passes=2)), 38) > share
+    assert field_compute_share(replace(plan, flow=None), 38) == 0
+    # By hand, per completion token: at three layers one pass to score and four draws to learn; the policy samples, runs
+    # to three quarters of its depth for the latents, and then forward, again for the checkpoints, and backward.
+    field, policy = plan.field_parameters * 3 * (2 + 6 * 4), 36 * 77_076_992 + 151_936 * 2048
+    assert field_compute_share(plan, 0) == pytest.approx(field / (field + policy * (2 + 2 * 0.75 + 2 + 2 + 4)))
+
+
+def test_a_run_that_cannot_save_is_refused(tmp_path: Path, tiny_policy: Path):
+    with torch.device("meta"):
+        sizes = {"hidden_size": 16384, "intermediate_size": 65536, "num_hidden_layers": 500, "num_attention_heads": 128}
+        policy = AutoModelForCausalLM.from_config(AutoConfig.for_model("qwen2", **sizes))
+    args = settings_of(CPU | {"output_dir": str(tmp_path / "a" / "b"), "save_strategy": "steps", "save_total_limit": 2})
+    plan = plan_of(RunConfig(), args, Launch(), policy, None, prompt_tokens=38)
+    found = disk(plan, problems=100)
+    assert found.final == plan.policy.weight_bytes and found.checkpoint == 3 * found.final and found.checkpoints == 1
+    with pytest.raises(ValueError, match=r"train\.output_dir=X has .* GiB free, but a checkpoint and final/ take"):
+        check_disk(found, "X")
+    check_disk(replace(found, free=found.checkpoint + found.final), "X")
+    args.max_steps = 5000
+    assert disk(plan, problems=100).checkpoints == 2
