@@ -40,14 +40,14 @@ def early_exit(rounds: int) -> dict[str, float]:
     heads = {"num_attention_heads": 8, "num_key_value_heads": 8}
     shape = {"hidden_size": 512, "intermediate_size": 1536, "num_hidden_layers": 12} | heads
     model = AutoModelForCausalLM.from_config(AutoConfig.for_model("qwen2", vocab_size=32_000, **shape)).eval()
-    ids = torch.randint(0, 32_000, (8, 256))
+    ids, response = torch.randint(0, 32_000, (8, 256)), torch.ones(8, 127, dtype=torch.bool)
 
     def whole() -> None:
         with torch.no_grad():
             model(input_ids=ids, use_cache=False)
 
     def ended() -> None:
-        with torch.no_grad(), record_latents(model, [3, 6, 9], 128), stop_after_layer(model, 9):
+        with torch.no_grad(), record_latents(model, [3, 6, 9], response), stop_after_layer(model, 9):
             model(input_ids=ids, use_cache=False)
 
     whole(), ended()

@@ -198,10 +198,10 @@ def compare_precision(make_policy: Callable[[], Any], processor: Any, device: to
     mask = torch.ones_like(completion, dtype=torch.bool)
     deviations = []
     for bf16 in (False, True):
-        recording = record_latents(policy, field.layer_indices, tokens + 1)
+        recording = record_latents(policy, field.layer_indices, mask)
         with torch.no_grad(), torch.autocast(device.type, torch.bfloat16, enabled=bf16), recording as recorder:
             policy(**inputs, use_cache=False, logits_to_keep=1)
-        deviations.append(velocity_deviation(field, recorder.latents, mask, FlowRewardConfig(), [1, 2, 3, 4]))
+        deviations.append(velocity_deviation(field, recorder.passes[0], FlowRewardConfig(), torch.arange(1, 5)))
     full, half = deviations
     kept = [set(row.topk(15).indices.tolist()) for both in deviations for row in both]
     shared = [len(kept[i] & kept[i + 4]) / 15 for i in range(4)]

@@ -23,6 +23,7 @@ from tqdm import tqdm
 
 from rlfr_mm.config import FlowRewardConfig
 from rlfr_mm.method.field import FlowField
+from rlfr_mm.method.latents import Latents
 from rlfr_mm.method.loss import velocity_deviation
 
 LEARNT = (128, 512, 1536)  # prompts whose rollouts the probe is trained on; the fields are trained on the last number
@@ -80,11 +81,11 @@ def by_preference(learnt: Sampled, rollouts: Sampled, start: FlowField) -> Tenso
     field, layers = copy.deepcopy(start), start.layer_indices
 
     def score(rows: Tensor, step: int) -> Tensor:
-        latents, mask = learnt.latents[rows][:, layers], learnt.mask[rows]
-        seeds = [2**32 + step * GROUPS_PER_STEP + i // GROUP for i in range(len(rows))]  # a group shares its noise
-        before = velocity_deviation(start, latents, mask, REWARD, seeds)
-        after = velocity_deviation(field, latents, mask, REWARD, seeds, keep_graph=True)
-        return BETA * latents.shape[1] * latents.shape[-1] * (before - after).sum(1)
+        latents = Latents.pack(learnt.latents[rows][:, layers], learnt.mask[rows])
+        seeds = 2**32 + step * GROUPS_PER_STEP + torch.arange(len(rows)) // GROUP  # a group shares its noise
+        before = velocity_deviation(start, latents, REWARD, seeds)
+        after = velocity_deviation(field, latents, REWARD, seeds, keep_graph=True)
+        return BETA * latents.values[0].numel() * (before - after).sum(1)
 
     learn(learnt, list(field.parameters()), score, "field by preference")
     return deviations(start, rollouts, REWARD) - deviations(field, rollouts, REWARD)

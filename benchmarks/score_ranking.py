@@ -32,7 +32,7 @@ from transformers import AutoProcessor
 from rlfr_mm.config import FlowConfig, FlowRewardConfig, ModelArguments, OfflineConfig
 from rlfr_mm.files import write_json
 from rlfr_mm.method.field import FlowField
-from rlfr_mm.method.latents import record_latents
+from rlfr_mm.method.latents import Latents, record_latents
 from rlfr_mm.method.loss import scored_tokens, velocity_deviation
 from rlfr_mm.method.update import FieldUpdater, sample_seeds
 from rlfr_mm.policy import answer_problems, encode_demonstrations, load_policy
@@ -78,10 +78,12 @@ def sample(policy: Any, processor: Any, level: int, prompts: int) -> Sampled:
     for start in tqdm(range(0, len(rows), BATCH), desc="latents", unit="batch"):
         inputs, mask = encode_demonstrations(rows[start : start + BATCH], processor, MAX_NEW_TOKENS)
         length = mask.shape[1]
-        with torch.no_grad(), record_latents(policy, layers, length + 1) as recorder:
+        whole = torch.ones_like(mask)  # padding too, because the probe works on rectangles
+        with torch.no_grad(), record_latents(policy, layers, whole) as recorder:
             logits = policy(**inputs, use_cache=False, logits_to_keep=length + 1).logits[:, :-1]
         logps = logits.log_softmax(-1).gather(-1, inputs["input_ids"][:, -length:, None])[..., 0]
-        for name, values in (("latents", recorder.latents.transpose(1, 2)), ("logps", logps), ("mask", mask)):
+        latents = recorder.passes[0].values.unflatten(0, (len(mask), length + 1))  # (row, position, layer, hidden)
+        for name, values in (("latents", latents), ("logps", logps), ("mask", mask)):
             parts[name] += list(values)
     padded = {name: pad_sequence(values, batch_first=True) for name, values in parts.items()}
     correct = torch.tensor([reward == 1 for reward in rewards])
@@ -106,9 +108,9 @@ def deviations(field: FlowField, rollouts: Sampled, config: FlowRewardConfig) ->
     parts = []
     for start in range(0, len(rollouts.mask), BATCH):
         part = rollouts[slice(start, start + BATCH)]
-        latents = part.latents[:, field.layer_indices]
-        seeds = [(start + i) // GROUP for i in range(len(part.mask))]
-        parts.append(velocity_deviation(field, latents, part.mask, config, seeds))
+        latents = Latents.pack(part.latents[:, field.layer_indices], part.mask)
+        seeds = torch.arange(start, start + len(part.mask)) // GROUP
+        parts.append(velocity_deviation(field, latents, config, seeds))
     return torch.cat(parts)
 
 
@@ -119,8 +121,9 @@ def contrast(field: FlowField, rollouts: Sampled, learns: Tensor, accelerator: A
     for _ in range(RATIO_PASSES):
         order = index[torch.randperm(len(index), generator=noise)]
         for rows in order.split(OFFLINE["batch_size"]):
-            latents, mask = rollouts.latents[rows][:, field.layer_indices], rollouts.mask[rows]
-            updater.step(latents, mask, mask.float(), sample_seeds(noise, 0, len(rows)))
+            mask = rollouts.mask[rows]
+            latents = Latents.pack(rollouts.latents[rows][:, field.layer_indices], mask)
+            updater.step([(latents, mask.float(), sample_seeds(noise, 0, len(rows)))])
     return updater.field
 
 

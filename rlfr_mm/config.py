@@ -96,6 +96,9 @@ class FlowConfig:
     batch_multiplier: int = option(
         4, must=">= 1", help="fresh (time, noise) draws per latent and step; the paper has 2 for 7B text models"
     )
+    matmuls: Literal["auto", "bfloat16", "float32"] = option(
+        "auto", help="precision of the field's matrix products; auto: bfloat16 if the policy computes in it"
+    )
     hidden_size: int | None = option(None, help="hidden size of the policy; read from the policy")
     num_policy_layers: int | None = option(None, help="decoder layers of the policy; read from the policy")
     rms_norm_eps: float | None = option(None, help="RMSNorm epsilon of the policy; read from the policy")

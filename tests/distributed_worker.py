@@ -9,6 +9,7 @@ from accelerate import Accelerator
 
 from rlfr_mm.config import FlowConfig, FlowRewardConfig, OnlineUpdateConfig
 from rlfr_mm.method.field import FlowField
+from rlfr_mm.method.latents import Latents
 from rlfr_mm.method.update import FieldUpdater, sample_seeds
 from tests.tiny_trainer import make_trainer
 
@@ -37,7 +38,7 @@ def update(out: Path) -> None:
         if step == 1:
             weights[ROLLOUTS // 2 :] = 0  # the second process has no accepted rollout
         seeds = sample_seeds(generator, share * accelerator.process_index, share)
-        losses.append(updater.step(latents[mine], mask[mine], weights[mine], seeds).loss)
+        losses.append(updater.step([(Latents.pack(latents[mine], mask[mine]), weights[mine], seeds)]).loss)
     torch.save(
         {"field": field.state_dict(), "losses": losses},
         out / f"update-{accelerator.num_processes}-{accelerator.process_index}.pt",

@@ -20,7 +20,8 @@ from torch import Tensor, nn
 from rlfr_mm.config import FlowConfig
 from rlfr_mm.config_file import as_dict, build
 from rlfr_mm.files import read_json, write_json, write_whole
-from rlfr_mm.method.shapes import Latents, PerPoint, Points, TokenMask
+from rlfr_mm.method.latents import Latents
+from rlfr_mm.method.shapes import PerPointOrOne, Points
 
 FORMAT_VERSION = 1
 WEIGHTS_NAME = "flow.safetensors"
@@ -92,10 +93,10 @@ class LatentStatistics:
         return torch.where(variance > noise_floor, variance, torch.ones_like(variance)).sqrt()
 
 
-def latent_statistics(latents: Latents, mask: TokenMask) -> LatentStatistics:
+def latent_statistics(latents: Latents) -> LatentStatistics:
     """Statistics of the response tokens of a batch, in float64. Position 0, the last prompt token, is left out."""
-    tokens = latents[:, :, 1:].transpose(1, 2)[mask].double()  # (real tokens, layer, hidden)
-    return LatentStatistics(mask.sum(), tokens.sum(0), tokens.square().sum(0))
+    tokens = latents.values[latents.rows[:, 1:][latents.mask]].double()
+    return LatentStatistics(latents.mask.sum(), tokens.sum(0), tokens.square().sum(0))
 
 
 class SinusoidalEmbedding(nn.Module):
@@ -120,7 +121,7 @@ class ResidualBlock(nn.Module):
         super().__init__()
         self.in_ln = nn.RMSNorm(width, eps=eps)
         self.mlp = nn.Sequential(nn.Linear(width, width), nn.SiLU(), nn.Linear(width, width))
-        self.adaLN_modulation = nn.Sequential(nn.SiLU(), nn.Linear(width, 3 * width))
+        self.adaLN_modulation = nn.Sequential(nn.Identity(), nn.Linear(width, 3 * width))  # SiLU: in FlowField
 
     def forward(self, x: Float[Tensor, "n width"], condition: Float[Tensor, "n width"]) -> Float[Tensor, "n width"]:
         shift, scale, gate = self.adaLN_modulation(condition).chunk(3, dim=-1)
@@ -133,7 +134,7 @@ class FinalLayer(nn.Module):
     def __init__(self, width: int, hidden_size: int, eps: float) -> None:
         super().__init__()
         self.norm_final = nn.RMSNorm(width, eps=eps)
-        self.adaLN_modulation = nn.Sequential(nn.SiLU(), nn.Linear(width, 2 * width))
+        self.adaLN_modulation = nn.Sequential(nn.Identity(), nn.Linear(width, 2 * width))  # SiLU: in FlowField
         self.linear = nn.Linear(width, hidden_size)
 
     def forward(self, x: Float[Tensor, "n width"], condition: Float[Tensor, "n width"]) -> Float[Tensor, "n hidden"]:
@@ -142,9 +143,11 @@ class FinalLayer(nn.Module):
 
 
 class FlowField(nn.Module):
-    """The velocity v(x_t, t, context, layer) of the flow over a policy's latents, in float32.
+    """The velocity v(x_t, t, context, layer) of the flow over a policy's latents, with float32 weights and sums.
 
-    With `config.standardise` the field works on standardised latents and needs `set_statistics` before its first use.
+    Matrix products are in float32 too, unless `multiply_like` or `config.matmuls` chooses bfloat16. With
+    `config.standardise` the field works on standardised latents and needs `set_statistics`
+    before its first use.
 
     Args:
         config: filled in for a policy (`config_for_policy`); `FlowField.for_policy` does it for you.
@@ -159,7 +162,7 @@ class FlowField(nn.Module):
         self.layer_indices = flow_layer_indices(config)
         if config.hidden_size is None or config.num_policy_layers is None or config.rms_norm_eps is None:
             raise ValueError("flow.hidden_size and flow.rms_norm_eps are not set: use config_for_policy")
-        self.config = config
+        self.config, self.bf16_matmuls = config, config.matmuls == "bfloat16"
         self.layer_depths = [index / config.num_policy_layers for index in self.layer_indices]
         hidden, eps = config.hidden_size, config.rms_norm_eps
         width = config.width or hidden
@@ -196,31 +199,43 @@ class FlowField(nn.Module):
             self.latent_mean.fill_(math.nan)
             self.latent_std.fill_(math.nan)
 
+    def multiply_like(self, policy_in_bf16: bool) -> None:
+        """Multiply matrices in bfloat16 if the policy does, unless `config.matmuls` says otherwise."""
+        if self.config.matmuls == "auto":
+            self.bf16_matmuls = policy_in_bf16
+
     @property
     def dtype(self) -> torch.dtype:
         return self.input_proj.weight.dtype
 
-    def forward(self, x_t: Points, t: PerPoint, context: Points, layer: PerPoint) -> Points:
-        """The velocity at the points `x_t`.
+    def forward(self, x_t: Points, t: PerPointOrOne, context: Points, layer: PerPointOrOne) -> Points:
+        """The velocity at the points `x_t`, whatever the caller's autocast.
 
         Args:
             x_t, context: points in the space of `standardised`.
-            t: times in [0, 1].
-            layer: depths, layer index / number of layers.
+            t: times in [0, 1]; one for all points is embedded once.
+            layer: depths, layer index / number of layers; one for all points is embedded once.
         """
-        condition = self.time_embed(t) + self.cond_embed(context) + self.layer_embed(layer)
-        x = self.input_proj(x_t)
-        for block in self.res_blocks:
-            x = block(x, condition)
-        return self.final_layer(x, condition)
+        with torch.autocast(x_t.device.type, torch.bfloat16, enabled=self.bf16_matmuls):
+            shared = self.time_embed(t).to(self.dtype) + self.layer_embed(layer).to(self.dtype)
+            condition = nn.functional.silu(self.cond_embed(context).to(self.dtype) + shared)
+            if self.bf16_matmuls:  # autocast would round it anew for each block
+                condition = condition.bfloat16()
+            x = self.input_proj(x_t).to(self.dtype)  # the residual sums start in full precision and stay there
+            for block in self.res_blocks:
+                x = block(x, condition)
+            return self.final_layer(x, condition).to(self.dtype)
 
-    def standardised(self, latents: Float[Tensor, "layer n hidden"]) -> Float[Tensor, "layer n hidden"]:
-        """Latents in the space that the field models: unchanged, or standardised per layer and channel."""
+    def standardised(self, latents: Points, layer: int) -> Points:
+        """Latents of the flow layer number `layer` in the space that the field models: as they are, or standardised."""
         if not self.config.standardise:
             return latents
-        if self.latent_std.isnan().any():
+        return (latents - self.latent_mean[layer]) / self.latent_std[layer]
+
+    def check_statistics(self) -> None:
+        """ValueError if the field standardises and does not know how yet."""
+        if self.config.standardise and self.latent_std.isnan().any():
             raise ValueError("a flow field with flow.standardise: true needs set_statistics before its first use")
-        return (latents - self.latent_mean[:, None]) / self.latent_std[:, None]
 
     def set_statistics(self, statistics: LatentStatistics) -> None:
         """Set the mean and standard deviation for `standardised`; they are saved with the weights."""

@@ -1,38 +1,99 @@
 """Latents: hidden states of the response tokens at a few depths of the policy, recorded during a forward pass.
 
-A sequence is a left-padded prompt followed by a right-padded response of T tokens. Latents have the shape
-(batch, layer, position, hidden) everywhere in this project, with position = 1 + token: position 0 is the last prompt
-token, position 1 + k is response token k. The public code scores every position of prompt, image and padding, twice.
+A sequence is a left-padded prompt followed by a right-padded response of T tokens. Its positions are counted from the
+last prompt token: position 0 is that token, position 1 + k is response token k. Only these are kept, and no padding.
+The public code scores every position of prompt, image and padding, twice.
 """
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
+
+from rlfr_mm.method.shapes import TokenMask
 
 
 class _DeepestLayerReached(Exception):
     """Ends a forward pass whose remaining layers are not needed."""
 
 
-@dataclass
-class LatentRecorder:
-    """What the hooks of `record_latents` recorded: per layer, a list with one entry per forward pass."""
+@dataclass(frozen=True)
+class Latents:
+    """Latents of a few rollouts, packed: sample by sample, the last prompt token and then the response tokens.
 
-    num_layers: int
-    chunks: list[list[Tensor]] = field(default_factory=list)
+    The mask (batch, token) says which tokens have rows. A rollout without response tokens, or one that was dropped with
+    `keep`, has none, and still counts in the batch.
+
+    >>> latents = Latents.pack(torch.randn(2, 3, 5, 8), torch.tensor([[True] * 4, [True, True, False, False]]))
+    >>> latents.values.shape  # 1 + 4 and 1 + 2 positions
+    torch.Size([8, 3, 8])
+    """
+
+    values: Float[Tensor, "row layer hidden"]  # in the dtype of the policy's hidden states
+    mask: TokenMask
 
     def __post_init__(self) -> None:
-        self.chunks = [[] for _ in range(self.num_layers)]
+        if (rows := int(real_positions(self.mask).sum())) != len(self.values):
+            raise ValueError(f"{len(self.values)} rows of latents for a mask with {rows} positions")
 
-    @property
-    def latents(self) -> Float[Tensor, "batch layer position hidden"]:
-        """All recorded passes, concatenated along the batch."""
-        return torch.stack([torch.cat(layer) for layer in self.chunks], dim=1)
+    @classmethod
+    def pack(cls, padded: Float[Tensor, "batch layer position hidden"], mask: TokenMask) -> "Latents":
+        """Latents from a tensor with all positions; values at padding do not matter."""
+        if padded.shape[2] != mask.shape[1] + 1:
+            raise ValueError(
+                f"{padded.shape[2]} positions for {mask.shape[1]} response tokens: wanted {mask.shape[1] + 1}, the "
+                "last prompt token and the response tokens"
+            )
+        return cls(padded.transpose(1, 2)[real_positions(mask)], mask)
+
+    @cached_property
+    def rows(self) -> Int[Tensor, "batch position"]:
+        """The row of each real position; meaningless elsewhere."""
+        real = real_positions(self.mask)
+        return (real.flatten().cumsum(0) - 1).view_as(real)
+
+    def keep(self, mask: TokenMask) -> "Latents":
+        """The latents of those of these tokens that `mask` marks, in new memory unless that is all of them."""
+        kept = self.mask & mask
+        if torch.equal(kept, self.mask):
+            return self
+        return Latents(self.values[self.rows[real_positions(kept)]], kept)
+
+    def to(self, device: torch.device | str) -> "Latents":
+        return Latents(self.values.to(device), self.mask.to(device))
+
+
+def real_positions(mask: TokenMask) -> Bool[Tensor, "batch position"]:
+    """The positions that latents are kept of: the response tokens, and the last prompt token if there is any."""
+    return torch.cat([mask.any(1, keepdim=True), mask], dim=1)
+
+
+@dataclass
+class LatentRecorder:
+    """What the hooks of `record_latents` recorded: the latents of each forward pass."""
+
+    mask: TokenMask  # of the rollouts of all passes
+    num_layers: int
+    keep_graph: bool
+    store_on: torch.device | None
+    passes: list[Latents] = field(default_factory=list)
+    _layers: dict[int, Tensor] = field(default_factory=dict)  # of the pass that is running
+
+    def record(self, number: int, hidden: Tensor) -> None:
+        """Take over the output of the flow layer `number` (batch, sequence, hidden)."""
+        first = sum(len(latents.mask) for latents in self.passes)
+        mask = self.mask[first : first + len(hidden)]
+        real = real_positions(mask)
+        hidden = hidden[:, -real.shape[1] :]
+        self._layers[number] = (hidden if self.keep_graph else hidden.detach())[real]
+        if len(self._layers) == self.num_layers:
+            values = torch.stack([self._layers.pop(i) for i in range(self.num_layers)], dim=1)
+            self.passes.append(Latents(values if self.store_on is None else values.to(self.store_on), mask))
 
 
 def decoder_layers(model: Any) -> nn.ModuleList:
@@ -45,35 +106,33 @@ def decoder_layers(model: Any) -> nn.ModuleList:
 
 @contextmanager
 def record_latents(
-    model: nn.Module, layer_indices: Sequence[int], num_positions: int, keep_graph: bool = False
+    model: nn.Module,
+    layer_indices: Sequence[int],
+    mask: TokenMask,
+    keep_graph: bool = False,
+    store_on: torch.device | None = None,
 ) -> Iterator[LatentRecorder]:
-    """Record the outputs of the decoder layers `layer_indices` at the last `num_positions` positions of each pass.
+    """Record the outputs of the decoder layers `layer_indices` at the response tokens that `mask` (N, T) marks.
 
-    The output of layer i is transformers' `hidden_states[i + 1]`. The hooks only record and are removed on exit.
-    `keep_graph` lets gradients flow through the recorded latents; it does not work with gradient checkpointing, which
-    runs every layer twice.
+    The last T positions of a pass are the response. Several passes take their rows of the mask one after the other, and
+    each adds its `Latents` to `recorder.passes`. The output of layer i is transformers' `hidden_states[i + 1]`. The
+    hooks only record and are removed on exit. `keep_graph` lets gradients flow through the recorded latents; it does
+    not work with gradient checkpointing, which runs every layer twice. `store_on` moves each pass to a device.
 
-    >>> with record_latents(model, [9, 18, 27], num_positions=1 + 512) as recorder:
+    >>> with record_latents(model, [9, 18, 27], mask) as recorder:
     ...     model(**inputs)
-    >>> recorder.latents  # (batch, 3, 513, hidden)
+    >>> (latents,) = recorder.passes
     """
     layers = decoder_layers(model)
-    recorder = LatentRecorder(len(layer_indices))
+    recorder = LatentRecorder(mask, len(layer_indices), keep_graph, store_on)
 
-    def hook_into(chunk: list[Tensor]):
+    def hook_for(number: int):
         def hook(module: nn.Module, inputs: tuple, output: Tensor | tuple) -> None:
-            hidden = output[0] if isinstance(output, tuple) else output  # a tuple before transformers 5
-            recorded = hidden[:, -num_positions:]
-            chunk.append(
-                recorded if keep_graph else recorded.detach().clone()
-            )  # a view would keep the whole sequence alive
+            recorder.record(number, output[0] if isinstance(output, tuple) else output)  # tuple: transformers < 5
 
         return hook
 
-    handles = [
-        layers[i].register_forward_hook(hook_into(chunk))
-        for i, chunk in zip(layer_indices, recorder.chunks, strict=True)
-    ]
+    handles = [layers[i].register_forward_hook(hook_for(number)) for number, i in enumerate(layer_indices)]
     try:
         yield recorder
     finally:

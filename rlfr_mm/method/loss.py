@@ -1,18 +1,15 @@
 """The squared velocity error of the field: the loss that trains it, and the deviation that rewards the policy.
 
-Latents are (batch, layer, position, hidden), where position 0 is the last prompt token and position 1 + k is response
-token k. The context of token k under shift s is position 1 + k + s.
+The context of response token k under shift s is position 1 + k + s, where position 0 is the last prompt token.
 
-- Randomness is keyed by sample: each sample draws times and noise for its response tokens from its own generator,
-  seeded with its entry of `seeds`. Padding, the other samples and the number of processes do not change its draws. They
-  are made in float32 on the latents' device; a CPU and a GPU draw different numbers.
-- Only response tokens are computed. They are packed over samples into forward passes of at most `TOKENS_PER_FORWARD`
-  rows. Memory is bounded by one such pass plus the draws of one sample.
+- Times and noise are functions of the sample's seed, the token, context, layer and draw (`rlfr_mm.method.noise`).
+  Padding, the other samples, the number of processes and the device do not change them.
+- Only response tokens are computed, packed over samples, in forward passes of at most `TOKENS_PER_FORWARD` rows. Each
+  pass has one layer and, for the deviation, one time, so that these are embedded once per pass.
 """
 
-import itertools
-from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, fields
+from collections.abc import Iterator
+from dataclasses import dataclass
 
 import torch
 from jaxtyping import Float, Int
@@ -20,10 +17,13 @@ from torch import Tensor
 
 from rlfr_mm.config import FlowRewardConfig
 from rlfr_mm.method.field import FlowField
+from rlfr_mm.method.latents import Latents
+from rlfr_mm.method.noise import folded, normals
 from rlfr_mm.method.path import likelihood_weight, linear_path, sample_times
-from rlfr_mm.method.shapes import Latents, PerPoint, Points, TokenMask, Tokens
+from rlfr_mm.method.shapes import PerPoint, PerPointOrOne, Points, Seeds, TokenMask, Tokens
 
-TOKENS_PER_FORWARD = 4096  # rows per forward pass; about 5 GB with gradients at width 3584 and 6 blocks
+TOKENS_PER_FORWARD = 4096  # rows per forward pass; about 5 GB with gradients at width 3584 and 6 blocks, in float32
+_SCORING, _TRAINING = 0, 1  # kinds of draws, which share no random numbers
 
 
 @dataclass(frozen=True)
@@ -40,21 +40,20 @@ class _Queries:
 
     x_t: Points
     dx_t: Points
-    t: PerPoint
+    t: PerPointOrOne
     context: Points
-    layer: PerPoint
+    layer: PerPointOrOne
     sample: Int[Tensor, "n"]
     token: Int[Tensor, "n"]
 
-    def __len__(self) -> int:
-        return len(self.t)
 
-    def __getitem__(self, rows: slice | Tensor) -> "_Queries":
-        return _Queries(*(getattr(self, column.name)[rows] for column in fields(self)))
+@dataclass(frozen=True)
+class _Draws:
+    """Draws of one kind, at a fixed time, or each at a random one (None)."""
 
-    @classmethod
-    def cat(cls, parts: "list[_Queries]") -> "_Queries":
-        return cls(*(torch.cat([getattr(part, column.name) for part in parts]) for column in fields(cls)))
+    kind: int
+    numbers: range
+    time: float | None = None
 
 
 def has_context(mask: TokenMask, shift: int) -> TokenMask:
@@ -70,44 +69,39 @@ def scored_tokens(mask: TokenMask, shifts: list[int]) -> TokenMask:
     return torch.stack([has_context(mask, shift) for shift in shifts]).any(0)
 
 
-def flow_matching_chunks(
-    field: FlowField, latents: Latents, mask: TokenMask, weights: Tokens, seeds: list[int]
-) -> Iterator[LossSum]:
+def flow_matching_chunks(field: FlowField, latents: Latents, weights: Tokens, seeds: Seeds) -> Iterator[LossSum]:
     """Yield the flow-matching loss in chunks to add up, each with its own graph.
 
     The loss is the weighted sum over (token, layer, context, draw) of the squared velocity error, averaged over
     channels. Times are logit-normal; every latent is drawn `field.config.batch_multiplier` times with fresh time and
-    noise, which do not depend on `weights`. Tokens with weight 0 cost nothing. Latents are detached.
+    noise, which do not depend on `weights`. Tokens with weight 0, or without latents, cost nothing. Latents are
+    detached.
 
     Call `chunk.loss.backward()` on each chunk: the gradients accumulate in `.grad`, and only one chunk is in memory.
     Then divide them by the sum of the weights over all chunks and processes.
     """
-    draws: list[float | None] = [None] * field.config.batch_multiplier
-    for queries in _queries(field, latents.detach(), mask, weights != 0, seeds, field.config.context_shifts, draws):
+    draws = [_Draws(_TRAINING, range(field.config.batch_multiplier))]
+    shifts = field.config.context_shifts
+    latents = Latents(latents.values.detach(), latents.mask)
+    for queries in _queries(field, latents, weights != 0, seeds, shifts, draws):
         weight = weights[queries.sample, queries.token].to(field.dtype)
         yield LossSum((weight * _squared_error(field, queries)).sum(), weight.sum())
 
 
 def velocity_deviation(
-    field: FlowField,
-    latents: Latents,
-    mask: TokenMask,
-    config: FlowRewardConfig,
-    seeds: list[int],
-    keep_graph: bool = False,
+    field: FlowField, latents: Latents, config: FlowRewardConfig, seeds: Seeds, keep_graph: bool = False
 ) -> Tokens:
     """The squared velocity error of each token, averaged over channels, flow layers, contexts and times.
 
-    `config.debias` weights the error at time t by t / (1 - t). The computation is in the field's float32, whatever the
-    dtype of the latents. A token is averaged over the contexts that it has; without one, and at padding, the result
-    is 0 (`scored_tokens` tells such zeros apart). With `keep_graph`, gradients flow to the field's parameters and to
-    the latents, both as targets and as contexts.
+    `config.debias` weights the error at time t by t / (1 - t). A token is averaged over the contexts that it has;
+    without one, and at padding, the result is 0 (`scored_tokens` tells such zeros apart). With `keep_graph`, gradients
+    flow to the field's parameters and to the latents, both as targets and as contexts.
     """
-    shifts = config.context_shifts or field.config.context_shifts
-    scored = scored_tokens(mask, shifts)
+    mask, shifts = latents.mask, config.context_shifts or field.config.context_shifts
+    draws = [_Draws(_SCORING, range(i, i + 1), time) for i, time in enumerate(config.times)]
     with torch.set_grad_enabled(keep_graph):
-        total = torch.zeros(mask.shape, dtype=field.dtype, device=latents.device)
-        for queries in _queries(field, latents, mask, scored, seeds, shifts, list(config.times)):
+        total = torch.zeros(mask.shape, dtype=field.dtype, device=mask.device)
+        for queries in _queries(field, latents, mask, seeds, shifts, draws):
             error = _squared_error(field, queries)
             if config.debias:
                 error = error * likelihood_weight(queries.t)
@@ -117,72 +111,64 @@ def velocity_deviation(
 
 
 def latent_regression_loss(
-    field: FlowField, latents: Latents, mask: TokenMask, config: FlowRewardConfig, seeds: list[int]
+    field: FlowField, latents: Latents, config: FlowRewardConfig, seeds: Seeds
 ) -> Float[Tensor, ""]:
     """The mean `velocity_deviation` of the scored tokens, with its graph."""
-    deviation = velocity_deviation(field, latents, mask, config, seeds, keep_graph=True)
-    scored = scored_tokens(mask, config.context_shifts or field.config.context_shifts)
+    deviation = velocity_deviation(field, latents, config, seeds, keep_graph=True)
+    scored = scored_tokens(latents.mask, config.context_shifts or field.config.context_shifts)
     return deviation.sum() / scored.sum().clamp(min=1)
 
 
 def _squared_error(field: FlowField, queries: _Queries) -> PerPoint:
-    """Mean over channels of (v - dx_t)^2, in full precision even inside a caller's autocast."""
-    with torch.autocast(queries.t.device.type, enabled=False):
-        velocity = field(queries.x_t, queries.t, queries.context, queries.layer)
-        return (velocity - queries.dx_t).square().mean(-1)
+    """Mean over channels of (v - dx_t)^2."""
+    velocity = field(queries.x_t, queries.t, queries.context, queries.layer)
+    return (velocity - queries.dx_t).square().mean(-1)
 
 
 def _queries(
-    field: FlowField,
-    latents: Latents,
-    mask: TokenMask,
-    wanted: TokenMask,
-    seeds: list[int],
-    shifts: list[int],
-    times: list[float | None],
+    field: FlowField, latents: Latents, wanted: TokenMask, seeds: Seeds, shifts: list[int], draws: list[_Draws]
 ) -> Iterator[_Queries]:
-    """The queries of the wanted tokens, packed. Each entry of `times` is one draw; None stands for a random time."""
+    """The queries of the wanted tokens: for each layer and kind of draw, packed over draws, contexts and samples."""
+    mask, values = latents.mask, latents.values
     if len(seeds) != len(mask):
         raise ValueError(f"{len(seeds)} seeds for {len(mask)} samples: pass one seed per sample")
-    if latents.shape[1] != len(field.layer_indices) or latents.shape[2] != mask.shape[1] + 1:
-        raise ValueError(
-            f"latents of shape {tuple(latents.shape)} do not fit: wanted {len(field.layer_indices)} layers and "
-            f"{mask.shape[1] + 1} positions (the last prompt token, then {mask.shape[1]} response tokens)"
-        )
-    depths = torch.tensor(field.layer_depths, dtype=field.dtype, device=latents.device)
-
-    def draws(sample: int) -> Iterator[_Queries]:
-        """One (context, draw) at a time, in an order that determines the sample's random numbers."""
-        generator = torch.Generator(latents.device).manual_seed(seeds[sample])
-        for shift in shifts:
-            tokens = has_context(mask[sample : sample + 1], shift)[0].nonzero()[:, 0]
-            target = field.standardised(latents[sample, :, 1 + tokens].to(field.dtype)).flatten(0, 1)
-            context = field.standardised(latents[sample, :, 1 + tokens + shift].to(field.dtype)).flatten(0, 1)
-            token, layer = tokens.repeat(len(depths)), depths.repeat_interleave(len(tokens))
-            kept = wanted[sample, token]  # applied after the draws, which must not depend on it
-            for time in times:
-                if time is None:
-                    t = sample_times(len(token), generator, field.config.time_mean, field.config.time_std)
-                else:
-                    t = torch.full(token.shape, time, dtype=field.dtype, device=latents.device)
-                t = t.to(field.dtype)
-                noise = torch.randn(target.shape, generator=generator, device=latents.device).to(field.dtype)
-                point, owner = linear_path(noise, target, t), torch.full_like(token, sample)
-                yield _Queries(point.x_t, point.dx_t, t, context, layer, owner, token)[kept]
-
-    needed = wanted.any(1).nonzero()[:, 0].tolist()
-    return _repacked(itertools.chain.from_iterable(map(draws, needed)), TOKENS_PER_FORWARD)
+    if values.shape[1] != len(field.layer_indices):
+        raise ValueError(f"latents of {values.shape[1]} layers do not fit: wanted {len(field.layer_indices)} layers")
+    field.check_statistics()
+    has = torch.stack([has_context(mask, shift) & wanted for shift in shifts])
+    number, sample, token = has.nonzero(as_tuple=True)
+    shift = torch.tensor(shifts, device=token.device)[number]
+    keys = folded(seeds.to(token.device)[sample], token, 1 + shift)
+    pairs = _Pairs(sample, token, latents.rows[sample, 1 + token], latents.rows[sample, 1 + token + shift], keys)
+    for layer in range(len(field.layer_indices)):
+        for drawn in draws:
+            for rows in torch.arange(len(drawn.numbers) * len(token), device=token.device).split(TOKENS_PER_FORWARD):
+                if len(rows):
+                    yield _at(field, values, pairs, layer, drawn, rows)
 
 
-def _repacked(parts: Iterable[_Queries], size: int) -> Iterator[_Queries]:
-    """The same rows in the same order, `size` at a time; the last part may be smaller."""
-    held: list[_Queries] = []
-    room = size
-    for part in parts:
-        while len(part) > room:
-            yield _Queries.cat([*held, part[:room]])
-            part, held, room = part[room:], [], size
-        held.append(part)
-        room -= len(part)
-    if room < size:
-        yield _Queries.cat(held)
+@dataclass(frozen=True)
+class _Pairs:
+    """Targets and their contexts: sample, token, rows in the latents, and the key of their random numbers."""
+
+    sample: Int[Tensor, "pair"]
+    token: Int[Tensor, "pair"]
+    target: Int[Tensor, "pair"]
+    context: Int[Tensor, "pair"]
+    keys: Int[Tensor, "pair"]
+
+
+def _at(field: FlowField, values: Tensor, pairs: _Pairs, layer: int, drawn: _Draws, rows: Int[Tensor, "n"]) -> _Queries:
+    """The queries at one layer; row r is pair r mod the number of pairs, in draw r div that number."""
+    pair, draw = rows % len(pairs.token), drawn.numbers.start + rows // len(pairs.token)
+    keys = folded(pairs.keys[pair], drawn.kind, layer, draw)
+    target, context = (
+        field.standardised(values[row[pair], layer].to(field.dtype), layer) for row in (pairs.target, pairs.context)
+    )
+    if drawn.time is None:
+        t = sample_times(keys, field.config.time_mean, field.config.time_std).to(field.dtype)
+    else:
+        t = torch.full((1,), drawn.time, dtype=field.dtype, device=rows.device)
+    depth = torch.full((1,), field.layer_depths[layer], dtype=field.dtype, device=rows.device)
+    point = linear_path(normals(keys, target.shape[1]).to(field.dtype), target, t)
+    return _Queries(point.x_t, point.dx_t, t, context, depth, pairs.sample[pair], pairs.token[pair])

@@ -12,7 +12,8 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from rlfr_mm.method.shapes import PerPoint, Points
+from rlfr_mm.method.noise import folded, normals
+from rlfr_mm.method.shapes import Keys, PerPoint, PerPointOrOne, Points
 
 
 @dataclass(frozen=True)
@@ -23,15 +24,15 @@ class PathSample:
     dx_t: Points
 
 
-def linear_path(x_0: Points, x_1: Points, t: PerPoint) -> PathSample:
+def linear_path(x_0: Points, x_1: Points, t: PerPointOrOne) -> PathSample:
     """x_t = t x_1 + (1 - t) x_0 and its time derivative dx_t = x_1 - x_0, for times t in [0, 1]."""
     t = t[:, None]
     return PathSample(x_t=t * x_1 + (1 - t) * x_0, dx_t=x_1 - x_0)
 
 
-def sample_times(n: int, generator: torch.Generator, mean: float = 0.0, std: float = 1.0) -> PerPoint:
-    """`n` logit-normal times, sigmoid(N(mean, std^2)), in float32 on the generator's device."""
-    return torch.sigmoid(mean + std * torch.randn(n, generator=generator, device=generator.device))
+def sample_times(keys: Keys, mean: float = 0.0, std: float = 1.0) -> PerPoint:
+    """A logit-normal time per key, sigmoid(N(mean, std^2)), in float32; the key's noise is independent of it."""
+    return torch.sigmoid(mean + std * normals(folded(keys, 0), 1)[:, 0])
 
 
 def velocity_to_score(velocity: Points, x_t: Points, t: PerPoint) -> Points:

@@ -7,6 +7,8 @@ graph: the field's gradients stay None and the field never moves.
 """
 
 import math
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 import torch
@@ -16,8 +18,9 @@ from torch import Tensor
 
 from rlfr_mm.config import OfflineConfig, OnlineUpdateConfig
 from rlfr_mm.method.field import FlowField
+from rlfr_mm.method.latents import Latents
 from rlfr_mm.method.loss import flow_matching_chunks
-from rlfr_mm.method.shapes import Latents, TokenMask, Tokens
+from rlfr_mm.method.shapes import Seeds, TokenMask, Tokens
 
 
 @dataclass(frozen=True)
@@ -34,10 +37,9 @@ class UpdateResult:
         return self.weight != 0 and not (math.isfinite(self.loss) and math.isfinite(self.grad_norm))
 
 
-def sample_seeds(generator: torch.Generator, first: int, size: int) -> list[int]:
+def sample_seeds(generator: torch.Generator, first: int, size: int) -> Seeds:
     """Seeds for the samples first, ..., first + size - 1 of a batch, from one draw that all processes share."""
-    base = int(torch.randint(2**62, (1,), generator=generator))
-    return [base + first + i for i in range(size)]
+    return torch.randint(2**62, (1,), generator=generator) + torch.arange(first, first + size)
 
 
 def acceptance_weights(
@@ -69,30 +71,46 @@ class FieldUpdater:
         self.accelerator = accelerator
         self.max_grad_norm = config.max_grad_norm
         self.optimizer = torch.optim.AdamW(
-            field.parameters(), lr=config.learning_rate, weight_decay=config.weight_decay
+            field.parameters(), lr=config.learning_rate, weight_decay=config.weight_decay, fused=True
         )
 
-    def step(self, latents: Latents, mask: TokenMask, weights: Tokens, seeds: list[int]) -> UpdateResult:
-        """One optimiser step on the flow-matching loss over the latents of all processes, all of which must call it.
+    def step(self, parts: Iterable[tuple[Latents, Tokens, Seeds]]) -> UpdateResult:
+        """One optimiser step on the flow-matching loss over the parts of all processes, all of which must call it.
 
-        Nothing moves if all weights are zero, or if the loss or the gradient is not finite (`UpdateResult.is_bad`).
+        A part holds the latents of some rollouts, the weights of their tokens, and a seed per rollout. Nothing moves if
+        all weights are zero, or if the loss or the gradient is not finite (`UpdateResult.is_bad`).
         """
         self.optimizer.zero_grad()
-        totals = torch.zeros(2, dtype=torch.float64, device=latents.device)
-        for part in flow_matching_chunks(self.field, latents.detach(), mask, weights, seeds):
-            part.loss.backward()
-            totals += torch.stack([part.loss.detach(), part.weight]).double()
+        device = self.field.input_proj.weight.device
+        totals = torch.zeros(2, dtype=torch.float64, device=device)
+        with tf32_matmuls():
+            for latents, weights, seeds in parts:
+                for chunk in flow_matching_chunks(self.field, latents.to(device), weights, seeds):
+                    chunk.loss.backward()
+                    totals += torch.stack([chunk.loss.detach(), chunk.weight]).double()
         loss, weight = self.accelerator.reduce(totals, "sum").tolist()
         if weight == 0:
             return UpdateResult(float("nan"), 0.0, float("nan"))
         parameters = [parameter for parameter in self.field.parameters() if parameter.requires_grad]
-        gradients = [torch.zeros_like(p) if p.grad is None else p.grad for p in parameters]
-        flat = torch.nn.utils.parameters_to_vector(gradients)
-        torch.nn.utils.vector_to_parameters(self.accelerator.reduce(flat, "sum") / weight, gradients)
-        for parameter, gradient in zip(parameters, gradients, strict=True):
-            parameter.grad = gradient
+        for parameter in parameters:  # one at a time, so that there is never a second copy of all gradients
+            gradient = torch.zeros_like(parameter) if parameter.grad is None else parameter.grad
+            if self.accelerator.num_processes > 1:
+                gradient = self.accelerator.reduce(gradient, "sum")
+            parameter.grad = gradient.div_(weight)
         grad_norm = torch.nn.utils.clip_grad_norm_(parameters, self.max_grad_norm).item()
         result = UpdateResult(loss / weight, weight, grad_norm)
         if not result.is_bad:
             self.optimizer.step()
+        self.optimizer.zero_grad()  # frees the gradients until the next update
         return result
+
+
+@contextmanager
+def tf32_matmuls() -> Iterator[None]:
+    """Inside the body, GPUs multiply float32 matrices with TF32's inputs of 10 bits and float32's sums."""
+    matmul = torch.backends.cuda.matmul
+    before, matmul.fp32_precision = matmul.fp32_precision, "tf32"
+    try:
+        yield
+    finally:
+        matmul.fp32_precision = before

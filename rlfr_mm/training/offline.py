@@ -9,7 +9,6 @@ import torch
 from accelerate import Accelerator
 from accelerate.utils import broadcast_object_list
 from datasets import Dataset
-from torch import Tensor
 from tqdm import tqdm
 from transformers import PreTrainedModel, get_cosine_schedule_with_warmup
 
@@ -19,7 +18,7 @@ from rlfr_mm.data.load import load_demonstrations
 from rlfr_mm.data.processor import check_prompts, load_processor
 from rlfr_mm.files import MANIFEST, Journal, damage, read_json, seal, whole_folder, write_json, write_json_lines
 from rlfr_mm.method.field import CONFIG_NAME, FlowField, latent_statistics
-from rlfr_mm.method.latents import record_latents, stop_after_layer
+from rlfr_mm.method.latents import Latents, record_latents, stop_after_layer
 from rlfr_mm.method.update import FieldUpdater, sample_seeds
 from rlfr_mm.policy import Processor, encode_demonstrations, load_policy
 from rlfr_mm.training.bad_steps import Diverged, not_finite
@@ -85,6 +84,8 @@ class OfflineStart:
         self.policy.eval()
         self.bad_in_a_row = 0
         self.field = FlowField.for_policy(self.flow, self.policy.config, seed=self.config.seed).to(self.policy.device)
+        in_bf16 = self.accelerator.mixed_precision == "bf16" or self.policy.dtype == torch.bfloat16
+        self.field.multiply_like(in_bf16)
         self.updater = FieldUpdater(self.field, self.config, self.accelerator)
         steps_per_epoch = math.ceil(len(self.demonstrations) / self.config.batch_size)
         total = math.ceil(steps_per_epoch * self.config.num_train_epochs)
@@ -137,9 +138,9 @@ class OfflineStart:
         seeds = sample_seeds(self.noise, 0, len(batch))
         mine = slice(self.accelerator.process_index, None, self.accelerator.num_processes)
         # Every process must take part in a step. One that gets no row of a short batch uses a row with weight 0.
-        latents, mask = self._latents(batch[mine] or batch[:1])
-        weights = mask.float() * bool(batch[mine])
-        result = self.updater.step(latents, mask, weights, seeds[mine] or seeds[:1])
+        latents = self._latents(batch[mine] or batch[:1])
+        weights = latents.mask.float() * bool(batch[mine])
+        result = self.updater.step([(latents, weights, seeds[mine] if batch[mine] else seeds[:1])])
         self.bad_in_a_row = self.bad_in_a_row + 1 if result.is_bad else 0
         if self.bad_in_a_row >= self.config.max_bad_steps:
             raise Diverged(
@@ -157,24 +158,24 @@ class OfflineStart:
         shuffle = torch.Generator().manual_seed(self.config.seed * 1_000_003 + epoch)
         return torch.randperm(size, generator=shuffle)[position * batch_size : (position + 1) * batch_size].tolist()
 
-    def _latents(self, indices: list[int]) -> tuple[Tensor, Tensor]:
-        """Latents (B, layer, 1 + T, hidden) and mask (B, T) of expert responses; the pass ends at the deepest layer."""
+    def _latents(self, indices: list[int]) -> Latents:
+        """Latents of expert responses; the pass ends at the deepest layer."""
         rows, policy, layers = [self.demonstrations[i] for i in indices], self.policy, self.field.layer_indices
         inputs, mask = encode_demonstrations(rows, self.processor, self.config.max_response_tokens)
         inputs = {key: value.to(policy.device) for key, value in inputs.items()}
-        recording = record_latents(policy, layers, mask.shape[1] + 1)
+        recording = record_latents(policy, layers, mask.to(policy.device))
         # In the precision of the run, so that the field learns the numbers that it will score: rollouts' latents.
         precision = self.accelerator.autocast()
         with torch.no_grad(), precision, recording as recorder, stop_after_layer(policy, max(layers)):
             policy(**inputs, use_cache=False)
-        return recorder.latents, mask.to(policy.device)
+        return recorder.passes[0]
 
     def _set_statistics(self) -> None:
         count, size = len(self.demonstrations), self.config.batch_size
         starts = range(0, min(STATISTICS_ROWS, count), size)
         hidden = not self.accelerator.is_main_process
         parts = [
-            latent_statistics(*self._latents(list(range(i, min(i + size, count)))))
+            latent_statistics(self._latents(list(range(i, min(i + size, count)))))
             for i in tqdm(starts, desc="latent statistics", unit="batch", disable=hidden)
         ]
         self.field.set_statistics(sum(parts[1:], parts[0]))

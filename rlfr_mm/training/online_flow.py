@@ -13,9 +13,10 @@ from transformers import PreTrainedTokenizerBase
 from rlfr_mm.config import FlowRewardConfig, OnlineUpdateConfig
 from rlfr_mm.method.field import FlowField
 from rlfr_mm.method.flow_reward import flow_advantages, flow_reward
+from rlfr_mm.method.latents import Latents
 from rlfr_mm.method.loss import scored_tokens, velocity_deviation
 from rlfr_mm.method.scores import SCORES, ScoredRollouts, shuffled
-from rlfr_mm.method.update import FieldUpdater, acceptance_weights, sample_seeds
+from rlfr_mm.method.update import FieldUpdater, acceptance_weights, sample_seeds, tf32_matmuls
 from rlfr_mm.training.rollout_batch import FlowRecord, RolloutBatch
 
 FIELD_FOLDER = "flow"  # the field, in a checkpoint and in RUN/final
@@ -71,44 +72,81 @@ class OnlineFlow:
         for updater in self.updaters.values():
             updater.field.load_state_dict(field.state_dict())
 
-    def rewards(self, batch: RolloutBatch, latents: Tensor, logps: Tensor | None) -> FlowRecord | None:
-        """Deviation and flow reward of this process's rollouts, normalised over those of all processes if need be.
+    def start(self, batch: RolloutBatch) -> FlowRecord:
+        """An empty record of a batch, with the seeds of its rollouts."""
+        seeds = sample_seeds(self.noise, self._first(batch), len(batch.mask)).to(batch.mask.device)
+        deviation = torch.zeros(batch.mask.shape, dtype=self.field.dtype, device=batch.mask.device)
+        rejected = torch.zeros_like(deviation) if self.score.needs_rejected_field else None
+        return FlowRecord(seeds, deviation, torch.zeros_like(deviation), rejected)
 
-        None on every process if a score of any of them is not finite: the latents are not, or the field has diverged.
+    def measure(
+        self, batch: RolloutBatch, flow: FlowRecord, index: Tensor, latents: Latents, learns_now: bool = False
+    ) -> None:
+        """Measure the deviations of the rollouts `index` (b,), and keep only the latents that a field will learn from.
+
+        They wait on the CPU, unless the field learns from them before the next micro-batch comes.
         """
-        config, mask, first = self.reward_config, batch.mask, self._first(batch)
-        seeds = sample_seeds(self.noise, first, len(mask))
-        deviation = velocity_deviation(self.field, latents, mask, config, seeds)
+        seeds = flow.seeds[index]
+        latents = latents.to(self.accelerator.device).keep(batch.mask[index])
+        with tf32_matmuls():
+            flow.deviation[index] = velocity_deviation(self.field, latents, self.reward_config, seeds)
+            if flow.rejected_deviation is not None:
+                rejected = self.updaters[REJECTED_FOLDER].field
+                flow.rejected_deviation[index] = velocity_deviation(rejected, latents, self.reward_config, seeds)
+        kept = latents.keep(latents.mask & self._may_learn(batch, index)[:, None])
+        if len(kept.values):
+            flow.kept.append((index, kept if learns_now else kept.to("cpu")))
+
+    def _may_learn(self, batch: RolloutBatch, index: Tensor) -> Tensor:
+        """(b,) whether a field may learn from these rollouts; the entropies that `accept` may ask for come later."""
+        config, accuracy = self.update_config, batch.accuracy[self._first(batch) + index]
+        if not config.enabled:
+            return torch.zeros_like(accuracy, dtype=torch.bool)
+        if "correct" not in config.accept or config.rejected_weight > 0:
+            return torch.ones_like(accuracy, dtype=torch.bool)
+        return ~accuracy.isnan() if self.score.needs_rejected_field else accuracy >= config.accept_reward
+
+    def reward(self, batch: RolloutBatch, flow: FlowRecord, index: Tensor, logps: Tensor | None) -> bool:
+        """Record the flow rewards of the rollouts `index` (b,), normalised over those of all processes if need be.
+
+        They are all rollouts of this process, unless the reward `is_local`. False, and no reward, if a score is not
+        finite: the latents are not, or the field has diverged.
+        """
+        config, mask = self.reward_config, batch.mask[index]
         scored = self._share(scored_tokens(mask, config.context_shifts or self.field.config.context_shifts))
         if config.max_probability is not None:
             scored = scored & (self._share(logps) <= math.log(config.max_probability))
-        ids, group = batch.completion_ids, self.num_generations
+        ids, group, deviation = batch.completion_ids[index], self.num_generations, flow.deviation[index]
         rollouts = ScoredRollouts(deviation, ids, mask, scored, group, self._share, logps, answers=batch.answers)
-        if self.score.needs_rejected_field:
-            rejected = self.updaters[REJECTED_FOLDER].field
-            rollouts.rejected_deviation = velocity_deviation(rejected, latents, mask, config, seeds)
+        if flow.rejected_deviation is not None:
+            rollouts.rejected_deviation = flow.rejected_deviation[index]
         if self.score.needs_experts:
-            encoded = self.tokenizer([row["expert"] for row in batch.inputs], add_special_tokens=False)["input_ids"]
+            experts = [batch.inputs[i]["expert"] for i in index.tolist()]
+            encoded = self.tokenizer(experts, add_special_tokens=False)["input_ids"]
             rollouts.experts = [[*ids, self.tokenizer.eos_token_id] for ids in encoded]
         score = self.score(rollouts)
-        if not self._on_all_processes(score[scored].isfinite().all() & deviation.isfinite().all()):
-            return None
-        reward = flow_reward(score, scored, config, self.num_generations)
+        finite = score[scored].isfinite().all() & deviation.isfinite().all()
+        if not (finite if self.is_local else self._on_all_processes(finite)):
+            flow.deviation[index] = 0
+            return False
+        reward = flow_reward(score, scored, config, group)
         if config.shuffle != "none":
-            draws = torch.Generator().manual_seed(seeds[0] - first)  # the same on every process
-            reward = shuffled(reward, scored, config.shuffle, self.num_generations, draws)
-        return FlowRecord(latents, seeds, deviation, reward[self._mine(batch), : mask.shape[1]])
+            first_seed = int(flow.seeds[0]) - self._first(batch)  # the same on every process
+            reward = shuffled(reward, scored, config.shuffle, group, torch.Generator().manual_seed(first_seed))
+        flow.reward[index] = reward[self._mine(batch, len(index)), : mask.shape[1]]
+        return True
 
-    def advantages(self, batch: RolloutBatch, flow: FlowRecord) -> Tensor:
-        """What the flow reward adds to the advantages of this process's rollouts."""
+    def advantages(self, batch: RolloutBatch, flow: FlowRecord, index: Tensor) -> Tensor:
+        """What the flow reward adds to the advantages of the rollouts `index`, of which `reward` knows."""
+        outcome, mask = batch.outcome[index], batch.mask[index]
         advantages = flow_advantages(
-            self._share(flow.reward),
-            batch.outcome if self.is_local else self.accelerator.gather(batch.outcome),
-            self._share(batch.mask),
+            self._share(flow.reward[index]),
+            outcome if self.is_local else self.accelerator.gather(outcome),
+            self._share(mask),
             self.reward_config,
             self.num_generations,
         )
-        return advantages[self._mine(batch), : batch.mask.shape[1]]
+        return advantages[self._mine(batch, len(index)), : mask.shape[1]]
 
     def metrics(self, batch: RolloutBatch, flow: FlowRecord) -> dict[str, float]:
         """Means over the tokens of all processes."""
@@ -125,29 +163,30 @@ class OnlineFlow:
 
     def update(self, batch: RolloutBatch, flow: FlowRecord) -> dict[str, float]:
         """Update the fields on the rollouts that the current policy step saw for the first time; returns metrics."""
-        config, index = self.update_config, batch.take_fresh()
-        mask, entropies = batch.mask[index], batch.entropies[index]
-        threshold = -math.inf
+        config, fresh = self.update_config, torch.zeros(len(batch.mask), dtype=torch.bool, device=batch.mask.device)
+        fresh[batch.take_fresh()] = True
+        mask, threshold = batch.mask & fresh[:, None], -math.inf
         if "entropy" in config.accept:
-            tokens = self._gather(entropies)[self._gather(mask)]
+            tokens = self._gather(batch.entropies)[self._gather(mask)]
             # Where every rollout is masked, as TRL masks truncated ones if asked to, there is nothing to accept.
             threshold = torch.quantile(tokens, config.entropy_quantile).item() if len(tokens) else math.inf
-        accuracy = batch.accuracy[self._first(batch) + index]  # batch.accuracy is that of all processes
+        accuracy = batch.accuracy[self._first(batch) :][: len(mask)]  # batch.accuracy is that of all processes
         learns = {  # NaN, an ungraded rollout, is in neither
             FIELD_FOLDER: accuracy >= config.accept_reward,
             REJECTED_FOLDER: accuracy < config.accept_reward,
         }
         metrics, self.update_was_bad = {}, False
         for folder, updater in self.updaters.items():
-            weights = acceptance_weights(mask, learns[folder], entropies, threshold, config)
+            weights = acceptance_weights(mask, learns[folder], batch.entropies, threshold, config)
             for number in range(config.passes):
                 others = number * self.accelerator.num_processes * len(batch.inputs)  # no two samples share a seed
-                seeds = [flow.seeds[i] + others for i in index.tolist()]
-                result = updater.step(flow.latents[index], mask, weights, seeds)
+                parts = [(index, latents) for index, latents in flow.kept if weights[index].any()]
+                result = updater.step((latents, weights[i], flow.seeds[i] + others) for i, latents in parts)
                 self.update_was_bad |= result.is_bad
             metrics[f"{folder}/accepted_weight"] = result.weight
             if result.weight > 0:
                 metrics |= {f"{folder}/field_loss": result.loss, f"{folder}/field_grad_norm": result.grad_norm}
+        flow.kept = [(index, latents) for index, latents in flow.kept if not fresh[index].all()]
         return metrics
 
     def save_fields(self, parent: Path) -> None:
@@ -179,10 +218,10 @@ class OnlineFlow:
         """The number of this process's first rollout among those of all processes."""
         return len(batch.mask) * self.accelerator.process_index
 
-    def _mine(self, batch: RolloutBatch) -> slice:
-        """The rows of this process's rollouts in what `_share` returns."""
+    def _mine(self, batch: RolloutBatch, count: int) -> slice:
+        """The rows of this process's `count` rollouts in what `_share` returns."""
         first = 0 if self.is_local else self._first(batch)
-        return slice(first, first + len(batch.mask))
+        return slice(first, first + count)
 
     def _share(self, values: Any) -> Tensor:
         """(B, T) values of the rollouts that are scored together: those of all processes, or this one's if it can."""

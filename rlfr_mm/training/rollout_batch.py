@@ -13,6 +13,7 @@ from torch import Tensor
 from transformers import PreTrainedTokenizerBase
 
 from rlfr_mm.data.prompts import conversation_text
+from rlfr_mm.method.latents import Latents
 from rlfr_mm.viewing.rollout_records import RolloutRecord
 
 
@@ -26,12 +27,13 @@ class Stage(Enum):
 
 @dataclass
 class FlowRecord:
-    """What the flow field says about the rollouts of a batch."""
+    """What the flow field says about the rollouts of a batch, as far as their latents have been recorded."""
 
-    latents: Tensor  # (B, layer, 1 + T, hidden)
-    seeds: list[int]  # of each rollout's times and noise
+    seeds: Tensor  # (B,) of each rollout's times and noise
     deviation: Tensor  # (B, T)
     reward: Tensor  # (B, T)
+    rejected_deviation: Tensor | None = None  # (B, T) under the field of rejected rollouts, if the score needs it
+    kept: list[tuple[Tensor, Latents]] = field(default_factory=list)  # what a field will learn from, with its rollouts
 
 
 @dataclass
@@ -41,12 +43,12 @@ class RolloutBatch:
     step: int
     inputs: list[dict[str, Any]]  # dataset rows, one per rollout; the rollouts of a group are consecutive
     reward_names: list[str]
-    records_latents: bool  # the next pass of the policy is TRL's scoring pass, which provides the latents
+    records_latents: bool  # the next pass of the policy provides latents
     stage: Stage = field(init=False, default=Stage.GENERATING)
     # Set while generating
     rewards: Tensor = field(init=False)  # (all rollouts, functions), NaN where a function could not grade
     answers: list[str | None] = field(init=False, default_factory=list)  # of all rollouts, if the score needs them
-    latents: Tensor | None = field(init=False, default=None)  # from TRL's scoring pass
+    latents: list[Latents] = field(init=False, default_factory=list)  # recorded and not measured yet
     # Set by `start_training`
     completion_ids: Tensor = field(init=False)  # (B, T)
     mask: Tensor = field(init=False)  # (B, T), True at response tokens
@@ -72,6 +74,13 @@ class RolloutBatch:
         self.entropies = torch.zeros_like(self.logps)
         self.stage = Stage.TRAINING
 
+    def take_latents(self) -> Iterator[tuple[Tensor, Latents]]:
+        """The latents of TRL's scoring pass, part by part, with the indices of their rollouts."""
+        first = 0
+        while self.latents:
+            latents = self.latents.pop(0)
+            yield torch.arange(first, first := first + len(latents.mask), device=self.mask.device), latents
+
     @contextmanager
     def micro_batch(self, inputs: dict[str, Any]) -> Iterator[dict[str, Any]]:
         """A copy of a micro-batch's inputs while its loss is computed, in which shaping may replace the advantages."""
@@ -96,7 +105,7 @@ class RolloutBatch:
 
     def finish(self) -> None:
         """Drop what takes memory; the loss may still see the rollouts in further iterations."""
-        self.stage, self.latents, self.flow = Stage.FINISHED, None, None
+        self.stage, self.flow = Stage.FINISHED, None
 
     @property
     def accuracy(self) -> Tensor:

@@ -3,10 +3,17 @@
 One generation batch of B rollouts of T tokens, on every process:
 
     _generate_and_score_completions   TRL: completions, rewards, advantages (B,)
-                                      ours: latents, once -> velocity deviation -> flow reward -> advantages (B, T)
     _compute_loss, per micro-batch    TRL's loss; we keep the log-probabilities and entropies that it computes
     training_step                     each policy step also updates the field, on the step's accepted rollouts;
                                       after the last micro-batch: metrics and rollout records
+
+In between: latents, once -> velocity deviation -> flow reward -> advantages (B, T). The latents come from the first
+pass of the policy that suits (`_latents_from`):
+
+- "old_logps": TRL's pass for old log-probabilities, if the settings make it run one;
+- "loss": the forward pass of the loss itself, if each rollout's flow reward depends on that rollout alone, as the
+  default does. TRL reads the advantages after it;
+- "own": a pass of our own before training, because rewards are normalised or compared over rollouts.
 
 TRL shuffles and splits the batch before the loss, so every rollout carries its index in the batch.
 """
@@ -40,7 +47,7 @@ from rlfr_mm.training.bad_steps import Diverged, SkipBadSteps, not_finite
 from rlfr_mm.training.checkpoints import WholeCheckpoints, named_write_errors
 from rlfr_mm.training.online_flow import OnlineFlow
 from rlfr_mm.training.rewards import extracted_answers
-from rlfr_mm.training.rollout_batch import RolloutBatch, Stage
+from rlfr_mm.training.rollout_batch import FlowRecord, RolloutBatch, Stage
 from rlfr_mm.viewing.rollout_records import RolloutWriter
 
 # What _generate_and_score_completions returns for a forward pass of the policy, besides token ids and masks.
@@ -92,6 +99,7 @@ class RLFRTrainer(WholeCheckpoints, SkipBadSteps, GRPOTrainer):
                 shaping = self.args.advantage_shaping
                 raise ValueError(f"advantage_shaping={shaping} needs a field; pass one, or use advantage_shaping=none")
             field.check_matches(self.model.config)
+            field.multiply_like(self.accelerator.mixed_precision == "bf16" or self.model.dtype == torch.bfloat16)
             self.flow = OnlineFlow(
                 field,
                 flow_reward_config or FlowRewardConfig(),
@@ -119,24 +127,35 @@ class RLFRTrainer(WholeCheckpoints, SkipBadSteps, GRPOTrainer):
             step=self.state.global_step + 1,
             inputs=inputs,
             reward_names=self.reward_func_names,
-            records_latents=self.flow is not None and self._scores_old_logps(),
+            records_latents=self.flow is not None and self._latents_from == "old_logps",
         )
         if name := not_finite(self.model):
             raise Diverged(f"before step {batch.step} the policy's weights are not finite ({name}): nothing mends them")
         output = super()._generate_and_score_completions(inputs)
         batch.start_training(output)
+        output["rollout_index"] = everything = torch.arange(len(inputs), device=batch.mask.device)
         if (flow := self.flow) is not None:
-            latents, logps = batch.latents, output.get("old_per_token_logps")
-            if latents is None:
-                latents, logps = self._score_rollouts(flow, output)
-            batch.flow = record = flow.rewards(batch, latents, logps)
-            if record is None:
-                batch.not_finite = "the flow field's scores of the rollouts are not finite"
-            else:
-                batch.advantages = self.shaping.of_rollouts(batch.advantages, lambda: flow.advantages(batch, record))
-            output["advantages"] = batch.advantages
-        output["rollout_index"] = torch.arange(len(inputs), device=batch.mask.device)
+            batch.flow = record = flow.start(batch)
+            if self._latents_from != "loss":
+                logps = output.get("old_per_token_logps")
+                if self._latents_from == "own":
+                    logps = self._run_for_latents(flow, batch, record, output)
+                for index, latents in batch.take_latents():
+                    flow.measure(batch, record, index, latents)
+                self._shape(flow, batch, record, everything, logps)
+                output["advantages"] = batch.advantages
         return output
+
+    def _shape(
+        self, flow: OnlineFlow, batch: RolloutBatch, record: FlowRecord, index: Tensor, logps: Tensor | None
+    ) -> None:
+        """Compute the flow rewards of the rollouts `index`, whose deviations are known, and shape their advantages."""
+        if not flow.reward(batch, record, index, logps):
+            batch.not_finite = "the flow field's scores of the rollouts are not finite"
+            return
+        batch.advantages[index] = self.shaping.of_rollouts(
+            batch.advantages[index], lambda: flow.advantages(batch, record, index)
+        )
 
     def _calculate_rewards(
         self, inputs: list[dict[str, Any]], prompts: list[Any], completions: list[Any], completion_ids: Any
@@ -161,52 +180,63 @@ class RLFRTrainer(WholeCheckpoints, SkipBadSteps, GRPOTrainer):
 
     # ---- 2. latents --------------------------------------------------------------------------------------------
 
-    def _scores_old_logps(self) -> bool:
-        """Whether TRL runs the policy over the rollouts before it trains on them, so that latents are free."""
+    @property
+    def _latents_from(self) -> str:
+        """The pass of the policy that provides the latents: "old_logps", "loss" or "own"."""
         generate_every = self.args.steps_per_generation * self.num_iterations
         misaligned = self.args.gradient_accumulation_steps % generate_every != 0
-        return misaligned or (self.use_vllm and self.vllm_importance_sampling_correction)
+        if misaligned or (self.use_vllm and self.vllm_importance_sampling_correction):  # as TRL decides
+            return "old_logps"
+        return "loss" if self.num_iterations == 1 and self.flow is not None and self.flow.is_local else "own"
 
-    def _score_rollouts(self, flow: OnlineFlow, output: dict[str, Any]) -> tuple[Tensor, Tensor | None]:
-        """Latents from a pass of our own, which ends at the deepest flow layer unless log-probabilities are needed."""
+    def _run_for_latents(
+        self, flow: OnlineFlow, batch: RolloutBatch, record: FlowRecord, output: dict[str, Any]
+    ) -> Tensor | None:
+        """Measure all rollouts in a pass of our own, and return their log-probabilities if they are needed.
+
+        Without log-probabilities the pass ends at the deepest flow layer.
+        """
         model = self.accelerator.unwrap_model(self.model)
         whole = flow.needs_logps or self.is_sharded
         tensors: dict[str, Any] = {
             "input_ids": torch.cat([output["prompt_ids"], output["completion_ids"]], dim=1),
             "attention_mask": torch.cat([output["prompt_mask"], output["completion_mask"]], dim=1),
+            "index": output["rollout_index"],
             **{key: output[key] for key in _FORWARD_INPUTS if key in output},
         }
-        length = output["completion_ids"].size(1)
-        indices = flow.field.layer_indices
+        length, indices = output["completion_ids"].size(1), flow.field.layer_indices
         by_sample: dict[str, Any] = split_pixel_values_by_grid(tensors)
         chunks: Any = split_tensor_dict(by_sample, self.args.steps_per_generation)
-        scoring = disable_gradient_checkpointing(self.model, self.args.gradient_checkpointing_kwargs)
         logps: list[Tensor] = []
-        with torch.no_grad(), scoring, record_latents(model, indices, length + 1) as recorder:
-            for chunk in map(unsplit_pixel_values_by_grid, chunks):
-                with nullcontext() if whole else stop_after_layer(model, max(indices)):
-                    scored = super()._get_per_token_logps_and_entropies(self.model, logits_to_keep=length, **chunk)
-                    logps.append(scored[0])
-        return recorder.latents, torch.cat(logps) if logps else None
+        for chunk in map(unsplit_pixel_values_by_grid, chunks):
+            index, mask = chunk.pop("index"), chunk["attention_mask"][:, -length:].bool()
+            scoring = disable_gradient_checkpointing(self.model, self.args.gradient_checkpointing_kwargs)
+            ending = nullcontext() if whole else stop_after_layer(model, max(indices))
+            with torch.no_grad(), scoring, record_latents(model, indices, mask) as recorder, ending:
+                scored = super()._get_per_token_logps_and_entropies(self.model, logits_to_keep=length, **chunk)
+                logps.append(scored[0])
+            flow.measure(batch, record, index, recorder.passes[0])
+        return torch.cat(logps) if logps else None
 
     def _get_per_token_logps_and_entropies(
         self, model: Any, input_ids: Tensor, attention_mask: Tensor, logits_to_keep: int, *args: Any, **kwargs: Any
     ) -> tuple[Tensor, Tensor | None, Tensor | None]:
-        """TRL's log-probabilities; we record latents in its scoring pass and shape the advantages in its loss."""
-        batch = self.batch
+        """TRL's log-probabilities; we record latents in one of its passes and shape the advantages in its loss."""
+        batch, flow = self.batch, self.flow
         recording: Any = nullcontext()
-        if self.flow is not None and batch is not None and batch.records_latents:
+        if flow is not None and batch is not None and batch.records_latents:
             batch.records_latents = False  # the pass of the reference policy, which may be the same module, comes later
-            unwrapped = self.accelerator.unwrap_model(self.model)
-            recording = record_latents(unwrapped, self.flow.field.layer_indices, logits_to_keep + 1)
+            policy, mask = self.accelerator.unwrap_model(self.model), attention_mask[:, -logits_to_keep:].bool()
+            store_on = torch.device("cpu") if batch.stage is Stage.GENERATING else None  # they wait for the rewards
+            recording = record_latents(policy, flow.field.layer_indices, mask, store_on=store_on)
         with recording as recorder:
             logps, entropies, aux_loss = super()._get_per_token_logps_and_entropies(
                 model, input_ids, attention_mask, logits_to_keep, *args, **kwargs
             )
         if batch is not None and recorder is not None:
-            batch.latents = recorder.latents
+            batch.latents = recorder.passes
         if batch is not None and batch.loss_inputs is not None and kwargs.get("compute_entropy"):
-            self._observe(batch.loss_inputs, logps.detach(), entropies.detach())
+            self._observe(batch, batch.loss_inputs, logps.detach(), entropies.detach())
         return logps, entropies, aux_loss
 
     # ---- 3. the loss -------------------------------------------------------------------------------------------
@@ -214,29 +244,34 @@ class RLFRTrainer(WholeCheckpoints, SkipBadSteps, GRPOTrainer):
     def _compute_loss(self, model: Any, inputs: dict[str, Any]) -> Tensor:
         if self.batch is None or not self.model.training:
             return super()._compute_loss(model, inputs)
+        self.batch.records_latents = self._latents_from == "loss" and self.flow is not None
         with self.batch.micro_batch(inputs) as own:
             if self.shaping.regresses_latents and self.flow is not None and self.batch.flow is not None:
                 return self._latent_regression(model, own, self.flow, self.batch.mask, self.batch.flow.seeds)
             return super()._compute_loss(model, own)
 
     def _latent_regression(
-        self, model: Any, inputs: dict[str, Any], flow: OnlineFlow, mask: Tensor, seeds: list[int]
+        self, model: Any, inputs: dict[str, Any], flow: OnlineFlow, mask: Tensor, seeds: Tensor
     ) -> Tensor:
         """TRL's loss plus `flow_coef` times the mean velocity deviation, differentiated through the latents."""
-        index, length, config = inputs["rollout_index"], mask.shape[1], flow.reward_config
+        index, config = inputs["rollout_index"], flow.reward_config
         policy = self.accelerator.unwrap_model(model)
-        with record_latents(policy, flow.field.layer_indices, length + 1, keep_graph=True) as recorder:
+        with record_latents(policy, flow.field.layer_indices, mask[index], keep_graph=True) as recorder:
             loss = super()._compute_loss(model, inputs)
-        own = [seeds[i] for i in index.tolist()]
-        regression = latent_regression_loss(flow.field, recorder.latents, mask[index], config, own)
+        regression = latent_regression_loss(flow.field, recorder.passes[0], config, seeds[index])
         return loss + config.flow_coef * regression / self.current_gradient_accumulation_steps
 
-    def _observe(self, inputs: dict[str, Any], logps: Tensor, entropies: Tensor) -> None:
+    def _observe(self, batch: RolloutBatch, inputs: dict[str, Any], logps: Tensor, entropies: Tensor) -> None:
         """Shape the advantages of a micro-batch, which TRL reads next, and keep what its first pass tells us."""
+        index = inputs["rollout_index"]
+        if batch.latents and self.flow is not None and batch.flow is not None:
+            learns_now = self.accelerator.sync_gradients
+            self.flow.measure(batch, batch.flow, index, batch.latents.pop(), learns_now)
+            self._shape(self.flow, batch, batch.flow, index, logps)
+            inputs["advantages"] = batch.advantages[index]
         inputs["advantages"] = self.shaping.in_loss(inputs["advantages"], entropies)
-        if self.batch is not None and self.batch.stage is Stage.TRAINING:
-            sampled = inputs.get("old_per_token_logps", logps)
-            self.batch.observe(inputs["rollout_index"], sampled, entropies, inputs["advantages"])
+        if batch.stage is Stage.TRAINING:
+            batch.observe(index, inputs.get("old_per_token_logps", logps), entropies, inputs["advantages"])
 
     # ---- 4. field updates, metrics, records ---------------------------------------------------------------------
 

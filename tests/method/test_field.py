@@ -10,6 +10,7 @@ from transformers import LlamaConfig, Qwen2_5_VLConfig
 
 from rlfr_mm.config import FlowConfig
 from rlfr_mm.method.field import FlowField, flow_layer_indices, latent_statistics
+from rlfr_mm.method.latents import Latents
 
 # Every tensor of a public flow_model.bin with hidden size 8, width 6 and 2 blocks.
 PUBLIC_SHAPES = {
@@ -133,13 +134,13 @@ def test_flow_model_bin_without_a_configuration_is_an_error(tmp_path):
 def test_saved_field_comes_back_with_its_configuration_statistics_and_velocities(tmp_path, make_field):
     field = make_field(standardise=True, context_shifts=[1, -1], num_blocks=3)
     latents = torch.randn(2, 3, 6, 8) * 3 + 1
-    field.set_statistics(latent_statistics(latents, torch.ones(2, 5, dtype=torch.bool)))
+    field.set_statistics(latent_statistics(Latents.pack(latents, torch.ones(2, 5, dtype=torch.bool))))
     field.save_pretrained(tmp_path / "flow")
     loaded = FlowField.from_pretrained(tmp_path / "flow")
     assert loaded.config == field.config
     query = torch.randn(4, 8), torch.rand(4), torch.randn(4, 8), torch.rand(4)
     assert torch.equal(loaded(*query), field(*query))
-    assert torch.equal(loaded.standardised(latents[0]), field.standardised(latents[0]))
+    assert torch.equal(loaded.standardised(latents[0, 1], 1), field.standardised(latents[0, 1], 1))
     assert sorted(path.name for path in (tmp_path / "flow").iterdir()) == ["flow.safetensors", "flow_config.json"]
 
 
@@ -250,7 +251,8 @@ def test_statistics_of_batches_add_up_to_those_of_all_tokens(cut, seed):
     mask = torch.rand(5, 3, generator=generator) < 0.7
     mask[0] = True
     latents[:, :, 1:].masked_fill_(~mask[:, None, :, None], torch.nan)
-    total = latent_statistics(latents[:cut], mask[:cut]) + latent_statistics(latents[cut:], mask[cut:])
+    parts = [latent_statistics(Latents.pack(latents[part], mask[part])) for part in (slice(cut), slice(cut, None))]
+    total = parts[0] + parts[1]
     tokens = torch.stack([latents[i, :, 1 + k] for i, k in mask.nonzero().tolist()]).double()
     assert total.count == len(tokens)
     torch.testing.assert_close(total.mean, tokens.mean(0))
@@ -260,12 +262,12 @@ def test_statistics_of_batches_add_up_to_those_of_all_tokens(cut, seed):
 def test_channel_that_never_varies_is_only_centred():
     latents = torch.full((1, 1, 4, 2), 0.1) * 1000
     latents[0, 0, 2, 1] = 5.0
-    statistics = latent_statistics(latents, torch.ones(1, 3, dtype=torch.bool))
+    statistics = latent_statistics(Latents.pack(latents, torch.ones(1, 3, dtype=torch.bool)))
     assert statistics.std[0, 0] == 1 and statistics.std[0, 1] > 1
 
 
 def test_standardising_field_needs_statistics_first(make_field):
     with pytest.raises(ValueError, match="needs set_statistics"):
-        make_field(standardise=True).standardised(torch.randn(3, 2, 8))
+        make_field(standardise=True).check_statistics()
     with pytest.raises(ValueError, match="standardise: true"):
-        make_field().set_statistics(latent_statistics(torch.randn(1, 3, 3, 8), torch.ones(1, 2, dtype=torch.bool)))
+        make_field().set_statistics(latent_statistics(Latents.pack(torch.randn(1, 3, 3, 8), torch.ones(1, 2) > 0)))

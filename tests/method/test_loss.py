@@ -4,6 +4,7 @@ import torch
 from rlfr_mm.config import FlowRewardConfig
 from rlfr_mm.method import loss as flow_loss
 from rlfr_mm.method.field import latent_statistics
+from rlfr_mm.method.latents import Latents
 from rlfr_mm.method.loss import (
     flow_matching_chunks,
     has_context,
@@ -11,10 +12,12 @@ from rlfr_mm.method.loss import (
     scored_tokens,
     velocity_deviation,
 )
+from rlfr_mm.method.noise import folded, normals
+from rlfr_mm.method.path import sample_times
 from tests.whole_loss import flow_matching_loss
 
 MASK = torch.tensor([[1, 1, 1, 1], [1, 1, 0, 0], [1, 0, 0, 0], [0, 0, 0, 0]], dtype=torch.bool)
-SEEDS = [11, 22, 33, 44]
+SEEDS = torch.tensor([11, 22, 33, 44])
 WEIGHTS = torch.tensor([[1.0, 0.5, 2.0, 1.0], [1.0, 0.0, 9.0, 9.0], [3.0, 9.0, 9.0, 9.0], [9.0] * 4])
 
 
@@ -23,10 +26,19 @@ def latents(seed: int = 0) -> torch.Tensor:
     return torch.randn(4, 3, 5, 8, generator=torch.Generator().manual_seed(seed))
 
 
+def packed(values: torch.Tensor | None = None, mask: torch.Tensor = MASK) -> Latents:
+    return Latents.pack(latents() if values is None else values, mask)
+
+
 def asked(field):
     """A list that collects (x_t, t, context, layer, velocity) of every later call of the field."""
     calls = []
-    field.register_forward_hook(lambda _, inputs, output: calls.append((*inputs, output.detach())))
+
+    def note(module, inputs, output):
+        x_t, t, context, layer = inputs
+        calls.append((x_t, t.expand(len(x_t)), context, layer.expand(len(x_t)), output.detach()))
+
+    field.register_forward_hook(note)
     return calls
 
 
@@ -53,7 +65,7 @@ def test_token_beside_a_masked_one_has_no_context_there():
 def test_field_is_asked_on_the_path_of_each_token_with_its_own_context_and_depth(make_field, shift):
     field = make_field(context_shifts=[shift], batch_multiplier=2)
     calls, values = asked(field), latents()
-    result = flow_matching_loss(field, values, MASK, MASK.float(), SEEDS)
+    result = flow_matching_loss(field, packed(values), MASK.float(), SEEDS)
     (x_t, t, context, layer, velocity) = (torch.cat(column) for column in zip(*calls, strict=True))
     pairs = {
         (values[b, i, 1 + k + shift].tolist().__repr__(), round(depth, 4)): values[b, i, 1 + k]
@@ -79,9 +91,9 @@ def test_weights_multiply_each_tokens_error_and_weight_zero_costs_nothing(make_f
         one = torch.zeros(4, 4)
         one[b, k] = 1
         calls = asked(field)
-        singles.append(WEIGHTS[b, k] * flow_matching_loss(field, latents(), MASK, one, SEEDS).loss)
+        singles.append(WEIGHTS[b, k] * flow_matching_loss(field, packed(), one, SEEDS).loss)
         assert sum(len(call[0]) for call in calls) == 3 * 4  # layers x draws
-    total = flow_matching_loss(field, latents(), MASK, WEIGHTS, SEEDS)
+    total = flow_matching_loss(field, packed(), WEIGHTS, SEEDS)
     torch.testing.assert_close(total.loss, torch.stack(singles).sum())
     assert total.weight == (1 + 0.5 + 2 + 1 + 1 + 3) * 3 * 4
 
@@ -89,7 +101,7 @@ def test_weights_multiply_each_tokens_error_and_weight_zero_costs_nothing(make_f
 def test_nothing_accepted_gives_zero_loss_and_no_forward(make_field):
     field = make_field()
     calls = asked(field)
-    result = flow_matching_loss(field, latents(), MASK, torch.zeros(4, 4), SEEDS)
+    result = flow_matching_loss(field, packed(), torch.zeros(4, 4), SEEDS)
     assert (result.loss, result.weight, calls) == (0, 0, [])
 
 
@@ -99,39 +111,42 @@ def test_padding_values_never_matter(make_field, garbage):
     clean, dirty, weights = latents(), latents(), WEIGHTS.clone()
     dirty[:, :, 1:].masked_fill_(~MASK[:, None, :, None], garbage)
     weights[~MASK] = garbage
-    a, b = (flow_matching_loss(field, *case, SEEDS) for case in ((clean, MASK, WEIGHTS), (dirty, MASK, weights)))
+    a, b = (flow_matching_loss(field, *case, SEEDS) for case in ((packed(clean), WEIGHTS), (packed(dirty), weights)))
     assert torch.equal(a.loss, b.loss) and torch.equal(a.weight, b.weight)
-    a, b = (velocity_deviation(field, values, MASK, config, SEEDS) for values in (clean, dirty))
+    a, b = (velocity_deviation(field, packed(values), config, SEEDS) for values in (clean, dirty))
     assert torch.equal(a, b) and not a[~MASK].any()
 
 
 def test_samples_keep_their_draws_in_other_batches_and_with_other_padding(make_field):
     field, config, values = make_field(), FlowRewardConfig(times=[0.3, 0.8]), latents()
-    whole = velocity_deviation(field, values, MASK, config, SEEDS)
-    alone = velocity_deviation(field, values[1:2, :, :3], MASK[1:2, :2], config, SEEDS[1:2])
+    whole = velocity_deviation(field, packed(values), config, SEEDS)
+    alone = velocity_deviation(field, packed(values[1:2, :, :3], MASK[1:2, :2]), config, SEEDS[1:2])
     torch.testing.assert_close(whole[1:2, :2], alone)
     order = [2, 0, 3, 1]
-    shuffled = velocity_deviation(field, values[order], MASK[order], config, [SEEDS[i] for i in order])
+    shuffled = velocity_deviation(field, packed(values[order], MASK[order]), config, SEEDS[order])
     torch.testing.assert_close(shuffled, whole[order])
-    parts = [flow_matching_loss(field, values[r], MASK[r], WEIGHTS[r], SEEDS[r]) for r in (slice(2), slice(2, 4))]
-    together = flow_matching_loss(field, values, MASK, WEIGHTS, SEEDS)
+    parts = [
+        flow_matching_loss(field, packed(values[r], MASK[r]), WEIGHTS[r], SEEDS[r]) for r in (slice(2), slice(2, 4))
+    ]
+    together = flow_matching_loss(field, packed(values), WEIGHTS, SEEDS)
     torch.testing.assert_close(parts[0].loss + parts[1].loss, together.loss)
-    other_seeds = velocity_deviation(field, values, MASK, config, [1, 2, 3, 4])
+    other_seeds = velocity_deviation(field, packed(values), config, torch.tensor([1, 2, 3, 4]))
     assert ((other_seeds != whole) == scored_tokens(MASK, [1])).all()
 
 
 def test_chunks_add_up_in_loss_weight_and_gradients(make_field, monkeypatch):
     field, values = make_field(context_shifts=[1, -1]), latents()
-    whole = flow_matching_loss(field, values, MASK, WEIGHTS, SEEDS)
+    whole = flow_matching_loss(field, packed(values), WEIGHTS, SEEDS)
     whole.loss.backward()
     expected = {name: parameter.grad.clone() for name, parameter in field.named_parameters()}
     field.zero_grad()
     monkeypatch.setattr(flow_loss, "TOKENS_PER_FORWARD", 7)
     calls, total = asked(field), 0.0
-    for chunk in flow_matching_chunks(field, values, MASK, WEIGHTS, SEEDS):
+    for chunk in flow_matching_chunks(field, packed(values), WEIGHTS, SEEDS):
         chunk.loss.backward()
         total += chunk.weight
-    assert {len(call[0]) for call in calls[:-1]} == {7} and len(calls) > 10
+    # 40 rows per layer: 4 draws of the 4 tokens with weight and a following token, and of the 6 with a previous one
+    assert [len(call[0]) for call in calls] == 3 * [7, 7, 7, 7, 7, 5]
     assert total == whole.weight
     for name, parameter in field.named_parameters():
         torch.testing.assert_close(parameter.grad, expected[name], rtol=1e-4, atol=1e-5)
@@ -140,43 +155,43 @@ def test_chunks_add_up_in_loss_weight_and_gradients(make_field, monkeypatch):
 
 def test_deviation_does_not_depend_on_the_size_of_a_forward(make_field, monkeypatch):
     field, config = make_field(), FlowRewardConfig(context_shifts=[1, 0, -1])
-    whole = velocity_deviation(field, latents(), MASK, config, SEEDS)
+    whole = velocity_deviation(field, packed(), config, SEEDS)
     monkeypatch.setattr(flow_loss, "TOKENS_PER_FORWARD", 5)
-    torch.testing.assert_close(velocity_deviation(field, latents(), MASK, config, SEEDS), whole)
+    torch.testing.assert_close(velocity_deviation(field, packed(), config, SEEDS), whole)
 
 
 def test_only_the_field_gets_gradients(make_field):
     values = latents().requires_grad_()
-    flow_matching_loss(make_field(), values, MASK, WEIGHTS, SEEDS).loss.backward()
+    flow_matching_loss(make_field(), packed(values), WEIGHTS, SEEDS).loss.backward()
     assert values.grad is None
-    assert not velocity_deviation(make_field(), values, MASK, FlowRewardConfig(), SEEDS).requires_grad
+    assert not velocity_deviation(make_field(), packed(values), FlowRewardConfig(), SEEDS).requires_grad
 
 
 def test_deviation_with_its_graph_is_the_same_and_teaches_the_field(make_field):
     field, config, values = make_field(), FlowRewardConfig(times=[0.3, 0.8]), latents()
-    plain = velocity_deviation(field, values, MASK, config, SEEDS)
-    kept = velocity_deviation(field, values, MASK, config, SEEDS, keep_graph=True)
+    plain = velocity_deviation(field, packed(values), config, SEEDS)
+    kept = velocity_deviation(field, packed(values), config, SEEDS, keep_graph=True)
     assert torch.equal(plain, kept.detach()) and not plain.requires_grad
     kept.sum().backward()
     with torch.no_grad():
         for parameter in field.parameters():
             if parameter.grad is not None:
                 parameter -= 1e-4 * parameter.grad / parameter.grad.norm().clamp(min=1e-9)
-    assert velocity_deviation(field, values, MASK, config, SEEDS).sum() < plain.sum()
+    assert velocity_deviation(field, packed(values), config, SEEDS).sum() < plain.sum()
 
 
 def test_latent_regression_is_the_mean_deviation_and_moves_the_latents_downhill(make_field):
     field, config = make_field(), FlowRewardConfig()
     values = latents().requires_grad_()
-    loss = latent_regression_loss(field, values, MASK, config, SEEDS)
-    deviation = velocity_deviation(field, values, MASK, config, SEEDS)
+    loss = latent_regression_loss(field, packed(values), config, SEEDS)
+    deviation = velocity_deviation(field, packed(values), config, SEEDS)
     torch.testing.assert_close(loss, deviation.sum() / scored_tokens(MASK, [1]).sum())
     loss.backward()
     slope = values.grad.square().sum()
     assert slope > 0 and not values.grad[3].any()  # the last rollout has no token
     step = 1e-2 / slope.sqrt()
     up, down = (
-        latent_regression_loss(field, values.detach() + sign * step * values.grad, MASK, config, SEEDS)
+        latent_regression_loss(field, packed(values.detach() + sign * step * values.grad), config, SEEDS)
         for sign in (1, -1)
     )
     torch.testing.assert_close((up - down) / (2 * step), slope, rtol=1e-2, atol=0)
@@ -186,7 +201,9 @@ def test_deviation_is_the_mean_over_layers_times_and_the_contexts_a_token_has(ma
     field, values = make_field(context_shifts=[1, -1]), latents()[:1, :, :3]
     mask = torch.ones(1, 2, dtype=torch.bool)
     calls = asked(field)
-    deviation = velocity_deviation(field, values, mask, FlowRewardConfig(times=[0.5, 0.8]), [7])[0]
+    deviation = velocity_deviation(field, packed(values, mask), FlowRewardConfig(times=[0.5, 0.8]), torch.tensor([7]))[
+        0
+    ]
     x_t, t, context, layer, velocity = (torch.cat(column) for column in zip(*calls, strict=True))
     errors = {0: [], 1: []}
     for i in range(len(t)):
@@ -200,10 +217,51 @@ def test_deviation_is_the_mean_over_layers_times_and_the_contexts_a_token_has(ma
     torch.testing.assert_close(deviation, torch.stack([torch.stack(errors[k]).mean() for k in (0, 1)]))
 
 
+def test_packed_deviation_and_loss_equal_a_loop_over_tokens(make_field):
+    """Number by number: one call of the field per point, with the noise of its own key."""
+    field, values = make_field(context_shifts=[1, -1], standardise=True, batch_multiplier=2), latents()
+    field.set_statistics(latent_statistics(packed(values)))
+    config = FlowRewardConfig(times=[0.3, 0.8])
+
+    def error(b: int, k: int, shift: int, layer: int, kind: int, draw: int, time: float | None) -> torch.Tensor:
+        key = folded(SEEDS[b : b + 1], k, 1 + shift, kind, layer, draw)
+        x_1, context = (
+            (values[b, layer, 1 + at] - field.latent_mean[layer]) / field.latent_std[layer] for at in (k, k + shift)
+        )
+        x_0, t = normals(key, 8)[0], sample_times(key) if time is None else torch.tensor([time])
+        velocity = field((t * x_1 + (1 - t) * x_0)[None], t, context[None], torch.tensor([field.layer_depths[layer]]))
+        weight = 1 if time is None else time / (1 - time)
+        return weight * (velocity[0] - (x_1 - x_0)).square().mean()
+
+    deviation, loss = torch.zeros(4, 4), torch.zeros(())
+    for b, k in MASK.nonzero().tolist():
+        own = [shift for shift in (1, -1) if has_context(MASK, shift)[b, k]]
+        points = [(b, k, shift, layer) for shift in own for layer in range(3)]
+        scores = [error(*point, 0, draw, time) for point in points for draw, time in enumerate(config.times)]
+        deviation[b, k] = torch.stack(scores).mean()
+        loss = loss + WEIGHTS[b, k] * torch.stack([error(*point, 1, i, None) for point in points for i in (0, 1)]).sum()
+    torch.testing.assert_close(velocity_deviation(field, packed(values), config, SEEDS), deviation)
+    torch.testing.assert_close(flow_matching_loss(field, packed(values), WEIGHTS, SEEDS).loss, loss)
+
+
+def test_bfloat16_products_change_the_deviation_by_rounding_only(make_field):
+    field = make_field()
+    exact = velocity_deviation(field, packed(), FlowRewardConfig(), SEEDS)
+    field.multiply_like(policy_in_bf16=True)
+    rounded = velocity_deviation(field, packed(), FlowRewardConfig(), SEEDS)
+    assert rounded.dtype == torch.float32 and not torch.equal(rounded, exact)
+    torch.testing.assert_close(rounded, exact, rtol=0.03, atol=1e-3)
+    flow_matching_loss(field, packed(), WEIGHTS, SEEDS).loss.backward()
+    assert {p.grad.dtype for p in field.parameters() if p.grad is not None} == {torch.float32}
+    asked_for = make_field(matmuls="float32")
+    asked_for.multiply_like(policy_in_bf16=True)
+    assert torch.equal(velocity_deviation(asked_for, packed(), FlowRewardConfig(), SEEDS), exact)
+
+
 def test_debias_weighs_time_by_its_likelihood_weight(make_field):
     field = make_field()
     plain, debiased = (
-        velocity_deviation(field, latents(), MASK, FlowRewardConfig(times=[0.75], debias=debias), SEEDS)
+        velocity_deviation(field, packed(), FlowRewardConfig(times=[0.75], debias=debias), SEEDS)
         for debias in (False, True)
     )
     assert plain[scored_tokens(MASK, [1])].min() > 0
@@ -212,36 +270,38 @@ def test_debias_weighs_time_by_its_likelihood_weight(make_field):
 
 def test_bfloat16_latents_and_autocast_are_computed_in_float32(make_field):
     field, half = make_field(), latents().bfloat16()
-    expected = velocity_deviation(field, half.float(), MASK, FlowRewardConfig(), SEEDS)
+    expected = velocity_deviation(field, packed(half.float()), FlowRewardConfig(), SEEDS)
     with torch.autocast("cpu", dtype=torch.bfloat16):
-        deviation = velocity_deviation(field, half, MASK, FlowRewardConfig(), SEEDS)
-        loss = flow_matching_loss(field, half, MASK, WEIGHTS, SEEDS).loss
+        deviation = velocity_deviation(field, packed(half), FlowRewardConfig(), SEEDS)
+        loss = flow_matching_loss(field, packed(half), WEIGHTS, SEEDS).loss
     assert deviation.dtype == torch.float32 and torch.equal(deviation, expected)
-    assert torch.equal(loss, flow_matching_loss(field, half.float(), MASK, WEIGHTS, SEEDS).loss)
+    assert torch.equal(loss, flow_matching_loss(field, packed(half.float()), WEIGHTS, SEEDS).loss)
 
 
 def test_standardising_field_sees_standardised_targets_and_contexts(make_field):
     values = latents() * torch.linspace(0.1, 30, 8) + 5
     raw, standardising = make_field(), make_field(standardise=True)
-    statistics = latent_statistics(values, MASK)
+    statistics = latent_statistics(packed(values))
     standardising.set_statistics(statistics)
     standard = (values - statistics.mean[:, None]) / statistics.std[:, None]
-    expected = velocity_deviation(raw, standard.float(), MASK, FlowRewardConfig(), SEEDS)
-    deviation = velocity_deviation(standardising, values, MASK, FlowRewardConfig(), SEEDS)
+    expected = velocity_deviation(raw, packed(standard.float()), FlowRewardConfig(), SEEDS)
+    deviation = velocity_deviation(standardising, packed(values), FlowRewardConfig(), SEEDS)
     torch.testing.assert_close(deviation, expected, rtol=1e-4, atol=1e-4)
 
 
 def test_global_generator_is_left_alone(make_field):
     field, before = make_field(), torch.get_rng_state()
-    velocity_deviation(field, latents(), MASK, FlowRewardConfig(), SEEDS)
-    flow_matching_loss(field, latents(), MASK, WEIGHTS, SEEDS)
+    velocity_deviation(field, packed(), FlowRewardConfig(), SEEDS)
+    flow_matching_loss(field, packed(), WEIGHTS, SEEDS)
     assert torch.equal(torch.get_rng_state(), before)
 
 
 def test_latents_or_seeds_that_do_not_fit_are_an_error(make_field):
     with pytest.raises(ValueError, match="3 seeds for 4 samples"):
-        flow_matching_loss(make_field(), latents(), MASK, WEIGHTS, SEEDS[:3])
-    with pytest.raises(ValueError, match="wanted 3 layers and 5 positions"):
-        velocity_deviation(make_field(), latents()[:, :, 1:], MASK, FlowRewardConfig(), SEEDS)
+        flow_matching_loss(make_field(), packed(), WEIGHTS, SEEDS[:3])
+    with pytest.raises(ValueError, match="4 positions for 4 response tokens: wanted 5"):
+        packed(latents()[:, :, 1:])
     with pytest.raises(ValueError, match="wanted 3 layers"):
-        velocity_deviation(make_field(), latents()[:, :2], MASK, FlowRewardConfig(), SEEDS)
+        velocity_deviation(make_field(), packed(latents()[:, :2]), FlowRewardConfig(), SEEDS)
+    with pytest.raises(ValueError, match="10 rows of latents for a mask with 5 positions"):
+        Latents(packed().values, MASK & MASK[:, 2:3])

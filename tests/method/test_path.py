@@ -28,7 +28,7 @@ def test_score_to_velocity_inverts_velocity_to_score(t, velocity, x_t):
 
 
 def test_sampled_times_are_logit_normal():
-    times = sample_times(20_000, torch.Generator().manual_seed(0), mean=0.5, std=2.0)
+    times = sample_times(torch.arange(20_000), mean=0.5, std=2.0)
     logits = torch.logit(times.double())
     assert times.min() > 0 and times.max() < 1
     assert abs(logits.mean() - 0.5) < 0.05 and abs(logits.std() - 2.0) < 0.05

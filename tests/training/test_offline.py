@@ -25,16 +25,16 @@ rows = world.rows(2, "train", [2])
 accelerator = Accelerator(cpu=True, mixed_precision="bf16")
 start = OfflineStart(policy, processor, rows, FlowConfig(), OfflineConfig(), sys.argv[2], accelerator)
 start.field = FlowField.for_policy(FlowConfig(), policy.config)
-latents, mask = start._latents([0, 1])
+latents = start._latents([0, 1])
 
 def recorded(bf16):
     inputs, _ = encode_demonstrations(rows, processor, 4096)
     with torch.no_grad(), torch.autocast("cpu", torch.bfloat16, enabled=bf16):
-        with record_latents(policy, start.field.layer_indices, mask.shape[1] + 1) as recorder:
+        with record_latents(policy, start.field.layer_indices, latents.mask) as recorder:
             policy(**inputs)
-    return recorder.latents
+    return recorder.passes[0].values
 
-assert torch.equal(latents, recorded(True)) and not torch.equal(latents, recorded(False))
+assert torch.equal(latents.values, recorded(True)) and not torch.equal(latents.values, recorded(False))
 """
 
 

@@ -3,6 +3,7 @@
 import pytest
 import torch
 
+from rlfr_mm.method.latents import Latents
 from rlfr_mm.training.rollout_batch import FlowRecord, RolloutBatch, Stage, _file_name
 
 
@@ -32,9 +33,17 @@ def test_a_batch_is_complete_when_the_loss_has_seen_every_rollout():
 def test_a_finished_batch_holds_no_latents():
     batch = generated()
     values = torch.zeros(2, 3)
-    batch.flow = FlowRecord(torch.zeros(2, 1, 4, 8), [1, 2], values, values)
+    batch.flow = FlowRecord(torch.tensor([1, 2]), values, values)
+    batch.flow.kept = [(torch.tensor([0]), Latents.pack(torch.zeros(1, 1, 4, 8), batch.mask[:1]))]
     batch.finish()
-    assert batch.stage is Stage.FINISHED and batch.flow is None and batch.latents is None
+    assert batch.stage is Stage.FINISHED and batch.flow is None and not batch.latents
+
+
+def test_latents_of_the_scoring_pass_are_handed_out_with_their_rollouts_and_then_forgotten():
+    batch = generated()
+    batch.latents = [Latents.pack(torch.full((1, 1, 4, 8), float(i)), batch.mask[i : i + 1]) for i in range(2)]
+    taken = [(index.tolist(), latents.values[0, 0, 0].item()) for index, latents in batch.take_latents()]
+    assert taken == [([0], 0.0), ([1], 1.0)] and not batch.latents
 
 
 def test_shaping_in_the_loss_leaves_the_inputs_of_trl_alone():

@@ -29,12 +29,33 @@ def _loss_inputs(trainer) -> list[dict]:
     caught = []
     observe = trainer._observe
 
-    def spy(inputs, logps, entropies):
-        observe(inputs, logps, entropies)
+    def spy(batch, inputs, logps, entropies):
+        observe(batch, inputs, logps, entropies)
         caught.append({**inputs, "entropies": entropies})
 
     trainer._observe = spy
     return caught
+
+
+def _measured(trainer) -> list:
+    """(step, rollouts, latents) of each micro-batch whose deviations are measured."""
+    parts = []
+    measure = trainer.flow.measure
+
+    def spy(batch, record, index, latents, learns_now=False):
+        parts.append((batch.step, index, latents))
+        measure(batch, record, index, latents, learns_now)
+
+    trainer.flow.measure = spy
+    return parts
+
+
+def _deviation(field, batch, config, parts) -> torch.Tensor:
+    deviation = torch.zeros(batch.mask.shape)
+    for step, index, latents in parts:
+        if step == batch.step:
+            deviation[index] = velocity_deviation(field, latents, config, batch.flow.seeds[index])
+    return deviation
 
 
 def _finished_batches(trainer) -> list:
@@ -97,11 +118,11 @@ def test_the_loss_gets_outcome_plus_flow_advantages_of_the_same_rollout(tiny_pol
         max_steps=2,
         update_config=OnlineUpdateConfig(enabled=False),
     )
-    caught = _loss_inputs(trainer)
+    caught, parts = _loss_inputs(trainer), _measured(trainer)
     batches = _finished_batches(trainer)
     trainer.train()
     (batch,) = batches
-    deviation = velocity_deviation(trainer.flow.field, batch.flow.latents, batch.mask, config, batch.flow.seeds)
+    deviation = _deviation(trainer.flow.field, batch, config, parts)
     reward = flow_reward(deviation, scored_tokens(batch.mask, [1]), config, 4)
     expected = batch.outcome[:, None] * batch.mask + flow_advantages(reward, batch.outcome, batch.mask, config, 4)
     assert (reward != 0).any() and reward.std() > 0
@@ -112,24 +133,92 @@ def test_the_loss_gets_outcome_plus_flow_advantages_of_the_same_rollout(tiny_pol
         torch.testing.assert_close(inputs["advantages"], expected[index])
 
 
-def test_latents_from_the_scoring_pass_of_trl_equal_those_of_the_early_exit(tiny_policy: Path, tmp_path: Path):
-    trainer = make_trainer(
-        tiny_policy, tmp_path, per_device_train_batch_size=4, steps_per_generation=2, max_steps=2, beta=0.01
-    )
-    assert trainer._scores_old_logps()
-    outputs = []
-    score, early_exit = trainer._generate_and_score_completions, trainer._score_rollouts
-    trainer._score_rollouts = lambda *_: pytest.fail("the latents come from TRL's pass, not from ours")
+SOURCES = {
+    "old_logps": {"per_device_train_batch_size": 4, "steps_per_generation": 2, "max_steps": 2, "beta": 0.01},
+    "loss": {"per_device_train_batch_size": 4, "gradient_accumulation_steps": 2, "max_steps": 1, "beta": 0.01},
+}
+
+
+@pytest.mark.parametrize("source", SOURCES)
+def test_every_pass_records_the_latents_of_the_early_exit(source: str, tiny_policy: Path, tmp_path: Path):
+    trainer = make_trainer(tiny_policy, tmp_path, **SOURCES[source])
+    assert trainer._latents_from == source
+    parts, early = _measured(trainer), []
+    generate = trainer._generate_and_score_completions
 
     def spy(inputs):
-        output = score(inputs)
-        outputs.append((trainer.batch.flow.latents, early_exit(trainer.flow, output)[0]))
+        output = generate(inputs)
+        free = parts.copy()
+        parts.clear()
+        trainer._run_for_latents(trainer.flow, trainer.batch, copy.deepcopy(trainer.batch.flow), output)
+        early.extend(parts)
+        parts[:] = free
         return output
 
     trainer._generate_and_score_completions = spy
     trainer.train()
-    free, early = outputs[0]
-    torch.testing.assert_close(free, early, rtol=0, atol=0)
+    assert len(parts) == len(early) == 2
+
+    def rows(recorded) -> dict:
+        return {
+            i: latents.keep(torch.arange(len(index))[:, None].expand(latents.mask.shape) == row).values
+            for _, index, latents in recorded
+            for row, i in enumerate(index.tolist())
+        }
+
+    ours, theirs = rows(parts), rows(early)
+    assert sorted(ours) == sorted(theirs) == list(range(8))
+    for i, values in ours.items():
+        torch.testing.assert_close(values, theirs[i])
+
+
+def test_a_reward_that_compares_rollouts_takes_a_pass_of_its_own(tiny_policy: Path, tmp_path: Path):
+    config = FlowRewardConfig(normalisation="group", flow_coef=0.5)
+    trainer = make_trainer(tiny_policy, tmp_path, reward_config=config, max_steps=1)
+    assert trainer._latents_from == "own"
+    parts, caught, batches = _measured(trainer), _loss_inputs(trainer), _finished_batches(trainer)
+    trainer.train()
+    (batch,) = batches
+    deviation = _deviation(FlowField.for_policy(trainer.flow.field.config, trainer.model.config), batch, config, parts)
+    torch.testing.assert_close(batch.flow.deviation, deviation)
+    reward = flow_reward(deviation, scored_tokens(batch.mask, [1]), config, 4)
+    expected = batch.outcome[:, None] * batch.mask + flow_advantages(reward, batch.outcome, batch.mask, config, 4)
+    torch.testing.assert_close(caught[0]["advantages"], expected[caught[0]["rollout_index"]])
+
+
+@pytest.mark.parametrize(
+    ("update", "kept"),
+    [
+        ({}, {0, 3, 6}),
+        ({"rejected_weight": 0.5}, set(range(8))),
+        ({"accept": ["entropy"]}, set(range(8))),
+        ({"enabled": False}, set()),
+    ],
+    ids=["correct", "rejected too", "by entropy", "no update"],
+)
+def test_only_latents_that_the_field_may_learn_from_are_kept(
+    update: dict, kept: set, tiny_policy: Path, tmp_path: Path
+):
+    """In micro-batches, so that some wait for the policy's step."""
+    trainer = make_trainer(
+        tiny_policy, tmp_path, max_steps=1, per_device_train_batch_size=2, gradient_accumulation_steps=4,
+        update_config=OnlineUpdateConfig(**update),
+    )  # fmt: skip
+    seen, learn = [], trainer.flow.update
+    batches = _finished_batches(trainer)
+
+    def spy(batch, record):
+        seen.extend((index[latents.mask.any(1)].tolist(), len(latents.values)) for index, latents in record.kept)
+        result = learn(batch, record)
+        assert not record.kept  # what has been learnt is dropped at once
+        return result
+
+    trainer.flow.update = spy
+    trainer.train()
+    (batch,) = batches
+    assert {i for rollouts, _ in seen for i in rollouts} == kept
+    positions = batch.mask.sum(1) + batch.mask.any(1)  # the response and the last prompt token
+    assert sum(rows for _, rows in seen) == sum(positions[i].item() for i in kept)
 
 
 def test_turning_the_flow_on_does_not_change_what_the_policy_samples(tiny_policy: Path, tmp_path: Path):
@@ -169,7 +258,7 @@ def test_log_ratio_punishes_what_the_field_of_rejected_rollouts_expects_more(tin
     update = OnlineUpdateConfig(learning_rate=1e-2)
     trainer = make_trainer(tiny_policy, tmp_path, reward_config=config, update_config=update, save_strategy="steps",
                            save_steps=1)  # fmt: skip
-    batches = _finished_batches(trainer)
+    batches, parts = _finished_batches(trainer), _measured(trainer)
     trainer.train()
     rows = [row for row in trainer.state.log_history if "reward" in row]
     shares = [row["flow/accepted_weight"] / (row["flow/accepted_weight"] + row["flow_rejected/accepted_weight"])
@@ -180,10 +269,8 @@ def test_log_ratio_punishes_what_the_field_of_rejected_rollouts_expects_more(tin
     # The last batch was scored with the fields of the second step.
     batch, saved = batches[2], tmp_path / "checkpoint-2"
     accepted, rejected = (
-        velocity_deviation(FlowField.from_pretrained(saved / name), batch.flow.latents, batch.mask, config,
-                           batch.flow.seeds)
-        for name in ("flow", "flow_rejected")
-    )  # fmt: skip
+        _deviation(FlowField.from_pretrained(saved / name), batch, config, parts) for name in ("flow", "flow_rejected")
+    )
     torch.testing.assert_close(batch.flow.reward, -0.01 * (accepted - rejected))
 
 
@@ -194,16 +281,20 @@ def test_log_ratio_without_rejection_sampling_is_refused(tiny_policy: Path, tmp_
             make_trainer(tiny_policy, tmp_path, reward_config=config, update_config=update)
 
 
-@pytest.mark.parametrize("steps_per_generation", [1, 2], ids=["own pass", "pass of TRL"])
+@pytest.mark.parametrize(
+    ("steps_per_generation", "groups", "source"), [(1, "all", "loss"), (1, "unanimous", "own"), (2, "all", "old_logps")]
+)
 def test_log_probability_as_the_score_is_that_of_the_policy_that_sampled(
-    steps_per_generation: int, tiny_policy: Path, tmp_path: Path
+    steps_per_generation: int, groups: str, source: str, tiny_policy: Path, tmp_path: Path
 ):
-    config = FlowRewardConfig(score="logprob", max_probability=0.9, normalisation="none", threshold=None, topk=None)
+    config = FlowRewardConfig(
+        score="logprob", max_probability=0.9, normalisation="none", threshold=None, topk=None, groups=groups
+    )
     trainer = make_trainer(
         tiny_policy, tmp_path, reward_config=config, steps_per_generation=steps_per_generation,
         per_device_train_batch_size=8 // steps_per_generation, max_steps=steps_per_generation,
     )  # fmt: skip
-    assert trainer._scores_old_logps() == (steps_per_generation == 2)
+    assert trainer._latents_from == source
     batches = _finished_batches(trainer)
     trainer.train()
     (batch,) = batches
@@ -296,14 +387,19 @@ def test_the_field_steps_with_every_step_of_the_policy_on_the_rollouts_of_that_s
     offered = []
     updater = trainer.flow.updaters["flow"]
     step = updater.step
-    updater.step = lambda latents, mask, weights, seeds: (
-        offered.append((trainer.state.global_step, seeds)), step(latents, mask, weights, seeds)
-    )[1]  # fmt: skip
+
+    def spy(parts):
+        parts = list(parts)
+        seeds = [seed for _, weights, own in parts for seed in own[weights.any(1)].tolist()]
+        offered.append((trainer.state.global_step, seeds))
+        return step(parts)
+
+    updater.step = spy
     batches = _finished_batches(trainer)
     trainer.train()
     assert [at for at, _ in offered] == list(range(8))
     for batch, updates in zip(batches, (offered[:4], offered[4:]), strict=True):
-        assert sorted(seed for _, seeds in updates for seed in seeds) == sorted(batch.flow.seeds)
+        assert sorted(seed for _, seeds in updates for seed in seeds) == sorted(batch.flow.seeds.tolist())
 
 
 @pytest.mark.parametrize("accept", [["entropy"], ["correct", "entropy"]])
