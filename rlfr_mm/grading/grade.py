@@ -1,6 +1,7 @@
 """From an item to its verdict: find the answer, compare it, and ask the workers what text alone cannot decide."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 from rlfr_mm.grading.item import Comparison, Found, Item, Problem, Rule, RuleName
 from rlfr_mm.grading.pool import Job, JobTimeout, decide, decide_all
@@ -73,14 +74,15 @@ def _found_and_compared(item: Item, rule: RuleName) -> Verdict | tuple[Found, Co
 
 def _compared(problem: Problem, rule: RuleName, found: Found | None) -> Verdict | tuple[Found, Comparison]:
     compare = _rule(problem, rule).compare
-    if rule == "strict" and not any(gold.strip() for gold in problem.golds):
-        return Verdict("error", 0.0, found.answer if found else None, "no gold", "the record has no answer to grade by")
+    if rule == "strict" and not problem.known_golds:
+        detail = f"the record has no answer to grade by: its gold is {problem.gold!r:.80}"
+        return Verdict("error", 0.0, found.answer if found else None, "no gold", detail)
     if found is None:
         return Verdict("no_answer", 0.0, None, "nothing found")
     try:
         return found, compare(problem, found)
     except Exception as error:
-        return _failed(error, found.answer, found.method)
+        return replace(_failed(error, found.answer, found.method), span=found.span)
 
 
 def _failed(error: Exception, answer: str | None, method: str) -> Verdict:
@@ -99,9 +101,9 @@ def _verdict(found: Found, comparison: Comparison, decisions: dict[Job, bool | E
     method = f"{found.method}+{comparison.method}"
     outcomes = [decisions[job] for job in comparison.jobs]
     if comparison.equal or True in outcomes:
-        return Verdict("correct", 1.0, found.answer, method)
+        return Verdict("correct", 1.0, found.answer, method, span=found.span)
     failures = [outcome for outcome in outcomes if isinstance(outcome, Exception)]
     if not failures:
-        return Verdict("wrong", 0.0, found.answer, method)
+        return Verdict("wrong", 0.0, found.answer, method, span=found.span)
     status: Status = "timeout" if isinstance(failures[0], JobTimeout) else "error"
-    return Verdict(status, 0.0, found.answer, method, detail=str(failures[0]))
+    return Verdict(status, 0.0, found.answer, method, str(failures[0]), found.span)
