@@ -12,7 +12,9 @@ from pathlib import Path
 from typing import Any
 
 from rlfr_mm.data.images import store_image
-from rlfr_mm.data.prompts import InstructionName, content_text, option_letters, with_instruction, with_options
+from rlfr_mm.data.options import lettered, read_options
+from rlfr_mm.data.prompts import InstructionName, content_text, with_instruction, with_options
+from rlfr_mm.grading.item import missing
 from rlfr_mm.grading.strict.extract import last_answer_tag, last_boxed
 
 Row = dict[str, Any]
@@ -21,7 +23,6 @@ ID_COLUMNS = ("problem_id", "id", "pid", "uuid", "unique_id", "question_id", "ID
 OPTION_COLUMNS = ("options", "choices")
 PLACEHOLDER = "<image>"  # numbered ones, such as MATH-V's <image1>, name parts of one picture and stay in the text
 
-_LETTER = re.compile(r"[A-Z][.:)]?|\([A-Za-z]\)[.:]?")  # an answer that is an option's letter: B, B., (b)
 _MESSAGES_AS_TEXT = re.compile(
     r'\s*\[\s*\{\s*"(?:role|content)"\s*:'
 )  # some MM-EUREKA files store messages as JSON text
@@ -148,10 +149,13 @@ def read_row(
             given = _first(row, columns.images)
             images = given if isinstance(given, list) else [] if given is None else [given]
         stored = [store_image(image, folder) for image in images]
-        solution = final_answer(_first(row, columns.answer) if expert else _required(row, columns.answer))
-        if not solution and not expert:
-            raise ValueError("the answer is empty; give one that a response can be compared with")
-        solution, choices = _lettered(solution, _first(row, OPTION_COLUMNS) or [])
+        given = _first(row, columns.answer) if expert else _required(row, columns.answer)
+        solution, options = final_answer(given), read_options(_first(row, OPTION_COLUMNS) or [])
+        if missing(solution) and solution not in options:
+            if not expert:
+                raise ValueError(f"the answer is {solution!r:.80}; give one that a response can be compared with")
+            solution, options = "", []
+        solution, choices = lettered(given, solution, options)
         _place_images(messages, len(images))
     except ValueError as error:
         named = f" (id {own_id})" if own_id is not None else ""
@@ -204,16 +208,6 @@ def _required(row: Row, columns: tuple[str, ...]) -> Any:
     if value is None:
         raise ValueError(f"{' or '.join(columns)} is empty or missing")
     return value
-
-
-def _lettered(solution: str, options: Any) -> tuple[str, list[str]]:
-    """(letter, option texts) if the answer is the letter of an option, else the answer as it is and no options."""
-    if not isinstance(options, list):
-        raise ValueError(f"the options are {options!r:.80}; give a list of texts")
-    letter = solution.strip("().:").upper()
-    if _LETTER.fullmatch(solution) and letter in option_letters(options):
-        return letter, [str(option) for option in options]
-    return solution, []
 
 
 def _messages(problem: Any) -> tuple[list[Row], list[Any]]:

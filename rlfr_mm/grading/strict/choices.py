@@ -78,6 +78,19 @@ def letters_in(text: str) -> str:
     return "".join(sorted(re.findall(f"[{LETTERS}]", text))) if _SEVERAL.fullmatch(text) else ""
 
 
+def without_labels(options: Sequence[str]) -> tuple[str, ...]:
+    """The option texts without their own labels, if each of them has its letter as one.
+
+    >>> without_labels(["(A) 1", "(B) 2"])
+    ('1', '2')
+    """
+    labels = [
+        re.match(rf"\s*(?:\({letter_of(i)}\)|{letter_of(i)}[.):])\s*(?=\S)", text) for i, text in enumerate(options)
+    ]
+    texts = [text[label.end() :].strip() for label, text in zip(labels, options, strict=True) if label]
+    return tuple(texts) if len(texts) == len(options) else tuple(options)
+
+
 def listed_options(question: str) -> tuple[str, ...]:
     """The option texts of a question that ends in "(A) first (B) second ..."; empty if it lists no options in order."""
     parts = re.split(r"\(([A-Z])\)", question)

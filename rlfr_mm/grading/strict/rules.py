@@ -4,7 +4,14 @@ import re
 
 from rlfr_mm.grading.item import LONGEST_ANSWER, Comparison, Found, Item, Problem
 from rlfr_mm.grading.pool import Job
-from rlfr_mm.grading.strict.choices import find_choice, letter_of, letters_in, listed_options, read_choice
+from rlfr_mm.grading.strict.choices import (
+    find_choice,
+    letter_of,
+    letters_in,
+    listed_options,
+    read_choice,
+    without_labels,
+)
 from rlfr_mm.grading.strict.extract import bare_answer, stated, trimmed
 from rlfr_mm.grading.strict.text import aligned, compare_text, read
 
@@ -84,7 +91,7 @@ def tolerances_of(problem: Problem) -> tuple[float, ...]:
 
 def options_of(problem: Problem) -> tuple[str, ...]:
     """The option texts: the problem's choices, else the options that its question lists."""
-    return problem.choices or listed_options(str(problem.meta.get("question", "")))
+    return without_labels(problem.choices) if problem.choices else listed_options(str(problem.meta.get("question", "")))
 
 
 def option_text(problem: Problem, letter: str) -> str | None:
