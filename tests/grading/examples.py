@@ -41,7 +41,7 @@ class Section(NamedTuple):
 SECTIONS = [
     Section(
         "Where the answer is read",
-        "A closed `<answer>` tag counts alone. Without one, the answer is the `<CONCLUSION>`, else whatever comes last: "
+        "A closed `<answer>` tag counts alone. Without one it is the `<CONCLUSION>`, else whatever comes last: "
         'a box, or a sentence such as "the answer is 9". Without any of them, it is the whole response if that is one '
         "short line. Nothing else is read.",
         [

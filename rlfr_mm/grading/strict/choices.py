@@ -141,7 +141,8 @@ def find_choice(response: str, choices: Sequence[str] = (), several: bool = Fals
         span = last.start(group) + offset, last.end(group) + offset
         return None if doubtful else Found(last.group(group), "declared", span)
     polar = _yes_or_no(text, choices)
-    return None if polar is None else Found(polar, "first word")
+    word = re.search(r"[A-Za-z]+", text)
+    return Found(polar, "first word", (word.start() + offset, word.end() + offset)) if polar and word else None
 
 
 def _bare_places(text: str) -> Iterator[tuple[str, int, int]]:

@@ -59,7 +59,7 @@ _STATEMENT = re.compile(
 _SENTENCE_END = re.compile(r"\n|(?<!\\)[.!?](?=\$?\s+[A-Z\"(*]|\$?\s*$)|(?<=\d)[.?](?=\s+\d)|。")
 _ENVIRONMENT = r"(?:equation|align|aligned|gather|gathered|multline|flalign|displaymath|math|center|split)"
 _DISPLAY = re.compile(
-    r"\$\$(?P<dollars>[^$]+)\$\$|\$(?P<dollar>\s*\n[^$]+)\$|\\\[(?P<brackets>(?:(?!\\\]).)+)\\\]"
+    r"\$\$(?P<dollars>[^$]+)\$\$|\$(?P<dollar>[ \t]*\n[^$]+)\$|\\\[(?P<brackets>(?:(?!\\\]).)+)\\\]"
     rf"|\\begin\{{{_ENVIRONMENT}\*?\}}(?P<environment>(?:(?!\\end).)+)\\end\{{{_ENVIRONMENT}\*?\}}"
     r"|```\w*\n(?P<fence>[^`]+)```|~~~\w*\n(?P<tildes>[^~]+)~~~|<(?:b|p|center|strong|code|pre)>(?P<html>[^<]+)</\w+>",
     re.DOTALL,
@@ -320,12 +320,13 @@ def _stated(text: str) -> list[Found]:
     if boxed is not None:
         said = [one for one in said if _is_answer(one.answer)]
     last = said[0] if said else boxed
-    if (
-        last is not None
-        and last.span
-        and (last.answer.endswith("?") or taken_back(text[last.span[1] : last.span[1] + 2000]))
-    ):
-        return concluded
+    if last is not None and last.span is not None:
+        # an option's text may be a question, and stands then in a box as a whole
+        asks = last.answer.endswith("?") and (
+            text[last.span[1] : last.span[1] + 1] != "}" or len(last.answer.split()) < 4
+        )
+        if asks or taken_back(text[last.span[1] : last.span[1] + 2000]):
+            return concluded
     if boxed is None or boxed.span is None:
         return [*concluded, *said]
     inside = [one for one in _within(text, boxed.span, "boxed") if one.method == "boxed+statement"]
