@@ -81,12 +81,28 @@ def _answer(row: SampleRow, run: int, prompt: int) -> dict[str, Any]:
     return {
         "run": run,
         "prompt": prompt,
-        "response": cut(row.response),
+        "response": marked(row.response, row.verdict.span),
         "tokens": row.completion_tokens,
         "finish": row.finish_reason,
         "strict": {name: getattr(row.verdict, name) for name in shown},
         "official": {name: getattr(row.verdict_official, name) for name in shown},
     }
+
+
+def marked(text: str, span: tuple[int, int] | None) -> list[str]:
+    """The text, `cut`, in three parts: before the span that the strict rule read, the span, and after it.
+
+    One part if there is no span, or if it is in what is left out.
+    """
+    shown = cut(text)
+    if span is None:
+        return [shown]
+    start, end = span
+    if shown != text and end > MAX_CHARS // 2:
+        start, end = start - len(text) + len(shown), end - len(text) + len(shown)
+        if start < len(shown) - MAX_CHARS // 2:
+            return [shown]
+    return [shown[:start], shown[start:end], shown[end:]]
 
 
 def cut(text: str) -> str:

@@ -5,6 +5,9 @@
   const badge = ({status, detail}) =>
     el("span", {class: `status ${status}`, title: detail || false}, statuses[status]);
 
+  // The middle one of three parts is what the strict rule read as the answer.
+  const marked = (parts) => parts.map((part, i) => i === 1 ? el("mark", {title: "read as the answer"}, part) : part);
+
   function renderAnswer(answer, card) {
     const {strict, official} = answer;
     const facts = [
@@ -23,7 +26,7 @@
       el("h4", {}, many ? `${runs[answer.run].label}: ` : "", badge(strict)),
       el("dl", {}, ...facts.map(([name, value]) => el("div", {}, el("dt", {}, name), el("dd", {}, value)))),
       prompt || "",
-      answer.response.trim() ? el("pre", {tabindex: 0}, answer.response) : el("p", {class: "note"}, "The response is empty."));
+      answer.response.join("").trim() ? el("pre", {tabindex: 0}, ...marked(answer.response)) : el("p", {class: "note"}, "The response is empty."));
   }
 
   function renderCard(card) {
@@ -72,7 +75,7 @@
     text: (card) => [
       card.problem, ...card.gold, ...Object.values(card.categories).flat(),
       ...card.answers.flatMap(({prompt, response, strict, official}) =>
-        [texts[prompt], response, strict.extracted ?? "", official.extracted ?? ""]),
+        [texts[prompt], response.join(""), strict.extracted ?? "", official.extracted ?? ""]),
     ].join("\n"),
     render: renderCard,
   });

@@ -12,8 +12,9 @@ from pathlib import Path
 from typing import Any
 
 from rlfr_mm.data.images import store_image
-from rlfr_mm.data.prompts import InstructionName, content_text, option_letters, with_instruction, with_options
-from rlfr_mm.grading.item import LONGEST_ANSWER
+from rlfr_mm.data.options import lettered, read_options
+from rlfr_mm.data.prompts import InstructionName, content_text, with_instruction, with_options
+from rlfr_mm.grading.item import LONGEST_ANSWER, missing
 from rlfr_mm.grading.strict.extract import last_answer_tag, last_boxed
 
 Row = dict[str, Any]
@@ -26,7 +27,6 @@ OPTION_COLUMNS = ("options", "choices")
 SOLUTION_COLUMNS = ("solution", "answer")  # may hold the reasoning, too
 PLACEHOLDER = "<image>"  # numbered ones, such as MATH-V's <image1>, name parts of one picture and stay in the text
 
-_LETTER = re.compile(r"[A-Z][.:)]?|\([A-Za-z]\)[.:]?")  # an answer that is an option's letter: B, B., (b)
 _CALCULATOR_MARK = re.compile(r"<<[^<>=\n]*=[^<>\n]*>>")  # of GSM8K's solutions
 _MESSAGES_AS_TEXT = re.compile(
     r'\s*\[\s*\{\s*"(?:role|content)"\s*:'
@@ -192,12 +192,15 @@ def read_row(
             images = given if isinstance(given, list) else [] if given is None else [given]
         _refuse_other_media(row, columns.images, bool(images))
         stored = [store_image(image, folder, allow_outside) for image in images]
-        solution = final_answer(_first(row, columns.answer) if expert else _required(row, columns.answer))
-        if not solution and not expert:
-            raise ValueError("the answer is empty; give one that a response can be compared with")
+        given = _first(row, columns.answer) if expert else _required(row, columns.answer)
+        solution, options = final_answer(given), read_options(_first(row, OPTION_COLUMNS) or [])
+        if missing(solution) and solution not in options:
+            if not expert:
+                raise ValueError(f"the answer is {solution!r:.80}; give one that a response can be compared with")
+            solution, options = "", []
         if len(solution) > LONGEST_ANSWER and not expert:
             raise ValueError(f"the answer has {len(solution):,} characters; at most {LONGEST_ANSWER:,} can be graded")
-        solution, choices = _lettered(solution, _first(row, OPTION_COLUMNS) or [])
+        solution, choices = lettered(given, solution, options)
         _place_images(messages, len(images))
     except ValueError as error:
         named = f" (id {own_id})" if own_id is not None else ""
@@ -261,16 +264,6 @@ def _required(row: Row, columns: tuple[str, ...]) -> Any:
     if value is None:
         raise ValueError(f"{' or '.join(columns)} is empty or missing")
     return value
-
-
-def _lettered(solution: str, options: Any) -> tuple[str, list[str]]:
-    """(letter, option texts) if the answer is the letter of an option, else the answer as it is and no options."""
-    if not isinstance(options, list):
-        raise ValueError(f"the options are {options!r:.80}; give a list of texts")
-    letter = solution.strip("().:").upper()
-    if _LETTER.fullmatch(solution) and letter in option_letters(options):
-        return letter, [str(option) for option in options]
-    return solution, []
 
 
 def _messages(problem: Any) -> tuple[list[Row], list[Any]]:

@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 from rlfr_mm.grading.item import Item, Problem, RuleName
@@ -31,7 +32,9 @@ def grade_all(
     items: Sequence[Item], rule: RuleName = "strict", deadline_s: float = DEADLINE_S, workers: int | None = None
 ) -> list[Verdict]:
     """The verdicts on many responses, in order. Up to `workers` processes (default: one per core) grade at once."""
-    return verdicts_on([_request(item, rule, item.response[-LONGEST_RESPONSE:]) for item in items], deadline_s, workers)
+    requests = [_request(item, rule, item.response[-LONGEST_RESPONSE:]) for item in items]
+    verdicts = verdicts_on(requests, deadline_s, workers)
+    return [_in_whole(item.response, verdict) for item, verdict in zip(items, verdicts, strict=True)]
 
 
 def grade_extracted(
@@ -59,6 +62,12 @@ def self_test() -> None:
     """Start a worker and let it compare. Raises RuntimeError with a one-line reason if the parsers are broken."""
     if not grade(Item("\\boxed{x+\\frac{1}{2}}", "\\frac{1}{2}+x")).correct:
         raise RuntimeError("the answer parsers are broken: they do not find x+\\frac{1}{2} equal to \\frac{1}{2}+x")
+
+
+def _in_whole(response: str, verdict: Verdict) -> Verdict:
+    """The verdict with its span counted from the beginning of the response, of which the end was read."""
+    cut = max(0, len(response) - LONGEST_RESPONSE)
+    return replace(verdict, span=(verdict.span[0] + cut, verdict.span[1] + cut)) if cut and verdict.span else verdict
 
 
 def _request(problem: Problem, rule: RuleName, response: str = "", **extraction: str | None) -> bytes:

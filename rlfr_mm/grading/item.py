@@ -1,11 +1,17 @@
 """What is graded (`Problem`, `Item`) and what a scorer is made of (`Rule`, `Scorer`)."""
 
+import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
 RuleName = Literal["strict", "official"]
+Span = tuple[int, int]  # start and end, in characters of a text
 LONGEST_ANSWER = 2000  # characters; anything longer is not an answer, and no parser gets it
+# how files and libraries write a missing value, or a structure that should have been unpacked, as text
+_MISSING = re.compile(
+    r"nan|none|null|nil|n/?a|n\.a\.|<na>|nat|\?+|-+|\{\s*['\"].*|\[\s*(?:['\"{].*|\])", re.IGNORECASE | re.DOTALL
+)
 
 
 @dataclass(frozen=True)
@@ -31,9 +37,25 @@ class Problem:
     def golds(self) -> tuple[str, ...]:
         return (self.gold,) if isinstance(self.gold, str) else self.gold
 
+    @property
+    def known_golds(self) -> tuple[str, ...]:
+        """The golds that are answers: a `missing` value counts only if it is the text of an option, such as "None"."""
+        return tuple(
+            gold for gold in self.golds if not missing(gold) or (gold.strip() and gold in (self.choices or ()))
+        )
+
     def answered(self, response: str) -> "Item":
         """This problem together with a response to it."""
         return Item(response, self.gold, self.scorer, self.choices, self.meta, self.id)
+
+
+def missing(gold: str) -> bool:
+    """Whether a reference answer is empty or stands for a missing value, such as "nan" or "{'value': '2'}".
+
+    >>> missing("N/A"), missing("No solution")
+    (True, False)
+    """
+    return not gold.strip() or _MISSING.fullmatch(gold.strip()) is not None
 
 
 @dataclass(frozen=True)
@@ -48,10 +70,11 @@ class Item(Problem, _Response):  # in this order, dataclass puts the response fi
 
 @dataclass(frozen=True)
 class Found:
-    """An answer in a response, and how it was found."""
+    """An answer in a response, how it was found, and where: None if it is not a part of the response."""
 
     answer: str
     method: str
+    span: Span | None = None
 
 
 @dataclass(frozen=True)

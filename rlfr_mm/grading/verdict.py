@@ -21,6 +21,7 @@ class Verdict:
     extracted: str | None  # the answer as the response writes it; None if none was found
     method: str  # how it was found and compared, such as "boxed+symbolic"
     detail: str = ""  # why the response could not be graded; empty if it was
+    span: tuple[int, int] | None = None  # the characters of the response that were read; None if not a part of it
 
     @property
     def correct(self) -> bool:

@@ -12,7 +12,7 @@ from dataclasses import asdict
 from functools import cache, lru_cache
 from typing import Any
 
-from rlfr_mm.grading.item import Comparison, Found, Item, Job, RuleName
+from rlfr_mm.grading.item import Comparison, Found, Item, Job, RuleName, Span
 from rlfr_mm.grading.scorers import SCORERS
 from rlfr_mm.grading.verdict import Verdict
 
@@ -74,29 +74,30 @@ def verdict_on(request: str, announce: Callable[[Verdict], None]) -> Verdict:
             found = SCORERS[item.scorer].rule(rule).find(item)
     except Exception as error:  # text that a rule did not foresee must cost its item, not the run
         return _failed(error, None, "not found")
-    if rule == "strict" and not any(gold.strip() for gold in item.golds):
-        return Verdict("error", 0.0, found.answer if found else None, "no gold", "the record has no answer to grade by")
+    if rule == "strict" and not item.known_golds:
+        detail = f"the record has no answer to grade by: its gold is {item.gold!r:.80}"
+        return Verdict("error", 0.0, found.answer if found else None, "no gold", detail)
     if found is None:
         return Verdict("no_answer", 0.0, None, "nothing found")
     try:
         comparison = SCORERS[item.scorer].rule(rule).compare(item, found)
     except Exception as error:
-        return _failed(error, found.answer, found.method)
+        return _failed(error, found.answer, found.method, found.span)
     method = f"{found.method}+{comparison.method}"
     if comparison.jobs and not comparison.equal:
-        announce(Verdict("timeout", 0.0, found.answer, method))
+        announce(Verdict("timeout", 0.0, found.answer, method, span=found.span))
         outcomes = [_outcome(job) for job in comparison.jobs]
         failures = [outcome for outcome in outcomes if isinstance(outcome, Exception)]
         if failures and True not in outcomes:
-            return _failed(failures[0], found.answer, method)
+            return _failed(failures[0], found.answer, method, found.span)
         comparison = Comparison(True in outcomes, comparison.method)
     if comparison.equal:
-        return Verdict("correct", 1.0, found.answer, method)
-    return Verdict("wrong", 0.0, found.answer, method)
+        return Verdict("correct", 1.0, found.answer, method, span=found.span)
+    return Verdict("wrong", 0.0, found.answer, method, span=found.span)
 
 
-def _failed(error: Exception, answer: str | None, method: str) -> Verdict:
-    return Verdict("error", 0.0, answer, method, f"{type(error).__name__}: {error}"[:200])
+def _failed(error: Exception, answer: str | None, method: str, span: Span | None = None) -> Verdict:
+    return Verdict("error", 0.0, answer, method, f"{type(error).__name__}: {error}"[:200], span)
 
 
 def _outcome(job: Job) -> bool | Exception:

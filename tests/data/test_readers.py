@@ -75,13 +75,19 @@ def test_options_are_listed_where_the_answer_is_their_letter(read: Any) -> None:
     record = read({"question": "Which day?", "options": days, "answer": "B"})
     assert record["prompt"][0]["content"] == [text("Which day?\nChoices:\n(A) Wednesday\n(B) Friday")]
     assert record["choices"] == days
-    for spelled in ("(B)", "(b)", "B.", "B:"):
+    for spelled in ("(B)", "(b)", "B.", "B:", "b", "b.", 1, 1.0):
         again = read({"question": "Which day?", "options": days, "answer": spelled})
         assert (again["prompt"], again["choices"], again["solution"]) == (record["prompt"], days, "B")
     drawn = read({"question": "Which one?", "options": ["(A)", "(B)"], "answer": "B"})
     assert drawn["prompt"][0]["content"] == [text("Which one?")]
-    free = read({"problem": "Find x.", "choices": ["3", "4"], "answer": "4"})  # geometry3k asks for the value
-    assert (free["prompt"][0]["content"], free["choices"]) == ([text("Find x.")], [])
+    for labelled in (["A. Wednesday", "B. Friday"], ["(A) Wednesday", "(B) Friday"], {"A": days[0], "B": days[1]}):
+        again = read({"question": "Which day?", "options": labelled, "answer": "B"})
+        assert (again["prompt"], again["choices"]) == (record["prompt"], days)
+    for answer in ("4", 4, "4 cm"):  # geometry3k asks for the value
+        free = read({"problem": "Find x.", "choices": ["3", "4"], "answer": answer})
+        assert (free["prompt"][0]["content"], free["choices"]) == ([text("Find x.")], [])
+    none = read({"problem": "Which?", "options": ["one", "None"], "answer": "None"})
+    assert (none["solution"], none["choices"]) == ("B", ["one", "None"])
 
 
 def test_openr1_takes_the_first_whole_generation_that_is_verified(read: Any) -> None:
@@ -196,7 +202,16 @@ def test_unknown_and_missing_columns_say_what_was_seen() -> None:
         ({"problem": "?", "answer": "1", "images": ["c.png"]}, "no image file"),
         ({"problem": None, "answer": "1"}, "problem or question or prompt is empty or missing"),
         ({"problem": "?", "answer": ""}, "answer or solution is empty or missing"),
-        ({"problem": "?", "answer": " "}, "the answer is empty"),
+        ({"problem": "?", "answer": " "}, "the answer is ''; give one"),
+        ({"problem": "?", "answer": float("nan")}, "the answer is 'nan'; give one"),
+        ({"problem": "?", "answer": "None"}, "the answer is 'None'; give one"),
+        ({"problem": "?", "answer": {"value": "2"}}, "the answer is \"{'value': '2'}\"; give one"),
+        ({"problem": "?", "answer": "C", "options": ["1", "2"]}, "'C' is none of the 2 options; give a letter from A"),
+        ({"problem": "?", "answer": "c", "options": ["1", "2"]}, "'c' is none of the 2 options"),
+        ({"problem": "?", "answer": 2, "options": ["x", "y"]}, "'2' is none of the 2 options"),
+        ({"problem": "?", "answer": "1", "options": ["x", "y"]}, "'1' is none of the 2 options"),
+        ({"problem": "?", "answer": 1, "options": ["1", "0"]}, "the text of option A and the position of option B"),
+        ({"problem": "?", "answer": "B", "options": {"B": "1", "A": "2"}}, "label them A, B, C"),
         ({"problem": "?", "answer": ["1", "2"]}, "the answer is a list of 2"),
         ({"problem": "?", "answer": "A", "options": "A. 1 B. 2"}, "give a list of texts"),
         ({"problem": 5, "answer": "1"}, "the problem is 5"),

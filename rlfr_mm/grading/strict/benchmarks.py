@@ -18,8 +18,11 @@ def find_gsm8k(item: Item) -> Found | None:
 
 def find_wemath(item: Item) -> Found | None:
     """The option in the last filled "<Answer>: <<C>>" of the benchmark's template; without one, the stated option."""
-    filled = re.findall(r"<Answer>:\s*<*([^<>]+)", item.response)
-    return find_option(replace(item, response=f"<answer>{filled[-1]}</answer>") if filled else item)
+    filled = list(re.finditer(r"<Answer>:\s*<*([^<>]+)", item.response))
+    if not filled:
+        return find_option(item)
+    found = find_option(replace(item, response=f"<answer>{filled[-1][1]}</answer>"))
+    return found and replace(found, span=filled[-1].span(1))
 
 
 def find_mathvista(item: Item) -> Found | None:
@@ -60,7 +63,8 @@ def find_dynamath(item: Item) -> Found | None:
     """The short answer of the JSON object; without one, the stated option or answer."""
     short = short_answer(item.response)
     if short is not None:
-        return Found(short, "short answer")
+        start = item.response.find(short, item.response.find("short answer"))
+        return Found(short, "short answer", (start, start + len(short)) if start >= 0 else None)
     return find_option(item) if item.meta.get("answer_type") == "multiple choice" else find_answer(item)
 
 

@@ -1,12 +1,14 @@
 """Which option a response states as its answer. Nothing is guessed: text that only begins like an option is not one."""
 
 import re
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from difflib import SequenceMatcher
 from fractions import Fraction
 from functools import lru_cache
 
 from rlfr_mm.grading.item import Found
+from rlfr_mm.grading.strict.doubt import denied, taken_back
 from rlfr_mm.grading.strict.extract import final_part, plain_text, stated, trimmed
 from rlfr_mm.grading.strict.text import latex, tidy
 from rlfr_mm.grading.strict.units import agree, measured
@@ -16,7 +18,8 @@ LETTERS = "ABCDEFGHI"  # the option letters that are read; LogicVista's question
 _NOUN = r"(?:option|choice|answer|figure|diagram|image|picture|set|box|shape)"
 # the text leaves the answer open, or says what it is not
 _OPEN = re.compile(
-    r"\b(?:or|not|nor|neither|either|between|wrong|incorrect|impossible|cannot|unclear|unknown|false)\b|n't\b|\?|不|错",
+    r"\b(?:or|not|nor|neither|either|between|wrong|incorrect|impossible|cannot|unclear|unknown|false|unless|maybe"
+    r"|perhaps|possibly|though|although)\b|n't\b|\?|不|错",
     re.IGNORECASE,
 )
 # after a letter: the option is ruled out, or another letter is named beside it
@@ -24,6 +27,18 @@ _RULED_OUT = re.compile(
     r"\b(?:wrong|incorrect|impossible|false|(?:is|are)(?: not|n't) (?:it|correct|right|possible|the)|too [a-z]+)\b|\?"
     rf"|\b(?:or|nor|and|not) \(?(?:option )?[{LETTERS}](?:\)|\b(?! [a-z]))",
     re.IGNORECASE,
+)
+# after a letter: the sentence goes on, so that this is no option's text
+_GOES_ON = re.compile(
+    r"(?:or|and|but|maybe|perhaps|possibly|probably|actually|no|wait|also|else|unless|though|although|if|then|is|are|was"
+    r"|were|could|might|may|should|would|with|being|as|for|than|plus|minus|sorry|hmm|hold|correction|correct|likely"
+    r"|certain)\b|[-+*/^_=<>≤≥≠≈'′!%]",
+    re.IGNORECASE,
+)
+# another option: "(B)", "B.", or at the very end "B" that is not the name of a thing, as in "point B"
+_ANOTHER = re.compile(
+    rf"[(\[{{][{LETTERS}][)\]}}]|(?<![\w\\'])[{LETTERS}][.:)](?=\s|$)"
+    rf"|(?i:(?<!point)(?<!angle)(?<!line)(?<!region)(?<!vertex)(?<!type)(?<!group)(?<!vitamin)) [{LETTERS}]$"
 )
 # "option B is correct", "C is the answer", and at the very end "it is option C", "so D"
 _DECLARED = re.compile(
@@ -40,10 +55,16 @@ _PREFIX = re.compile(
 _SUFFIX = re.compile(
     r" (?:is|are) (?:both )?(?:the )?(?:correct|right)(?: (?:answers?|options?|choices?|ones?))?$|是?正确的?$"
 )
-_LETTER = rf"[(\[{{'\"]*([{LETTERS}])[)\]}}'\"]*"
+_LETTER = rf"[(\[{{]*([{LETTERS}])[)\]}}]*"
 _SEVERAL = re.compile(rf"{_LETTER}(?:[ \t]*(?:[,;&\n]|and\b)[\s,;&]*(?:and\b\s*)?{_LETTER})*\.?")
 _RUN = re.compile(rf"[{LETTERS}]{{2,}}")
-_FIRST = re.compile(rf"{_LETTER}(?:\s*$|\s*[.:,;=)]+(?=\s|$|[^A-Za-z])|(?<=[)\]}}])(?=\s)|\s+(?=[(\"]))")
+# a letter and what sets it apart from what follows it; the letter may be small, as in "b. 4" and "(b) 4"
+_FIRST = re.compile(
+    rf"(?:{_LETTER}(?:\s*$|\s*[.:)]+\s*|\s+[-–—]\s+|\s*[,;=]\s*|(?<=[)\]}}])\s*|\s+(?=[(\"])|(?=\())"
+    rf"|\(([{LETTERS.lower()}])\)\s*|([{LETTERS.lower()}])[.)]\s+)"
+)
+_CLAUSE_END = re.compile(r"[,;]\s+|\.\s+|\s[-–—]\s")
+_NAMED_VALUE = re.compile(r"(?![A-Z]\s{0,3}=)(?:[^=<>≤≥≠≈,;?\n]{1,60}=)+([^=<>≤≥≠≈,;?\n]+)")
 
 
 def letter_of(index: int) -> str:
@@ -55,6 +76,19 @@ def letters_in(text: str) -> str:
     """The letters, sorted, of a text that consists of option letters only, such as "(B), D"; empty for other text."""
     text = plain_text(text)
     return "".join(sorted(re.findall(f"[{LETTERS}]", text))) if _SEVERAL.fullmatch(text) else ""
+
+
+def without_labels(options: Sequence[str]) -> tuple[str, ...]:
+    """The option texts without their own labels, if each of them has its letter as one.
+
+    >>> without_labels(["(A) 1", "(B) 2"])
+    ('1', '2')
+    """
+    labels = [
+        re.match(rf"\s*(?:\({letter_of(i)}\)|{letter_of(i)}[.):])\s*(?=\S)", text) for i, text in enumerate(options)
+    ]
+    texts = [text[label.end() :].strip() for label, text in zip(labels, options, strict=True) if label]
+    return tuple(texts) if len(texts) == len(options) else tuple(options)
 
 
 def listed_options(question: str) -> tuple[str, ...]:
@@ -75,45 +109,63 @@ def find_choice(response: str, choices: Sequence[str] = (), several: bool = Fals
     3. "option B is correct";
     4. a first word "yes" or "no".
 
-    A statement that leaves the choice open, such as "B or C", ends the search. `several` allows answers of more than
-    one letter. The letter may lie beyond the choices.
+    A statement that leaves the choice open, such as "B or C", ends the search, and so does a number that is not an
+    option. `several` allows answers of more than one letter. The letter may lie beyond the choices.
 
     >>> find_choice("The answer is 5.", ("3", "5"))
-    Found(answer='B', method='statement')
+    Found(answer='B', method='statement', span=(14, 15))
     """
-    texts = stated(response)
-    for method, text in texts:
-        letters = read_choice(text, choices, several)
+    places = stated(response)
+    for place in places:
+        letters = read_choice(place.answer, choices, several)
         if letters:
-            return Found(letters, method)
-        if _OPEN.search(plain_text(text)[:80]) or len(re.findall(rf"\b[{LETTERS[1:]}]\b", text)) > 1:
+            return replace(place, answer=letters)
+        left_open = _OPEN.search(plain_text(place.answer)[:80])
+        if left_open or len(re.findall(rf"\b[{LETTERS[1:]}]\b", place.answer)) > 1:
             return None
-    if texts and texts[0][0].startswith("answer tag"):
+        if choices and "statement" in place.method and number(tidy(trimmed(place.answer))) is not None:
+            return None
+    if places and places[0].method.startswith("answer tag"):
         return None
-    text = final_part(response).strip()
-    lines = [line for line in text[-2000:].splitlines() if line.strip()]
-    last_line = lines[-1] if len(lines) > 1 and not continues_list(lines[-2:]) else ""
-    for method, text_ in (("response", text if len(text) < 400 else ""), ("last line", last_line)):
-        letters = read_choice(text_, choices, several, bare=True)
+    text, offset = final_part(response)
+    for method, start, end in _bare_places(text):
+        letters = read_choice(text[start:end], choices, several, bare=True)
         if letters:
-            return Found(letters, method)
-    declared = list(_DECLARED.finditer(text[-2000:]))
+            return Found(letters, method, (start + offset, end + offset))
+    begin = max(0, len(text.rstrip()) - 2000)
+    declared = list(_DECLARED.finditer(text.rstrip(), begin))
     if declared:
-        letter = next(filter(None, declared[-1].groups()[:3]))
-        return None if _OPEN.search(declared[-1].group()) else Found(letter, "declared")
+        last = declared[-1]
+        group = next(i for i in (1, 2, 3) if last.group(i))
+        doubtful = _OPEN.search(last.group()) or denied(text[: last.start()]) or taken_back(text[last.end() :])
+        span = last.start(group) + offset, last.end(group) + offset
+        return None if doubtful else Found(last.group(group), "declared", span)
     polar = _yes_or_no(text, choices)
-    return None if polar is None else Found(polar, "first word")
+    word = re.search(r"[A-Za-z]+", text)
+    return Found(polar, "first word", (word.start() + offset, word.end() + offset)) if polar and word else None
+
+
+def _bare_places(text: str) -> Iterator[tuple[str, int, int]]:
+    """The whole text if it is short, and its last line unless that continues a list: ("response", start, end)."""
+    end = len(text.rstrip())
+    start = len(text) - len(text.lstrip())
+    if start < end and end - start < 400:
+        yield "response", start, end
+    lines = [line for line in text[max(0, end - 2000) : end].splitlines() if line.strip()]
+    if len(lines) > 1 and not continues_list(lines[-2:]):
+        yield "last line", end - len(lines[-1].strip()), end
 
 
 def _yes_or_no(text: str, choices: Sequence[str]) -> str | None:
-    """The option "yes" or "no" if the text begins with that word as a clause and does not contain the other one."""
+    """The option "yes" or "no" if the text begins with that word as a clause, and without doubt or the other word."""
     first = re.match(r"\W*(yes|no)(?=[,.;!]|\s*$)", text, re.IGNORECASE)
     keys = [_option(choice).key for choice in choices] if first else []
     if first is None or not {"yes", "no"}.issuperset(keys) or first.group(1).lower() not in keys:
         return None
     word = first.group(1).lower()
     other = "no" if word == "yes" else "yes"
-    return None if re.search(rf"\b{other}\b", text, re.IGNORECASE) else letter_of(keys.index(word))
+    doubtful = re.search(rf"\b(?:{other}|maybe|perhaps|possibly|unless|not sure|unsure)\b", text, re.IGNORECASE)
+    return None if doubtful else letter_of(keys.index(word))
 
 
 def continues_list(lines: Sequence[str]) -> bool:
@@ -168,10 +220,14 @@ def _matching(text: str, choices: Sequence[str]) -> str | None:
 def read_choice(text: str, choices: Sequence[str] = (), several: bool = False, bare: bool = False) -> str | None:
     """The letters that a statement consists of, or the letter of the one option whose text it is; None otherwise.
 
-    After a letter there may be its option's text, or an explanation that rules nothing out. The latter is not allowed
-    in a `bare` line, which might be part of a list or of the reasoning.
+    The whole statement must read as the option. After a letter there may be its option's text and nothing else; if the
+    option texts are unknown, a text that can be one. The latter is not allowed in a `bare` line, which might be part of
+    a list or of the reasoning. A name before the value, as in "x = 45", does not matter.
     """
+    if all(_key(choice).strip("()") == letter_of(i).lower() for i, choice in enumerate(choices)):
+        choices = ()  # the picture shows what the letters stand for
     whole = plain_text(text)
+    whole = re.sub(r"^(['\"])([^'\"]*)\1$", r"\2", whole)
     text = trimmed(whole)
     spelled = _matching(whole, choices) or _matching(text, choices)
     if spelled:
@@ -181,16 +237,60 @@ def read_choice(text: str, choices: Sequence[str] = (), several: bool = False, b
     if found:
         letters = "".join(sorted(set(found)))
         return letters if (several and letters == found) or len(letters) == 1 else None
-    first = _FIRST.match(text)
-    if first:
-        rest = text[first.end() :].strip(' .)("')
-        own = _matching(rest, choices) if rest else first.group(1)
-        stands = own is None and not (bare and choices) and not _RULED_OUT.search(rest)
-        return first.group(1) if own == first.group(1) or stands else None
-    behind = re.fullmatch(rf"([^()]+) \(([{LETTERS}])\)", text)
-    if behind and not bare and not _RULED_OUT.search(text):
-        return behind.group(2) if _matching(behind.group(1), choices) in (behind.group(2), None) else None
     lower = re.fullmatch(rf"\(?([{LETTERS.lower()}])[.)]*", text)
     if lower:
         return lower.group(1).upper()
+    first = _FIRST.match(text)
+    if first:
+        letter = next(filter(None, first.groups())).upper()
+        rest = text[first.end() :]
+        if several and text.startswith("(") and len(letters_in(rest)) > 1:
+            return letter  # of options that are sets of letters: "(B) A, B, D"
+        return letter if _is_text_of(letter, first.group(), rest, choices) else None
+    behind = re.fullmatch(rf"([^()]+) \(([{LETTERS}])\)", text)
+    if behind and not bare and not _RULED_OUT.search(text):
+        spelled = _matching(behind.group(1), choices)
+        return behind.group(2) if spelled == behind.group(2) or not choices else None
+    named = None if any("=" in choice for choice in choices) else _NAMED_VALUE.fullmatch(text)
+    if named and not bare and not _OPEN.search(text):
+        return _matching(named.group(1), choices)
     return _matching(text, choices) or (None if bare else _yes_or_no(text, choices))
+
+
+def _is_text_of(letter: str, first: str, rest: str, choices: Sequence[str]) -> bool:
+    """Whether the text after an option's letter is the option's own text; if that is unknown, whether it can be one."""
+    rest = re.sub(r"^(?:i\.?e\.?|that is|namely)[,:\s]\s*", "", rest.strip(' ."')).strip()
+    if not rest:
+        return not first.rstrip().endswith("=")
+    inside = rest[1:-1].strip() if rest.startswith("(") and rest.endswith(")") and rest.count("(") == 1 else rest
+    if choices:
+        return letter in (_matching(rest, choices), _matching(inside, choices), _explained(inside, choices))
+    set_apart = inside != rest or re.search(r"[.:)\]}]\s*$|[)\]}],\s*$", first) is not None
+    other = re.fullmatch(r"[\d\s,]+", inside) if inside != rest else re.fullmatch(rf"(?!{letter})[{LETTERS}]", rest)
+    doubts = (_RULED_OUT, _ANOTHER) if inside != letter else ()
+    return set_apart and not other and not any(doubt.search(rest) for doubt in doubts) and not _GOES_ON.match(inside)
+
+
+def _explained(text: str, choices: Sequence[str]) -> str | None:
+    """The letter of the one option whose text this is, up to a spelling mistake, or with an explanation after it."""
+    key, keys = _key(text[:200]), [_key(choice[:200]) for choice in choices]
+    begun = [letter_of(i) for i, known in enumerate(keys) if len(key) >= 10 and known.startswith(key)]
+    if len(begun) == 1:
+        return begun[0]
+    head, comma, explanation = (
+        (text[: at.start()], at, text[at.end() :]) if (at := _CLAUSE_END.search(text)) else (text, None, "")
+    )
+    own = _matching(head, choices) if comma else None
+    if (
+        own
+        and not any(doubt.search(explanation) for doubt in (_ANOTHER, _RULED_OUT))
+        and not _GOES_ON.match(explanation)
+    ):
+        others = {known for i, known in enumerate(keys) if letter_of(i) != own}
+        said = {_key(word) for word in re.findall(r"[\w.]+", explanation)}
+        return None if others & said or re.search(rf"\b[{LETTERS[1:]}]\b", explanation) else own
+    alike = [SequenceMatcher(None, key, known, autojunk=False).ratio() for known in keys]
+    best = max(range(len(keys)), key=alike.__getitem__)
+    near = alike[best] > 0.9 and len(key) > 12 and sorted(alike)[-2:][0] < alike[best] - 0.03
+    same_digits = re.findall(r"\d+", key) == re.findall(r"\d+", keys[best])
+    return letter_of(best) if near and same_digits and not _OPEN.search(text) else None

@@ -1,30 +1,70 @@
 """Where a response states its answer: tags, boxes, "the answer is".
 
-Pure text functions; each takes time linear in the length of the response.
+Pure text functions; each takes time linear in the length of the response. Positions are into the response.
 """
 
 import re
 from collections import deque
+from collections.abc import Iterator
+from dataclasses import replace
+
+from rlfr_mm.grading.item import Found, Span
+from rlfr_mm.grading.strict.doubt import denied, open_end, taken_back
+from rlfr_mm.grading.strict.units import measured
 
 _BRACES = re.compile(r"\\(?:boxed|fbox)\s*\{|\\.|[{}]", re.DOTALL)
-# what may join two boxes into one answer
-_JOINED = re.compile(r"[\s$]*(,|\\?,?\s*(?:\\text\s*\{)?\s*(?:and|or)\b\s*\}?)[\s$]*")
-_WIDE = {0xFF01 + i: 0x21 + i for i in range(94)} | {ord("、"): ","}  # full-width letters and signs, as in Chinese text
-_WRAPPERS = re.compile(
-    r"\\(?:text|textbf|textit|mathrm|mathbf|mathit|rm|bf|mbox)\s*\{([^{}]*)\}|\\(?:left|right|displaystyle)\b"
+# full-width letters and signs, as in Chinese text and in DeepSeek's tokens; each stays one character
+_WIDE = {0xFF01 + i: 0x21 + i for i in range(94)} | {ord("、"): ",", ord("▁"): "_"}
+_TOKEN = r"(?:<\|(?!begin_of|end_of_(?:box|thought|solution))[^|<>\s]{1,40}\|>|\[\|\w{1,30}\|\]|</?s>|<(?:eos|bos|pad)>|<(?:end|start)_of_\w{1,20}>|\[/?INST\]|\[EOS\])"  # noqa: E501
+_TURN_END = re.compile(_TOKEN)
+_TURN_START = re.compile(rf"\s*(?:{_TOKEN}\s*(?:(?:assistant|model)\b\s*)?)+")
+_THOUGHT_END = re.compile(r"</think(?:ing)?>|<\|end_of_thought\|>|<\|message\|>", re.IGNORECASE)
+# what may join boxes into one answer: space, punctuation, list markers, "and", "or", and the label of the next box
+_JOINT = re.compile(
+    r"(?:[\s$,;&{}~|.]|\\[,;:!. \\()\[\]]|\\(?:q?quad|text|mathrm|textrm|mbox|hspace|newline|lor|vee|land)(?![A-Za-z])"
+    r"|[-*•](?=\s)|\(?[a-e1-9][.)](?=\s)|\b(?:and|or|else|also|either|both|then again|maybe|perhaps|possibly|as well as"
+    r"|together with|another|the|other|second|third|solution|root|one|answer|is|alternatively|otherwise)\b"
+    r"|(?:[A-Za-z]|\\[a-z]{2,8})(?:_\{?\w{1,3}\}?)?\s{0,3}&?=)*"
+)
+_LABEL = re.compile(r"(?<![A-Za-z\\])(?:[A-Za-z]|\\[a-z]{2,8})(?:_\{?\w{1,3}\}?)?\s{0,3}(?=&?=[\s${]{0,4}$)")
+# what follows a box and belongs to its value
+_CONTINUED = re.compile(
+    r"(?: ?(?:\\?%|°|\^ ?\{?\\circ\}?)|[_^](?:\{[^{}]{1,20}\}|\w)"
+    r"|(?:\\[,;:! ]|[ ~])*\\(?:pi|sqrt|pm|cdot|times|frac)(?![A-Za-z])[^$\n.,]{0,40}"
+    r"|[$ ~]*(?:hundred|thousand|million|billion|trillion|dozen|percent)\b)"
+)
+_UNIT_BEHIND = re.compile(
+    r"(?:\\[,;:! ]|[$ ~])*(?:\\(?:text|mathrm|textrm|mbox)\{[^{}]{1,30}\}(?:\^\{?\d\}?)?"
+    r"|[A-Za-z]{1,12}(?:[/^²³]\{?[a-z\d]{0,4}\}?)?(?=[$)]?(?:[.,;]|\s*$)))",
+    re.MULTILINE,
+)
+_STYLES = re.compile(
+    r"\\(?:text(?:bf|it|rm|sf|tt|sc|up|normal)?|math(?:bf|it|rm|sf|tt|normal)|boldsymbol|bm|rm|bf|mbox|underline"
+    r"|emph|textcolor\s{0,3}\{[^{}]{0,20}\}|colorbox\s{0,3}\{[^{}]{0,20}\})\s{0,3}\{([^{}]*)\}"
+    r"|\\(?:left|right|displaystyle|bf|rm|it|sf|tt|bfseries|itshape|tiny|small|normalsize|large|Large|LARGE|huge|Huge"
+    r"|checkmark|blacksquare|square|qed)(?![A-Za-z])|\\color\s{0,3}\{[^{}]{0,20}\}"
 )
 _STATEMENT = re.compile(
-    r"(?:\b(?:answer|(?:correct|right|best|final|likely) (?:option|choice)|the (?:option|choice)(?!s))s?(?: letter)?"
-    r"[*_]{0,2}"
-    r"(?: (?:to|for|of) [^.\n:]{1,80}?)?(?: (?:is|are|would be|should be|will be|must be|becomes)\b:?|\s?:|\s?=)"
+    r"(?:\b(?:answer|(?:correct|right|final|true|actual) (?:result|value|solution)"
+    r"|(?:correct|right|best|final|likely) (?:option|choice)|the (?:option|choice)(?!s))s?(?: letter)?[*_]{0,2}"
+    r"(?: (?:to|for|of) [^.\n:]{1,80}?)?"
+    r"(?: (?:is|are|would be|should be|will be|must be|becomes)\b:?|\s?:|\s?(?:=|->|→|⇒))"
     r"|^[#*_ \t]*(?:final )?answer[*_ \t]*(?=\n)"  # a heading
-    r"|答案(?:应?[是为选]|:)+:?|(?:选项|选择)(?:是|为|:)|(?<![可不能])选择?\s*:?\s*(?=[(\[]?[A-I](?![A-Za-z]))"
+    r"|答案(?:应?[是为选]|:)+:?|(?:选项|选择)(?:是|为|:)|(?<![可不能])选择?\s{0,3}:?\s{0,3}(?=[(\[]?[A-I](?![A-Za-z]))"
     # OpenAI's formats for GSM8K, if only a number and its unit follow
     r"|^(?:####|A:)(?=[ \t*$\\(]*[-−]?\d[\d,.]*(?:/\d+)?[ ]?(?-i:\\?%|°|[a-zµ²³/^2]+(?: [a-z²³]+){0,2})?[*$\\).]*\s*$))"
-    r"[\s*:]*",
+    r"[\s*:]*(?:(?:thus|therefore|then|simply|given by|as follows|the following)\b[\s*:,]*)?",
     re.IGNORECASE | re.MULTILINE,
 )
-_SENTENCE_END = re.compile(r"\n|(?<!\\)[.!?](?=\s+[A-Z\"(*]|\s*$)|(?<=\d)[.?](?=\s+\d)|。")
+_SENTENCE_END = re.compile(r"\n|(?<!\\)[.!?](?=\$?\s+[A-Z\"(*]|\$?\s*$)|(?<=\d)[.?](?=\s+\d)|。")
+_ENVIRONMENT = r"(?:equation|align|aligned|gather|gathered|multline|flalign|displaymath|math|center|split)"
+_DISPLAY = re.compile(
+    r"\$\$(?P<dollars>[^$]+)\$\$|\$(?P<dollar>[ \t]*\n[^$]+)\$|\\\[(?P<brackets>(?:(?!\\\]).)+)\\\]"
+    rf"|\\begin\{{{_ENVIRONMENT}\*?\}}(?P<environment>(?:(?!\\end).)+)\\end\{{{_ENVIRONMENT}\*?\}}"
+    r"|```\w*\n(?P<fence>[^`]+)```|~~~\w*\n(?P<tildes>[^~]+)~~~|<(?:b|p|center|strong|code|pre)>(?P<html>[^<]+)</\w+>",
+    re.DOTALL,
+)
+_ITEM = re.compile(r"[ \t]*(?:[-*+•>]|#{1,6}|\(?[a-z0-9]{1,2}[.)])[ \t]+(?=\S)([^\n]*)")
 _LEAD = re.compile(
     r"^(?:[:=\s]|\\(?:approx|sim|quad|,|;| )|≈|~|(?:is|equals?|equal to|approximately|approx\.|about|around|roughly"
     r"|exactly|simply|just|only)\b|(?:final )?result:)+",
@@ -33,12 +73,16 @@ _LEAD = re.compile(
 # "the value of x is" in "the value of x is 42", "Janet makes" in "Janet makes $18"
 _SAYS = "is|are|was|were|equals?|ha[sd]|have|makes?|costs?|takes?|gets?|earns?|needs?"
 _CLAUSE = re.compile(
-    r"^(?:so |thus |hence |therefore,? )?(?:[Tt]h(?:e|is|at|ere)\b|[Ii]t\b|[Ww]e\b|[A-Z][a-z]+\b)"
-    rf"(?:(?! (?:{_SAYS}|not|if|or|than|unless)\b)[^.,=<>\n]){{0,80}} (?:{_SAYS})(?= [-−\d$\\(])"
+    r"^(?:so |thus |hence |therefore,? )?(?:[Tt]h(?:e|is|at|ere)\b|[Ii]t\b|[Ww]e\b|[A-Z][a-z]+(?:'s)?\b)"
+    r"(?:(?! (?:not|if|or|than|unless|false|wrong|incorrect|whether|never|except|neither|nor|impossible|unlikely|maybe"
+    r"|perhaps)\b|n't\b)[^.,=<>\n]){0,80}"
+    rf" (?:{_SAYS})(?= [-−\d$\\(])"
 )
 _TAIL = re.compile(
     r"(?<!\s)\s*(?:[,;(–—]\s*)?(?:\b(?:because|since|which|due to|where|given that)\b"
-    r"|(?<=[,;(] )(?:as(?! well)|(?:but )?not)\b|(?<=\()not\b|\brather than\b|\binstead of\b).*$",
+    r"|(?<=[,;(] )(?:as(?! well)|(?:but )?not(?! (?:sure|certain|necessarily|only)\b))\b"
+    r"|(?<=\()not\b(?! (?:sure|certain))|\brather than\b|\binstead of\b"
+    r"|(?:correct |rounded |accurate )?to (?:the nearest|\w+ (?:decimal|significant))\b).*$",
     re.IGNORECASE | re.DOTALL,
 )
 
@@ -69,59 +113,107 @@ def last_boxed(text: str) -> str | None:
     return text[boxes[0][1] : boxes[0][2]].strip() if boxes else None
 
 
-def final_box(text: str) -> tuple[str, int] | None:
-    r"""The contents of the last box and the position after it, or None.
+def final_box(text: str) -> Found | None:
+    r"""The last box, together with the boxes that belong to the same statement, and with what continues it.
 
-    Boxes joined to it by a comma, "and" or "or", as in ``\boxed{1} or \boxed{2}``, are part of the answer.
+    Boxes belong together if only space, punctuation, "and" or "or", list markers and labels join them, as in
+    ``x=\boxed{1} or x=\boxed{2}``. Different labels, as in ``k=\boxed{4}, n=\boxed{2}``, are part of the answer. A unit
+    or a doubt after the box belongs to it: ``\boxed{5}\text{ cm}``, ``\boxed{5}, or maybe 6``.
     """
-    boxes = _boxes(text, 8)
+    boxes = _boxes(text, 12)
     if not boxes:
         return None
-    answer, first = text[boxes[-1][1] : boxes[-1][2]].strip(), boxes[-1][0]
-    for start, contents, end in reversed(boxes[:-1]):
-        between = _JOINED.fullmatch(text[end + 1 : first]) if first - end < 40 else None
-        if between is None:
+    group, joints = [boxes[-1]], ""
+    for box in reversed(boxes[:-1]):
+        between = text[box[2] + 1 : group[0][0]]
+        if len(between) > 60 or not _JOINT.fullmatch(between):
             break
-        joint = " or " if "or" in between.group() else ", "
-        answer, first = text[contents:end].strip() + joint + answer, start
-    return answer, boxes[-1][2] + 1
+        group, joints = [box, *group], joints + between
+    if denied(text[max(0, group[0][0] - 120) : group[0][0]]):
+        return None
+    contents = [text[start:end].strip() for _, start, end in group]
+    labels = [
+        label.group().strip() if (label := _LABEL.search(text[max(0, at - 30) : at])) else "" for at, _, _ in group
+    ]
+    if len(set(labels)) == len(labels) > 1 and all(labels):
+        contents = [f"{label}={content}" for label, content in zip(labels, contents, strict=True)]
+    sign = "-" if re.search(r"(?:^|[=($\s{])[-−]$", text[max(0, group[0][0] - 2) : group[0][0]]) else ""
+    joint = " or " if re.search(r"\bor\b|\\lor|\\vee", joints) else ", "
+    end = group[-1][2] + 1
+    behind = text[end : _continued(text, end)]
+    answer = sign + joint.join(dict.fromkeys(contents)) + re.sub(r"\$", "", behind)
+    span = (
+        _stripped(text, group[0][1], group[0][2])[0],
+        end + len(behind) if behind else _stripped(text, *group[-1][1:])[1],
+    )
+    return Found(answer, "boxed", span)
+
+
+def _continued(text: str, end: int) -> int:
+    """The end of what belongs to the box that ends there: a unit, a factor, a power, or a doubt."""
+    more = _CONTINUED.match(text, end, end + 80)
+    unit = None if more else _UNIT_BEHIND.match(text, end, end + 60)
+    if more:
+        end = more.end()
+    elif unit and measured("1 " + unit.group().lstrip("$ ~"))[1] not in ("", "?"):
+        end = unit.end()
+    return open_end(text, end)
 
 
 def last_answer_tag(text: str) -> str | None:
     """The contents of the last closed ``<answer>...</answer>``; the tags may be in any case. None without one."""
-    lowered = text.lower()
-    if len(lowered) != len(text):  # some letters are longer in lower case, which would shift the positions
-        lowered = text
-    return _last_between(lowered, "<answer>", "</answer>", text)
+    return _contents(text, _answer_tag(text))
 
 
 def last_conclusion(text: str) -> str | None:
     """The contents of the last ``<CONCLUSION>...</CONCLUSION>``, the answer section of LLaVA-CoT's format."""
-    return _last_between(text, "<CONCLUSION>", "</CONCLUSION>", text)
+    return _contents(text, _last_between(text, "<CONCLUSION>", "</CONCLUSION>"))
 
 
-def _last_between(searched: str, opening: str, closing: str, text: str) -> str | None:
-    end = searched.rfind(closing)
-    start = searched.rfind(opening, 0, end) if end >= 0 else -1
-    return text[start + len(opening) : end].strip() if start >= 0 else None
+def _contents(text: str, span: Span | None) -> str | None:
+    return None if span is None else text[span[0] : span[1]]
 
 
-def final_part(response: str) -> str:
-    """The response after its closing think tag, or all of it; full-width signs and GLM's box become the usual ones."""
-    text = response.translate(_WIDE).replace("<|begin_of_box|>", "\\boxed{").replace("<|end_of_box|>", "}")
-    after = text.rpartition("</think>")[2]
-    return after if after.strip() else text
+def _answer_tag(text: str) -> Span | None:
+    lowered = text.lower()  # some letters are longer in lower case, which would shift the positions
+    return _last_between(lowered if len(lowered) == len(text) else text, "<answer>", "</answer>")
+
+
+def _last_between(text: str, opening: str, closing: str) -> Span | None:
+    end = text.rfind(closing)
+    start = text.rfind(opening, 0, end) if end >= 0 else -1
+    return _stripped(text, start + len(opening), end) if start >= 0 else None
+
+
+def _stripped(text: str, start: int, end: int) -> Span:
+    """The span without the white space at both ends."""
+    start += len(text[start:end]) - len(text[start:end].lstrip())
+    return start, start + len(text[start:end].rstrip())
+
+
+def final_part(response: str) -> tuple[str, int]:
+    """The part of a response that answers, and where it begins: after the thinking, up to a token that ends the turn.
+
+    Full-width signs and GLM's box become the usual ones. No character moves.
+    """
+    text = (
+        response.translate(_WIDE)
+        .replace("<|begin_of_box|>", "\\boxed{".ljust(16))
+        .replace("<|end_of_box|>", "}".ljust(14))
+    )
+    begin, ends = 0, list(_THOUGHT_END.finditer(text))
+    if ends and re.sub(_TURN_END, "", text[ends[-1].end() :]).strip():
+        begin = ends[-1].end()
+    start = _TURN_START.match(text, begin)
+    begin = start.end() if start else begin
+    end = _TURN_END.search(text, begin)
+    return text[begin : end.start() if end else len(text)], begin
 
 
 def plain_text(text: str) -> str:
-    """The text without Markdown emphasis, dollar signs, LaTeX text commands and surrounding white space."""
-    text = _WRAPPERS.sub(lambda match: match.group(1) or "", text)
+    """The text without Markdown emphasis, dollar signs, LaTeX styles and surrounding white space."""
+    text = _STYLES.sub(lambda match: match.group(1) or "", text)
     return re.sub(r"\*\*|__|(?<!\\)\\[(\[\])!,]|\\?[$`]", "", text).strip()
-
-
-def statements(text: str) -> list[str]:
-    """The text after each of the last 50 "the answer is", up to the end of its sentence, in order."""
-    return [statement for tail in tails(_STATEMENT, text) if (statement := _first_sentence(tail))]
 
 
 def tails(pattern: re.Pattern[str], text: str) -> list[str]:
@@ -130,51 +222,153 @@ def tails(pattern: re.Pattern[str], text: str) -> list[str]:
     return [text[end : end + 400] for end in ends]
 
 
-def _first_sentence(text: str) -> str:
-    end = _SENTENCE_END.search(text)
-    return (text[: end.end() if end.group() == "?" else end.start()] if end else text).strip().rstrip(". ")
+def statements(text: str) -> list[Found]:
+    """What follows each of the last 50 "the answer is", up to the end of its sentence, display or list, in order.
+
+    A statement that is denied, quoted or a condition ("if the answer is 7") is left out.
+    """
+    openings = deque(_STATEMENT.finditer(text), maxlen=50)
+    asserted = [one for one in openings if not denied(text[max(0, one.start() - 120) : one.start()])]
+    found = [_statement(text, one.end(), "\n" in one.group()) for one in asserted]
+    return [statement for statement in found if statement.answer]
 
 
-def stated(response: str) -> list[tuple[str, str]]:
-    """(method, text) of each place where the response states its answer, the most reliable first.
+def _statement(text: str, start: int, on_new_line: bool) -> Found:
+    limit = min(len(text), start + 400)
+    parts, end = list[str](), start
+    for content, end_of_part in _displays(text, start, limit):
+        parts, end = [*parts, content], end_of_part
+    if not parts and (on_new_line or "\n" in text[max(0, start - 3) : start]):
+        parts, end = _items(text, start, limit)
+    if parts:
+        more = open_end(text, end)
+        return Found(", ".join(dict.fromkeys(parts)) + text[end:more], "statement", _stripped(text, start, more))
+    last = _SENTENCE_END.search(text, start, limit)
+    end = limit if last is None else last.end() if last.group() == "?" else last.start()
+    sentence = text[start:end].rstrip().rstrip(". ")
+    start += len(sentence) - len(sentence.lstrip())
+    return Found(sentence.strip(), "statement", (start, start + len(sentence.strip())))
+
+
+def _displays(text: str, start: int, limit: int) -> Iterator[tuple[str, int]]:
+    """The contents of the displayed formulas or code blocks that follow each other from `start`, and their ends."""
+    while (display := _DISPLAY.match(text, start, limit)) is not None:
+        yield displayed(display.group()), display.end()
+        joint = re.compile(r"\s*(?:(?:and|or)\b\s*)?").match(text, display.end(), limit)
+        start = joint.end() if joint else display.end()
+
+
+def displayed(text: str) -> str:
+    r"""The formulas of a display without what displays them; rows that begin with "=" continue the row above.
+
+    >>> displayed("\\[\\begin{aligned} x &= 3 + 6 \\\\ &= 9 \\end{aligned}\\]")
+    'x = 3 + 6 = 9'
+    """
+    while (display := _DISPLAY.fullmatch(text.strip())) is not None:
+        text = display.group(display.lastgroup or 0)
+    if "\\begin" in text:  # a matrix or cases
+        return text.strip()
+    rows = list[str]()
+    for row in re.split(r"\\\\|\n", text):
+        row = row.replace("&", "").strip()
+        if rows and row and (row.startswith("=") or rows[-1].endswith("=")):
+            rows[-1] += f" {row}"
+        elif row:
+            rows.append(row)
+    return ", ".join(rows)
+
+
+def _items(text: str, start: int, limit: int) -> tuple[list[str], int]:
+    """The items of the list that begins there, and its end; only the first if the others are explanations."""
+    items, end = list[str](), start
+    while (item := _ITEM.match(text, start, limit)) is not None:
+        if items and len(re.findall(r"[A-Za-z]{3,}", item.group(1))) > 3:
+            break
+        items, end = [*items, item.group(1).strip()], item.end()
+        start = end + 1
+    return items, end
+
+
+def stated(response: str) -> list[Found]:
+    """The places where the response states its answer, the most reliable first.
 
     - If there is a closed answer tag, nothing outside it is read.
     - Otherwise the order is conclusion tag, box, statements; of several statements the last comes first.
-    - A statement before the box or inside the reasoning does not count: the response went on after it.
+    - An explicit answer after the box goes before it: the box was a step. Statements before the box or inside the
+      reasoning do not count: the response went on after them.
+    - There is none if the last one is a question or is taken back.
 
-    >>> stated("The answer is 7. Therefore \\boxed{8}.")
-    [('boxed', '8')]
+    >>> [found.answer for found in stated("The answer is 7. Therefore \\\\boxed{8}.")]
+    ['8']
     """
-    text = final_part(response)
-    tagged = last_answer_tag(text)
-    if tagged is not None:
-        boxed = final_box(tagged)
-        texts = [("answer tag+boxed", boxed[0])] if boxed else []
-        texts += [("answer tag+statement", statement) for statement in reversed(statements(tagged))]
-        return [*texts, ("answer tag", tagged)]
-    concluded = last_conclusion(text)
-    texts = [("conclusion", concluded)] if concluded else []
+    text, offset = final_part(response)
+    found = _stated(text)
+    if not found and offset and "</think" in response[:offset] and (boxed := final_box(response)) is not None:
+        return [boxed]  # within the reasoning
+    return [replace(place, span=(place.span[0] + offset, place.span[1] + offset)) for place in found if place.span]
+
+
+def _stated(text: str) -> list[Found]:
+    tag = _answer_tag(text)
+    if tag is not None:
+        return _within(text, tag, "answer tag")
+    conclusion = _last_between(text, "<CONCLUSION>", "</CONCLUSION>")
+    concluded = _within(text, conclusion, "conclusion") if conclusion else []
     boxed = final_box(text)
+    begin = boxed.span[1] if boxed and boxed.span else 0
+    said = [_moved(one, begin) for one in reversed(statements(text[begin:]))]
     if boxed is not None:
-        texts.append(("boxed", boxed[0]))
-        text = text[boxed[1] :]
-    texts += [("statement", statement) for statement in reversed(statements(text))]
-    if not texts and len(text) < len(response) and (boxed := final_box(response)) is not None:
-        texts = [("boxed", boxed[0])]  # within the reasoning
-    return texts
+        said = [one for one in said if _is_answer(one.answer)]
+    last = said[0] if said else boxed
+    if last is not None and last.span is not None:
+        # an option's text may be a question, and stands then in a box as a whole
+        asks = last.answer.endswith("?") and (
+            text[last.span[1] : last.span[1] + 1] != "}" or len(last.answer.split()) < 4
+        )
+        if asks or taken_back(text[last.span[1] : last.span[1] + 2000]):
+            return concluded
+    if boxed is None or boxed.span is None:
+        return [*concluded, *said]
+    inside = [one for one in _within(text, boxed.span, "boxed") if one.method == "boxed+statement"]
+    return [*concluded, *said, *inside, boxed]
+
+
+def _within(text: str, span: Span, method: str) -> list[Found]:
+    """The box and the statements inside a tag or box, then its whole contents."""
+    whole = Found(text[span[0] : span[1]], method, span)
+    boxed = final_box(whole.answer)
+    said = [*([boxed] if boxed else []), *reversed(statements(whole.answer))]
+    return [*(replace(_moved(one, span[0]), method=f"{method}+{one.method}") for one in said), whole]
+
+
+def _moved(found: Found, by: int) -> Found:
+    return replace(found, span=(found.span[0] + by, found.span[1] + by)) if found.span else found
+
+
+def _is_answer(text: str) -> bool:
+    """Whether a statement after a box can be the answer itself, and not a remark such as "correct to two digits"."""
+    text = trimmed(plain_text(text))
+    begins = re.match(r"[\W_]*(?!an? [a-z])(?:\d|\\|[A-Za-z](?![A-Za-z])|(?:option|choice|yes|no|true|false)\b)", text)
+    return begins is not None and len(re.findall(r"[A-Za-z]{2,}", re.sub(r"\\[A-Za-z]+", "", text))) <= 6
 
 
 def trimmed(text: str) -> str:
     """The answer without a lead such as "the area is approximately" and a tail such as "because ..." or ", not ..."."""
-    text = re.sub(r"\\text\s*\{\s*(approximately|about|around|or|and)\s*\}", r" \1 ", text.strip().strip("*_`'\""))
-    text = re.sub(r"^<+([^<>]*)>+$", r"\1", text)
+    text = re.sub(r"\\text\s*\{\s*(approximately|about|around|or|and)\s*\}", r" \1 ", text.strip().strip("*_`"))
+    text = re.sub(r"^<+([^<>]*)>+$|^(['\"“])([^'\"”]*)['\"”]$", r"\1\3", text)
     tail = _TAIL.search(text)
     text = _CLAUSE.sub("", text[: tail.start()] if tail and tail.start() else text)
     return _LEAD.sub("", text).strip(" \t\n,;:*").rstrip(". ")
 
 
-def bare_answer(response: str) -> str | None:
+def bare_answer(response: str) -> Found | None:
     """The response if it is one short line with an answer and nothing else (letter, number, formula); else None."""
-    text = final_part(response).strip()
-    words = re.findall(r"[A-Za-z]{2,}", re.sub(r"\\[A-Za-z]+", "", text))
-    return text if text and "\n" not in text and len(text) <= 80 and len(words) <= 2 else None
+    text, offset = final_part(response)
+    start, end = _stripped(text, 0, len(text))
+    answer = displayed(text[start:end])
+    words = re.findall(r"[A-Za-z]{2,}", re.sub(r"\\[A-Za-z]+", "", answer))
+    if not answer or len(answer) > 80 or len(words) > 2 or answer.endswith("?") or "\\boxed" in answer:
+        return None
+    if "\n" in text[start:end] and not _DISPLAY.fullmatch(text[start:end]):
+        return None
+    return Found(answer, "response", (start + offset, end + offset))

@@ -3,7 +3,14 @@
 import re
 
 from rlfr_mm.grading.item import LONGEST_ANSWER, Comparison, Found, Item, Job, Problem
-from rlfr_mm.grading.strict.choices import find_choice, letter_of, letters_in, listed_options, read_choice
+from rlfr_mm.grading.strict.choices import (
+    find_choice,
+    letter_of,
+    letters_in,
+    listed_options,
+    read_choice,
+    without_labels,
+)
 from rlfr_mm.grading.strict.extract import bare_answer, stated, trimmed
 from rlfr_mm.grading.strict.text import aligned, compare_text, read
 
@@ -13,15 +20,11 @@ def find_answer(item: Item) -> Found | None:
     option = find_option(item) if item.choices else None
     if option is not None:
         return option
-    texts = stated(item.response)
-    if texts and texts[0][0] in ("statement", "answer tag+statement"):
+    places = stated(item.response)
+    if places and "statement" in places[0].method:
         # an explanation that follows the answer is not the last word
-        texts = [text for text in texts if len(trimmed(text[1]).split()) <= 6] or texts
-        return None if texts[0][1].endswith("?") else Found(texts[0][1], texts[0][0])
-    if texts:
-        return Found(texts[0][1], texts[0][0])
-    bare = bare_answer(item.response)
-    return None if bare is None else Found(bare, "response")
+        places = [place for place in places if len(trimmed(place.answer).split()) <= 6] or places
+    return places[0] if places else bare_answer(item.response)
 
 
 def compare_answer(problem: Problem, found: Found) -> Comparison:
@@ -31,10 +34,12 @@ def compare_answer(problem: Problem, found: Found) -> Comparison:
     """
     if problem.choices or gold_letters(problem):
         chosen = _chosen_letters(problem, found.answer)
+        if not options_of(problem) and re.fullmatch(r"\W*[a-z]\W*", found.answer):
+            chosen = None  # without options, "a" is a variable
         if chosen is not None:
             return Comparison(chosen == gold_letters(problem), "option")
-    named = option_text(problem, problem.golds[0])
-    golds = [read(gold, is_gold=True) for gold in (problem.golds if named is None else (named,))]
+    named = option_text(problem, gold_letters(problem))
+    golds = [read(gold, is_gold=True) for gold in (problem.known_golds if named is None else (named,))]
     answer, tolerances = read(found.answer), tolerances_of(problem)
     if len(answer.value) > LONGEST_ANSWER:
         return Comparison(False, "too long")
@@ -51,7 +56,11 @@ def find_option(item: Item) -> Found | None:
 
 
 def compare_option(problem: Problem, found: Found) -> Comparison:
-    """Equal if the answer names the same options as the gold."""
+    """Equal if the answer names the same options as the gold. ValueError if the gold is not an option."""
+    letters, options = gold_letters(problem), options_of(problem)
+    if not letters or (options and letters[-1] > letter_of(len(options) - 1)):
+        among = f"one of the {len(options)} options" if options else "an option letter"
+        raise ValueError(f"the gold {problem.golds[0]!r:.80} is not {among}")
     return Comparison(_chosen_letters(problem, found.answer) == gold_letters(problem), "option")
 
 
@@ -81,7 +90,7 @@ def tolerances_of(problem: Problem) -> tuple[float, ...]:
 
 def options_of(problem: Problem) -> tuple[str, ...]:
     """The option texts: the problem's choices, else the options that its question lists."""
-    return problem.choices or listed_options(str(problem.meta.get("question", "")))
+    return without_labels(problem.choices) if problem.choices else listed_options(str(problem.meta.get("question", "")))
 
 
 def option_text(problem: Problem, letter: str) -> str | None:
@@ -92,11 +101,14 @@ def option_text(problem: Problem, letter: str) -> str | None:
 def gold_letters(problem: Problem) -> str:
     """The option letters of a gold such as "A, C", or of a gold that is the text of an option; empty for other golds.
 
-    "AC" means two letters in LogicVista only, whose answers may have several; elsewhere it names a line segment.
+    "AC" means two letters in LogicVista only, whose answers may have several; elsewhere it names a line segment. A
+    small letter names an option if the problem has options.
     """
     gold, options = problem.golds[0].strip(), options_of(problem)
     if gold in options and option_text(problem, gold) is None:
         return letter_of(options.index(gold))
+    if options and re.fullmatch(r"\(?[a-z][.)]?", gold):
+        gold = gold.upper()
     return letters_in(", ".join(gold) if problem.scorer == "logicvista" and gold.isalpha() else gold)
 
 

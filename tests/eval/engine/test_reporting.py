@@ -148,7 +148,8 @@ def test_cards_pair_the_runs(runs, page):
         assert [found["texts"][answer["prompt"]] for answer in card["answers"]] == [row.prompt for row in pair]
         assert card["gold"] == [pair[0].gold] and card["problem"] == pair[0].problem_id
         for answer, row in zip(card["answers"], pair, strict=True):
-            assert answer["response"] == row.response and answer["tokens"] == row.completion_tokens
+            assert "".join(answer["response"]) == row.response and answer["tokens"] == row.completion_tokens
+            assert answer["response"][1:2] == [row.response[slice(*span)] for span in [row.verdict.span] if span]
     statuses = [answer["strict"]["status"] for card in cards for answer in card["answers"]]
     assert [statuses.count(status) for status in ("correct", "wrong", "no_answer")] == [15, 7, 2]
 
@@ -280,6 +281,16 @@ def test_ten_thousand_responses_leave_one_page_of_them_in_the_document(runs, chr
     assert chromium.evaluate("document.querySelectorAll('.card').length") == 10
 
 
+def test_the_span_that_was_read_is_marked_also_in_a_text_that_is_cut():
+    assert report_cards.marked("So 😀 9.", (5, 6)) == ["So 😀 ", "9", "."]
+    assert report_cards.marked("So 9.", None) == ["So 9."]
+    text = "a" * 30_000
+    for start, end in ((10, 12), (29_990, 29_992)):
+        before, read, after = report_cards.marked(text[:start] + "42" + text[end:], (start, end))
+        assert read == "42" and before + read + after == report_cards.cut(text[:start] + "42" + text[end:])
+    assert report_cards.marked(text, (15_000, 15_002)) == [report_cards.cut(text)]
+
+
 def test_published_responses_stand_beside_their_pictures(shared, chromium, tmp_path):
     spec = registry.task("rlfr_mathvision_testmini")
     docs = load_docs(spec, str(shared / "hub")).select(range(20))
@@ -292,6 +303,9 @@ def test_published_responses_stand_beside_their_pictures(shared, chromium, tmp_p
     assert report.main([str(run), "--out", str(path), "--data_root", str(shared / "hub")]) == 0
     chromium.open(f"{path.as_uri()}#page=2")
     assert chromium.evaluate(TEXTS.format(".answer pre")) == [answers[i][1][0] for i in range(10, 20)]
+    rows = run_files.read_run(run)[spec.name]
+    read = [row.response[slice(*row.verdict.span)] for row in rows[10:20] if row.verdict.span]
+    assert chromium.evaluate(TEXTS.format(".answer mark")) == read and len(read) > 5
     sizes = chromium.evaluate("[...document.querySelectorAll('.card img')].map(i => [i.naturalWidth, i.naturalHeight])")
     for (width, height), doc in zip(sizes, docs.select(range(10, 20)), strict=True):
         large = spec.images(doc)[0]

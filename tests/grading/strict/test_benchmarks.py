@@ -35,3 +35,17 @@ def test_dynamath_allows_a_thousandth_also_for_formulas():
     number = {"answer_type": "float"}
     for answer in ("\\frac{2\\pi}{3}", "2\\pi/3", "2.094 cm", "x = 2.094", "approximately 2.094"):
         assert grade(Item(f"<answer>{answer}</answer>", "2.0944", "dynamath", meta=number)).correct, answer
+
+
+def test_the_templates_of_benchmarks_are_read_where_they_are_filled():
+    for scorer, choices, response, read in (
+        ("wemath", ("3", "4"), "<Thought process>: 1<Answer>: <<B>>", "B"),
+        ("wemath", ("3", "4"), "The answer is (B).", "(B)"),
+        ("dynamath", None, '{"solution": "2 and 2", "short answer": "4"}', "4"),
+        ("mathvista", ("yes", "no"), "So: No, there are fewer.", None),
+        ("mathvista", ("yes", "no"), "No, there are fewer.", "No"),
+    ):
+        gold = "4" if scorer == "dynamath" else "B"
+        verdict = grade(Item(response, "no" if scorer == "mathvista" else gold, scorer, choices))
+        assert (verdict.span and response[slice(*verdict.span)]) == read
+        assert verdict.correct is (read is not None)

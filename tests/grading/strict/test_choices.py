@@ -74,7 +74,7 @@ def test_an_answer_that_only_begins_with_an_option_is_not_that_option(form, answ
     ("answer", "letters"),
     [
         ("45 cm", "A"), ("45^\\circ", "A"), ("45.0", "A"), ("45, since 145 is too large", "A"), ("5√2", "D"),
-        ("5\\sqrt2", "D"), ("5 sqrt(2)", "D"), ("C) 145", "C"), ("(C) 145 cm", "C"), ("[C]", "C"), ("“C”", None),
+        ("5\\sqrt2", "D"), ("5 sqrt(2)", "D"), ("C) 145", "C"), ("(C) 145 cm", "C"), ("[C]", "C"), ("“C”", "C"),
         ("'C'", "C"), ("picture C", "C"), ("C. 45", None), ("Option C is correct", "C"), ("145 (C)", "C"),
     ],
 )  # fmt: skip
@@ -135,3 +135,54 @@ def test_chinese_lists_of_letters_are_sets():
     assert find_choice("The answer is (B) A, B, D.", several=True).answer == "B"
     assert letters_in("C\nD") == "CD" and letters_in("\\text{(C)}") == "C"
     assert letters_in("BD") == letters_in("TEXT") == ""
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        "B. pear or C. plum", "B; C",
+        "B, but more likely C", "(B) and also (C)", "B: possible, C: certain", "B, else C",
+        "B. Actually C.", "B (or maybe C)", "B, unless it is C", "B = 12", "B(1,2)", "B > C", "B'", "B^2", "B_1", "2B",
+        "B + C", "B, C being just as good", "B. plum", "B plum", "plum (B)", "All of them", "Banana", "B with 60 %",
+    ],
+)  # fmt: skip
+@pytest.mark.parametrize("choices", [FRUIT, ()])
+def test_a_letter_counts_only_if_the_whole_statement_reads_as_that_option(answer, choices):
+    if choices or "plum" not in answer:  # without option texts, "B. plum" is one
+        assert find_choice(f"<answer>{answer}</answer>", choices) is None
+
+
+@pytest.mark.parametrize(
+    ("answer", "letter"),
+    [
+        ("x = 12", "B"), ("\\angle C = 12", "B"), ("3 \\times 4 = 12", "B"), ("a = b = 12", "B"), ("A = 45", "A"),
+        ("A = 12", None), ("x = 12 or x = 45", None), ("x > 12", None), ("x \\ne 12", None), ("x = 13", None),
+    ],
+)  # fmt: skip
+def test_a_named_value_is_the_option_with_that_value(answer, letter):
+    choice = find_choice(f"<answer>{answer}</answer>", NUMBERS)
+    assert (choice and choice.answer) == letter
+
+
+def test_an_option_text_may_be_explained_or_slightly_misspelt_but_not_changed():
+    options = ("The spider population would decrease", "The spider population would increase", "No")
+    assert find_choice("The answer is (A) the spiders population would decrease.", options).answer == "A"
+    assert find_choice("The answer is (A) the spiders population would increase.", options) is None
+    assert find_choice("The answer is (C) No, because it is not an insect.", options).answer == "C"
+    assert find_choice("The answer is (C) No, it is an insect.", options).answer == "C"
+
+
+def test_options_that_are_only_letters_say_nothing_about_their_texts():
+    assert find_choice("The answer is (C), a sector of a circle.", ("A", "B", "C", "D")).answer == "C"
+    assert find_choice("The answer is (C), or rather (D).", ("A", "B", "C", "D")) is None
+
+
+@pytest.mark.parametrize(
+    "response",
+    [
+        "The answer is B. Wait, that is wrong.", "The answer is B. Or C.", "The answer is B. Actually it is C.",
+        "I doubt that option B is correct.", "A student says that the answer is B.", "If the answer is B, why?",
+    ],
+)  # fmt: skip
+def test_a_choice_that_is_taken_back_or_quoted_is_none(response):
+    assert find_choice(response, FRUIT) is None

@@ -2,10 +2,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from rlfr_mm.grading.item import Found
 from rlfr_mm.grading.strict.extract import (
     bare_answer,
+    final_part,
     last_answer_tag,
     last_boxed,
+    plain_text,
     stated,
     statements,
     trimmed,
@@ -45,13 +48,13 @@ def test_last_answer_tag_is_the_last_closed_one_of_any_case():
 
 def test_statements_end_with_their_sentence_and_keep_their_order():
     text = "The answer is 3.5 cm. Wait. The correct option is (B). So\n**Answer:** 7\n#### 8"
-    assert statements(text) == ["3.5 cm", "(B)", "7", "8"]
+    assert [statement.answer for statement in statements(text)] == ["3.5 cm", "(B)", "7", "8"]
     assert statements("The other options are: (C) no") == []
 
 
 def test_bare_answer_is_one_short_line_of_answer():
-    assert bare_answer(" 42 cm ") == "42 cm"
-    assert bare_answer("\\frac{\\sqrt{3}}{2}") == "\\frac{\\sqrt{3}}{2}"
+    for answer in ("42 cm", "\\frac{\\sqrt{3}}{2}"):
+        assert bare_answer(f" {answer} ") == Found(answer, "response", (1, 1 + len(answer)))
     assert bare_answer("I think that it is 42") is None
     assert bare_answer("4\n2") is None
 
@@ -67,7 +70,6 @@ def test_bare_answer_is_one_short_line_of_answer():
         ("Answer: 42\n\nSolution: we multiply 6 by 7.", "42"),
         ("### Final Answer\n\n42", "42"),
         ("the answer is 5. 6 is wrong", "5"),
-        ("I think the answer is 42? Let me check.", "42?"),
         ("最终答案为 42", "42"),
         ("<think>The answer is 7.</think> The answer is 42.", "42"),
         ("<think>so \\boxed{42}</think> That is all.", "42"),
@@ -78,7 +80,7 @@ def test_bare_answer_is_one_short_line_of_answer():
     ],
 )
 def test_the_first_of_the_stated_texts_is_the_most_telling(response, answer):
-    assert stated(response)[0][1] == answer
+    assert stated(response)[0].answer == answer
 
 
 def test_headings_and_sentences_behind_hash_marks_state_nothing():
@@ -89,3 +91,111 @@ def test_headings_and_sentences_behind_hash_marks_state_nothing():
 def test_trimmed_takes_away_approximations_and_reasons():
     assert trimmed("approximately 42") == trimmed("\\approx 42, since 6*7=42") == trimmed("**42**, not 43.") == "42"
     assert trimmed(".5") == ".5" and trimmed(">42") == ">42" and trimmed("<<B>>") == "B"
+
+
+@pytest.mark.parametrize(
+    ("between", "joined"),
+    [
+        (" and ", ", "), (" or ", " or "), ("", ", "), ("\\quad\\text{and}\\quad ", ", "), ("\\;", ", "), ("\n", ", "),
+        (" \\lor ", " or "), ("$ or $x=", " or "), (" or else ", " or "), ("\\text{ or maybe }", " or "),
+        ("$\n- $", ", "),
+        (", as well as ", ", "), ("$ and the other solution is $", ", "),
+    ],
+)  # fmt: skip
+def test_boxes_of_one_statement_are_read_together(between, joined):
+    (found,) = stated(f"So $x=\\boxed{{-2}}{between}\\boxed{{1}}$.")
+    assert found.answer == f"-2{joined}1"
+
+
+@pytest.mark.parametrize(
+    "between", [". Hence ", " so ", " = ", " + 3 = ", ". Step 2 gives ", " \\Rightarrow ", " plus "]
+)
+def test_a_box_before_more_reasoning_was_a_step(between):
+    assert stated(f"\\boxed{{-2}}{between}\\boxed{{1}}")[0].answer == "1"
+
+
+def test_different_labels_are_part_of_the_answer():
+    assert stated("$k=\\boxed{45}$ and $n=\\boxed{2}$")[0].answer == "k=45, n=2"
+
+
+@pytest.mark.parametrize(
+    ("response", "answer"),
+    [
+        ("\\boxed{5}\\text{ cm}", "5\\text{ cm}"), ("$\\boxed{5}$ cm.", "5 cm"), ("\\boxed{5}\\pi", "5\\pi"),
+        ("x = -\\boxed{5}", "-5"), ("\\boxed{5} million", "5 million"), ("\\boxed{5}, or maybe 6.", "5, or maybe 6"),
+        ("\\boxed{5} (6 also works)", "5 (6 also works)"), ("\\boxed{5}\n\nIf you have questions, ask.", "5"),
+        ("\\boxed{5} \\checkmark", "5"), ("\\boxed{5} in total", "5"), ("\\boxed{5}. But 6 is near.", "5"),
+    ],
+)  # fmt: skip
+def test_what_changes_a_box_belongs_to_it(response, answer):
+    assert stated(response)[0].answer == answer
+
+
+@pytest.mark.parametrize(
+    "form",
+    [
+        "$$\n{}\n$$", "\\[\n{}\n\\]", "\\[{}\\]", "$\n{}\n$", "\\begin{{align*}}\n{}\n\\end{{align*}}",
+        "\\begin{{equation}}{}\\end{{equation}}", "\\[\\begin{{aligned}}{}\\end{{aligned}}\\]", "```\n{}\n```",
+        "```text\n{}\n```", "> {}", "# {}", "- {}", "**{}**", "{}", "<b>{}</b>",
+    ],
+)  # fmt: skip
+@pytest.mark.parametrize(
+    "lead", ["The answer is:\n\n", "## Final Answer\n", "**Answer:**\n\n", "The answer is given by\n"]
+)
+def test_an_answer_may_stand_on_lines_of_its_own(form, lead):
+    assert plain_text(stated(lead + form.format("x = 9"))[0].answer) == "x = 9"
+
+
+def test_rows_of_a_display_continue_each_other_or_are_several_answers():
+    assert stated("The answer is\n\\begin{align}x &= 3+6 \\\\ &= 9\\end{align}")[0].answer == "x = 3+6 = 9"
+    for listed in ("- 9\n- 10", "1. 9\n2. 10", "$$9$$\n\n$$10$$", "$$9$$ and $$10$$", "```\n9\n10\n```"):
+        assert stated(f"The answers are:\n{listed}")[0].answer == "9, 10"
+    assert stated("The answer is:\n$$9$$ or 10")[0].answer == "9 or 10"
+
+
+TOKENS = [
+    "<|im_end|>", "<|eot_id|>", "</s>", "<end_of_turn>", "<｜end▁of▁sentence｜>", "<|endoftext|>", "<eos>", "<|end|>",
+    "<|END_OF_TURN_TOKEN|>", "<end_of_utterance>", "[|endofturn|]", " [/INST]",
+    "<|im_end|>\n<|im_start|>user\nAnd now?",
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("token", TOKENS)
+def test_a_token_that_ends_the_turn_is_no_part_of_the_answer(token):
+    for response in ("9", "The answer is 9", "So x = \\boxed{9}", "<answer>9</answer>"):
+        found = stated(response + token) or [bare_answer(response + token)]
+        assert found[0].answer == "9"
+
+
+def test_the_final_part_follows_thoughts_and_the_token_that_starts_the_turn():
+    assert final_part("<think>8</think> 9<|im_end|>") == (" 9", len("<think>8</think>"))
+    assert final_part("<|start_header_id|>assistant<|end_header_id|>\n\n9<|eot_id|>")[0] == "9"
+    assert final_part("<|channel|>analysis<|message|>8<|end|><|start|>assistant<|channel|>final<|message|>9")[0] == "9"
+    assert (
+        final_part("<|begin_of_thought|>8<|end_of_thought|>\n<|begin_of_solution|>9<|end_of_solution|>")[0].count("9")
+        == 1
+    )
+
+
+@pytest.mark.parametrize(
+    ("response", "read"),
+    [
+        ("So <answer> 9 cm </answer>", "9 cm"),
+        ("<think>8</think>\nThe answer is 9.", "9"),
+        ("x = \\boxed{ 9 } cm", "9 } cm"),
+        ("x=\\boxed{-2} or x=\\boxed{1}", "-2} or x=\\boxed{1"),
+        ("The answer is:\n$$\n9\n$$\nDone.", "$$\n9\n$$"),
+        ("<CONCLUSION>\nThe answer is 9.\n</CONCLUSION>", "9"),
+        ("答案：９。", "９"),
+        ("<|begin_of_box|>9<|end_of_box|>", "9"),
+    ],
+)
+def test_the_span_is_where_the_answer_stands_in_the_response(response, read):
+    start, end = stated(response)[0].span
+    assert response[start:end] == read
+
+
+@given(st.text(alphabet="answer is: \n\\boxed{}1$.<>/", max_size=80))
+def test_every_span_lies_in_the_response(text):
+    for found in stated("The answer is " + text):
+        assert 0 <= found.span[0] <= found.span[1] <= len(text) + 14
