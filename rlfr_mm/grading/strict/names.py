@@ -33,10 +33,10 @@ def named(text: str) -> str:
 
 def _symbol(match: re.Match[str]) -> str:
     points = _POINTS.findall(match["braced"] or match["points"] or match["ends"])
-    figure = match["figure"] or match["line"]
+    figure = (match["figure"] or match["line"]).replace("overrightarrow", "vec").replace("measured", "")
     if figure == "triangle":
         points.sort()
-    elif figure not in ("overrightarrow", "vec"):
+    elif figure != "vec":
         points = min(points, points[::-1])
     name = "".join(points).replace("'", "q").translate({ord(sign): "" for sign in "_{}"})
     if figure in ("overline", "bar", "overleftrightarrow") and "q" not in name and len(name) == 2:

@@ -5,6 +5,7 @@ Pure text functions that take time linear in the length of the text and need no 
 
 import re
 import unicodedata
+from collections.abc import Callable
 from functools import lru_cache
 from itertools import groupby
 
@@ -35,7 +36,7 @@ _GREEK_WORD = re.compile(rf"(?<![A-Za-z\\])({'|'.join([*_GREEK.split(), *_CAPITA
 _FUNCTIONS = "arcsin arccos arctan arccot sinh cosh tanh sin cos tan cot csc ln log exp"
 # a function's name in plain text, before its argument
 _FUNCTION_WORD = re.compile(
-    rf"(?<![A-Za-z\\])(?:({_FUNCTIONS.replace(' ', '|')}|gcd|lcm|sec|min|max|det)(?=\s?[({{^_\\])"
+    rf"(?<![A-Za-z\\])(?:({_FUNCTIONS.replace(' ', '|')}|gcd|lcm|sec|min|max|det)(?=\s?[({{^_\\|])"
     rf"|({_FUNCTIONS.replace(' ', '|')})(?=\s?\d|\s?[A-Za-z](?![A-Za-z])|[xyz](?![A-Za-z])))"
 )
 _STYLE = (  # of text that stays
@@ -67,7 +68,9 @@ _BASE = re.compile(
     rf"(?<![A-Za-z0-9_\\^.])\(?([0-9][0-9A-F]{{0,40}})\)?(?:\s?_\s?(?:\{{\s?({_BASE_NUMBER})\s?\}}|(\d)(?!\d))"
     r"|\s?(?:\\text\s?\{)?\s?\(?(?:in )?base[\s_-]\{?([a-z]{3,9}|\d{1,2})\}?\)?\}?)(?![A-Za-z0-9])"
 )
-_SYNONYMS = [
+_RENAMED = {"\\land": "\\wedge ", "\\lor": "\\vee ", "\\lnot": "\\neg ", "\\smallsetminus": "\\setminus ",
+            "\\Vert": "\\parallel ", "\\doteq": "="}  # fmt: skip
+_SYNONYMS: list[tuple[re.Pattern[str], str | Callable[[re.Match[str]], str]]] = [
     (re.compile(r"\\(?:leq|leqslant|leqq)(?![A-Za-z])|<=|=<"), r"\\le "),
     (re.compile(r"\\(?:geq|geqslant|geqq)(?![A-Za-z])|>=|=>"), r"\\ge "),
     (re.compile(r"\\(?:neq|not\s?=)|!=|<>"), r"\\ne "),
@@ -90,8 +93,6 @@ _SYNONYMS = [
     (re.compile(r"\\(?:langle|rangle)(?![A-Za-z])"), lambda match: "(" if "lang" in match.group() else ")"),
     (re.compile(r"\\mathbb\s?\{?R\}?(?![A-Za-z])|\\R(?![A-Za-z])"), r"(-\\infty,\\infty)"),
 ]
-_RENAMED = {"\\land": "\\wedge ", "\\lor": "\\vee ", "\\lnot": "\\neg ", "\\smallsetminus": "\\setminus ",
-            "\\Vert": "\\parallel ", "\\doteq": "="}  # fmt: skip
 
 
 @lru_cache(maxsize=2048)

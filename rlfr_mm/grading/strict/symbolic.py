@@ -61,19 +61,15 @@ def _parsed(text: str) -> sympy.Basic | None:
     parts = re.split(r"(?<![<>\\!])=", text)
     for readable in (text, parts[-1]) if len(parts) > 2 and not re.search("[,;]", text) else (text,):
         try:
-            parsed = latex2sympy(
+            return latex2sympy(
                 readable,
                 is_real=True,
-                convert_degrees=False,
+                convert_degrees=re.search(r"\\(?:sin|cos|tan|cot|sec|csc)", text) is not None,
                 normalization_config=None,
                 conversion_config=_CASE_MATTERS,
             )
         except Exception:
             continue
-        imaginary = sympy.Symbol("i", real=True)
-        if getattr(parsed, "free_symbols", None) == {imaginary}:
-            return parsed.subs(imaginary, sympy.I)
-        return parsed
     return None
 
 
@@ -90,6 +86,7 @@ def _equal(gold: sympy.Basic, answer: sympy.Basic) -> bool:
         gold, answer = _solved(gold), _solved(answer)
         if gold is None or answer is None:
             return False
+    gold, answer = _element(gold, answer), _element(answer, gold)
     if isinstance(gold, sympy.MatrixBase | sympy.MatrixExpr) or isinstance(answer, sympy.MatrixBase | sympy.MatrixExpr):
         return _same_matrix(gold, answer)
     if isinstance(gold, sympy.Tuple) and isinstance(answer, sympy.Tuple):
@@ -112,6 +109,12 @@ def _unwrapped(gold: sympy.Basic, answer: sympy.Basic) -> tuple[sympy.Basic, sym
     ):
         answer = take_last_relation(answer).rhs
     return gold, answer
+
+
+def _element(value: sympy.Basic, other: sympy.Basic) -> sympy.Basic:
+    """The only element of a set beside a value that is no set."""
+    alone = isinstance(value, sympy.FiniteSet) and len(value) == 1 and isinstance(other, sympy.Expr)
+    return value.args[0] if alone else value
 
 
 def _is_relation(value: sympy.Basic) -> bool:
@@ -213,6 +216,7 @@ def _same_expression(gold: sympy.Expr, answer: sympy.Expr) -> bool:
     if percents[0] != percents[1]:  # "50%" is equal to 50 and to 0.5
         gold, answer = (get_pct_val(value, value) for value in (gold, answer))
         return any(_same_expression(gold, answer * factor) for factor in _percent_factors(percents))
+    gold, answer = _complex(gold), _complex(answer)
     if gold == answer:
         return gold not in (sympy.nan, sympy.zoo)
     gold, answer = gold.doit(), answer.doit()
@@ -222,6 +226,12 @@ def _same_expression(gold: sympy.Expr, answer: sympy.Expr) -> bool:
     if alike is False:
         return False
     return sympy.simplify(gold - answer).is_zero is True or (alike is True and gold.free_symbols == answer.free_symbols)
+
+
+def _complex(value: sympy.Expr) -> sympy.Expr:
+    """The value with i as the imaginary unit, unless it is one of the unit vectors i, j and k."""
+    names = {symbol.name for symbol in value.free_symbols}
+    return value.subs(sympy.Symbol("i", real=True), sympy.I) if "i" in names and not names & {"j", "k"} else value
 
 
 def _percent_factors(percents: list[bool]) -> tuple[sympy.Rational, ...]:

@@ -38,8 +38,14 @@ _WORDS = re.compile(r"(?<![A-Za-z\\])[A-Za-z]{2,40}")
 _DOMAINS = {"Z": " integer ", "R": " real ", "N": " natural "}
 _COMPARED = re.compile(r"(<|>|\\[lg]e(?![A-Za-z]))")
 _UNKNOWN = re.compile(r"[A-Za-z](?:_\{?\w\}?|\([a-z]\))?")
+_SETS = re.compile(r"^[(\[]|[<>].{0,200} (?:and|or) |\\[lg]e(?![a-z]).{0,200} (?:and|or) ")
 _MEMBER = re.compile(r"^[A-Za-z](?:_\{?\w\}?)?\s?\\in(?![A-Za-z])\s?")
 _SCIENTIFIC = re.compile(r"(?<![\w.])(\d{1,30}(?:\.\d{1,30})?)[eE]([-+]?\d{1,3})(?![\w.])")
+_ASSIGNED = re.compile(r"^(?:[A-Za-z](?:_\{?\w{1,3}\}?)?(?:\([a-z]\))?|\\frac\{d[a-z]\}\{d[a-z]\})=(?!.*=)")
+_SET_OF = re.compile(r"^\\?\{\s?([A-Za-z])\s?(?:\\in[^|:]{1,30})?(?:\\mid|:|\|)(.{1,300}?)\\?\}$")
+_POINT = re.compile(r"^\(([A-Za-z](?:,[A-Za-z]){1,5})\)=\(([^()\[\]]{1,200})\)$")
+_CASES = re.compile(r"^\\begin\{cases\}([^&]{1,300})\\end\{cases\}$")
+_ANGLES = {("deg", "rad"): "\\frac{180}{\\pi}", ("rad", "deg"): "\\frac{\\pi}{180}"}
 _BASED = re.compile(r"([0-9][0-9A-F]{0,40})_\{?(\d{1,2})\}?")
 
 
@@ -75,6 +81,9 @@ def read(text: str, is_gold: bool = False) -> Quantity:
     value, unit = measured(_MAPPED.sub("", _NAMED.sub("", text.strip())), lone_letter)
     value = re.sub(r"(?:\\pmod\s?\{[^{}]*\}|\(?\\?mod\b[^()]*\)?)$", "", value)
     value = re.sub(r"^\](.*)\[$", r"(\1)", tidy(value))  # ]0,1[ for (0,1)
+    value = _SET_OF.sub(r"\2", value).strip()
+    value = _CASES.sub(lambda match: re.sub(r"\s?\\\\\s?", ",", match[1].strip().removesuffix("\\\\")), value)
+    value = "(-\\infty,\\infty)" if value.lower() in ("all real numbers", "all reals", "real numbers") else value
     value = re.sub(r"^([-\d./]{1,40}|\\frac\{\d{1,9}\}\{\d{1,9}\})=([A-Za-z])$", r"\2=\1", value)
     return Quantity(whole, value, unit, condition)
 
@@ -119,8 +128,18 @@ def _upwards(sign: str) -> bool:
 
 def _as_set(text: str) -> str:
     r"""The text, or the intervals that its inequalities describe: ``(-\infty,1)\cup(3,\infty)`` for "x<1 or x>3"."""
-    intervals = [interval(part) for part in re.split(r",? or |,", text)]
-    return "\\cup".join(part for part in intervals if part) if None not in intervals else text
+    joint = "\\cap" if " and " in text else "\\cup"
+    intervals = [interval(part) for part in re.split(r",? (?:and|or) |,", text)]
+    both = " and " in text and " or " in text
+    return text if None in intervals or both else joint.join(part for part in intervals if part)
+
+
+def _as_point(text: str) -> str:
+    """The text, or the point (1, 2) for "x = 1, y = 2"."""
+    parts = [part.partition("=") for part in text.split(",")]
+    names = [name for name, _, _ in parts]
+    named_all = all(sign and re.fullmatch("[A-Za-z]", name) and "=" not in value for name, sign, value in parts)
+    return f"({','.join(value for _, _, value in parts)})" if named_all and names == sorted(set(names)) else text
 
 
 def aligned(gold: Quantity, answer: Quantity) -> tuple[str, str]:
@@ -128,9 +147,14 @@ def aligned(gold: Quantity, answer: Quantity) -> tuple[str, str]:
 
     Commas stand for "and" and "or", intervals for inequalities if one side is one, and each name is one symbol.
     """
-    texts = [gold.value, _converted(gold, answer)]
+    texts = [_spread(text) for text in (gold.value, _converted(gold, answer))]
+    for one, other in ((0, 1), (1, 0)):
+        if "=" not in texts[other]:
+            texts[one] = _ASSIGNED.sub("", texts[one])
+        if texts[other].startswith("("):
+            texts[one] = _as_point(texts[one])
     members = [_MEMBER.sub("", text) for text in texts]
-    if texts[0] != members[0] or texts[1] != members[1] or texts[0][:1] in ("(", "[") or texts[1][:1] in ("(", "["):
+    if texts[0] != members[0] or texts[1] != members[1] or any(_SETS.search(text) for text in texts):
         texts = [_as_set(member) for member in members]
     if not any(re.search(r"(?<![A-Za-z\\])e(?![A-Za-z])", _SCIENTIFIC.sub("", text)) for text in texts):
         texts = [_SCIENTIFIC.sub(r"\1\\times10^{\2}", text) for text in texts]
@@ -142,10 +166,19 @@ def aligned(gold: Quantity, answer: Quantity) -> tuple[str, str]:
     return texts[0], texts[1]
 
 
+def _spread(text: str) -> str:
+    """The text, or "x=1,y=2" for "(x,y)=(1,2)"."""
+    point = _POINT.match(text)
+    names, values = (point[1].split(","), point[2].split(",")) if point else ([], [])
+    return ",".join(map("=".join, zip(names, values, strict=True))) if point and len(names) == len(values) else text
+
+
 def _converted(gold: Quantity, answer: Quantity) -> str:
     """The answer's value in the gold's unit. A letter read as a unit is a variable if the gold contains it as one."""
     if not gold.unit and len(answer.unit) == 1 and re.search(rf"(?<![A-Za-z\\]){answer.unit}(?![A-Za-z])", gold.value):
         return answer.whole
+    if (gold.unit, answer.unit) in _ANGLES:
+        return f"{_ANGLES[gold.unit, answer.unit]}\\cdot({answer.value})"
     size = conversion(gold.unit, answer.unit)
     if size in (None, 1):
         return answer.value
@@ -169,7 +202,8 @@ def compare_text(gold: Quantity, answer: Quantity, tolerances: tuple[float, ...]
         return True
     gold_text, answer_text = aligned(gold, answer)
     conditions = {gold.condition, answer.condition} - {""}
-    if conversion(gold.unit, answer.unit) is None or len(conditions) > 1 or _differ_in_kind(gold_text, answer_text):
+    unlike = conversion(gold.unit, answer.unit) is None and (gold.unit, answer.unit) not in _ANGLES
+    if unlike or len(conditions) > 1 or _differ_in_kind(gold_text, answer_text):
         return False
     if (related := same_relation(gold.value, answer.value)) is not None:
         return related
@@ -217,13 +251,14 @@ def _same(gold: str, answer: str) -> bool:
     if gold.lower() != answer.lower() or "\\" in gold:
         return False
     words = [re.findall(r"[A-Za-z]+", text) for text in (gold, answer)]
-    return all(one == other or _same_word(one, other) for one, other in zip(*words, strict=True))
+    shortest = 2 if max(map(len, words[0]), default=0) > 3 else 3
+    return all(one == other or _same_word(one, other, shortest) for one, other in zip(*words, strict=True))
 
 
-def _same_word(one: str, other: str) -> bool:
+def _same_word(one: str, other: str, shortest: int) -> bool:
     """Whether two spellings that differ in case are one word: Yes and yes, but not xyz and xyZ, or ABC and abc."""
     for word in (one, other):
-        if len(word) < 3 or not (word.islower() or word.istitle() or word.isupper()):
+        if len(word) < shortest or not (word.islower() or word.istitle() or word.isupper()):
             return False
         if len(word) == 3 and word.isupper() and not re.search("[AEIOU]", word[1:]):
             return False
@@ -241,7 +276,10 @@ def _differ_in_kind(gold: str, answer: str) -> bool:
         return gold != answer
     if any(re.fullmatch(r"\d{4}-\d\d?-\d\d?", text) for text in (gold, answer)):
         return gold != answer
-    if any(one.startswith("\\{") and other.startswith(("(", "[")) for one, other in ((gold, answer), (answer, gold))):
+    if any(
+        one.startswith("\\{") and re.fullmatch(r"[(\[][^()\[\]]*[)\]]", other)
+        for one, other in ((gold, answer), (answer, gold))
+    ):
         return True
     return re.fullmatch(r"\d+:\d+", answer) is not None and re.fullmatch(r"-?\d+", gold) is not None
 

@@ -87,7 +87,7 @@ def _table() -> dict[str, tuple[str, str]]:
             size = Fraction(10) ** power
             table.setdefault(before + spelling, (f"{size} {spelling}", before + spelling))
     for spelling in list(table):
-        if len(spelling) > 2 and spelling.isascii():
+        if len(spelling) > 1 and spelling.isascii():
             table.setdefault(f"{spelling}s", table[spelling])
     return table
 
