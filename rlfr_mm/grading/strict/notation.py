@@ -45,7 +45,7 @@ _STYLE = (  # of text that stays
     r"|boldmath|hfill|centering|noindent|checkmark|allowbreak|nobreak"
 )
 _STYLES = re.compile(
-    rf"\\(?:{_STYLE})(?![A-Za-z]) ?|\\color\s?\{{[^{{}}]{{0,40}}\}}|\\textcolor\s?\{{[^{{}}]{{0,40}}\}}"
+    rf"\\(?:{_STYLE})(?![A-Za-z]) ?|\\color\s?\{{[^{{}}]{{0,40}}\}}|\\(?:textcolor|colorbox)\s?\{{[^{{}}]{{0,40}}\}}"
     r"|\\(?:hspace|vspace|hphantom|vphantom|phantom|label|tag)\*?\s?\{[^{}]{0,80}\}"
     r"|\\(?:boldsymbol|bm|pmb|underline|uline|emph|mathnormal|mathstrut|mathop|mathord|mathopen|mathclose|mbox)(?![A-Za-z])"
 )
@@ -75,6 +75,7 @@ _SYNONYMS: list[tuple[re.Pattern[str], str | Callable[[re.Match[str]], str]]] = 
     (re.compile(r"\\(?:geq|geqslant|geqq)(?![A-Za-z])|>=|=>"), r"\\ge "),
     (re.compile(r"\\(?:neq|not\s?=)|!=|<>"), r"\\ne "),
     (re.compile(r"\\lt(?![A-Za-z])"), "<"),
+    (re.compile(r"(?<![A-Za-z\\])log(10|2)(?=\s?\()"), r"\\log_{\1}"),
     (re.compile(r"\\log_(?:e(?![A-Za-z])|\{e\})"), r"\\ln "),
     (re.compile(r"(?<=\d)\s?x\s?(?=10\s?\^)"), r"\\times "),
     (re.compile(r"\\gt(?![A-Za-z])"), ">"),
@@ -157,9 +158,9 @@ def _overlined(match: re.Match[str]) -> str:
 
 def styled(text: str) -> str:
     r"""The text without fonts, colours, sizes and LaTeX's spaces: ``{\bf 5}\,`` becomes ``{5} ``. ``\text`` stays."""
-    text = re.sub(
-        r"\\text(?:bf|it|rm|sf|tt|up|normal|md|sc)(?![A-Za-z])", r"\\text", _FONT_SWITCH.sub(r"\\mathrm{\1}", text)
-    )
+    text = _FONT_SWITCH.sub(r"\\mathrm{\1}", text)
+    text = re.sub(r"\\math(?:sf|tt|normal|up)(?![A-Za-z])", r"\\mathrm", text)
+    text = re.sub(r"\\text(?:bf|it|rm|sf|tt|up|normal|md|sc)(?![A-Za-z])", r"\\text", text)
     text = re.sub(r"(?<![A-Za-z.])([A-Za-z])\.([A-Za-z])(?:\.|(?![A-Za-z.]))", r"\1\2", text)  # a.m.
     return _SPACES.sub(" ", _STYLES.sub("", text))
 

@@ -3,7 +3,7 @@ r"""Compares two answers by their text, without parsing formulas.
 Most answers are numbers, words or points, so this decides most verdicts, at a thousandth of the cost of a parser.
 
 - Numbers are equal up to a relative difference of 1e-9.
-- A unit counts only if both sides name a known one.
+- A unit counts only if both sides name one, and so does a condition such as "for integers n".
 - Whatever stays undecided goes to a worker, as LaTeX without the unit.
 """
 
@@ -29,7 +29,8 @@ _MAPPED = re.compile(
 )
 _CONDITION = re.compile(  # "for all n" and "where x is real", or ", n \\in ..."
     r"(?:[,;(]|\s|\\text\s?\{|\\quad){1,4}"
-    r"(?:(?:for|where|with)(?![A-Za-z])|(?=[A-Za-z](?:,\s?[A-Za-z]){0,3}\s?\\in(?![A-Za-z])))"
+    r"(?:(?:for|where|with|\\forall)(?![A-Za-z])"
+    r"|(?=[A-Za-z](?:,\s?[A-Za-z]){0,3}\s?(?:[<>]|\\(?:in|geq?|leq?|neq?|geqslant|leqslant)(?![A-Za-z]))))"
 )
 _KINDS = frozenset(["real", "integer", "natural", "positive", "negative", "nonnegative", "nonzero"])
 _FILLERS = "all any every each some constant arbitrary number is are an a the and in such that"
@@ -45,6 +46,9 @@ _ASSIGNED = re.compile(r"^(?:[A-Za-z](?:_\{?\w{1,3}\}?)?(?:\([a-z]\))?|\\frac\{d
 _SET_OF = re.compile(r"^\\?\{\s?([A-Za-z])\s?(?:\\in[^|:]{1,30})?(?:\\mid|:|\|)(.{1,300}?)\\?\}$")
 _POINT = re.compile(r"^\(([A-Za-z](?:,[A-Za-z]){1,5})\)=\(([^()\[\]]{1,200})\)$")
 _CASES = re.compile(r"^\\begin\{cases\}([^&]{1,300})\\end\{cases\}$")
+_MODULUS = re.compile(
+    r"(?:\\pmod\s?\{[^{}]{0,40}\}|\((?:\\text\s?\{\s?)?\\?(?:mod|bmod)\b[^()]{0,40}\)|\\?(?:b?mod)\b[^()]{0,40})$"
+)
 _ANGLES = {("deg", "rad"): "\\frac{180}{\\pi}", ("rad", "deg"): "\\frac{\\pi}{180}"}
 _BASED = re.compile(r"([0-9][0-9A-F]{0,40})_\{?(\d{1,2})\}?")
 
@@ -79,8 +83,11 @@ def read(text: str, is_gold: bool = False) -> Quantity:
         text = ", ".join(dict.fromkeys(line.strip() for line in text.split("\n") if line.strip()))
     text = re.sub(r"(?<!\\)\$|\*\*|(?<!\\)\\[()\[\]]", "", text)
     value, unit = measured(_MAPPED.sub("", _NAMED.sub("", text.strip())), lone_letter)
-    value = re.sub(r"(?:\\pmod\s?\{[^{}]*\}|\(?\\?mod\b[^()]*\)?)$", "", value)
+    modulus = _MODULUS.search(value)
+    if modulus:
+        value, condition = value[: modulus.start()], "mod" + re.sub(r"\D", "", modulus[0])
     value = re.sub(r"^\](.*)\[$", r"(\1)", tidy(value))  # ]0,1[ for (0,1)
+    value = re.sub(r"^(?:minus|negative) (?=[\d\\])", "-", value)
     value = _SET_OF.sub(r"\2", value).strip()
     value = _CASES.sub(lambda match: re.sub(r"\s?\\\\\s?", ",", match[1].strip().removesuffix("\\\\")), value)
     value = "(-\\infty,\\infty)" if value.lower() in ("all real numbers", "all reals", "real numbers") else value
@@ -99,6 +106,8 @@ def _without_condition(text: str) -> tuple[str, str]:
     found = [word.lower() for word in _WORDS.findall(condition)]
     words = [word.removesuffix("s") if len(word) > 3 else word for word in found]
     letters = set(re.findall(r"(?<![A-Za-z\\])[A-Za-z](?![A-Za-z])", condition))
+    if re.match(r"[A-Za-z]\s?=", value) and value[0] in letters:
+        return text, ""  # "x = 2, x > 1" says two things of x
     if not _CONDITION_WORDS.issuperset(words) or not letters.intersection(re.sub(r"\\[A-Za-z]{1,30}", "", value)):
         return text, ""
     relation = re.sub(r"\\text|[{}\s,;.()$]", "", _WORDS.sub("", condition))
@@ -311,7 +320,7 @@ def _brackets_and_parts(text: str) -> tuple[str, list[str]] | None:
 
     Without brackets the parts are solutions, and repeated ones are dropped.
     """
-    match = re.fullmatch(r"([(\[]?)((?:(?!\\pm|\\cup|\\\{|\{,)[^()\[\]=<>&])*)([)\]]?)", text)
+    match = re.fullmatch(r"([(\[]?)((?:(?!\\pm|\\cup|\\[lgn]e|\\\{|\{,)[^()\[\]=<>&])*)([)\]]?)", text)
     if match is None or bool(match.group(1)) != bool(match.group(3)) or re.search(r"[A-Za-z]{2} | [A-Za-z]{2}", text):
         return None
     parts = match.group(2).split(",")

@@ -43,7 +43,7 @@ _NO_UNIT_WORDS = """
     correct right root mod modulo base factorial negative positive fewer greater false true fourth fifth sixth
     seventh eighth ninth tenth twelfth hundredth thousandth ten pi theta alpha beta gamma delta lambda omega phi
     sigma rho tau epsilon infinity bc bce b.c. maybe perhaps possibly probably but except unless either neither nor
-    though otherwise guess
+    though otherwise guess repeating recurring
 """
 _NO_UNITS = frozenset(_NO_UNIT_WORDS.split())
 _NO_UNIT_SIGNS = re.compile("[不非无没错或和与及以约多余半倍几十百千万亿分之上下左右至到]")
@@ -130,7 +130,7 @@ def measured(text: str, lone_letter: Letter = "unit") -> tuple[str, str]:
     ('9.4', 'cm2')
     """
     text = re.sub(
-        rf"\\text\s?\{{\s?(-?[\d.,]{{0,99}}\d)\s?(?=[\s{_HAN}])([^{{}}]{{1,99}})\}}", r"\1\\text{ \2}", text.strip()
+        rf"\\text\s?\{{\s?(-?[\d.,:]{{0,99}}\d)\s?(?=[\s{_HAN}])([^{{}}]{{1,99}})\}}", r"\1\\text{ \2}", text.strip()
     )
     if len(text) > 300:
         return text, ""
