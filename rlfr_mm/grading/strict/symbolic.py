@@ -104,9 +104,7 @@ def _unwrapped(gold: sympy.Basic, answer: sympy.Basic) -> tuple[sympy.Basic, sym
                      if isinstance(value, sympy.And) else value for value in (gold, answer))  # fmt: skip
     if assigned[0] and not _is_relation(answer):
         gold = take_last_relation(gold).rhs
-    elif (
-        isinstance(answer, sympy.Eq | sympy.And) and not _is_relation(gold) and (assigned[1] or _is_calculation(answer))
-    ):
+    elif _is_calculation(answer) and not _is_relation(gold):
         answer = take_last_relation(answer).rhs
     return gold, answer
 
@@ -122,9 +120,12 @@ def _is_relation(value: sympy.Basic) -> bool:
 
 
 def _is_calculation(value: sympy.Basic) -> bool:
-    """Whether this is an equation such as 2 + 3 = 5, or f(2) = 5."""
+    """Whether equations give the value of what is on the left, as 2 + 3 = 5 and f(2) = 5 do, but 2x = 4 does not."""
     first = value.args[0] if isinstance(value, sympy.And) else value
-    return isinstance(first, sympy.Eq)
+    if not isinstance(first, sympy.Eq) or not isinstance(first.lhs, sympy.Expr):
+        return isinstance(first, sympy.Eq)
+    unknown = len(first.lhs.free_symbols) == 1 and not first.lhs.is_Symbol
+    return not (unknown and first.lhs.is_rational_function())
 
 
 def _solved(value: sympy.Basic) -> sympy.Basic | None:
@@ -259,16 +260,16 @@ def _same_value(gold: sympy.Expr, answer: sympy.Expr) -> bool:
 def _alike(gold: sympy.Expr, answer: sympy.Expr) -> bool | None:
     """Whether two formulas have the same values at some points; None if too few of their values are numbers."""
     symbols = sorted(gold.free_symbols | answer.free_symbols, key=str)
-    compared = 0
+    compared, allowed = 0, sympy.Float("1e-9" if gold.has(sympy.Float) or answer.has(sympy.Float) else "1e-30")
     for start in range(len(_POINTS)):
         point = {
             symbol: sympy.Rational(_POINTS[(start + 2 * i) % len(_POINTS)] + i // 3) for i, symbol in enumerate(symbols)
         }
         try:
-            values = [sympy.N(value.subs(point), 20) for value in (gold, answer)]
+            values = [sympy.N(value.subs(point), 40) for value in (gold, answer)]
             if not all(value.is_number and value.is_finite for value in values):
                 continue
-            if abs(values[0] - values[1]) > max(abs(value) for value in values) * sympy.Float("1e-9"):
+            if abs(values[0] - values[1]) > max(abs(value) for value in values) * allowed:
                 return False
         except (TypeError, ValueError, ArithmeticError, AttributeError):
             continue

@@ -49,6 +49,7 @@ _NO_UNITS = frozenset(_NO_UNIT_WORDS.split())
 _NO_UNIT_SIGNS = re.compile("[不非无没错或和与及以约多余半倍几十百千万亿分之上下左右至到]")
 _FILLER_WORDS = "of the a an total altogether different possible exactly only such 的 个 只 条 本 张 名 次 块 件 位"
 _FILLERS = frozenset(_FILLER_WORDS.split())
+_OF_ANGLE = re.compile(r"(?:sin|cos|tan|cot|sec|csc)(?![a-z])")
 _ATTACHED = frozenset(["m", "s", "g", "h", "cm", "mm", "km", "kg", "ft", "in", "min", "dm", "ml", "deg"])  # as in 5cm
 _CURRENCIES = {"\\$": "dollar", "€": "euro", "£": "£", "¥": "¥", "₹": "rupee", "￥": "¥"}
 
@@ -139,7 +140,7 @@ def measured(text: str, lone_letter: Letter = "unit") -> tuple[str, str]:
         return text.replace(currency[1], "", 1), _CURRENCIES[currency[1]]
     value, words, wrapped = text, list[tuple[str, int]](), True
     while (atom := _ATOM.search(value)) and atom.start() > 0:
-        found = _names_of(atom)
+        found = [] if atom["degree"] and _OF_ANGLE.search(value) else _names_of(atom)
         before = value[: atom.start()] + atom["per"]
         if atom["word"] and not _plain_unit(atom["word"], bool(atom["gap"]), lone_letter, before):
             break
