@@ -6,8 +6,9 @@ from dataclasses import replace
 from fractions import Fraction
 
 from rlfr_mm.grading.item import Comparison, Found, Item, Problem
+from rlfr_mm.grading.strict.notation import tidy
 from rlfr_mm.grading.strict.rules import compare_answer, compare_option, find_answer, find_option
-from rlfr_mm.grading.strict.text import compare_text, read, tidy
+from rlfr_mm.grading.strict.text import compare_text, read
 from rlfr_mm.grading.strict.values import number, words_to_number
 
 

@@ -10,7 +10,7 @@ from functools import lru_cache
 from rlfr_mm.grading.item import Found
 from rlfr_mm.grading.strict.doubt import denied, taken_back
 from rlfr_mm.grading.strict.extract import final_part, plain_text, stated, trimmed
-from rlfr_mm.grading.strict.text import latex, tidy
+from rlfr_mm.grading.strict.notation import latex, tidy
 from rlfr_mm.grading.strict.units import agree, measured
 from rlfr_mm.grading.strict.values import number
 

@@ -1,18 +1,40 @@
-"""The strict comparison of two formulas, by math-verify. Only worker processes import this."""
+"""The strict comparison of two formulas, as sympy objects. Only worker processes import this.
 
-import cmath
+latex2sympy reads them and math-verify compares equations and sets. Its own reader is not used: it drops letters that
+may be units, ignores the case of letters, and takes a part of a text that it cannot read.
+"""
+
+import re
+from fractions import Fraction
 from functools import lru_cache
 
-from math_verify import LatexExtractionConfig, parse, verify
+from latex2sympy2_extended import NormalizationConfig, normalize_latex
+from latex2sympy2_extended.latex2sympy2 import ConversionConfig
+from math_verify.grader import (
+    get_pct_val,
+    is_assignment_relation,
+    sympy_compare_sets,
+    sympy_solve_and_compare,
+    take_last_relation,
+)
+from sympy.core.relational import Relational
 
 from rlfr_mm.grading.parsers import latex2sympy, sympy
+from rlfr_mm.grading.strict.values import number
 
-# math-verify's other reader passes text to sympy's parse_expr, which evaluates it as Python.
-_LATEX_ONLY = (LatexExtractionConfig(),)
+_NORMAL = NormalizationConfig(basic_latex=True, units=False, malformed_operators=True, nits=True, boxed="none")
+_CASE_MATTERS = ConversionConfig(lowercase_symbols=False)
+_BASED = re.compile(r"\d_")  # the parser drops the base of a number
+_REPEATING = re.compile(r"(?<![\d.])\d{1,15}\.\d{0,30}\\overline\{\d{1,30}\}")
+_ROUNDING = (12, 30)  # decimals and digits to which math-verify rounds
+_MOST_ELEMENTS = 64
+# what sympy raises for objects that it cannot compare, such as a set and a number
+_UNDECIDED = (TypeError, ValueError, NotImplementedError, AttributeError, ArithmeticError, RecursionError)
+_POINTS = [Fraction(*parts) for parts in ((7, 5), (13, 6), (-9, 7), (17, 4), (-5, 3), (3, 11))]
 
 
 def symbolic_equal(gold: str, answer: str, tolerance: tuple[float, ...] = ()) -> bool:
-    """math-verify's verdict on two LaTeX answers without dollar signs.
+    """Whether two LaTeX answers without dollar signs are equal: as numbers, formulas, equations or sets.
 
     With a `tolerance`, either one for all numbers or one per number of the gold, lists of numbers are also equal if
     each number is that close to its counterpart; their order does not matter.
@@ -20,28 +42,239 @@ def symbolic_equal(gold: str, answer: str, tolerance: tuple[float, ...] = ()) ->
     >>> symbolic_equal("x^2-1", "(x+1)(x-1)")
     True
     """
-    # math-verify's own time-outs need signals, which work in the main thread only: they are switched off.
     parsed_gold, parsed_answer = _parsed(gold), _parsed(answer)
-    if parsed_gold and parsed_answer and verify(parsed_gold, parsed_answer, timeout_seconds=None):
-        return not _rounded_together(parsed_gold[0], parsed_answer[0])
+    try:
+        if parsed_gold is not None and parsed_answer is not None and _equal(parsed_gold, parsed_answer):
+            return True
+    except _UNDECIDED:
+        pass
     return bool(tolerance) and _near(_numbers(gold), _numbers(answer), tolerance)
 
 
 @lru_cache(maxsize=512)  # one gold is compared with many answers
-def _parsed(text: str) -> list:
-    return parse(f"${text}$", _LATEX_ONLY, fallback_mode="no_fallback", parsing_timeout=None)
+def _parsed(text: str) -> sympy.Basic | None:
+    if _BASED.search(text):
+        return None
+    text = _REPEATING.sub(lambda match: _fraction(match.group()), text)
+    text = text.replace("\\Gamma", "\\operatorname{Gamma}").replace("\\gamma", "\\gamma_{0}")  # no Euler's constant
+    text = normalize_latex(text, _NORMAL)
+    parts = re.split(r"(?<![<>\\!])=", text)
+    for readable in (text, parts[-1]) if len(parts) > 2 and not re.search("[,;]", text) else (text,):
+        try:
+            return latex2sympy(
+                readable,
+                is_real=True,
+                convert_degrees=re.search(r"\\(?:sin|cos|tan|cot|sec|csc)", text) is not None,
+                normalization_config=None,
+                conversion_config=_CASE_MATTERS,
+            )
+        except Exception:
+            continue
+    return None
 
 
-def _rounded_together(gold: object, answer: object) -> bool:
-    """Whether these are different numbers that math-verify calls equal because it rounds to six places."""
-    if not (isinstance(gold, sympy.Expr) and isinstance(answer, sympy.Expr) and gold.is_number and answer.is_number):
+def _fraction(repeating: str) -> str:
+    value = number(repeating)
+    return repeating if value is None else f"\\frac{{{value.numerator}}}{{{value.denominator}}}"
+
+
+def _equal(gold: sympy.Basic, answer: sympy.Basic) -> bool:
+    gold, answer = _unwrapped(gold, answer)
+    if _is_relation(gold) and _is_relation(answer):
+        return _same_relation(gold, answer)
+    if _is_relation(gold) or _is_relation(answer):
+        gold, answer = _solved(gold), _solved(answer)
+        if gold is None or answer is None:
+            return False
+    gold, answer = _element(gold, answer), _element(answer, gold)
+    if isinstance(gold, sympy.MatrixBase | sympy.MatrixExpr) or isinstance(answer, sympy.MatrixBase | sympy.MatrixExpr):
+        return _same_matrix(gold, answer)
+    if isinstance(gold, sympy.Tuple) and isinstance(answer, sympy.Tuple):
+        return len(gold) == len(answer) and all(map(_equal, gold, answer))
+    if isinstance(gold, sympy.Set) and isinstance(answer, sympy.Set):
+        return _same_set(gold, answer)
+    return isinstance(gold, sympy.Expr) and isinstance(answer, sympy.Expr) and _same_expression(gold, answer)
+
+
+def _unwrapped(gold: sympy.Basic, answer: sympy.Basic) -> tuple[sympy.Basic, sympy.Basic]:
+    """The two sides without "x =" if only one has it; of a chain of equations the last value."""
+    assigned = is_assignment_relation(gold), is_assignment_relation(answer)
+    if all(assigned):
+        return tuple(sympy.Eq(value.args[0].lhs, take_last_relation(value).rhs, evaluate=False)
+                     if isinstance(value, sympy.And) else value for value in (gold, answer))  # fmt: skip
+    if assigned[0] and not _is_relation(answer):
+        gold = take_last_relation(gold).rhs
+    elif _is_calculation(answer) and not _is_relation(gold):
+        answer = take_last_relation(answer).rhs
+    return gold, answer
+
+
+def _element(value: sympy.Basic, other: sympy.Basic) -> sympy.Basic:
+    """The only element of a set beside a value that is no set."""
+    alone = isinstance(value, sympy.FiniteSet) and len(value) == 1 and isinstance(other, sympy.Expr)
+    return value.args[0] if alone else value
+
+
+def _is_relation(value: sympy.Basic) -> bool:
+    return isinstance(value, Relational | sympy.And)
+
+
+def _is_calculation(value: sympy.Basic) -> bool:
+    """Whether equations give the value of what is on the left, as 2 + 3 = 5 and f(2) = 5 do, but 2x = 4 does not."""
+    first = value.args[0] if isinstance(value, sympy.And) else value
+    if not isinstance(first, sympy.Eq) or not isinstance(first.lhs, sympy.Expr):
+        return isinstance(first, sympy.Eq)
+    unknown = len(first.lhs.free_symbols) == 1 and not first.lhs.is_Symbol
+    return not (unknown and first.lhs.is_rational_function())
+
+
+def _solved(value: sympy.Basic) -> sympy.Basic | None:
+    """The solution set of an inequality in one unknown; other objects as they are, and None if there is none."""
+    if not _is_relation(value):
+        return value
+    functions = sorted(value.atoms(sympy.core.function.AppliedUndef), key=str)
+    value = value.subs({function: sympy.Symbol(f"f{i}", real=True) for i, function in enumerate(functions)})
+    return value.as_set() if len(value.free_symbols) == 1 else None
+
+
+def _same_relation(gold: sympy.Basic, answer: sympy.Basic) -> bool:
+    """Whether two equations or inequalities are the same up to a factor, or have the same solutions."""
+    if isinstance(gold, Relational) and isinstance(answer, Relational):
+        (kind, left), (other_kind, right) = _as_less(gold), _as_less(answer)
+        if _equal_sides(gold, answer) or (
+            kind is other_kind and _proportional(left, right, kind in (sympy.Eq, sympy.Ne))
+        ):
+            return True
+        if kind is not other_kind:
+            return False
+    if gold.free_symbols != answer.free_symbols:
         return False
-    try:
-        wanted, value = complex(gold.evalf()), complex(answer.evalf())
-    except (TypeError, ValueError, OverflowError):
+    if len(gold.free_symbols) == 1:
+        solutions = _solved(gold), _solved(answer)
+        return solutions[0] is not sympy.S.EmptySet and _same_set(*solutions)
+    if isinstance(gold, sympy.Eq) and isinstance(answer, sympy.Eq):
+        return bool(sympy.solve(gold, gold.free_symbols)) and sympy_solve_and_compare(gold, answer, *_ROUNDING)
+    return isinstance(gold, sympy.And) and isinstance(answer, sympy.And) and _same_parts(gold, answer)
+
+
+def _same_parts(gold: sympy.Basic, answer: sympy.Basic) -> bool:
+    return len(gold.args) == len(answer.args) and all(
+        any(_same_relation(one, other) for other in answer.args) for one in gold.args
+    )
+
+
+def _equal_sides(gold: sympy.Basic, answer: sympy.Basic) -> bool:
+    if type(gold) is not type(answer) or isinstance(gold.lhs, sympy.Expr) != isinstance(answer.lhs, sympy.Expr):
         return False
-    percent = value * 100, value / 100  # "50%" is equal to 50 and to 0.5
-    return not any(cmath.isclose(wanted, known, rel_tol=1e-9, abs_tol=1e-300) for known in (value, *percent))
+    return _equal(gold.lhs, answer.lhs) and _equal(gold.rhs, answer.rhs)
+
+
+def _as_less(relation: sympy.Basic) -> tuple[type, sympy.Basic]:
+    """The kind and the difference of the sides, in which > becomes < with the sides exchanged."""
+    kinds = {sympy.StrictGreaterThan: sympy.StrictLessThan, sympy.GreaterThan: sympy.LessThan}
+    sides = (relation.lhs, relation.rhs) if type(relation) not in kinds else (relation.rhs, relation.lhs)
+    if not all(isinstance(side, sympy.Expr) for side in sides):
+        return type(relation), sympy.nan
+    return kinds.get(type(relation), type(relation)), sympy.Add(sides[0], -sides[1])
+
+
+def _proportional(gold: sympy.Basic, answer: sympy.Basic, any_sign: bool) -> bool:
+    if gold is sympy.nan or answer is sympy.nan:
+        return False
+    ratio = sympy.simplify(gold.doit() / answer.doit())
+    return bool(ratio.is_number and ratio.is_finite and (ratio.is_positive or (any_sign and ratio.is_nonzero)))
+
+
+def _same_matrix(gold: sympy.Basic, answer: sympy.Basic) -> bool:
+    gold, answer = gold.doit(), answer.doit()
+    if not (isinstance(gold, sympy.MatrixBase) and isinstance(answer, sympy.MatrixBase)):
+        return False
+    return gold.shape == answer.shape and all(map(_equal, gold.flat(), answer.flat()))
+
+
+def _same_set(gold: sympy.Set, answer: sympy.Set) -> bool:
+    if isinstance(gold, sympy.FiniteSet) and isinstance(answer, sympy.FiniteSet):
+        golds, answers = list(gold.args), list(answer.args)
+        if len(golds) != len(answers) or len(golds) > _MOST_ELEMENTS:
+            return False
+        for element in golds:
+            match = next((other for other in answers if _equal(element, other)), None)
+            if match is None:
+                return False
+            answers.remove(match)
+        return True
+    if isinstance(gold, sympy.Interval) and isinstance(answer, sympy.Interval):
+        ends = gold.left_open == answer.left_open and gold.right_open == answer.right_open
+        return ends and _equal(gold.start, answer.start) and _equal(gold.end, answer.end)
+    if any(isinstance(one, sympy.Interval) and isinstance(other, sympy.FiniteSet) for one, other in
+           ((gold, answer), (answer, gold))):  # fmt: skip
+        return False  # math-verify takes (1, 2) for a point, too
+    return sympy_compare_sets(gold.doit(), answer.doit(), *_ROUNDING)
+
+
+def _same_expression(gold: sympy.Expr, answer: sympy.Expr) -> bool:
+    percents = [value.atoms(sympy.UnevaluatedExpr) != set() for value in (gold, answer)]
+    if percents[0] != percents[1]:  # "50%" is equal to 50 and to 0.5
+        gold, answer = (get_pct_val(value, value) for value in (gold, answer))
+        return any(_same_expression(gold, answer * factor) for factor in _percent_factors(percents))
+    gold, answer = _complex(gold), _complex(answer)
+    if gold == answer:
+        return gold not in (sympy.nan, sympy.zoo)
+    gold, answer = gold.doit(), answer.doit()
+    if not gold.free_symbols and not answer.free_symbols:
+        return _same_value(gold, answer)
+    alike = _alike(gold, answer)
+    if alike is False:
+        return False
+    return sympy.simplify(gold - answer).is_zero is True or (alike is True and gold.free_symbols == answer.free_symbols)
+
+
+def _complex(value: sympy.Expr) -> sympy.Expr:
+    """The value with i as the imaginary unit, unless it is one of the unit vectors i, j and k."""
+    names = {symbol.name for symbol in value.free_symbols}
+    return value.subs(sympy.Symbol("i", real=True), sympy.I) if "i" in names and not names & {"j", "k"} else value
+
+
+def _percent_factors(percents: list[bool]) -> tuple[sympy.Rational, ...]:
+    hundred = sympy.Integer(100)
+    return (sympy.Integer(1), 1 / hundred if percents[1] else hundred)
+
+
+def _same_value(gold: sympy.Expr, answer: sympy.Expr) -> bool:
+    """Whether two numbers are equal: exactly, or up to a relative difference of 1e-9 if one is a decimal."""
+    if gold.is_infinite or answer.is_infinite:
+        return gold == answer
+    if gold.is_Rational and answer.is_Rational:
+        return gold == answer
+    decimal = gold.has(sympy.Float) or answer.has(sympy.Float)
+    # sympy's floating-point numbers have exponents of any size, so tiny values are told apart
+    values = [sympy.N(value, 20 if decimal else 60) for value in (gold, answer)]
+    if not all(value.is_number and value.is_finite for value in values):
+        return False
+    largest = max(abs(value) for value in values)
+    if largest != 0 and abs(values[0] - values[1]) > largest * sympy.Float("1e-9" if decimal else "1e-40"):
+        return False
+    return decimal or sympy.simplify(gold - answer).is_zero is not False
+
+
+def _alike(gold: sympy.Expr, answer: sympy.Expr) -> bool | None:
+    """Whether two formulas have the same values at some points; None if too few of their values are numbers."""
+    symbols = sorted(gold.free_symbols | answer.free_symbols, key=str)
+    compared, allowed = 0, sympy.Float("1e-9" if gold.has(sympy.Float) or answer.has(sympy.Float) else "1e-30")
+    for start in range(len(_POINTS)):
+        point = {
+            symbol: sympy.Rational(_POINTS[(start + 2 * i) % len(_POINTS)] + i // 3) for i, symbol in enumerate(symbols)
+        }
+        try:
+            values = [sympy.N(value.subs(point), 40) for value in (gold, answer)]
+            if not all(value.is_number and value.is_finite for value in values):
+                continue
+            if abs(values[0] - values[1]) > max(abs(value) for value in values) * allowed:
+                return False
+        except (TypeError, ValueError, ArithmeticError, AttributeError):
+            continue
+        compared += 1
+    return True if compared >= 4 else None
 
 
 def _numbers(text: str) -> list[float]:

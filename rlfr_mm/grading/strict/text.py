@@ -3,7 +3,7 @@ r"""Compares two answers by their text, without parsing formulas.
 Most answers are numbers, words or points, so this decides most verdicts, at a thousandth of the cost of a parser.
 
 - Numbers are equal up to a relative difference of 1e-9.
-- A unit counts only if both sides name a known one.
+- A unit counts only if both sides name one, and so does a condition such as "for integers n".
 - Whatever stays undecided goes to a worker, as LaTeX without the unit.
 """
 
@@ -14,55 +14,53 @@ from fractions import Fraction
 from functools import lru_cache
 
 from rlfr_mm.grading.item import LONGEST_ANSWER
-from rlfr_mm.grading.strict.extract import plain_text, trimmed
-from rlfr_mm.grading.strict.units import Letter, agree, measured
+from rlfr_mm.grading.strict.extract import trimmed
+from rlfr_mm.grading.strict.names import named, same_relation
+from rlfr_mm.grading.strict.notation import signs, styled, tidy
+from rlfr_mm.grading.strict.units import Letter, conversion, measured
 from rlfr_mm.grading.strict.values import constant, number, same_number, words_to_number
 
-_SIGNS = {
-    "−": "-", "–": "-", "×": "\\times ", "·": "\\cdot ", "⋅": "\\cdot ", "÷": "\\div ", "π": "\\pi ", "∞": "\\infty ",
-    "≤": "\\le ", "≥": "\\ge ", "≠": "\\ne ", "≈": "\\approx ", "°": "^\\circ ", "º": "^\\circ ", "∠": "\\angle ",
-    "∪": "\\cup ", "∩": "\\cap ", "∈": "\\in ", "±": "\\pm ", "²": "^2", "³": "^3", "⁴": "^4", "½": "\\frac{1}{2}",
-    "⟨": "(", "⟩": ")", "\u00a0": " ", "\u202f": " ", "\u2009": " ", "掳": "^\\circ ",
-    "θ": "\\theta ", "α": "\\alpha ", "β": "\\beta ",
-}  # fmt: skip
-_SIGN_TABLE = str.maketrans(_SIGNS)
 _NAMED = re.compile(  # matches "area = "
     r"^(?![^=]*\b(?:not|if|unless|or|than)\b)(?:\\text\s*\{)?\s*(?=[A-Za-z][A-Za-z. ]*[a-z][A-Za-z. ]{2})[A-Za-z. ]++"
     r"\}?\s*+=\s*+(?=\S)"
 )
-# inequalities in one unknown: "0<x<1" and "x<1"
-_BETWEEN = re.compile(r"([^<>=]+?)(<|\\leq?(?![a-z]))\s*([a-z])(<|\\leq?(?![a-z]))([^<>=]+)")
-_BEYOND = re.compile(r"([a-z])(<|>|\\[lg]eq?(?![a-z]))([^<>=]+)")
-
-
-def latex(text: str) -> str:
-    r"""The text with LaTeX commands for typographic signs, in one spelling each: ``2√3`` becomes ``2\sqrt{3}``."""
-    text = re.sub(r"√\s*|(?<![A-Za-z\\])sqrt(?=[({])", r"\\sqrt", text.translate(_SIGN_TABLE))
-    text = re.sub(r"\\sqrt\s*(?:\(([^()]*)\)|(\d+(?:\.\d+)?|[A-Za-z]))", lambda m: f"\\sqrt{{{m[1] or m[2]}}}", text)
-    text = re.sub(r"\\degree\b", r"^\\circ", re.sub(r"(?<=\\)[dtc](?=frac)", "", text))
-    text = re.sub(r"\\frac(\d)(\d)", r"\\frac{\1}{\2}", text)
-    text = text.replace("\\langle", "(").replace("\\rangle", ")").replace("\\mathbb{R}", "(-\\infty,\\infty)")
-    text = re.sub(r"(?<![\w.])(\d+(?:\.\d+)?)[eE]([-+]?\d{1,3})(?![\w.])", r"\1\\times10^{\2}", text)
-    text = re.sub(r"(?<![A-Za-z\\])pi(?![A-Za-z])", r"\\pi ", text)
-    return re.sub(r"(?<=\d)\s*(?:\\text\s*\{\s*)?\bpercent\b\}?", "%", text)
-
-
-def tidy(text: str) -> str:
-    """The `plain_text`, with signs as `latex` writes them, without meaningless spaces and doubled backslashes."""
-    text = re.sub(r"\\displaystyle|(?<!\\)\\[,!; ]|~", "", plain_text(text))
-    if "\\begin" not in text:
-        text = re.sub(r"\\\\(?=[A-Za-z])", r"\\", text)
-    text = re.sub(r"\s+", " ", latex(text)).rstrip(". ").strip()
-    return re.sub(r"(?<![A-Za-z]{2})(?:(?<!\d) | (?!\d))(?![A-Za-z]{2})", "", text)
+_MAPPED = re.compile(
+    r"^(?:[A-Za-z]\s?(?::|\\colon)\s?)?\(?[A-Za-z](?:\s?,\s?[A-Za-z]){0,3}\)?\s?\\mapsto(?![A-Za-z])\s?"
+)
+_CONDITION = re.compile(  # "for all n" and "where x is real", or ", n \\in ..."
+    r"(?:[,;(]|\s|\\text\s?\{|\\quad){1,4}"
+    r"(?:(?:for|where|with|\\forall)(?![A-Za-z])"
+    r"|(?=[A-Za-z](?:,\s?[A-Za-z]){0,3}\s?(?:[<>]|\\(?:in|geq?|leq?|neq?|geqslant|leqslant)(?![A-Za-z]))))"
+)
+_KINDS = frozenset(["real", "integer", "natural", "positive", "negative", "nonnegative", "nonzero"])
+_FILLERS = "all any every each some constant arbitrary number is are an a the and in such that"
+_CONDITION_WORDS = _KINDS.union(_FILLERS.split())
+_WORDS = re.compile(r"(?<![A-Za-z\\])[A-Za-z]{2,40}")
+_DOMAINS = {"Z": " integer ", "R": " real ", "N": " natural "}
+_COMPARED = re.compile(r"(<|>|\\[lg]e(?![A-Za-z]))")
+_UNKNOWN = re.compile(r"[A-Za-z](?:_\{?\w\}?|\([a-z]\))?")
+_SETS = re.compile(r"^[(\[]|[<>].{0,200} (?:and|or) |\\[lg]e(?![a-z]).{0,200} (?:and|or) ")
+_MEMBER = re.compile(r"^[A-Za-z](?:_\{?\w\}?)?\s?\\in(?![A-Za-z])\s?")
+_SCIENTIFIC = re.compile(r"(?<![\w.])(\d{1,30}(?:\.\d{1,30})?)[eE]([-+]?\d{1,3})(?![\w.])")
+_ASSIGNED = re.compile(r"^(?:[A-Za-z](?:_\{?\w{1,3}\}?)?(?:\([a-z]\))?|\\frac\{d[a-z]\}\{d[a-z]\})=(?!.*=)")
+_SET_OF = re.compile(r"^\\?\{\s?([A-Za-z])\s?(?:\\in[^|:]{1,30})?(?:\\mid|:|\|)(.{1,300}?)\\?\}$")
+_POINT = re.compile(r"^\(([A-Za-z](?:,[A-Za-z]){1,5})\)=\(([^()\[\]]{1,200})\)$")
+_CASES = re.compile(r"^\\begin\{cases\}([^&]{1,300})\\end\{cases\}$")
+_MODULUS = re.compile(
+    r"(?:\\pmod\s?\{[^{}]{0,40}\}|\((?:\\text\s?\{\s?)?\\?(?:mod|bmod)\b[^()]{0,40}\)|\\?(?:b?mod)\b[^()]{0,40})$"
+)
+_ANGLES = {("deg", "rad"): "\\frac{180}{\\pi}", ("rad", "deg"): "\\frac{\\pi}{180}"}
+_BASED = re.compile(r"([0-9][0-9A-F]{0,40})_\{?(\d{1,2})\}?")
 
 
 @dataclass(frozen=True)
 class Quantity:
-    """An answer in the form in which it is compared: as a whole, and split into value and unit."""
+    """An answer in the form in which it is compared: as a whole, and split into value, unit and condition."""
 
     whole: str
     value: str
     unit: str
+    condition: str = ""  # "integer" for "2n, where n is an integer"
 
 
 @lru_cache(maxsize=4096)
@@ -73,42 +71,130 @@ def read(text: str, is_gold: bool = False) -> Quantity:
     """
     lone_letter: Letter = "unit"
     if is_gold:
-        lone_letter = "variable" if "$" in text else "unit after a space"
-    whole, text = tidy(text), trimmed(text)
+        lone_letter = "variable" if "$" in text.replace("\\$", "") else "unit after a space"
     if len(text) > LONGEST_ANSWER:
-        return Quantity(whole, text, "")
+        return Quantity(text, text, "")
+    whole, text = tidy(text), styled(signs(text))
+    if not text.startswith(("'", '"', "`")):  # primes, which are no quotation marks
+        text = re.sub(r"(?<=[A-Za-z\d}])'{1,4}(?![a-z])", lambda match: "^{" + len(match[0]) * "\\prime" + "}", text)
+    text, condition = _without_condition(text)
+    text = trimmed(text)
     if "\n" in text and "\\begin" not in text:  # one answer per line
         text = ", ".join(dict.fromkeys(line.strip() for line in text.split("\n") if line.strip()))
-    text = re.sub(r"\\?\$|\*\*|\\(?:left|right)\b|(?<!\\)\\[()\[\]]", "", text)
-    value, unit = measured(_NAMED.sub("", text), lone_letter)
-    value = re.sub(r"\s*(?:\\pmod\s*\{[^{}]*\}|\(?\\?mod\b[^()]*\)?)$", "", value)
+    text = re.sub(r"(?<!\\)\$|\*\*|(?<!\\)\\[()\[\]]", "", text)
+    value, unit = measured(_MAPPED.sub("", _NAMED.sub("", text.strip())), lone_letter)
+    modulus = _MODULUS.search(value)
+    if modulus:
+        value, condition = value[: modulus.start()], "mod" + re.sub(r"\D", "", modulus[0])
     value = re.sub(r"^\](.*)\[$", r"(\1)", tidy(value))  # ]0,1[ for (0,1)
-    return Quantity(whole, value, unit)
+    value = re.sub(r"^(?:minus|negative) (?=[\d\\])", "-", value)
+    value = _SET_OF.sub(r"\2", value).strip()
+    value = _CASES.sub(lambda match: re.sub(r"\s?\\\\\s?", ",", match[1].strip().removesuffix("\\\\")), value)
+    value = "(-\\infty,\\infty)" if value.lower() in ("all real numbers", "all reals", "real numbers") else value
+    value = re.sub(r"^([-\d./]{1,40}|\\frac\{\d{1,9}\}\{\d{1,9}\})=([A-Za-z])$", r"\2=\1", value)
+    return Quantity(whole, value, unit, condition)
+
+
+def _without_condition(text: str) -> tuple[str, str]:
+    r"""The text without a condition on its variables, and the condition: 2n and "integer" of "2n for integers n"."""
+    match = _CONDITION.search(text)
+    value = text[: match.start()] if match else ""
+    if match is None or not value or re.search(r"[<>]|\\(?:in|le|ge)", value) or value.count("{") != value.count("}"):
+        return text, ""
+    domain = re.compile(r"\\in\s?(?:\\math(?:bb|bf)\s?\{?)?([ZRN])\}?")
+    condition = domain.sub(lambda match: _DOMAINS[match[1]], text[match.end() :])
+    found = [word.lower() for word in _WORDS.findall(condition)]
+    words = [word.removesuffix("s") if len(word) > 3 else word for word in found]
+    letters = set(re.findall(r"(?<![A-Za-z\\])[A-Za-z](?![A-Za-z])", condition))
+    if re.match(r"[A-Za-z]\s?=", value) and value[0] in letters:
+        return text, ""  # "x = 2, x > 1" says two things of x
+    if not _CONDITION_WORDS.issuperset(words) or not letters.intersection(re.sub(r"\\[A-Za-z]{1,30}", "", value)):
+        return text, ""
+    relation = re.sub(r"\\text|[{}\s,;.()$]", "", _WORDS.sub("", condition))
+    has_relation = re.search(r"[<>=\d]|\\[lgn]e|\\in", relation) is not None
+    return value, " ".join([*sorted(_KINDS.intersection(words)), *([relation] if has_relation else [])])
 
 
 def interval(text: str) -> str | None:
     r"""The interval that an inequality in one unknown describes, ``(-\infty,2]`` for ``x\le2``; None for other text."""
-    between = _BETWEEN.fullmatch(text)
-    if between:
-        low, first, _, second, high = (part.strip() for part in between.groups())
-        return f"{'(' if first == '<' else '['}{low},{high}{')' if second == '<' else ']'}"
-    beyond = _BEYOND.fullmatch(text)
-    if beyond is None:
+    parts = [part.strip() for part in _COMPARED.split(text)]
+    if len(parts) == 3:
+        open_end = "<" if _upwards(parts[1]) else ">"
+        parts = [*parts, open_end, ""] if _UNKNOWN.fullmatch(parts[2]) else ["", open_end, *parts]
+    if len(parts) != 5 or not _UNKNOWN.fullmatch(parts[2]) or re.search(r"[,=]", text):
         return None
-    _, sign, bound = (part.strip() for part in beyond.groups())
-    if sign == "<" or sign.startswith("\\l"):
-        return f"(-\\infty,{bound}{')' if sign == '<' else ']'}"
-    return f"{'(' if sign == '>' else '['}{bound},\\infty)"
+    if _upwards(parts[1]) != _upwards(parts[3]):
+        return None
+    low, first, _, second, high = parts if _upwards(parts[1]) else parts[::-1]
+    low, high = low or "-\\infty", high or "\\infty"
+    low, high = low or "-\\infty", high or "\\infty"
+    return f"{'[' if 'e' in first else '('}{low},{high}{']' if 'e' in second else ')'}"
+
+
+def _upwards(sign: str) -> bool:
+    return sign == "<" or "l" in sign
+
+
+def _as_set(text: str) -> str:
+    r"""The text, or the intervals that its inequalities describe: ``(-\infty,1)\cup(3,\infty)`` for "x<1 or x>3"."""
+    joint = "\\cap" if " and " in text else "\\cup"
+    intervals = [interval(part) for part in re.split(r",? (?:and|or) |,", text)]
+    both = " and " in text and " or " in text
+    return text if None in intervals or both else joint.join(part for part in intervals if part)
+
+
+def _as_point(text: str) -> str:
+    """The text, or the point (1, 2) for "x = 1, y = 2"."""
+    parts = [part.partition("=") for part in text.split(",")]
+    names = [name for name, _, _ in parts]
+    named_all = all(sign and re.fullmatch("[A-Za-z]", name) and "=" not in value for name, sign, value in parts)
+    return f"({','.join(value for _, _, value in parts)})" if named_all and names == sorted(set(names)) else text
 
 
 def aligned(gold: Quantity, answer: Quantity) -> tuple[str, str]:
-    """The two values in one notation: commas for "and" and "or", and intervals for inequalities if one side is one."""
-    gold_text, answer_text = (re.sub(r",? (?:and|or) ", ",", side.value) for side in (gold, answer))
-    if gold_text[:1] in ("(", "["):
-        answer_text = interval(answer_text) or answer_text
-    elif answer_text[:1] in ("(", "["):
-        gold_text = interval(gold_text) or gold_text
-    return gold_text, answer_text
+    """The two values in one notation and the gold's unit.
+
+    Commas stand for "and" and "or", intervals for inequalities if one side is one, and each name is one symbol.
+    """
+    texts = [_spread(text) for text in (gold.value, _converted(gold, answer))]
+    for one, other in ((0, 1), (1, 0)):
+        if "=" not in texts[other]:
+            texts[one] = _ASSIGNED.sub("", texts[one])
+        if texts[other].startswith("("):
+            texts[one] = _as_point(texts[one])
+    members = [_MEMBER.sub("", text) for text in texts]
+    if texts[0] != members[0] or texts[1] != members[1] or any(_SETS.search(text) for text in texts):
+        texts = [_as_set(member) for member in members]
+    if not any(re.search(r"(?<![A-Za-z\\])e(?![A-Za-z])", _SCIENTIFIC.sub("", text)) for text in texts):
+        texts = [_SCIENTIFIC.sub(r"\1\\times10^{\2}", text) for text in texts]
+    texts = [named(re.sub(r",? (?:and|or) ", ",", text)) for text in texts]
+    # "\frac{2}{3} \approx 0.67" states both values
+    approximate = re.fullmatch(r"(.*[\d})i])\\approx(-?[\d.]{1,40})", texts[1])
+    if approximate:
+        texts[1] = approximate[2] if re.fullmatch(r"-?\d{0,40}\.\d{1,40}", texts[0]) else approximate[1]
+    return texts[0], texts[1]
+
+
+def _spread(text: str) -> str:
+    """The text, or "x=1,y=2" for "(x,y)=(1,2)"."""
+    point = _POINT.match(text)
+    names, values = (point[1].split(","), point[2].split(",")) if point else ([], [])
+    return ",".join(map("=".join, zip(names, values, strict=True))) if point and len(names) == len(values) else text
+
+
+def _converted(gold: Quantity, answer: Quantity) -> str:
+    """The answer's value in the gold's unit. A letter read as a unit is a variable if the gold contains it as one."""
+    if not gold.unit and len(answer.unit) == 1 and re.search(rf"(?<![A-Za-z\\]){answer.unit}(?![A-Za-z])", gold.value):
+        return answer.whole
+    if (gold.unit, answer.unit) in _ANGLES:
+        return f"{_ANGLES[gold.unit, answer.unit]}\\cdot({answer.value})"
+    size = conversion(gold.unit, answer.unit)
+    if size in (None, 1):
+        return answer.value
+    value = number(answer.value)
+    if value is None:
+        return f"\\frac{{{size.numerator}}}{{{size.denominator}}}\\cdot({answer.value})"
+    return f"\\frac{{{(value * size).numerator}}}{{{(value * size).denominator}}}"
 
 
 def compare_text(gold: Quantity, answer: Quantity, tolerances: tuple[float, ...] = ()) -> bool | None:
@@ -124,14 +210,18 @@ def compare_text(gold: Quantity, answer: Quantity, tolerances: tuple[float, ...]
     if _same(gold.whole, answer.whole):
         return True
     gold_text, answer_text = aligned(gold, answer)
-    if not agree(gold.unit, answer.unit) or _differ_in_kind(gold_text, answer_text):
+    conditions = {gold.condition, answer.condition} - {""}
+    unlike = conversion(gold.unit, answer.unit) is None and (gold.unit, answer.unit) not in _ANGLES
+    if unlike or len(conditions) > 1 or _differ_in_kind(gold_text, answer_text):
         return False
+    if (related := same_relation(gold.value, answer.value)) is not None:
+        return related
     if _same(gold_text, answer_text):
         return True
-    based = [re.fullmatch(r"(\w+)_\{?(\d+)\}?", text) for text in (gold_text, answer_text)]
-    if based[0] and based[1]:
-        return based[0].groups() == based[1].groups()
-    gold_number, answer_number = number(gold_text), number(answer_text)
+    based = [_BASED.fullmatch(text) for text in (gold_text, answer_text)]
+    if any(based):
+        return based[0] is not None and based[1] is not None and based[0].groups() == based[1].groups()
+    gold_number, answer_number = _numbers(gold_text, answer_text)
     if gold_number is not None and answer_number is None and (spelled := words_to_number(answer_text)) is not None:
         answer_number = Fraction(spelled)
     if gold_number is not None and answer_number is not None:
@@ -150,11 +240,38 @@ def compare_text(gold: Quantity, answer: Quantity, tolerances: tuple[float, ...]
     return None if tolerances else compare_lists(gold_text, answer_text)
 
 
+def _numbers(gold: str, answer: str) -> tuple[Fraction | None, Fraction | None]:
+    """The two values as `number` reads them. Beside a number with a decimal point, "2,74" has a decimal comma."""
+    values = [
+        number(
+            text.replace(",", ".")
+            if "." in other and re.fullmatch(r"-?(?:\d{1,15},(?:\d\d?|\d{4,15})|0,\d{1,15})", text)
+            else text
+        )
+        for text, other in ((gold, answer), (answer, gold))
+    ]
+    return values[0], values[1]
+
+
 def _same(gold: str, answer: str) -> bool:
-    """Whether two texts are the same. Case does not matter in words, but it does in variables."""
+    """Whether two texts are the same. Case does not matter in words, but it does in variables and commands."""
     if gold == answer:
         return True
-    return gold.lower() == answer.lower() and re.search(r"(?<![A-Za-z\\])[A-Za-z]{1,2}(?![A-Za-z])", gold) is None
+    if gold.lower() != answer.lower() or "\\" in gold:
+        return False
+    words = [re.findall(r"[A-Za-z]+", text) for text in (gold, answer)]
+    shortest = 2 if max(map(len, words[0]), default=0) > 3 else 3
+    return all(one == other or _same_word(one, other, shortest) for one, other in zip(*words, strict=True))
+
+
+def _same_word(one: str, other: str, shortest: int) -> bool:
+    """Whether two spellings that differ in case are one word: Yes and yes, but not xyz and xyZ, or ABC and abc."""
+    for word in (one, other):
+        if len(word) < shortest or not (word.islower() or word.istitle() or word.isupper()):
+            return False
+        if len(word) == 3 and word.isupper() and not re.search("[AEIOU]", word[1:]):
+            return False
+    return True
 
 
 def _differ_in_kind(gold: str, answer: str) -> bool:
@@ -164,9 +281,14 @@ def _differ_in_kind(gold: str, answer: str) -> bool:
         return True
     if all(re.fullmatch(r"[A-Za-z]{4,}(?: [A-Za-z]+)*|[A-Za-z]", text) for text in (gold, answer)):
         return gold.lower() != answer.lower() or (len(gold) == 1 and gold != answer)
+    if all(re.fullmatch(r"[A-Z]{3,}", text) for text in (gold, answer)):  # words and lists of points, not products
+        return gold != answer
     if any(re.fullmatch(r"\d{4}-\d\d?-\d\d?", text) for text in (gold, answer)):
         return gold != answer
-    if any(one.startswith("\\{") and other.startswith(("(", "[")) for one, other in ((gold, answer), (answer, gold))):
+    if any(
+        one.startswith("\\{") and re.fullmatch(r"[(\[][^()\[\]]*[)\]]", other)
+        for one, other in ((gold, answer), (answer, gold))
+    ):
         return True
     return re.fullmatch(r"\d+:\d+", answer) is not None and re.fullmatch(r"-?\d+", gold) is not None
 
@@ -198,7 +320,7 @@ def _brackets_and_parts(text: str) -> tuple[str, list[str]] | None:
 
     Without brackets the parts are solutions, and repeated ones are dropped.
     """
-    match = re.fullmatch(r"([(\[]?)((?:(?!\\pm|\\cup|\\\{|\{,)[^()\[\]=<>&])*)([)\]]?)", text)
+    match = re.fullmatch(r"([(\[]?)((?:(?!\\pm|\\cup|\\[lgn]e|\\\{|\{,)[^()\[\]=<>&])*)([)\]]?)", text)
     if match is None or bool(match.group(1)) != bool(match.group(3)) or re.search(r"[A-Za-z]{2} | [A-Za-z]{2}", text):
         return None
     parts = match.group(2).split(",")

@@ -1,49 +1,128 @@
-"""Splits an answer into value and unit, so that a right answer need not repeat the unit."""
+"""Splits an answer into value and unit, so that a right answer need not repeat the unit, and converts units."""
 
 import re
-import string
+from dataclasses import dataclass
+from fractions import Fraction
 from functools import lru_cache
 from typing import Literal
 
 from rlfr_mm.grading.strict.values import constant, number
 
-# The spellings of each unit; the first is its name.
-_NAMES = """
-    mm millimeter millimetre; cm centimeter centimetre; dm decimeter decimetre; m meter metre; km kilometer
-    kilometre; in inch inches; ft foot feet; yd yard; mi mile; mg milligram; g gram; kg kilogram; lb lbs pound; oz
-    ounce; t ton tonne; ms millisecond; s sec second; min minute; h hr hour; day; week; month; yr year; ml mL
-    milliliter millilitre; l L liter litre; gal gallon; deg degree; rad radian; dollar USD; cent; N newton; J joule;
-    kJ kilojoule; W watt; kW kilowatt; V volt; A ampere amp; Hz hertz; Pa pascal; K kelvin; C celsius; F fahrenheit;
-    mol mole; eV; erg; am AM a.m.; pm PM p.m.; mph; unit; person people; child children; man men; woman women
+# Each unit: its size in other units, then its spellings. A name that defines itself has a dimension of its own.
+_DEFINED = """
+    m: m meter metre 米; g: g gram gramme gm 克; s: s sec second 秒; A: A amp ampere; K: K kelvin; mol: mol mole
+    deg: deg degree ° 度; rad: rad radian; C: C celsius; F: F fahrenheit; bit: bit; eV: eV
+    dollar: dollar USD 美元; euro: euro EUR; £: £ GBP 英镑
+    yuan: yuan RMB CNY 元; rupee: rupee Rs INR; yen: yen JPY 日元
+    am: am AM; pm: pm PM; person: person people 人; man: man men; woman: woman women; child: child children; unit: unit
+    60 s: min minute 分钟; 3600 s: h hr hour 小时; 86400 s: day 天; 604800 s: week wk 周
+    month: month 个月; yr: yr year 年
+    1/100 dollar: cent ¢; penny: penny pence pennies; 1/10 yuan: 角; 1000 kg: t ton tonne 吨
+    2.54 cm: in in. inch inches; 12 in: ft foot feet; 3 ft: yd yard; 5280 ft: mi mile; 5280 ft h-1: mph
+    1000 m h-1: kph kmph kmh; 453.59237 g: lb lbs pound; 1/16 lb: oz ounce; 1/1000 m3: l L liter litre 升
+    1/1000000 m3: cc; 231 in3: gal gallon; 1/4 gal: qt quart; 1/8 gal: pt pint; 1/16 gal: cup
+    1/256 gal: tbsp tablespoon; 1/768 gal: tsp teaspoon; 10000 m2: ha hectare 公顷; 43560 ft2: ac acre
+    8 bit: byte B; 1000 m: 公里; 500 g: 斤; 1000 g: 公斤; s-1: Hz hertz; kg m s-2: N newton; N m: J joule
+    J s-1: W watt; N m-2: Pa pascal
+    A s: coulomb; W A-1: V volt; V A-1: ohm Ω; 1/10000000 J: erg; 1/10 nm: Å angstrom
 """
-_UNITS = {spelling: names.split()[0] for names in _NAMES.split(";") for spelling in names.split()}
-_UNITS |= {f"{spelling}s": name for spelling, name in _UNITS.items() if len(spelling) > 2}
-_POWERS = {"square": 2, "sq": 2, "sq.": 2, "squared": 2, "cubic": 3, "cu": 3, "cubed": 3}
+_PREFIXES = {
+    "n": (-9, "nano", "纳"), "u": (-6, "micro", "微"), "m": (-3, "milli", "毫"), "c": (-2, "centi", "厘"),
+    "d": (-1, "deci", "分"), "k": (3, "kilo", "千"), "M": (6, "mega", "兆"), "G": (9, "giga", "吉"),
+    "T": (12, "tera", "太"),
+}  # fmt: skip
+_PREFIXED = """
+    m meter metre 米 g gram gramme 克 s second 秒 A ampere V volt W watt J joule Pa pascal Hz hertz N newton l L liter
+    litre 升 mol mole eV bit byte B ohm Ω
+"""
+_POWERS = {"square": 2, "sq": 2, "sq.": 2, "squared": 2, "cubic": 3, "cu": 3, "cubed": 3, "平方": 2, "立方": 3}
 # After a number, these words change its value or say that it is not the answer.
 _NO_UNIT_WORDS = """
     is are was be not no or and to if when where for than more less least most at by from with plus minus over
     hundred thousand million billion trillion dozen half halves third quarter percent wrong incorrect impossible
     correct right root mod modulo base factorial negative positive fewer greater false true fourth fifth sixth
     seventh eighth ninth tenth twelfth hundredth thousandth ten pi theta alpha beta gamma delta lambda omega phi
-    sigma rho tau epsilon infinity
+    sigma rho tau epsilon infinity bc bce b.c. maybe perhaps possibly probably but except unless either neither nor
+    though otherwise guess repeating recurring
 """
 _NO_UNITS = frozenset(_NO_UNIT_WORDS.split())
+_NO_UNIT_SIGNS = re.compile("[不非无没错或和与及以约多余半倍几十百千万亿分之上下左右至到]")
+_FILLER_WORDS = "of the a an total altogether different possible exactly only such 的 个 只 条 本 张 名 次 块 件 位"
+_FILLERS = frozenset(_FILLER_WORDS.split())
+_OF_ANGLE = re.compile(r"(?:sin|cos|tan|cot|sec|csc)(?![a-z])")
 _ATTACHED = frozenset(["m", "s", "g", "h", "cm", "mm", "km", "kg", "ft", "in", "min", "dm", "ml", "deg"])  # as in 5cm
+_CURRENCIES = {"\\$": "dollar", "€": "euro", "£": "£", "¥": "¥", "₹": "rupee", "￥": "¥"}
 
 Letter = Literal["unit", "unit after a space", "variable"]
 
-_SPACE = r"(?:\s|~|\\[,;:! ]|\\quad|\{\})*"
+_SPACE = r"(?:\s|~|\\[,;:! ]|\\quad|\{\}){0,4}"
+_HAN = "\u4e00-\u9fff"
 _ATOM = re.compile(
-    rf"(?P<gap>{_SPACE})(?P<per>(?:/|\\cdot|\*)?){_SPACE}(?:\\(?:text|textrm|mathrm|mbox|operatorname|rm)\s*"
-    r"\{(?P<text>[^{}]*(?:\{[^{}]*\}[^{}]*)*)\}|(?P<degree>\^?\{?\\circ\}?|\\degree|°)"
-    rf"|(?<![A-Za-z\\])(?P<word>[A-Za-z]+\.?)){_SPACE}(?P<power>\^\{{?-?\d\}}?|[²³])?$"
+    rf"(?P<gap>{_SPACE})(?P<per>(?:/|\\cdot|\*)?){_SPACE}(?:\\(?:text|textrm|mathrm|mbox|operatorname|rm)\s?"
+    r"\{(?P<text>[^{}]{0,200}(?:\{[^{}]{0,9}\}[^{}]{0,99}){0,3})\}|(?P<degree>\^?\{?\\circ\}?|\\degree|°)"
+    rf"|(?P<micro>\\mu\s?[A-Za-z]{{1,3}})|(?P<primes>(?<=\d)\^\{{(?:\\prime){{1,2}}\}})"
+    rf"|(?<![A-Za-z\\{_HAN}])(?P<word>[A-Za-z]{{1,40}}\.?|[{_HAN}]{{1,12}})){_SPACE}(?P<power>\^\{{?-?\d\}}?|[²³])?$"
 )
-_WORD = re.compile(r"([A-Za-z.]*[A-Za-z]\.?|°)\s*(\^\{?-?\d\}?|[²³])?")
+_WORD = re.compile(rf"(/|\bper\b)?\s?([A-Za-zµΩ£$€¢.]{{0,40}}[A-Za-zΩ]\.?|°|[{_HAN}]{{1,12}})\s?(\^\{{?-?\d\}}?|[²³])?")
+
+
+@dataclass(frozen=True)
+class Unit:
+    """A unit: its size as a multiple of base units, their powers, and words that are no known unit."""
+
+    size: Fraction
+    powers: tuple[tuple[str, int], ...]
+    words: frozenset[str]
+
+
+def _table() -> dict[str, tuple[str, str]]:
+    """(definition, name) of each spelling of a unit."""
+    table: dict[str, tuple[str, str]] = {}
+    for entry in re.split(r";|\n", _DEFINED):
+        definition, _, names = entry.strip().partition(":")
+        for spelling in names.split():
+            table[spelling] = definition, names.split()[0]
+    for spelling in _PREFIXED.split():
+        for prefix, (power, name, sign) in _PREFIXES.items():
+            before = sign if re.match(f"[{_HAN}]", spelling) else name if len(spelling) > 3 else prefix
+            size = Fraction(10) ** power
+            table.setdefault(before + spelling, (f"{size} {spelling}", before + spelling))
+    for spelling in list(table):
+        if len(spelling) > 1 and spelling.isascii():
+            table.setdefault(f"{spelling}s", table[spelling])
+    return table
+
+
+_UNITS = _table()
+
+
+@lru_cache(maxsize=1024)
+def _unit(text: str) -> Unit:
+    """The unit that names with powers, such as "km h-1", multiply to; numbers among them are factors."""
+    size, powers, words = Fraction(1), dict[str, int](), set[str]()
+    for token in text.split():
+        if re.fullmatch(r"[\d./]+", token):
+            top, _, bottom = token.partition("/")
+            size *= Fraction(top) / Fraction(bottom or 1)
+            continue
+        name, power = re.fullmatch(r"(.*?)(-?\d)?", token).groups()  # type: ignore[union-attr]
+        exponent = int(power or 1)
+        known = _UNITS.get(name)
+        if known is None:
+            words.add(name)
+        elif known[0] == name:
+            powers[name] = powers.get(name, 0) + exponent
+        else:
+            part = _unit(known[0])
+            size *= part.size**exponent
+            for base, inner in part.powers:
+                powers[base] = powers.get(base, 0) + inner * exponent
+    return Unit(size, tuple(sorted((base, power) for base, power in powers.items() if power)), frozenset(words))
 
 
 @lru_cache(maxsize=4096)
 def measured(text: str, lone_letter: Letter = "unit") -> tuple[str, str]:
-    r"""(value, unit) of an answer. An unknown unit is "?", no unit is "".
+    r"""(value, unit) of an answer; no unit is "". The unit is its names with their powers, with spaces between.
 
     Words in ``\text{}`` after a value are a unit, and so are plain words after a number, unless they change its
     meaning ("million", "or", "is wrong"). `lone_letter` says when a single letter, such as the m of "5m", is a unit.
@@ -51,48 +130,82 @@ def measured(text: str, lone_letter: Letter = "unit") -> tuple[str, str]:
     >>> measured(r"9.4\text{ cm}^2")
     ('9.4', 'cm2')
     """
-    text = re.sub(r"\\text\s*\{\s*(-?[\d.,]*\d)\s+([^{}]+)\}", r"\1\\text{ \2}", text.strip())
+    text = re.sub(
+        rf"\\text\s?\{{\s?(-?[\d.,:]{{0,99}}\d)\s?(?=[\s{_HAN}])([^{{}}]{{1,99}})\}}", r"\1\\text{ \2}", text.strip()
+    )
     if len(text) > 300:
         return text, ""
-    value, words, wrapped, divided = text, list[tuple[str, str]](), True, False
+    currency = re.match(r"-?(\\\$|[€£¥￥₹])\s?(?=[-\d.])", text)
+    if currency and len(re.findall(r"\\\$|[€£¥￥₹]", text)) == 1:
+        return text.replace(currency[1], "", 1), _CURRENCIES[currency[1]]
+    value, words, wrapped = text, list[tuple[str, int]](), True
     while (atom := _ATOM.search(value)) and atom.start() > 0:
-        power = (atom["power"] or "").translate({ord("²"): "2", ord("³"): "3"}).strip("^{}")
-        if atom["degree"]:
-            found = [("deg", power)]
-        elif atom["text"] is not None:
-            inside = atom["text"].replace("\\", " ").replace("~", " ")
-            found = [(name, exponent.strip("^{}")) for name, exponent in _WORD.findall(inside)]
-            if _WORD.sub("", inside).strip(" /*·,-{}") or not found:
-                break
-            found[-1] = (found[-1][0], power or found[-1][1])
-        else:
-            before = value[: atom.start()] + (atom["per"] or "")
-            if not _plain_unit(atom["word"], bool(atom["gap"]), lone_letter, before):
-                break
-            found, wrapped = [(atom["word"], power)], False
-        words, value, divided = [*found, *words], value[: atom.start()], bool(atom["per"])
-    names = [name.lower() for name, _ in words]
-    if _NO_UNITS.intersection([*names, *(name.removesuffix("s") for name in names)]) or len(names) > 6:
+        found = [] if atom["degree"] and _OF_ANGLE.search(value) else _names_of(atom)
+        before = value[: atom.start()] + atom["per"]
+        if atom["word"] and not _plain_unit(atom["word"], bool(atom["gap"]), lone_letter, before):
+            break
+        if not found:
+            break
+        wrapped = wrapped and not atom["word"]
+        if atom["per"] == "/":
+            found[0] = found[0][0], -found[0][1]
+        words, value = [*found, *words], value[: atom.start()]
+    if not words or not value or words[0][1] < 0 or len(words) > 6 or _changes_meaning([name for name, _ in words]):
+        return text, ""  # "2/m" is not a number of metres
+    if not wrapped and any(name not in _UNITS and name not in _POWERS for name, _ in words) and number(value) is None:
         return text, ""
-    if divided or all(name in _POWERS for name in names):  # "2/m" is not a number of metres
-        return text, ""
-    known = [name for name, _ in words if _known(name)]
-    if len(known) < len(words) and not wrapped and number(value) is None:
-        return text, ""
-    return (value, _canonical(words)) if value else (text, "")
+    return value, _canonical(words)
 
 
-def _known(name: str) -> bool:
-    return name in _UNITS or name.lower() in _UNITS or name.lower() in _POWERS or name in ("per", "°")
+def _names_of(atom: re.Match[str]) -> list[tuple[str, int]]:
+    """(name, power) of each word of a unit; empty if the text is not one."""
+    power = _exponent(atom["power"])
+    if atom["degree"]:
+        return [("deg", power)]
+    if atom["micro"]:
+        return [("u" + atom["micro"][3:].strip(), power)]
+    if atom["primes"]:
+        return [("arc" + "'" * atom["primes"].count("prime"), power)]
+    if atom["text"] is None:
+        return _split(atom["word"], power)
+    inside = atom["text"].replace("\\", " ").replace("~", " ")
+    if _WORD.sub("", inside).strip(" /*·,-{}()"):
+        return []
+    found = [
+        (unit, -exponent if per else exponent)
+        for per, name, raised in _WORD.findall(inside)
+        for unit, exponent in _split(name, _exponent(raised))
+    ]
+    return [*found[:-1], (found[-1][0], found[-1][1] * power)] if found else []
+
+
+def _exponent(raised: str | None) -> int:
+    return int((raised or "1").replace("²", "2").replace("³", "3").strip("^{}"))
+
+
+def _split(name: str, power: int) -> list[tuple[str, int]]:
+    """A name as it is known; a Chinese one may begin with "square" or "cubic"."""
+    if name[:2] in _POWERS and name[2:] in _UNITS:
+        return [(name[2:], power * _POWERS[name[:2]])]
+    return [(name.replace("µ", "u"), power)]
+
+
+def _changes_meaning(names: list[str]) -> bool:
+    lowered = [name.lower() for name in names]
+    if _NO_UNITS.intersection([*lowered, *(name.removesuffix("s") for name in lowered)]):
+        return True
+    return all(name in _POWERS for name in lowered) or any(
+        name not in _UNITS and _NO_UNIT_SIGNS.search(name) for name in names
+    )
 
 
 def _plain_unit(word: str, apart: bool, lone_letter: Letter, before: str) -> bool:
     """Whether a word outside LaTeX's \\text may be part of a unit: a single letter only after a number."""
-    word = word if word in _UNITS else word.removesuffix(".")
-    if not _known(word):
-        return len(word) > 2
-    if len(word) > 2:
+    if re.match(f"[{_HAN}]", word):
         return True
+    word = word if word in _UNITS else word.removesuffix(".")
+    if len(word) > 2 or not (word in _UNITS or word.lower() in _POWERS):
+        return len(word) > 2
     if before.endswith(("/", "*", "\\cdot", "°", "\\circ", "\\circ}")):
         return True
     if len(word) == 1 and (lone_letter == "variable" or constant(before.strip()) is None):
@@ -100,30 +213,57 @@ def _plain_unit(word: str, apart: bool, lone_letter: Letter, before: str) -> boo
     return apart or (lone_letter == "unit" and word in _ATTACHED)
 
 
-def _canonical(words: list[tuple[str, str]]) -> str:
-    power, parts = 0, list[str]()
+def _canonical(words: list[tuple[str, int]]) -> str:
+    """The names of a unit, each with its power: "square metres per s" is "m2 s-1"."""
+    power, parts = 1, list[tuple[str, int]]()
     for name, exponent in words:
-        name = name if name in _UNITS else name.lower().rstrip(".")
-        if name in _POWERS:
+        known = _spelling(name)
+        if name.lower() in _POWERS:
             if parts and name in ("squared", "cubed"):
-                parts[-1] = parts[-1].rstrip("0123456789") + str(_POWERS[name])
+                parts[-1] = parts[-1][0], parts[-1][1] * _POWERS[name]
             else:
-                power = _POWERS[name]
-        elif name != "per":
-            if name not in _UNITS:
-                return "?"
-            size = exponent.lstrip("-") or str(power or 1)
-            if parts == ["deg"] and _UNITS[name] in ("C", "F"):
-                parts = []
-            parts.append(_UNITS[name] + (size if size != "1" else ""))
-            power = 0
-    return " ".join(parts) or "?"
+                power = _POWERS[name.lower()]
+        elif known not in _FILLERS and known != "per":
+            if parts and parts[-1][0] == "deg" and known in ("C", "F", "celsius", "fahrenheit"):
+                parts.pop()
+            parts.append((known[0].upper() if known in ("celsius", "fahrenheit") else known, exponent * power))
+            power = 1
+    return " ".join(name + (str(exponent) if exponent != 1 else "") for name, exponent in parts)
+
+
+def _spelling(name: str) -> str:
+    """The first spelling of a known unit; any other name in lower case and in the singular."""
+    for spelling in (name, name.rstrip("."), name.lower().rstrip(".")):
+        if spelling in _UNITS:
+            return _UNITS[spelling][1]
+    lowered = name.lower().rstrip(".")
+    return lowered[:-1] if lowered.endswith("s") and len(lowered) > 3 else lowered
+
+
+@lru_cache(maxsize=4096)
+def conversion(one: str, other: str) -> Fraction | None:
+    """How many of the unit `one` are one of the unit `other`; None if they measure different things.
+
+    A missing unit is any unit, "units" any of its power, and "red apples" may be called "apples".
+
+    >>> conversion("m", "cm")
+    Fraction(1, 100)
+    """
+    if not one or not other or one == other or {one, other} in ({"deg", "C"}, {"deg", "F"}):
+        return Fraction(1)
+    first, second = _unit(one), _unit(other)
+    if not (first.words <= second.words or second.words <= first.words):
+        return None
+    if first.powers == second.powers:
+        return second.size / first.size
+    for unit, rest in ((first, second), (second, first)):
+        if [base for base, _ in unit.powers] == ["unit"] and sum(power for _, power in rest.powers) == unit.powers[0][
+            1
+        ]:
+            return Fraction(1)
+    return None
 
 
 def agree(one: str, other: str) -> bool:
-    """Whether two units may be the same. A missing or unknown one agrees with any, "units" with any of its power."""
-    if "?" in (one, other) or not one or not other or one == other or {one, other} in ({"deg", "C"}, {"deg", "F"}):
-        return True
-    if "unit" not in (one[:4], other[:4]):
-        return False
-    return one.lstrip(string.ascii_letters) == other.lstrip(string.ascii_letters)
+    """Whether two units may be the same. A missing one agrees with any, "units" with any of its power."""
+    return conversion(one, other) == 1

@@ -16,7 +16,7 @@ _FRACTION = re.compile(
     re.ASCII,
 )
 _SCALES = {"thousand": 3, "million": 6, "billion": 9, "trillion": 12}
-_REPEATING = re.compile(r"(-?\d{1,9})\.(\d{0,9})\\overline\{(\d{1,9})\}", re.ASCII)
+_REPEATING = re.compile(r"(-?\d{1,15})\.(\d{0,30})\\overline\{(\d{1,30})\}", re.ASCII)
 _SURD = re.compile(r"(-?)(\d*)(?:\\sqrt\{?(\d{1,9})\}?|(\\pi))", re.ASCII)
 _COMPLEX = re.compile(r"-?\d{1,9}[+-]\d{0,9}i", re.ASCII)
 _SMALL = """zero one two three four five six seven eight nine ten eleven twelve thirteen fourteen fifteen sixteen
@@ -30,11 +30,14 @@ _SCALE_WORDS = {"hundred": 100, "thousand": 1000, "million": 10**6, "billion": 1
 def number(text: str) -> Fraction | None:
     r"""The exact value of a text that is one number, apart from a currency or degree sign; None for any other text.
 
-    Reads decimals, fractions, mixed numbers, ``4.5 \times 10^{33}``, 4.5e33, ``0.\overline{3}`` and "5 million".
+    Reads decimals, fractions, mixed numbers, ``4.5 \times 10^{33}``, 4.5e33, ``0.\overline{3}`` and "5 million". A
+    comma before a space separates two numbers.
 
     >>> number("1 1/2")
     Fraction(3, 2)
     """
+    if re.search(r"\d,\s", text):
+        return None
     text = re.sub(r"\^?\{?\\circ\}?|°|\\?[$£€]|\\[,!; ]|(?<!\d)\s|\s(?!\d)", "", text).replace("−", "-")
     repeating = _REPEATING.fullmatch(text)
     if repeating:
@@ -56,7 +59,9 @@ def number(text: str) -> Fraction | None:
 
 
 def constant(text: str) -> complex | None:
-    r"""The value of a `number`, of "x=5", ``2\sqrt{3}``, ``2\pi`` or "3-2i"; None for any other text."""
+    r"""The value of a `number`, of "x=5", ``2\sqrt{3}``, ``2\pi`` or "3-2i"; None for other text and tiny numbers."""
+    if re.search(r"\d,\s", text):
+        return None
     text = re.sub(r"^[A-Za-z]=", "", re.sub(r"(?<!\d) | (?!\d)", "", text))
     surd = _SURD.fullmatch(text)
     if surd:
@@ -65,13 +70,14 @@ def constant(text: str) -> complex | None:
     if _COMPLEX.fullmatch(text):
         return complex(re.sub(r"(?<=[+-])i", "1i", text).replace("i", "j"))
     value = number(text)
-    return None if value is None else float(value)
+    # floating point cannot tell tiny numbers apart
+    return None if value is None or 0 < abs(value) < Fraction(10) ** -300 else float(value)
 
 
 def same_number(one: Fraction, other: Fraction) -> bool:
     """Whether two values are equal, up to what floating point loses in a decimal."""
     whole = one.denominator == other.denominator == 1
-    return one == other or (not whole and math.isclose(one, other, rel_tol=1e-9))
+    return one == other or (not whole and abs(one - other) <= max(abs(one), abs(other)) / 10**9)
 
 
 def words_to_number(text: str, among_others: bool = False) -> int | None:

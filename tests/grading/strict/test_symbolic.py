@@ -18,8 +18,22 @@ from rlfr_mm.grading.strict.symbolic import symbolic_equal
         ("\\sqrt{2}", "1.41", False),
         ("\\text{Denver}", "\\text{Dallas}", False),
         ("3", "\\frac{", False),
+        ("20+5t", "10+15t", False), ("20+5t", "25", False), ("5-5c", "-5*c+5", True), ("7t", "7", False),
+        ("2x", "2X", False), ("\\frac{1}{2}bh", "\\frac{1}{2}BH", False), ("\\Gamma", "\\gamma", False),
+        ("e", "E", False),
+        ("\\frac{1}{10^{400}}", "\\frac{2}{10^{400}}", False), ("e^{-1000}", "e^{-2000}", False),
+        ("1-\\frac{1}{2^{2000}}", "1", False), ("2^{-1100}", "\\frac{1}{2^{1100}}", True), ("12", "12_{5}", False),
+        ("1+2e", "2e+1", True), ("(1+i)^2", "2i", True), ("n", "n+0", True), ("|x|", "x", False),
+        ("\\sqrt{x^2}", "x", False),
+        ("(-\\infty,-5]\\cup[5,\\infty)", "|x|\\ge 5", True), ("(1,2)", "\\{1,2\\}", False),
+        ("x^2+1=0", "x^2+2=0", False), ("y=2x+1", "2x-y+1=0", True), ("x<2", "2>x", True), ("x<2", "-x<-2", False),
+        ("1+\\frac{1}{3}x", "1+0.\\overline{3}x", True), ("3,-2", "x=3,x=-2", True), ("p=5,q=2", "q=2,p=5", True),
+        ("\\sum_{k=1}^{n}k", "\\frac{n(n+1)}{2}", True), ("\\sin x\\cos x", "\\frac{1}{2}\\sin2x", True),
+        ("4", "2x=4", False), ("5", "2+3=5", True), ("5", "f(2)=5", True), ("7", "a^2+b^2=7", True),
+        ("x", "x+10^{-12}", False), ("\\cos60^\\circ", "\\frac{1}{2}", True), ("\\cos60", "\\frac{1}{2}", False),
+        ("50\\%", "0.5", True), ("\\begin{pmatrix}1\\\\2\\end{pmatrix}", "\\begin{pmatrix}2\\\\1\\end{pmatrix}", False),
     ],
-)
+)  # fmt: skip
 def test_symbolic_equality_is_strict(gold, answer, equal):
     assert symbolic_equal(gold, answer) is equal
 

@@ -2,8 +2,9 @@ import re
 
 import pytest
 
+from rlfr_mm.grading.strict.notation import tidy
 from rlfr_mm.grading.strict.symbolic import symbolic_equal
-from rlfr_mm.grading.strict.text import aligned, compare_text, read, tidy
+from rlfr_mm.grading.strict.text import aligned, compare_text, read
 
 ANSWERS = [
     "5", "5.0", "0.5", "\\frac{1}{2}", "1/2", "-3", "1,234", "1234", "50%", "50\\%", "(1, 2)", "(2,1)", "[1,2]",
@@ -109,3 +110,32 @@ def test_tidy_keeps_what_has_a_meaning():
 def test_a_clause_around_an_answer_changes_nothing_unless_it_denies_it(gold, answer, equal):
     decided = compare_text(read(gold, is_gold=True), read(answer))
     assert decided is equal or (decided is False and equal is None)
+
+
+@pytest.mark.parametrize(
+    ("gold", "answer", "equal"),
+    [
+        ("1 \\text{ m}", "100 \\text{ cm}", True), ("72 \\text{ km/h}", "20 \\text{ m/s}", True),
+        ("90", "1.5 hours", False),
+        ("\\$5", "5 cents", False), ("5 dollars", "500 cents", True), ("9 \\text{ boys}", "9 \\text{ girls}", False),
+        ("5 \\text{ kPa}", "5 \\text{ MPa}", False), ("20\\% \\text{ increase}", "20\\% \\text{ decrease}", False),
+        ("500 \\text{ BC}", "500 \\text{ AD}", False), ("5^\\circ", "5''", False), ("12 cm", "12厘米", True),
+        ("CAT", "ACT", False), ("\\Omega", "\\omega", False), ("A'", "A", False), ("\\angle ABC", "\\angle CBA", True),
+        ("12", "12_5", False), ("12_5", "12 base 5", True), ("10^{-500}", "10^{-501}", False), ("2.74", "2,74", True),
+        ("\\frac{1}{3}", "0.333...", True), ("\\frac{1}{3}", "0.3333", False), ("32349", "32, 349", False),
+        ("2n+1", "2n+1 \\text{ for all } n", True), ("2n+1", "2n+1, n \\in \\mathbb{Z}", True), ("yes", "YES", True),
+        ("2n, n\\in\\mathbb{Z}", "2n, n\\in\\mathbb{N}", False), ("42", "42 with remainder 3", False),
+        ("xyz", "xyZ", False),
+        ("f(x)=3x", "f(x)=3x \\text{ where } x\\in\\mathbb{R}", True), ("2", "2=x", True),
+        ("2^n", "n \\mapsto 2^n", True),
+        ("(-\\infty,1)\\cup(3,\\infty)", "x<1 or x>3", True), ("(1,2)", "2>x>1", True),
+        ("(1,2)", "1\\le x\\le 2", False),
+        ("0.005", "\\frac{1}{2}\\text{ percent}", True), ("1.41", "\\sqrt{2} \\approx 1.41", True),
+        ("3:45", "3:45 \\text{ PM}", True), ("3:45 \\text{ a.m.}", "3:45 \\text{ p.m.}", False),
+        ("5", "5 \\text{ only}", True),
+    ],
+)  # fmt: skip
+def test_notation_does_not_matter_and_meaning_does(gold, answer, equal):
+    sides = read(gold, is_gold=True), read(answer)
+    decided = compare_text(*sides)
+    assert (symbolic_equal(*aligned(*sides)) if decided is None else decided) is equal

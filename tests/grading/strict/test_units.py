@@ -1,0 +1,35 @@
+from fractions import Fraction
+
+import pytest
+
+from rlfr_mm.grading.strict.units import agree, conversion, measured
+
+
+@pytest.mark.parametrize(
+    ("text", "value", "unit"),
+    [
+        ("9.4\\text{ cm}^2", "9.4", "cm2"), ("5 km/h", "5", "km h-1"), ("3 square metres", "3", "m2"),
+        ("5 m squared", "5", "m2"), ("8\\text{ g/cm}^3", "8", "g cm-3"), ("60 \\text{ miles per hour}", "60", "mi h-1"),
+        ("12平方厘米", "12", "厘米2"), ("5 \\mu m", "5", "um"), ("\\$5", "5", "dollar"), ("€20", "20", "euro"),
+        ("9 red apples", "9", "red apple"), ("20\\% \\text{ increase}", "20\\%", "increase"), ("5个", "5", ""),
+        ("20 ^\\circ C", "20", "C"), ("5万", "5万", ""), ("5 million", "5 million", ""), ("500 BC", "500 BC", ""),
+        ("5 or 6", "5 or 6", ""), ("2/m", "2/m", ""), ("20+5t", "20+5t", ""), ("5不对", "5不对", ""),
+    ],
+)  # fmt: skip
+def test_a_unit_is_split_from_its_value(text, value, unit):
+    assert measured(text) == (value, unit)
+
+
+@pytest.mark.parametrize(
+    ("one", "other", "size"),
+    [
+        ("m", "cm", Fraction(1, 100)), ("m s-1", "km h-1", Fraction(5, 18)), ("dollar", "cent", Fraction(1, 100)),
+        ("mph", "mi h-1", 1), ("N m", "J", 1), ("l", "mL", Fraction(1, 1000)), ("cm", "厘米", 1), ("kPa", "MPa", 1000),
+        ("m", "", 1), ("unit2", "cm2", 1), ("apple", "red apple", 1), ("deg", "C", 1), ("cm", "cm2", None),
+        ("apple", "orange", None), ("apple", "cm", None), ("increase", "decrease", None), ("am", "pm", None),
+        ("unit", "cm2", None), ("C", "F", None), ("cm left", "cm right", None), ("dollar", "euro", None),
+    ],
+)  # fmt: skip
+def test_units_convert_only_if_they_measure_the_same(one, other, size):
+    assert conversion(one, other) == size
+    assert agree(one, other) is (size == 1)
