@@ -27,6 +27,7 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
         "--model", help="lmms-eval back end as NAME[,key=value...], or rlfr=CHECKPOINT for a policy of rlfr_mm.train"
     )
     parser.add_argument("--tasks", help="tasks and groups, separated by commas; python -m tasks.list prints them")
+    parser.add_argument("--include_path", help="folder with benchmarks of your own (docs/adding_a_benchmark.md)")
     parser.add_argument("--output_dir", type=Path, help="run folder; the same command resumes the run in it")
     parser.add_argument("--data_root", help="local mirror of the dataset repositories, used instead of the hub")
     parser.add_argument("--samples", type=_positive, help="responses per problem (default: as the task says)")
@@ -97,6 +98,8 @@ def _run(args: argparse.Namespace) -> int:
     shard = launched_shard()
     if args.shard and shard.count > 1:
         raise ValueError(f"--shard {args.shard} under a launcher of {shard.count} processes: leave out one of the two")
+    if args.include_path:
+        registry.include(args.include_path)
     specs = named_tasks(args.tasks)  # before the libraries are loaded, which takes seconds
     from rlfr_mm.eval.engine import harness, plan, running, scoring
 

@@ -1,47 +1,39 @@
 """Every task and group by name, and the records of a task. Loads no torch, and `datasets` only to read records.
 
+Benchmarks are found where they lie: folders with an `__init__.py` that sets TASKS
+
+- in this package,
+- in the folders that the environment variable RLFR_TASKS lists, separated as in PATH, or that `include` is given,
+- in installed packages that name such a module under the entry point `rlfr_mm.tasks`.
+
 >>> len(load(task("rlfr_math500")))
 500
 """
 
 import difflib
+import importlib
+import os
+import pkgutil
+import sys
+import zlib
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
+from importlib.metadata import entry_points
+from importlib.util import module_from_spec, spec_from_file_location
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from rlfr_mm.tasks import (
-    aime,
-    amc,
-    dynamath,
-    geometry3k,
-    gsm8k,
-    logicvista,
-    math500,
-    mathverse,
-    mathvision,
-    mathvista,
-    minerva_math,
-    olympiadbench,
-    quickstart,
-    visulogic,
-    wemath,
-)
 from rlfr_mm.tasks.spec import Doc, Generation, TaskSpec
 
 if TYPE_CHECKING:
     from datasets import Dataset
 
-__all__ = ["GROUPS", "TASKS", "Doc", "Generation", "Group", "TaskSpec", "averages", "expand", "load", "prepare", "task"]
+__all__ = [
+    "GROUPS", "TASKS", "Doc", "Generation", "Group", "TaskSpec", "averages", "expand", "include", "load", "prepare",
+    "task",
+]  # fmt: skip
 
-TASKS: dict[str, TaskSpec] = {
-    spec.name: spec
-    for benchmark in (
-        aime, amc, math500, minerva_math, olympiadbench, gsm8k, mathvista, mathvision, mathverse, wemath, logicvista,
-        visulogic, dynamath, geometry3k, quickstart,
-    )
-    for spec in benchmark.TASKS
-}  # fmt: skip
+TASKS: dict[str, TaskSpec] = {}
 
 TASK_COLUMN = "rlfr_task"  # in every record, because lmms-eval gives its hooks nothing but the record
 
@@ -77,11 +69,57 @@ GROUPS: dict[str, Group] = {
 }  # fmt: skip
 
 
+def include(folder: str | Path) -> list[TaskSpec]:
+    """Add the tasks of the benchmarks in a folder and return them; a second time they are only returned.
+
+    ValueError if there is no benchmark in it, or if a task has a name that is taken or does not begin with `rlfr_`.
+    """
+    folder = Path(folder).resolve()
+    found = []
+    for path in sorted(folder.glob("*/__init__.py")):
+        name = f"rlfr_mm_tasks_{path.parent.name}_{zlib.crc32(str(path).encode()):x}"
+        if name not in sys.modules:
+            spec = spec_from_file_location(name, path, submodule_search_locations=[str(path.parent)])
+            assert spec is not None and spec.loader is not None
+            sys.modules[name] = module_from_spec(spec)
+            spec.loader.exec_module(sys.modules[name])
+            _add(sys.modules[name].TASKS, str(path))
+        found += sys.modules[name].TASKS
+    if not found:
+        raise ValueError(
+            f"{folder} has no benchmark: a benchmark is a folder in it with an __init__.py that sets TASKS"
+        )
+    return found
+
+
+def _add(specs: Iterable[TaskSpec], where: str) -> None:
+    for spec in specs:
+        if spec.name in TASKS or not spec.name.startswith("rlfr_"):
+            problem = "is there already" if spec.name in TASKS else "must begin with rlfr_"
+            raise ValueError(f"{where}: the task name {spec.name} {problem}; choose another name")
+        TASKS[spec.name] = spec
+
+
+def _discover() -> None:
+    package = importlib.import_module(__package__)
+    for module in pkgutil.iter_modules(package.__path__, f"{__package__}."):
+        if module.ispkg:
+            _add(importlib.import_module(module.name).TASKS, module.name)
+    for entry in entry_points(group="rlfr_mm.tasks"):
+        _add(entry.load().TASKS, entry.value)
+    for folder in filter(None, os.environ.get("RLFR_TASKS", "").split(os.pathsep)):
+        include(folder)
+
+
 def task(name: str) -> TaskSpec:
     """The task of that name; ValueError suggesting the nearest names if there is none."""
     if name not in TASKS:
         nearest = difflib.get_close_matches(name, [*TASKS, *GROUPS], n=3, cutoff=0.5)
-        hint = f"did you mean {', '.join(nearest)}?" if nearest else "python -m tasks.list prints all"
+        hint = (
+            f"did you mean {', '.join(nearest)}?"
+            if nearest
+            else "python -m tasks.list prints all; RLFR_TASKS names more"
+        )
         raise ValueError(f"unknown task {name!r}: {hint}")
     return TASKS[name]
 
@@ -144,3 +182,6 @@ def prepare(spec: TaskSpec, records: "Dataset", root: Path = Path()) -> "Dataset
             raise ValueError(f"{spec.name}: two records have the id {problem}; ids must be unique within a task")
         seen.add(problem)
     return records.add_column(TASK_COLUMN, [spec.name] * len(records))
+
+
+_discover()

@@ -197,4 +197,6 @@ def test_every_package_folder_is_in_the_wheel():
     for name, folder in project["package-dir"].items():
         for init in (ROOT / folder).rglob("__init__.py"):
             relative = init.parent.relative_to(ROOT / folder)
+            if name == "rlfr_mm.tasks" and relative.parts:
+                continue  # benchmarks are package data; .ci/try_wheel.py lists them from the wheel
             assert ".".join([name, *relative.parts]) in listed
