@@ -113,6 +113,8 @@ def _run(args: argparse.Namespace) -> int:
         data_root=args.data_root,
         allow_changed_data=args.allow_changed_data,
     )
+    for spec in specs:  # refused here, before a model is loaded
+        plan.generation_settings(spec, settings.samples or spec.samples, settings.generation)
     backend = harness.build_backend(args.model, args.batch_size)
     progress = shard.index == 0
     shard = args.shard or shard

@@ -72,6 +72,7 @@ def evaluate(
             results, incomplete = score_run(run)
             return Evaluation(results, incomplete, failures)
     with run_files.held_by_last(run) as last:
+        run_files.read_manifest(run)  # fails if the folder is gone
         # Another process that was last at the same time may have merged this one's rows already.
         if not last or not any(run_files.samples_path(run, task.spec.name, shard).exists() for task in tasks):
             return Evaluation(None, [], failures)

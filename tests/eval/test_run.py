@@ -9,6 +9,7 @@ from rlfr_mm.eval import run
 from rlfr_mm.eval.engine.plan import generation_settings
 from rlfr_mm.tasks import registry
 from tests.conftest import ROOT
+from tests.eval.commands import exit_status
 
 
 def test_a_yaml_gives_options_and_the_command_line_wins(arguments, tmp_path):
@@ -45,6 +46,13 @@ def test_an_unknown_task_is_named_before_any_library_is_loaded():
     )
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True)
     assert done.returncode == 0 and "did you mean rlfr_quickstart" in done.stderr, done.stderr
+
+
+@pytest.mark.parametrize("settings", ["max_tokens=7", "temperature=hot"])
+def test_generation_settings_are_refused_before_a_model_is_loaded(settings, capsys):
+    options = ["--model", "rlfr=no_such_checkpoint", "--tasks", "rlfr_quickstart", "--output_dir", "x"]
+    assert exit_status(run.main, [*options, "--gen_kwargs", settings]) == 2
+    assert settings.partition("=")[0] in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("path", sorted((ROOT / "configs" / "eval").glob("*.yaml")), ids=lambda path: path.stem)

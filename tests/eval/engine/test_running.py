@@ -271,11 +271,12 @@ def test_a_row_that_was_edited_is_refused_by_name_and_answered_again(finished, a
     assert run_files.read_run(copy) == rows
 
 
-@pytest.mark.parametrize("moved", [False, True])
-def test_a_run_folder_that_disappears_is_an_error(arguments, tmp_path, capfd, moved):
+@pytest.mark.parametrize(("moved", "file"), [(False, run_files.SAMPLES), (True, "samples.0-of-2.jsonl")])
+def test_a_run_folder_that_disappears_is_an_error(arguments, tmp_path, moved, file):
     folder = tmp_path / "run"
-    process = subprocess.Popen(command(arguments(folder)), cwd=ROOT, stderr=subprocess.PIPE, text=True)
-    journal = folder / SAMPLED / run_files.SAMPLES
+    options = [*arguments(folder), *(["--shard", "0/2"] if "of" in file else [])]
+    process = subprocess.Popen(command(options), cwd=ROOT, stderr=subprocess.PIPE, text=True)
+    journal = folder / SAMPLED / file
     while process.poll() is None and not (journal.exists() and journal.stat().st_size):
         time.sleep(0.01)
     folder.rename(tmp_path / "elsewhere") if moved else shutil.rmtree(folder)
