@@ -65,8 +65,18 @@ def _qwen3_vl() -> tuple[Any, Any]:
     return Qwen3VLForConditionalGeneration(config), processor
 
 
-@pytest.mark.parametrize("kind", ["llama", "qwen2", "qwen3_vl"])
-def test_two_steps_move_policy_and_field(kind: str, tmp_path: Path):
+# TRL's other way to generate without vLLM, for text policies; by default it would claim half of the memory.
+BATCHED = {
+    "use_transformers_continuous_batching": True,
+    "transformers_continuous_batching_config": {"num_blocks": 64, "max_batch_tokens": 64},
+}
+
+
+@pytest.mark.parametrize(
+    "kind, generation", [("llama", {}), ("qwen2", {}), ("qwen2", BATCHED), ("qwen3_vl", {})],
+    ids=["llama", "qwen2", "qwen2-continuous-batching", "qwen3_vl"],
+)  # fmt: skip
+def test_two_steps_move_policy_and_field(kind: str, generation: dict[str, Any], tmp_path: Path):
     torch.manual_seed(0)
     policy, processor = _qwen3_vl() if kind == "qwen3_vl" else _text_policy(kind)
     rows = [
@@ -87,7 +97,7 @@ def test_two_steps_move_policy_and_field(kind: str, tmp_path: Path):
         "max_completion_length": 6,
         "max_steps": 2,
         "learning_rate": 1e-3,
-    }
+    } | generation
     field = FlowField.for_policy(FlowConfig(num_blocks=1), policy.config)
     trainer = RLFRTrainer(
         model=policy,
