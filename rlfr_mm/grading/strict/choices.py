@@ -15,7 +15,7 @@ from rlfr_mm.grading.strict.units import agree, measured
 from rlfr_mm.grading.strict.values import number
 
 LETTERS = "ABCDEFGHI"  # the option letters that are read; LogicVista's questions go up to I
-_NOUN = r"(?:option|choice|answer|figure|diagram|image|picture|set|box|shape)"
+_NOUN = r"(?:option|choice|answer|figure|diagram|image|picture|set|box|shape|letter)"
 # the text leaves the answer open, or says what it is not
 _OPEN = re.compile(
     r"\b(?:or|not|nor|neither|either|between|wrong|incorrect|impossible|cannot|unclear|unknown|false|unless|maybe"
@@ -64,7 +64,7 @@ _FIRST = re.compile(
     rf"|\(([{LETTERS.lower()}])\)\s*|([{LETTERS.lower()}])[.)]\s+)"
 )
 _CLAUSE_END = re.compile(r"[,;]\s+|\.\s+|\s[-–—]\s")
-_NAMED_VALUE = re.compile(r"(?![A-Z]\s{0,3}=)(?:[^=<>≤≥≠≈,;?\n]{1,60}=)+([^=<>≤≥≠≈,;?\n]+)")
+_NAMED_VALUE = re.compile(rf"(?![{LETTERS}]\s{{0,3}}=)(?:[^=<>≤≥≠≈,;?\n]{{1,60}}=)+([^=<>≤≥≠≈,;?\n]+)")
 
 
 def letter_of(index: int) -> str:
@@ -241,6 +241,8 @@ def read_choice(text: str, choices: Sequence[str] = (), several: bool = False, b
     if lower:
         return lower.group(1).upper()
     first = _FIRST.match(text)
+    if re.match(rf"[{LETTERS}]\([^()]*,", text):
+        return None  # the point A(2,1)
     if first:
         letter = next(filter(None, first.groups())).upper()
         rest = text[first.end() :]
@@ -251,10 +253,13 @@ def read_choice(text: str, choices: Sequence[str] = (), several: bool = False, b
     if behind and not bare and not _RULED_OUT.search(text):
         spelled = _matching(behind.group(1), choices)
         return behind.group(2) if spelled == behind.group(2) or not choices else None
+    return None if bare else _named_value(text, choices) or _yes_or_no(text, choices)
+
+
+def _named_value(text: str, choices: Sequence[str]) -> str | None:
+    """The letter of the option 45 for "x = 45" or "a + b = 45"; None if options are equations themselves."""
     named = None if any("=" in choice for choice in choices) else _NAMED_VALUE.fullmatch(text)
-    if named and not bare and not _OPEN.search(text):
-        return _matching(named.group(1), choices)
-    return _matching(text, choices) or (None if bare else _yes_or_no(text, choices))
+    return _matching(named.group(1), choices) if named and not _OPEN.search(text) else None
 
 
 def _is_text_of(letter: str, first: str, rest: str, choices: Sequence[str]) -> bool:
@@ -264,7 +269,8 @@ def _is_text_of(letter: str, first: str, rest: str, choices: Sequence[str]) -> b
         return not first.rstrip().endswith("=")
     inside = rest[1:-1].strip() if rest.startswith("(") and rest.endswith(")") and rest.count("(") == 1 else rest
     if choices:
-        return letter in (_matching(rest, choices), _matching(inside, choices), _explained(inside, choices))
+        readings = (_matching(rest, choices), _matching(inside, choices), _named_value(inside, choices))
+        return letter in readings or letter == _explained(inside, choices)
     set_apart = inside != rest or re.search(r"[.:)\]}]\s*$|[)\]}],\s*$", first) is not None
     other = re.fullmatch(r"[\d\s,]+", inside) if inside != rest else re.fullmatch(rf"(?!{letter})[{LETTERS}]", rest)
     doubts = (_RULED_OUT, _ANOTHER) if inside != letter else ()

@@ -13,6 +13,7 @@ _DENIAL = re.compile(
     r"(?:^|\s)(?:whether|if|unless|until|suppose|supposing|assume|assuming|imagine|not|\w*n't|cannot|never|neither|nor"
     r"|doubt(?:s|ed|ful)?|den(?:y|ies|ied)|unlikely|impossible|false|wrong|hardly|I guess|I thought"
     rf"|(?:not|\w*n't) (?:the case|true|sure|certain|clear|known?|mean|{_SAYING})"
+    r"|^(?:show|prove|verify|check)"
     r"|(?:more|less|greater|fewer|smaller|larger|other|rather) than|instead of|except(?: for)?|excluding)$",
     re.IGNORECASE,
 )
@@ -29,7 +30,7 @@ _LEFT_OPEN = re.compile(
     r"[ \t$*_)\]},;:–—-]*(?:\\text\s{0,3}\{ {0,3})?(?:\\quad {0,3})?\(?(?:or\b(?! equivalently)|but\b|(?:al)?though\b"
     r"|unless\b|maybe\b|perhaps\b|possibly\b|else\b|\?|if\b|not\b|wrong\b|incorrect\b"
     r"|(?:is|are|was|were)(?:n't| not| wrong| incorrect| impossible| false| one of| (?:only |just )?a guess)\b"
-    r"|(?:could|might|may) (?:also )?be\b"
+    r"|(?:could|might|may) (?:also )?be\b|can(?:not|'t| not| be (?:excluded|ruled))\b"
     r"|[^()\n.]{0,40}\b(?:also (?:works?|possible|plausible|valid|correct|right|fits?)|equally)\b)",
     re.IGNORECASE,
 )
@@ -40,6 +41,7 @@ _TAKEN_BACK = re.compile(
     r"(?:(?:that|this|it|which)(?:'s| is| was) (?:actually |clearly |obviously )?"
     r"(?:wrong|incorrect|false|not (?:right|correct|it|the (?:answer|case))|impossible"
     r"|(?:just )?(?:a|my) (?:mistake|guess))"
+    r"|(?:that|this|it|which) can(?:not|'t| not) be\b"
     r"|(?:or|alternatively|maybe|perhaps|possibly)\b(?!,? equivalently| in | simply)"
     r"|(?:but |although |then again,? )(?:it |the answer |this |that )?(?:could|might|may)\b)",
     re.IGNORECASE,
@@ -53,7 +55,7 @@ _MISTAKE = re.compile(
 _SECOND_THOUGHT = re.compile(
     r"(?:^|[.!?)\]$*])\s{0,3}(?:but |oh,? |hmm,? )?"
     r"(?:(?:wait|hold on|actually|hmm+|oops|sorry|on second thought)(?=[,.:;!—–…]| (?:it|that|this|the|I)\b)"
-    r"|no(?=[,:;!—–…]))",
+    r"|no(?=[,:;!—–…]| wait\b))",
     re.IGNORECASE | re.MULTILINE,
 )
 _CONFIRMED = re.compile(

@@ -27,10 +27,15 @@ _JOINT = re.compile(
     r"|(?:[A-Za-z]|\\[a-z]{2,8})(?:_\{?\w{1,3}\}?)?\s{0,3}&?=)*"
 )
 _LABEL = re.compile(r"(?<![A-Za-z\\])(?:[A-Za-z]|\\[a-z]{2,8})(?:_\{?\w{1,3}\}?)?\s{0,3}(?=&?=[\s${]{0,4}$)")
+# a box behind this is a part of a number or formula
+_PART_OF = re.compile(
+    r"(?:\d|\b0\.|\\(?:[dt]?frac|sqrt|binom)(?:\[\w{1,5}\])?\{[^{}]{0,20}|\\[dt]?frac\{[^{}]{0,20}\}\{|[\^_]\{?)\Z"
+)
 # what follows a box and belongs to its value
 _CONTINUED = re.compile(
     r"(?: ?(?:\\?%|°|\^ ?\{?\\circ\}?)|[_^](?:\{[^{}]{1,20}\}|\w)"
     r"|(?:\\[,;:! ]|[ ~])*\\(?:pi|sqrt|pm|cdot|times|frac)(?![A-Za-z])[^$\n.,]{0,40}"
+    r"|\.\d{1,20}|\{?,\}?\d{3}\b|[a-zA-Z](?![a-zA-Z])| ?[-+*/] ?[\da-z(\\][^$\n.,=]{0,40}(?![^$\n]{0,40}=)"
     r"|[$ ~]*(?:hundred|thousand|million|billion|trillion|dozen|percent)\b)"
 )
 _UNIT_BEHIND = re.compile(
@@ -67,7 +72,7 @@ _DISPLAY = re.compile(
 _ITEM = re.compile(r"[ \t]*(?:[-*+•>]|#{1,6}|\(?[a-z0-9]{1,2}[.)])[ \t]+(?=\S)([^\n]*)")
 _LEAD = re.compile(
     r"^(?:[:=\s]|\\(?:approx|sim|quad|,|;| )|≈|~|(?:is|equals?|equal to|approximately|approx\.|about|around|roughly"
-    r"|exactly|simply|just|only)\b|(?:final )?result:)+",
+    r"|exactly|simply|just|only|clearly|obviously|indeed)\b|(?:final )?result:)+",
     re.IGNORECASE,
 )
 # "the value of x is" in "the value of x is 42", "Janet makes" in "Janet makes $18"
@@ -82,7 +87,8 @@ _TAIL = re.compile(
     r"(?<!\s)\s*(?:[,;(–—]\s*)?(?:\b(?:because|since|which|due to|where|given that)\b"
     r"|(?<=[,;(] )(?:as(?! well)|(?:but )?not(?! (?:sure|certain|necessarily|only)\b))\b"
     r"|(?<=\()not\b(?! (?:sure|certain))|\brather than\b|\binstead of\b"
-    r"|(?:correct |rounded |accurate )?to (?:the nearest|\w+ (?:decimal|significant))\b).*$",
+    r"|\(see\b|\b(?:and|so) we are done\b|[✓✔✅■□]|"
+    r"(?:correct |rounded |accurate )?to (?:the nearest|\w+ (?:decimal|significant))\b).*$",
     re.IGNORECASE | re.DOTALL,
 )
 
@@ -129,7 +135,8 @@ def final_box(text: str) -> Found | None:
         if len(between) > 60 or not _JOINT.fullmatch(between):
             break
         group, joints = [box, *group], joints + between
-    if denied(text[max(0, group[0][0] - 120) : group[0][0]]):
+    before = text[max(0, group[0][0] - 120) : group[0][0]]
+    if denied(before) or _PART_OF.search(before):
         return None
     contents = [text[start:end].strip() for _, start, end in group]
     labels = [
@@ -321,10 +328,8 @@ def _stated(text: str) -> list[Found]:
         said = [one for one in said if _is_answer(one.answer)]
     last = said[0] if said else boxed
     if last is not None and last.span is not None:
-        # an option's text may be a question, and stands then in a box as a whole
-        asks = last.answer.endswith("?") and (
-            text[last.span[1] : last.span[1] + 1] != "}" or len(last.answer.split()) < 4
-        )
+        # a longer text is compared as a whole: the text of an option may be a question
+        asks = last.answer.endswith("?") and len(last.answer.split()) < 8
         if asks or taken_back(text[last.span[1] : last.span[1] + 2000]):
             return concluded
     if boxed is None or boxed.span is None:

@@ -199,3 +199,33 @@ def test_the_span_is_where_the_answer_stands_in_the_response(response, read):
 def test_every_span_lies_in_the_response(text):
     for found in stated("The answer is " + text):
         assert 0 <= found.span[0] <= found.span[1] <= len(text) + 14
+
+
+@pytest.mark.parametrize(
+    "formula",
+    [
+        "\\frac{{{}}}{{13}}",
+        "\\frac{{13}}{{{}}}",
+        "\\sqrt{{{}}}",
+        "x^{{{}}}",
+        "13{}",
+        "0.{}",
+        "{}.5",
+        "{}{{,}}345",
+        "{}x",
+        "{}+1",
+    ],
+)
+def test_a_box_inside_a_number_or_formula_is_not_its_value(formula):
+    assert [found.answer for found in stated("$" + formula.format("\\boxed{12}") + "$")] != ["12"]
+
+
+def test_a_step_number_or_figure_before_a_box_is_no_part_of_it():
+    for before in ("Step 4\n", "as in figure 1.\n", "= 3 \\cdot 4 = ", "The answer is 12. "):
+        assert stated(before + "\\boxed{12}")[0].answer == "12"
+
+
+def test_a_question_is_an_answer_only_as_the_long_text_of_an_option():
+    assert stated("The answer is 12, or is it 13?") == [] == stated("So \\boxed{12}?")
+    question = "Does the board slide down the hill in less time with wax?"
+    assert stated(f"\\boxed{{{question}}}")[0].answer == question
