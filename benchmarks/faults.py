@@ -3,7 +3,7 @@
 python benchmarks/faults.py [--kills 30] [--seconds 2400]    # all classes, at most an hour on two cores
 python benchmarks/faults.py --page                           # docs/reliability.md from the record
 
-The record is docs/results/faults/record.json. Runs are those of tests/faults/tiny_run.py, a tiny real policy on the
+The record is benchmarks/results/faults.json. Runs are those of tests/faults/tiny_run.py, a tiny real policy on the
 CPU. Each class ends when its share of the time is over; the record says how often it was tried.
 """
 
@@ -23,7 +23,7 @@ from pathlib import Path
 from typing import Any
 
 ROOT = Path(__file__).resolve().parent.parent
-RECORD, PAGE = ROOT / "docs/results/faults/record.json", ROOT / "docs/reliability.md"
+RECORD, PAGE = ROOT / "benchmarks/results/faults.json", ROOT / "docs/reliability.md"
 sys.path.insert(0, str(ROOT))
 
 from rlfr_mm.files import read_json, write_json  # noqa: E402
@@ -99,6 +99,7 @@ class Faults:
 
     def unfinished(self, name: str) -> Path:
         """A copy of the undisturbed run as a kill just before its end leaves it."""
+        _clear(self.folder / name)
         run = Path(shutil.copytree(self.whole, self.folder / name))
         (run / "summary.json").unlink()
         return run
@@ -202,29 +203,34 @@ def evaluation_kills(kills: int) -> dict[str, Any]:
         command = [sys.executable, str(ROOT / "benchmarks/eval_kill.py"), "--kills", str(kills), "--json", str(out)]
         subprocess.run(command, cwd=ROOT)  # its status says whether all rows were the same
         found = read_json(out)
-    name = "SIGKILL of an evaluation with up to 32 samples"
-    return {"class": name, "tried": found["kills"], "survived": found["same_rows"], "failed": []}
+    return {
+        "class": "SIGKILL of an evaluation with up to 32 samples per problem",
+        "tried": found["kills"],
+        "survived": found["same_rows"],
+        "failed": [],
+    }
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--kills", type=int, default=30, help="kills of each kind")
     parser.add_argument("--seconds", type=float, default=2400, help="time for everything but evaluations and fuzzing")
-    parser.add_argument("--seed", type=int, default=0, help="of the moments")
+    parser.add_argument(
+        "--only", default="", help="only the classes with this in their name; the record keeps the rest"
+    )
     parser.add_argument("--page", action="store_true", help="only write docs/reliability.md from the record")
     args = parser.parse_args()
-    if not args.page:
-        for found in record(args.kills, args.seconds, args.seed):
-            write_json(RECORD, found)  # after each class
-    PAGE.write_text(page(PAGE.read_text(), read_json(RECORD)))
+    rows = {row["class"]: row for row in read_json(RECORD)} if RECORD.exists() else {}
+    for row in [] if args.page else measured(args.kills, args.seconds / 8, args.only):
+        rows[row["class"]] = row
+        write_json(RECORD, list(rows.values()))  # after each class
+    PAGE.write_text(page(PAGE.read_text(), list(rows.values())))
 
 
-def record(kills: int, seconds: float, seed: int) -> Iterator[dict[str, Any]]:
-    """Yield the record after each class of faults."""
-    found: dict[str, Any] = {"seed": seed, "cpu_cores": os.cpu_count(), "rows": []}
-    share = seconds / 8
+def measured(kills: int, share: float, only: str) -> Iterator[dict[str, Any]]:
+    """Yield the rows of the chosen classes; each is tried for its share of the time."""
     with tempfile.TemporaryDirectory() as folder:
-        faults = Faults(Path(folder), seed)
+        faults = Faults(Path(folder), seed=0)
         for name, outcomes, most, shares in (
             ("SIGKILL of a training run", faults.kills(), kills, 2),
             ("SIGTERM of a training run", faults.terminations(), kills, 1),
@@ -232,14 +238,14 @@ def record(kills: int, seconds: float, seed: int) -> Iterator[dict[str, Any]]:
             ("a damaged file of the run folder", faults.damage(""), 10**6, 1),
             ("a full disk", faults.full_disks(), kills, 1),
         ):
-            found["rows"].append(tally(name, outcomes, most, shares * share))
-            yield found
-        found["soak"] = faults.soak(share)
-        yield found
-    found["rows"].append(evaluation_kills(kills))
-    yield found
-    found["rows"].append(fuzzing(EXAMPLES))
-    yield found
+            if only in name:
+                yield tally(name, outcomes, most, shares * share)
+        if only in "a soak":
+            yield {"class": "a soak"} | faults.soak(share)
+    if only in "SIGKILL of an evaluation":
+        yield evaluation_kills(kills)
+    if only in "fuzzing":
+        yield fuzzing(EXAMPLES)
 
 
 def fuzzing(examples: int) -> dict[str, Any]:
@@ -251,27 +257,37 @@ def fuzzing(examples: int) -> dict[str, Any]:
         int((re.search(r"(\d+) passed", said) or [0, 0])[1]),
         re.findall(r"^FAILED (.*)", said, re.MULTILINE),
     )
-    name = f"fuzzing of readers and settings, {examples:,} examples each"
-    return {"class": name, "tried": passed + len(failed), "survived": passed, "failed": failed}
+    return {
+        "class": f"fuzzing of readers and settings, {examples:,} examples each",
+        "tried": passed + len(failed),
+        "survived": passed,
+        "failed": failed,
+    }
 
 
-def page(text: str, found: dict[str, Any]) -> str:
-    """The text of docs/reliability.md with the tables between its two marks made from the record."""
+def page(text: str, rows: list[dict[str, Any]]) -> str:
+    """The text of docs/reliability.md with what stands between its two marks made from the record."""
+    counted = [row for row in rows if "tried" in row]
     lines = ["| class | tried | survived |", "|---|---|---|"]
-    lines += [f"| {row['class']} | {row['tried']} | {row['survived']} |" for row in found["rows"]]
-    failures = [f"- {row['class']}: {failure}" for row in found["rows"] for failure in row["failed"]]
-    lines += ["", "Not survived:" if failures else "All were survived.", *([""] if failures else []), *failures]
-    soak = found["soak"]
-    memory, files = soak["memory_mb"], soak["open_files"]
-    lines += [
-        "",
-        f"Soak: {soak['steps']:,} steps in {soak['seconds']:,} s. Resident memory was {memory[0]:,} MB after a quarter "
-        f"of the time and {memory[1]:,} MB at the end; open files {files[0]} and {files[1]}; the log has "
-        f"{soak['log_bytes']:,} bytes.",
-    ]
-    before, rest = text.split("<!-- record -->\n")
-    after = rest.split("<!-- end of record -->\n")[1]
-    return before + "<!-- record -->\n" + "\n".join(lines) + "\n<!-- end of record -->\n" + after
+    lines += [f"| {row['class']} | {row['tried']} | {row['survived']} |" for row in counted]
+    failures = [f"- {row['class']}: {failure}" for row in counted for failure in row["failed"]]
+    lines += ["", "Not survived:", "", *failures] if failures else []
+    for soak in (row for row in rows if "steps" in row):
+        (early, late), (before, after) = soak["memory_mb"], soak["open_files"]
+        lines += [
+            "",
+            f"A soak of {soak['steps']:,} steps took {soak['seconds']:,} s. Resident memory was {early:,} MB after a "
+            f"quarter of the time and {late:,} MB at the end, open files were {before} and {after}, and the log has "
+            f"{soak['log_bytes']:,} bytes.",
+        ]
+    head, _, rest = text.partition("<!-- record -->\n")
+    return (
+        head
+        + "<!-- record -->\n"
+        + "\n".join(lines)
+        + "\n<!-- end of record -->"
+        + rest.partition("<!-- end of record -->")[2]
+    )
 
 
 if __name__ == "__main__":
