@@ -149,7 +149,8 @@ def render(runs: Sequence[Run]) -> tuple[str, list[str], dict[str, Any]]:
     rollouts = [statistics.flatten(run.records) for run in runs]
     cards: list[dict[str, Any]] = []
     images: dict[str, str] = {}
-    notes, parts = [], []
+    notes: list[str] = []
+    parts: list[dict[str, Any]] = []
     for number, (label, run, flat) in enumerate(zip(labels, runs, rollouts, strict=True)):
         found = group_cards(run.records, number, MAX_TOKENS // len(runs))
         pictures, missing = thumbnails(run.path, found, MAX_IMAGE_CHARS // len(runs))
