@@ -2,10 +2,12 @@
 
 - early_exit: time of a full no-grad pass of a policy / time of the pass for latents, which ends at the deepest layer
 - step: time of a training step with the flow / without it, on the embedded policy, which is no larger than its field
+- scoring: time of velocity deviations / time of the same matmuls alone, in float32 and in bfloat16
 - size: parameters of the field / parameters of the policy, for the published models (from their shapes)
 """
 
 import argparse
+import itertools
 import json
 import statistics
 import tempfile
@@ -14,15 +16,18 @@ from collections.abc import Callable
 from pathlib import Path
 
 import torch
+from gpu_check import StepTimer
 from transformers import AutoConfig, AutoModelForCausalLM
 
-from rlfr_mm import train
-from rlfr_mm.config import FlowConfig
+from rlfr_mm.config import FlowConfig, FlowRewardConfig, RunConfig
+from rlfr_mm.config_file import load_config
 from rlfr_mm.files import write_json
 from rlfr_mm.method.field import FlowField
-from rlfr_mm.method.latents import record_latents, stop_after_layer
+from rlfr_mm.method.latents import Latents, record_latents, stop_after_layer
+from rlfr_mm.method.loss import has_context, velocity_deviation
 from rlfr_mm.quickstart.policy import build_policy
-from rlfr_mm.training.run_folder import RunFolder, environment
+from rlfr_mm.training.run import prepare
+from rlfr_mm.training.run_folder import environment
 
 ROOT = Path(__file__).resolve().parent.parent
 # (hidden size, decoder layers, parameters in 1e9, blocks of the field)
@@ -56,19 +61,57 @@ def early_exit(rounds: int) -> dict[str, float]:
 
 
 def step(rounds: int) -> dict[str, float]:
-    """Ratio of the median seconds of steps 2 to 5, with the flow and without; the runs alternate."""
+    """Ratio of the median seconds of whole steps 3 to 6, with the flow and without; the runs alternate.
+
+    Whole steps are timed, because TRL's `step_time` ends before the field's update.
+    """
     times: dict[str, list[float]] = {"flow": [], "none": []}
     with tempfile.TemporaryDirectory() as scratch:
         policy = build_policy(Path(scratch) / "policy")
         for index in range(rounds):
             for shaping, seen in times.items():
-                run = f"{scratch}/{shaping}-{index}"
-                settings = [f"model.name_or_path={policy}", f"train.output_dir={run}", "train.max_steps=5"]
+                settings = [f"model.name_or_path={policy}", f"train.output_dir={scratch}/{shaping}-{index}"]
                 settings += [f"train.advantage_shaping={shaping}", "offline=null", "evaluation=null", "data.limit=64"]
                 settings += ["train.save_strategy='no'", "update.accept_reward=0", "flow.standardise=false"]
-                train.main(["--config", str(ROOT / "configs/rl/quickstart.yaml"), *settings])
-                seen.append(statistics.median(row["step_time"] for row in RunFolder(run).metrics()[1:]))
+                config = load_config(
+                    RunConfig, str(ROOT / "configs/rl/quickstart.yaml"), ["train.max_steps=6", *settings]
+                )
+                run, timer = prepare(config, overwrite=False, resume=False), StepTimer()
+                assert run is not None
+                run.trainer.add_callback(timer)
+                run.trainer.train()
+                seen.append(statistics.median(end - start for start, end in itertools.pairwise(timer.ends[1:])))
     return {"ratio": statistics.median(a / b for a, b in zip(*times.values(), strict=True)), "rounds": rounds}
+
+
+def scoring(rounds: int) -> dict[str, dict[str, float]]:
+    """Time of the deviations of 8 responses at width 1,024 / time of the field's matmuls alone, by precision."""
+    found = {}
+    shape = FlowConfig(hidden_size=1024, num_policy_layers=36, rms_norm_eps=1e-6)
+    field, mask = FlowField(shape), torch.arange(48) < torch.tensor([48, 40, 32, 24, 48, 40, 32, 24])[:, None]
+    latents, seeds = Latents.pack(torch.randn(8, 3, 49, 1024), mask), torch.arange(8)
+    rows = int(has_context(mask, 1).sum())
+    linears = [module for module in field.modules() if isinstance(module, torch.nn.Linear)]
+    embeddings = [*field.time_embed.modules(), *field.layer_embed.modules()]  # one row per pass
+    weights = [module.weight.detach() for module in linears if module not in embeddings]
+    for dtype in (torch.float32, torch.bfloat16):
+        field.multiply_like(dtype == torch.bfloat16)
+        cast = [weight.to(dtype) for weight in weights]
+        inputs = {weight.shape[1]: torch.randn(rows, weight.shape[1], dtype=dtype) for weight in cast}
+
+        def ours() -> None:
+            velocity_deviation(field, latents, FlowRewardConfig(), seeds)
+
+        def floor(cast: list[torch.Tensor] = cast, inputs: dict[int, torch.Tensor] = inputs) -> None:
+            for _ in range(len(field.layer_indices)):
+                for weight in cast:
+                    torch.nn.functional.linear(inputs[weight.shape[1]], weight)
+
+        ours(), floor()
+        pairs = [(seconds(ours), seconds(floor)) for _ in range(rounds)]
+        name = str(dtype).removeprefix("torch.")
+        found[name] = {"ratio": statistics.median(a / b for a, b in pairs), "seconds": min(a for a, _ in pairs)}
+    return found
 
 
 def size() -> dict[str, float]:
@@ -84,7 +127,8 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=5, help="number of times that each pair is measured")
     parser.add_argument("--json", type=Path, help="file for the figures; they are always printed")
     arguments = parser.parse_args()
-    figures = {"early_exit": early_exit(arguments.rounds), "step": step(arguments.rounds), "size": size()}
+    figures = {"early_exit": early_exit(arguments.rounds), "step": step(arguments.rounds)}
+    figures |= {"scoring": scoring(arguments.rounds), "size": size()}
     figures |= environment()
     print(json.dumps(figures, indent=2))
     if arguments.json:

@@ -180,6 +180,8 @@ class OnlineUpdateConfig:
     entropy_quantile: float = option(0.8, must="in [0, 1)", help="quantile over the tokens of the batch, for 'entropy'")
     rejected_weight: float = option(0.0, must="in [0, 1]", help="weight of rejected tokens in the field's loss")
     passes: int = option(1, must=">= 1", help="field updates per policy step, each with fresh times and noise")
+    batch_multiplier: int | None = option(None, must=">= 1", help="draws per latent; null: flow.batch_multiplier")
+    token_share: float = option(1.0, must="in (0, 1]", help="share of the tokens, drawn at random, of each update")
     learning_rate: float = option(1e-4, must="> 0", help="learning rate of AdamW")
     weight_decay: float = option(0.01, help="weight decay of AdamW")
     max_grad_norm: float = option(1.0, must="> 0", help="gradients are clipped to this norm")

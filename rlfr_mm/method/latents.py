@@ -93,7 +93,8 @@ class LatentRecorder:
         self._layers[number] = (hidden if self.keep_graph else hidden.detach())[real]
         if len(self._layers) == self.num_layers:
             values = torch.stack([self._layers.pop(i) for i in range(self.num_layers)], dim=1)
-            self.passes.append(Latents(values if self.store_on is None else values.to(self.store_on), mask))
+            latents = Latents(values, mask)
+            self.passes.append(latents if self.store_on is None else latents.to(self.store_on))
 
 
 def decoder_layers(model: Any) -> nn.ModuleList:

@@ -69,18 +69,20 @@ def scored_tokens(mask: TokenMask, shifts: list[int]) -> TokenMask:
     return torch.stack([has_context(mask, shift) for shift in shifts]).any(0)
 
 
-def flow_matching_chunks(field: FlowField, latents: Latents, weights: Tokens, seeds: Seeds) -> Iterator[LossSum]:
+def flow_matching_chunks(
+    field: FlowField, latents: Latents, weights: Tokens, seeds: Seeds, batch_multiplier: int | None = None
+) -> Iterator[LossSum]:
     """Yield the flow-matching loss in chunks to add up, each with its own graph.
 
     The loss is the weighted sum over (token, layer, context, draw) of the squared velocity error, averaged over
-    channels. Times are logit-normal; every latent is drawn `field.config.batch_multiplier` times with fresh time and
-    noise, which do not depend on `weights`. Tokens with weight 0, or without latents, cost nothing. Latents are
-    detached.
+    channels. Times are logit-normal; every latent is drawn `batch_multiplier` times (None: `field.config`'s) with fresh
+    time and noise, which do not depend on `weights`. Tokens with weight 0, or without latents, cost nothing. Latents
+    are detached.
 
     Call `chunk.loss.backward()` on each chunk: the gradients accumulate in `.grad`, and only one chunk is in memory.
     Then divide them by the sum of the weights over all chunks and processes.
     """
-    draws = [_Draws(_TRAINING, range(field.config.batch_multiplier))]
+    draws = [_Draws(_TRAINING, range(batch_multiplier or field.config.batch_multiplier))]
     shifts = field.config.context_shifts
     latents = Latents(latents.values.detach(), latents.mask)
     for queries in _queries(field, latents, weights != 0, seeds, shifts, draws):

@@ -20,7 +20,10 @@ from rlfr_mm.config import OfflineConfig, OnlineUpdateConfig
 from rlfr_mm.method.field import FlowField
 from rlfr_mm.method.latents import Latents
 from rlfr_mm.method.loss import flow_matching_chunks
+from rlfr_mm.method.noise import folded, normals
 from rlfr_mm.method.shapes import Seeds, TokenMask, Tokens
+
+_SHARE = 3  # the loss folds 1 + context shift, at most 2, at this place
 
 
 @dataclass(frozen=True)
@@ -63,6 +66,12 @@ def acceptance_weights(
     return weights * mask
 
 
+def drawn_tokens(seeds: Seeds, tokens: int, share: float) -> TokenMask:
+    """Each token of each rollout with probability `share`; a function of the rollout's seed and the token."""
+    keys = folded(seeds.repeat_interleave(tokens), torch.arange(tokens, device=seeds.device).repeat(len(seeds)), _SHARE)
+    return (torch.special.ndtr(normals(keys, 1)) < share).view(len(seeds), tokens)
+
+
 class FieldUpdater:
     """AdamW for a field of which every process keeps a copy."""
 
@@ -70,6 +79,7 @@ class FieldUpdater:
         self.field = field
         self.accelerator = accelerator
         self.max_grad_norm = config.max_grad_norm
+        self.batch_multiplier = config.batch_multiplier if isinstance(config, OnlineUpdateConfig) else None
         self.optimizer = torch.optim.AdamW(
             field.parameters(), lr=config.learning_rate, weight_decay=config.weight_decay, fused=True
         )
@@ -85,7 +95,8 @@ class FieldUpdater:
         totals = torch.zeros(2, dtype=torch.float64, device=device)
         with tf32_matmuls():
             for latents, weights, seeds in parts:
-                for chunk in flow_matching_chunks(self.field, latents.to(device), weights, seeds):
+                latents = latents.to(device)
+                for chunk in flow_matching_chunks(self.field, latents, weights, seeds, self.batch_multiplier):
                     chunk.loss.backward()
                     totals += torch.stack([chunk.loss.detach(), chunk.weight]).double()
         loss, weight = self.accelerator.reduce(totals, "sum").tolist()

@@ -16,7 +16,7 @@ from rlfr_mm.method.flow_reward import flow_advantages, flow_reward
 from rlfr_mm.method.latents import Latents
 from rlfr_mm.method.loss import scored_tokens, velocity_deviation
 from rlfr_mm.method.scores import SCORES, ScoredRollouts, shuffled
-from rlfr_mm.method.update import FieldUpdater, acceptance_weights, sample_seeds, tf32_matmuls
+from rlfr_mm.method.update import FieldUpdater, acceptance_weights, drawn_tokens, sample_seeds, tf32_matmuls
 from rlfr_mm.training.rollout_batch import FlowRecord, RolloutBatch
 
 FIELD_FOLDER = "flow"  # the field, in a checkpoint and in RUN/final
@@ -179,9 +179,13 @@ class OnlineFlow:
         for folder, updater in self.updaters.items():
             weights = acceptance_weights(mask, learns[folder], batch.entropies, threshold, config)
             for number in range(config.passes):
-                others = number * self.accelerator.num_processes * len(batch.inputs)  # no two samples share a seed
-                parts = [(index, latents) for index, latents in flow.kept if weights[index].any()]
-                result = updater.step((latents, weights[i], flow.seeds[i] + others) for i, latents in parts)
+                # No two samples share a seed.
+                seeds = flow.seeds + number * self.accelerator.num_processes * len(batch.inputs)
+                drawn = weights
+                if config.token_share < 1:
+                    drawn = weights * drawn_tokens(seeds, weights.shape[1], config.token_share)
+                parts = [(index, latents) for index, latents in flow.kept if drawn[index].any()]
+                result = updater.step((latents, drawn[index], seeds[index]) for index, latents in parts)
                 self.update_was_bad |= result.is_bad
             metrics[f"{folder}/accepted_weight"] = result.weight
             if result.weight > 0:

@@ -97,6 +97,17 @@ def test_a_field_takes_as_many_steps_with_each_of_the_policy_as_asked(tiny_polic
     assert steps == {6.0}
 
 
+def test_the_update_learns_from_its_own_share_of_tokens_and_number_of_draws(tiny_policy: Path, tmp_path: Path):
+    weights = {}
+    for name, update in {"all": {}, "one draw": {"batch_multiplier": 1}, "a third": {"token_share": 1 / 3}}.items():
+        config = OnlineUpdateConfig(accept_reward=0.0, **update)
+        trainer = make_trainer(tiny_policy, tmp_path / name, update_config=config, max_steps=1)
+        trainer.train()
+        weights[name] = trainer.state.log_history[0]["flow/accepted_weight"]
+    assert weights["one draw"] == weights["all"] / 4
+    assert 0.15 < weights["a third"] / weights["all"] < 0.55
+
+
 def test_policy_learns_under_the_flow_reward_and_the_vision_tower_too(tiny_policy: Path, tmp_path: Path):
     trainer = make_trainer(tiny_policy, tmp_path, max_steps=2)
     before = _weights(trainer.model)
