@@ -39,7 +39,7 @@ _CONTINUED = re.compile(
     r"|[$ ~]*(?:hundred|thousand|million|billion|trillion|dozen|percent)\b)"
 )
 _UNIT_BEHIND = re.compile(
-    r"(?:\\[,;:! ]|[$ ~])*(?:\\(?:text|mathrm|textrm|mbox)\{[^{}]{1,30}\}(?:\^\{?\d\}?)?"
+    r"(?:\\[,;:! ]|[$ ~])*(?:\\(?:text|mathrm|textrm|mbox)\{[^{}()]{1,30}\}(?:\^\{?\d\}?)?"
     r"|[A-Za-z]{1,12}(?:[/^²³]\{?[a-z\d]{0,4}\}?)?(?=[$)]?(?:[.,;]|\s*$)))",
     re.MULTILINE,
 )
