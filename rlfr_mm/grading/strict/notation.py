@@ -157,12 +157,25 @@ def _overlined(match: re.Match[str]) -> str:
 
 
 def styled(text: str) -> str:
-    r"""The text without fonts, colours, sizes and LaTeX's spaces: ``{\bf 5}\,`` becomes ``{5} ``. ``\text`` stays."""
+    r"""The text without fonts, colours, sizes and LaTeX's spaces: ``{\bf 5}\,`` becomes 5. ``\text`` stays."""
     text = _FONT_SWITCH.sub(r"\\mathrm{\1}", text)
     text = re.sub(r"\\math(?:sf|tt|normal|up)(?![A-Za-z])", r"\\mathrm", text)
     text = re.sub(r"\\text(?:bf|it|rm|sf|tt|up|normal|md|sc)(?![A-Za-z])", r"\\text", text)
     text = re.sub(r"(?<![A-Za-z.])([A-Za-z])\.([A-Za-z])(?:\.|(?![A-Za-z.]))", r"\1\2", text)  # a.m.
-    return _SPACES.sub(" ", _STYLES.sub("", text))
+    text = _SPACES.sub(" ", _STYLES.sub("", text)).strip()
+    while text.startswith("{") and _closing(text) == len(text.rstrip(" .")) - 1:
+        text = text.rstrip(" .")[1:-1].strip()
+    return text
+
+
+def _closing(text: str) -> int:
+    """The position of the brace that closes the one at the start; -1 if none does."""
+    depth = 0
+    for match in re.finditer(r"\\.|[{}]", text):
+        depth += {"{": 1, "}": -1}.get(match.group(), 0)
+        if depth == 0 and match.group() == "}":
+            return match.start()
+    return -1
 
 
 def latex(text: str) -> str:
@@ -181,6 +194,7 @@ def latex(text: str) -> str:
     text = _FUNCTION_WORD.sub(lambda match: f"\\{match[1] or match[2]} ", text)
     text = re.sub(r"(\\[a-z]{2,7}) (?=[({^_\\\d])", r"\1", text)
     text = _BASE.sub(_based, text)
+    text = re.sub(r"(?<![\w}\])' |])\(([^()]{1,100})\)/\(([^()]{1,100})\)", r"\\frac{\1}{\2}", text)
     return re.sub(r"(?<=[\d}])\s?(?:\\text\s?\{\s?)?\b(?:percent|per cent|percentage)\b\s?\}?", r"\\%", text)
 
 
