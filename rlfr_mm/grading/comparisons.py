@@ -1,4 +1,4 @@
-"""The comparisons that need a LaTeX parser, by the name that a `pool.Job` gives. Only worker processes import this.
+"""The comparisons that need a LaTeX parser, by the name that an `item.Job` gives. Only worker processes import this.
 
 Each takes (gold, answer, tolerances) and may hang. None of them evaluates text as Python.
 """

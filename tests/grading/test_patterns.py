@@ -177,16 +177,18 @@ def seconds(pattern: re.Pattern, function: str, text: str) -> float:
 
 def superlinear(pattern: re.Pattern, function: str) -> str | None:
     """An input on which the pattern's time grows faster than the input, described; None if none was found."""
+    usual = 0.004  # seconds
     for before, unit, end in attacks(pattern):
         for length in (12, 20, 28, 40, 64, 256, 2048):
             count = length if length <= 64 else max(64, length // len(unit))
-            if seconds(pattern, function, before + unit * count + end) < 0.004:
+            if seconds(pattern, function, before + unit * count + end) < usual:
                 continue
             if length <= 64:
                 return f"{before!r} + {unit!r} * n + {end!r}: slow for n = {length}"
-            once, twice = (seconds(pattern, function, before + unit * (times * count) + end) for times in (2, 4))
-            if twice > 3 * once:
-                return f"{before!r} + {unit!r} * n + {end!r}: {twice / once:.1f} times as long for n twice as large"
+            once, later = (seconds(pattern, function, before + unit * (times * count) + end) for times in (1, 4))
+            if later > 8 * once:
+                return f"{before!r} + {unit!r} * n + {end!r}: {later / once:.0f} times as long for 4 n"
+            usual = max(usual, 2 * once)  # a slow pattern, but linear
             break
     return None
 
