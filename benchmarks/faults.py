@@ -188,6 +188,7 @@ def tally(name: str, outcomes: Iterator[Outcome], most: int, seconds: float) -> 
     """One row of the record: how often a class of faults was tried and survived, and each failure."""
     started, tried, failed = time.monotonic(), 0, []
     for what, wrong in outcomes:
+        wrong = wrong and re.sub(r"/\S*/(?=(killed|terminated|damaged|full)\b)", "", wrong)  # the temporary folder
         tried += 1
         failed += [f"{what}: {wrong}"] if wrong else []
         print(f"{name} {tried}: {what}: {wrong or 'survived'}", flush=True)
