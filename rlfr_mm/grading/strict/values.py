@@ -53,7 +53,9 @@ def number(text: str) -> Fraction | None:
     match = _PURE_NUMBER.fullmatch(re.sub(r"[{}]", "", text[: scale.start()] if scale else text))
     if match is None or not match.group() or len(text) > 1000:
         return None
-    power = int(re.sub(r"^[eE]|.*10\^", "", match.group("exponent") or "0")) + (_SCALES[scale.group()] if scale else 0)
+    power = int(re.sub(r"^(?:[eE]|.*10\^)", "", match.group("exponent") or "0")) + (
+        _SCALES[scale.group()] if scale else 0
+    )
     value = Fraction((match.group("mantissa") or "1").replace(",", "")) * Fraction(10) ** power
     return value if abs(value) < 10**300 else None
 
