@@ -66,6 +66,7 @@ def step(rounds: int) -> dict[str, float]:
                 settings = [f"model.name_or_path={policy}", f"train.output_dir={run}", "train.max_steps=5"]
                 settings += [f"train.advantage_shaping={shaping}", "offline=null", "evaluation=null", "data.limit=64"]
                 settings += ["train.save_strategy='no'", "update.accept_reward=0", "flow.standardise=false"]
+                settings += ["flow.random_start=true"]
                 train.main(["--config", str(ROOT / "configs/rl/quickstart.yaml"), *settings])
                 seen.append(statistics.median(row["step_time"] for row in RunFolder(run).metrics()[1:]))
     return {"ratio": statistics.median(a / b for a, b in zip(*times.values(), strict=True)), "rounds": rounds}

@@ -94,6 +94,7 @@ class FlowConfig:
     batch_multiplier: int = option(
         4, must=">= 1", help="fresh (time, noise) draws per latent and step; the paper has 2 for 7B text models"
     )
+    random_start: bool = option(False, help="start from random weights, without `field` and without `offline`")
     hidden_size: int | None = option(None, help="hidden size of the policy; read from the policy")
     num_policy_layers: int | None = option(None, help="decoder layers of the policy; read from the policy")
     rms_norm_eps: float | None = option(None, help="RMSNorm epsilon of the policy; read from the policy")

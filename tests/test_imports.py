@@ -29,7 +29,7 @@ ROOMS = {
     "data": LOWEST | {"precheck", "policy", "grading", "quickstart"},
     "viewing": LOWEST | {"statistics", "data"},
     "training": LOWEST | {"precheck", "statistics", "policy", "grading", "method", "data", "quickstart", "viewing"},
-    "experiments": LOWEST | {"statistics", "training", "viewing"},
+    "experiments": LOWEST | {"precheck", "statistics", "training", "viewing"},
     "tasks": LOWEST | {"statistics", "grading", "data", "quickstart"},
     "eval": LOWEST | {"statistics", "grading", "policy", "data", "viewing", "training", "tasks"},
 }
