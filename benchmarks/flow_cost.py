@@ -73,6 +73,7 @@ def step(rounds: int) -> dict[str, float]:
                 settings = [f"model.name_or_path={policy}", f"train.output_dir={scratch}/{shaping}-{index}"]
                 settings += [f"train.advantage_shaping={shaping}", "offline=null", "evaluation=null", "data.limit=64"]
                 settings += ["train.save_strategy='no'", "update.accept_reward=0", "flow.standardise=false"]
+                settings += ["flow.random_start=true"]
                 config = load_config(
                     RunConfig, str(ROOT / "configs/rl/quickstart.yaml"), ["train.max_steps=6", *settings]
                 )

@@ -99,6 +99,7 @@ class FlowConfig:
     matmuls: Literal["auto", "bfloat16", "float32"] = option(
         "auto", help="precision of the field's matrix products; auto: bfloat16 if the policy computes in it"
     )
+    random_start: bool = option(False, help="start from random weights, without `field` and without `offline`")
     hidden_size: int | None = option(None, help="hidden size of the policy; read from the policy")
     num_policy_layers: int | None = option(None, help="decoder layers of the policy; read from the policy")
     rms_norm_eps: float | None = option(None, help="RMSNorm epsilon of the policy; read from the policy")

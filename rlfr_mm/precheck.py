@@ -11,10 +11,20 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from rlfr_mm.config import QUICKSTART, DataArguments, ModelArguments, OfflineRunConfig, RunConfig, train_settings
-from rlfr_mm.config_file import read_settings, require
+from rlfr_mm.config import (
+    QUICKSTART,
+    DataArguments,
+    FlowConfig,
+    ModelArguments,
+    OfflineRunConfig,
+    RLFRArguments,
+    RunConfig,
+    train_settings,
+)
+from rlfr_mm.config_file import build, read_settings, require
 from rlfr_mm.files import read_json
 
+FIELD_CONFIG = "flow_config.json"  # in the folder of a field
 DATA_FILES = (".json", ".jsonl", ".parquet")
 WEIGHTS = ("*.safetensors", "*.bin", "pytorch_model_fsdp_0")  # the last one is named by an error of its own
 ZERO_STAGES: tuple[Literal["none", "optimizer", "gradients", "weights"], ...]
@@ -37,10 +47,7 @@ def check_paths(config: RunConfig | OfflineRunConfig, weights: bool = True) -> N
     sections = {"data": getattr(config, "data", None), "offline.data": config.offline and config.offline.data}
     if isinstance(config, RunConfig):
         sections["evaluation.data"] = config.evaluation and config.evaluation.data
-        if config.field is not None and not Path(config.field).exists():
-            raise ValueError(
-                f"no flow field in field={config.field}, which does not exist; rlfr_mm.train_flow makes one"
-            )
+        check_field(config.field)
     for section, data in sections.items():
         if data:
             check_data(data, section)
@@ -66,6 +73,14 @@ def check_model(model: ModelArguments, weights: bool) -> None:
         raise ValueError(f"{given} holds no weights: model.safetensors is missing; without weights only --check works")
 
 
+def check_field(path: str | None) -> None:
+    """ValueError if `field` is neither a file of weights nor a folder that `train_flow` wrote."""
+    if path is None or Path(path).is_file() or (Path(path) / FIELD_CONFIG).is_file():
+        return
+    why = f": {FIELD_CONFIG} is missing" if Path(path).is_dir() else ", which does not exist"
+    raise ValueError(f"no flow field in field={path}{why}; rlfr_mm.train_flow makes one")
+
+
 def check_data(data: DataArguments, section: str = "data") -> None:
     """ValueError if `source` can only be a file or folder and does not exist, or if `media_dir` does not.
 
@@ -73,6 +88,9 @@ def check_data(data: DataArguments, section: str = "data") -> None:
     ValueError: data.source=geo.jsonl does not exist; it is a file (json, jsonl, parquet), a folder, or a hub id
     """
     path = Path(data.source)
+    for key, default in {"format": "auto", "name": None, "revision": None, "media_dir": None}.items():
+        if data.source == QUICKSTART and (value := getattr(data, key)) != default:
+            raise ValueError(f"{section}.{key}={value}, but {section}.source is not set: name the data")
     if data.source != QUICKSTART and not path.exists() and (path.suffix in DATA_FILES or _only_a_path(data.source)):
         raise ValueError(
             f"{section}.source={data.source} does not exist; it is a file (json, jsonl, parquet), a folder, or a hub id"
@@ -86,19 +104,40 @@ def _only_a_path(name: str) -> bool:
     return name.startswith((".", "/", "~")) or name.endswith("/") or name.count("/") > 1
 
 
-def check_field(config: RunConfig, given: dict[str, Any]) -> None:
-    """ValueError if the settings `given` under `flow` are not those of the field that the run starts from."""
-    saved = Path(config.field or "") / "flow_config.json"
+def adopt_field(config: RunConfig, given: dict[str, Any]) -> None:
+    """Make `config.flow` that of the field folder in `config.field`, so that a run records what it uses.
+
+    ValueError if the settings `given` under `flow` differ from the field's own.
+    """
+    saved = Path(config.field or "") / FIELD_CONFIG
     if config.field is None or not saved.is_file():
         return
-    own = read_json(saved)
+    values = {key: value for key, value in read_json(saved).items() if key != "format_version"}
+    own = build(FlowConfig, values | {"random_start": config.flow.random_start}, "flow")
     for key in given:
-        ours = getattr(config.flow, key)
-        if key in own and own[key] != ours:
+        ours, theirs = getattr(config.flow, key), getattr(own, key)
+        if ours != theirs:
             raise ValueError(
-                f"flow.{key}={ours} differs from the field in {config.field}, which was made with {own[key]}: "
+                f"flow.{key}={ours} differs from the field in {config.field}, which was made with {theirs}: "
                 f"leave flow.{key} out, or train another field"
             )
+    config.flow = own
+
+
+def check_start(config: RunConfig) -> None:
+    """ValueError if a flow field would start from random weights and `flow.random_start` does not ask for it."""
+    given = config.field is not None or config.offline is not None
+    require(not (given and config.flow.random_start), "flow.random_start=true", "left out with `field` or `offline`")
+    shaping = RLFRArguments(config.train.get("advantage_shaping", RLFRArguments.advantage_shaping))
+    if given or not shaping.uses_field:
+        return
+    if not config.flow.random_start:
+        raise ValueError(
+            "the flow field has no start: add an `offline` section with expert solutions, name a trained `field`, or "
+            "set flow.random_start=true to start it from random weights"
+        )
+    if config.flow.standardise:
+        raise ValueError("flow.standardise=true needs `offline` or `field`, which provide the statistics")
 
 
 def missing_packages(train: dict[str, Any]) -> dict[str, str]:

@@ -27,7 +27,7 @@ from typing import Any
 from rlfr_mm.config import RunConfig
 from rlfr_mm.config_file import build, one_line_errors, parser_for, read_settings, with_overrides
 from rlfr_mm.files import BadFile
-from rlfr_mm.precheck import check_batches, check_field, check_paths, missing_packages, planned_launch
+from rlfr_mm.precheck import adopt_field, check_batches, check_paths, check_start, missing_packages, planned_launch
 
 
 def main(argv: list[str] | None = None) -> None:
@@ -42,10 +42,14 @@ def main(argv: list[str] | None = None) -> None:
         from rlfr_mm.training.run_folder import check_run
 
         check_paths(config, weights=not arguments.check)
-        check_field(config, settings.get("flow") or {})
+        adopt_field(config, settings.get("flow") or {})
         launch = planned_launch(config.train, arguments.processes, arguments.accelerate)
         check_batches(config.train, launch.processes)
         check_run(config, arguments.overwrite, arguments.resume)
+        if not arguments.check:
+            for problem in missing_packages(config.train).values():
+                raise ValueError(problem)
+        check_start(config)
         if arguments.check:
             from rlfr_mm.training.check import check
 
@@ -53,8 +57,6 @@ def main(argv: list[str] | None = None) -> None:
             if os.environ.get("RANK", "0") == "0":
                 print(report)
             return
-        for problem in missing_packages(config.train).values():
-            raise ValueError(problem)
         from rlfr_mm.training.bad_steps import Diverged
         from rlfr_mm.training.run import prepare
 

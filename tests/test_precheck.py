@@ -8,7 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from rlfr_mm.precheck import Launch, check_batches, planned_launch
+from rlfr_mm.config import RunConfig
+from rlfr_mm.config_file import build
+from rlfr_mm.precheck import Launch, adopt_field, check_batches, check_start, planned_launch
 from tests.conftest import ROOT
 
 # Runs the training command once per line of arguments, and then shows what it cost.
@@ -57,7 +59,7 @@ def folder(tmp_path: Path) -> Path:
     (tmp_path / "empty").mkdir()
     field = tmp_path / "field"
     field.mkdir()
-    (field / "flow_config.json").write_text(json.dumps({"format_version": 1, "num_blocks": 6, "standardise": False}))
+    (field / "flow_config.json").write_text(json.dumps({"format_version": 1, "num_blocks": 6, "width": 96}))
     return tmp_path
 
 
@@ -72,9 +74,12 @@ def test_training_refuses_what_is_not_there_in_two_seconds(folder: Path):
         "model.chat_template=none.jinja": "no file model.chat_template=none.jinja; configs/plain_chat.jinja",
         "data.source=none.jsonl": "data.source=none.jsonl does not exist; it is a file (json, jsonl, parquet)",
         "data.source=data/none/here": "data.source=data/none/here does not exist",
+        "data.format=trl": "data.format=trl, but data.source is not set: name the data",
+        "evaluation.data.media_dir=figures": "evaluation.data.media_dir=figures, but evaluation.data.source is not set",
         "offline.data.source=none.parquet": "offline.data.source=none.parquet does not exist",
         "evaluation.data.source=none.json": "evaluation.data.source=none.json does not exist",
         "data={source: run.yaml, media_dir: none}": "data.media_dir=none is not a folder",
+        "field=empty": "no flow field in field=empty: flow_config.json is missing; rlfr_mm.train_flow",
         "field=none": "no flow field in field=none, which does not exist; rlfr_mm.train_flow makes one",
         "train.num_generations=3": "train.num_generations=3 must be a divisor of the 8 rollouts of a batch "
         "(train.per_device_train_batch_size=8 x 1 process x 1 steps), such as 2, 4, 8",
@@ -85,6 +90,7 @@ def test_training_refuses_what_is_not_there_in_two_seconds(folder: Path):
         "train.use_vllm=true": "but vllm is not installed: pip install 'rlfr_mm[vllm]', or set train.use_vllm=false",
         "train.report_to=mlflow": "train.report_to=mlflow, but mlflow is not installed: install it, or set",
         "train.report_to=[none, swanlab]": "train.report_to=swanlab, but swanlab is not installed",
+        "train.seed=1": "the flow field has no start: add an `offline` section with expert solutions",
         "train.learning_rte=1": "unknown key train.learning_rte; did you mean train.learning_rate?",
     }
     refused = errors_of("train", [["--config", "run.yaml", override] for override in cases], folder)
@@ -122,6 +128,25 @@ def test_flow_settings_other_than_those_of_the_field_are_refused(folder: Path):
         "flow.num_blocks=4 differs from the field in field, which was made with 6: leave flow.num_blocks out" in other
     )
     assert "train.num_generations=3" in same and "train.num_generations=3" in silent
+
+
+def test_a_run_records_the_flow_settings_of_the_field_it_starts_from(folder: Path):
+    config = build(RunConfig, {"field": str(folder / "field"), "flow": {"num_blocks": 6}})
+    adopt_field(config, {"num_blocks": 6})
+    assert (config.flow.num_blocks, config.flow.width) == (6, 96)  # the width is in the field's configuration only
+    check_start(config)
+    with pytest.raises(ValueError, match=r"flow\.random_start=true must be left out"):
+        check_start(build(RunConfig, {"field": "field", "flow": {"random_start": True}}))
+
+
+def test_a_field_starts_from_random_weights_only_if_that_is_asked_for():
+    with pytest.raises(ValueError, match=r"the flow field has no start: .* or set flow\.random_start=true"):
+        check_start(build(RunConfig, {}))
+    check_start(build(RunConfig, {"flow": {"random_start": True}}))
+    with pytest.raises(ValueError, match=r"flow\.standardise=true needs `offline` or `field`"):
+        check_start(build(RunConfig, {"flow": {"random_start": True, "standardise": True}}))
+    for shaping in ("none", "entropy"):
+        check_start(build(RunConfig, {"train": {"advantage_shaping": shaping}}))
 
 
 @pytest.mark.parametrize("processes", [1, 4])

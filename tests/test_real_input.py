@@ -53,7 +53,7 @@ def test_two_steps_on_math_vision_with_the_real_processor(policy: Path, shared: 
         "model": {"name_or_path": str(policy), "dtype": "float32"},
         "data": {"source": str(shared / "hub" / "MathLLMs" / "MathVision"), "split": "testmini", "limit": 12,
                  "max_pixels": 50_176},
-        "flow": {"num_blocks": 2},
+        "flow": {"num_blocks": 2, "random_start": True},
         "update": {"accept_reward": 0.0},
         "train": CPU | {"output_dir": str(tmp_path / "run"), "max_steps": 2, "per_device_train_batch_size": 4,
                         "num_generations": 2, "max_completion_length": 6},

@@ -35,7 +35,7 @@ def load_processor(model: ModelArguments, data: DataArguments) -> Processor:
             trust_remote_code=model.trust_remote_code,
             padding_side="left",
         )
-    except (OSError, ValueError) as error:
+    except Exception as error:  # the tokenizers library raises bare Exceptions for files that it cannot read
         raise ValueError(f"no processor for model {model.name_or_path}: {' '.join(str(error).split())}") from None
     if (template := model.chat_template) is not None:
         processor.chat_template = Path(template).read_text()

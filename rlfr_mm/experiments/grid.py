@@ -9,6 +9,7 @@ from typing import Any
 
 from rlfr_mm.config import RunConfig
 from rlfr_mm.config_file import as_dict, build, read_settings, with_overrides
+from rlfr_mm.precheck import adopt_field
 
 SWEEP = "values"  # {values: [a, b]} in place of the value of a setting: one variant of the method for each value
 
@@ -95,7 +96,9 @@ def cells(config: ExperimentConfig) -> list[Cell]:
 
 def resolved(cell: Cell, base: dict[str, Any]) -> dict[str, Any]:
     """All settings of the cell's run except its run folder, given the settings of the base."""
-    run = as_dict(build(RunConfig, with_overrides(base, cell.overrides)))
+    config = build(RunConfig, with_overrides(base, cell.overrides))
+    adopt_field(config, {})  # as a run does
+    run = as_dict(config)
     run["train"].pop("output_dir", None)
     return run
 

@@ -276,9 +276,14 @@ class FlowField(nn.Module):
         else:
             if config is not None:
                 raise ValueError(f"the field in {path} carries its own configuration: do not give another one")
-            config = cls.saved_config(path)
-            if not (path / WEIGHTS_NAME).is_file():
-                raise ValueError(f"no flow field in {path}: {WEIGHTS_NAME} is missing")
+            for name in (CONFIG_NAME, WEIGHTS_NAME):
+                if not (path / name).is_file():
+                    raise ValueError(f"no flow field in {path}: {name} is missing; give a folder that train_flow wrote")
+            values = read_json(path / CONFIG_NAME)
+            version = values.pop("format_version", None)
+            if version != FORMAT_VERSION:
+                raise ValueError(f"{path / CONFIG_NAME} has format_version={version}, this code reads {FORMAT_VERSION}")
+            config = build(FlowConfig, values, "flow")
             weights = _read_weights(path / WEIGHTS_NAME)
         field = cls(config)
         try:
@@ -287,20 +292,6 @@ class FlowField(nn.Module):
             reason = " ".join(str(error).removeprefix("Error(s) in loading state_dict for FlowField:").split())
             raise ValueError(f"the weights in {path} do not fit this flow field: {reason}") from None
         return field
-
-    @staticmethod
-    def saved_config(folder: str | Path) -> FlowConfig:
-        """The configuration of the field in a folder of `save_pretrained`; ValueError if there is none."""
-        path = Path(folder) / CONFIG_NAME
-        if not path.is_file():
-            raise ValueError(
-                f"no flow field in {folder}: {CONFIG_NAME} is missing; give a folder that train_flow wrote"
-            )
-        values = read_json(path)
-        version = values.pop("format_version", None)
-        if version != FORMAT_VERSION:
-            raise ValueError(f"{path} has format_version={version}, this code reads {FORMAT_VERSION}")
-        return build(FlowConfig, values, "flow")
 
 
 def _read_weights(path: Path) -> dict[str, Tensor]:

@@ -25,7 +25,7 @@ from rlfr_mm.training.estimate import (
     peak,
     plan_of,
 )
-from rlfr_mm.training.inputs import check_start, checked_data, load_data, settings_of
+from rlfr_mm.training.inputs import checked_data, load_data, settings_of
 from rlfr_mm.training.run import make_trainer
 
 # What keeps TRL's trainer, made for its checks, from loading a second policy, starting vLLM, sharding or writing.
@@ -52,7 +52,8 @@ def check(config: RunConfig, launch: Launch, benchmarks: Any = None) -> str:
             model = replace(model, name_or_path=str(build_policy(Path(scratch) / "policy")))
         processor, data = checked_data(config, args, model, data)
         policy = _policy(model, wanted)
-        flow = _field(config, args, policy)
+        with torch.device("meta"):
+            flow = FlowField.for_policy(config.flow, policy.config) if args.uses_field else None
         harmless = {key: value for key, value in HARMLESS.items() if key in config.train or key == "advantage_shaping"}
         train = {key: value for key, value in config.train.items() if key not in SHARDING}
         train |= harmless | {"output_dir": scratch, "use_cpu": args.use_cpu}
@@ -91,18 +92,6 @@ def _policy(model: ModelArguments, wanted: list[str]) -> Any:
             raise
         wanted.append(f"model.attn_implementation={model.attn_implementation} is not installed here")
         return policy_without_weights(replace(model, attn_implementation=None))
-
-
-def _field(config: RunConfig, args: RLFRConfig, policy: Any) -> FlowField | None:
-    """The field that the run would start from, without weights; None if the run has none."""
-    check_start(config, args)
-    if not args.uses_field:
-        return None
-    flow = config.flow
-    if config.field is not None and Path(config.field).is_dir():
-        flow = FlowField.saved_config(config.field)
-    with torch.device("meta"):
-        return FlowField.for_policy(flow, policy.config)
 
 
 def _report(plan: Plan, prompts: list[int], problems: int, space: Disk, wanted: list[str]) -> str:

@@ -89,11 +89,3 @@ def checked_data(
     if config.offline and data.demonstrations:
         demonstrations = check_prompts(data.demonstrations, processor, config.offline.data)
     return processor, RunData(problems, held_out, demonstrations, lengths, data.left_out)
-
-
-def check_start(config: RunConfig, args: RLFRConfig) -> None:
-    """ValueError if a field with random weights cannot be what the settings want; says so if it is."""
-    if args.uses_field and config.field is None and config.offline is None:
-        if config.flow.standardise:
-            raise ValueError("flow.standardise=true needs `offline` or `field`, which provide the statistics")
-        print("no `field` and no `offline` section: the flow field starts from random weights")

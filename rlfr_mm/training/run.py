@@ -37,7 +37,7 @@ from rlfr_mm.training.checkpoints import refusal
 from rlfr_mm.training.curve import plot_run
 from rlfr_mm.training.estimate import check_disk, disk, plan_of
 from rlfr_mm.training.held_out import accuracy, held_out_answers
-from rlfr_mm.training.inputs import check_start, checked_data, load_data, naming_settings, settings_of
+from rlfr_mm.training.inputs import checked_data, load_data, naming_settings, settings_of
 from rlfr_mm.training.offline import OfflineStart
 from rlfr_mm.training.rewards import accuracy_reward, format_reward
 from rlfr_mm.training.run_folder import (
@@ -90,7 +90,6 @@ def _prepare(config: RunConfig, overwrite: bool, resume: bool, benchmarks: Any, 
     model = _embedded_policy(config, processes) if config.model.name_or_path == QUICKSTART else config.model
     warmed = time.monotonic()
     processor, data = checked_data(config, args, model, data)
-    check_start(config, args)
     policy = load_policy(model).to(processes.device)
     flow = _initial_field(config, args, policy)
     trainer = make_trainer(config, args, policy, processor, data.problems, flow)

@@ -2,6 +2,7 @@
 
 import logging
 import re
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -61,6 +62,11 @@ def test_a_policy_without_chat_template_or_without_files_is_refused(text_policy:
         load_processor(ModelArguments(str(tmp_path)), DataArguments())
     with pytest.raises(ValueError, match=r"no processor for model .*gone") as error:
         load_processor(ModelArguments(str(tmp_path / "gone")), DataArguments())
+    assert "\n" not in str(error.value)
+    broken = shutil.copytree(text_policy, tmp_path / "broken")
+    (broken / "tokenizer.json").write_text("{")
+    with pytest.raises(ValueError, match=r"no processor for model .*broken: ") as error:
+        load_processor(ModelArguments(str(broken)), DataArguments())
     assert "\n" not in str(error.value)
 
 

@@ -27,7 +27,7 @@ def config(tiny_policy: Path, tmp_path: Path) -> Path:
     base = {
         "model": {"name_or_path": str(tiny_policy), "freeze_vision": False},
         "data": quickstart | {"limit": 8},
-        "flow": {"num_blocks": 1},
+        "flow": {"num_blocks": 1, "random_start": True},
         "evaluation": {"data": quickstart | {"split": "test", "limit": 4}},
         "train": CPU
         | {

@@ -28,7 +28,7 @@ SETTINGS = [
     "train.save_steps=2", "train.report_to=none", "data.limit=48", "data.levels=[2,3]", "update.accept_reward=0",
     "flow.num_blocks=2",
 ]  # fmt: skip
-WITHOUT_STAGES = ["evaluation=null", "offline=null", "flow.standardise=false"]
+WITHOUT_STAGES = ["evaluation=null", "offline=null", "flow.standardise=false", "flow.random_start=true"]
 
 
 @pytest.fixture(scope="module")
