@@ -60,7 +60,8 @@ class PlannedTask:
         planned = self.by_place.get((row.doc_id, row.sample_index))
         if planned is None:
             return f"sample {row.sample_index} of record {row.doc_id} is not planned"
-        for name, found, wanted in zip(RowKey._fields, row.key, planned, strict=True):
+        for name in ("task", "doc_hash", "generation_hash"):
+            found, wanted = getattr(row, name), getattr(planned, name)
             if found != wanted:
                 return f"its {name} is {found}, but that of record {row.doc_id} is {wanted}"
         return ""
