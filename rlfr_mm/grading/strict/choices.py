@@ -42,7 +42,7 @@ _ANOTHER = re.compile(
 )
 # "option B is correct", "C is the answer", and at the very end "it is option C", "so D"
 _DECLARED = re.compile(
-    rf"(?:(?i:\b{_NOUN}) [(*]*|^[\s(*]*)([{LETTERS}])[)*]* is (?:the )?(?:only )?"
+    rf"(?:(?i:\b{_NOUN}) [(*]*|^[ \t(*]*)([{LETTERS}])[)*]* is (?:the )?(?:only )?"
     r"(?:correct|right|best|answer)\b[^.?\n]*\??"
     rf"|\b(?:(?:is|be|choose|select|pick) (?:the )?(?i:{_NOUN})|(?i:{_NOUN})\b[^.\n]{{,80}} is)"
     rf" [(*]*([{LETTERS}])[)*.\s]*\Z"
