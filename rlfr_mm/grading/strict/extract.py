@@ -57,8 +57,8 @@ _STATEMENT = re.compile(
     r"|^[#*_ \t]*(?:final )?answer[*_ \t]*(?=\n)"  # a heading
     r"|答案(?:应?[是为选]|:)+:?|(?:选项|选择)(?:是|为|:)|(?<![可不能])选择?\s{0,3}:?\s{0,3}(?=[(\[]?[A-I](?![A-Za-z]))"
     # OpenAI's formats for GSM8K, if only a number and its unit follow
-    r"|^(?:####|A:)(?=[ \t*$\\(]*[-−]?\d[\d,.]*+(?:/\d+)?[ ]?"
-    r"(?-i:\\?%|°|[a-zµ²³/^2]+(?: [a-z²³]+){0,2})?[*$\\).]*\s*$))"
+    r"|^(?:####|A:)(?=[ \t*$\\(]*[-−]?\d[\d,.]*+(?:/\d+)?[ ]?(?-i:\\?%|°|[a-zµ²³/^2]+(?: [a-z²³]+){0,2})?"
+    r"[*$\\)]*+\.?[*$\\)]*\s*$))"
     r"[\s*:]*(?:(?:thus|therefore|then|simply|given by|as follows|the following)\b[\s*:,]*)?",
     re.IGNORECASE | re.MULTILINE,
 )
