@@ -25,6 +25,9 @@ from rlfr_mm.grading.strict.values import number
 _NORMAL = NormalizationConfig(basic_latex=True, units=False, malformed_operators=True, nits=True, boxed="none")
 _CASE_MATTERS = ConversionConfig(lowercase_symbols=False)
 _BASED = re.compile(r"\d_")  # the parser drops the base of a number
+_DENIED = re.compile(
+    r"(?<![A-Za-z\\])(?:not|no|never|except|without)(?![A-Za-z])"
+)  # letters to the parser: "not 0" is 0
 _REPEATING = re.compile(r"(?<![\d.])\d{1,15}\.\d{0,30}\\overline\{\d{1,30}\}")
 _ROUNDING = (12, 30)  # decimals and digits to which math-verify rounds
 _MOST_ELEMENTS = 64
@@ -53,7 +56,7 @@ def symbolic_equal(gold: str, answer: str, tolerance: tuple[float, ...] = ()) ->
 
 @lru_cache(maxsize=512)  # one gold is compared with many answers
 def _parsed(text: str) -> sympy.Basic | None:
-    if _BASED.search(text):
+    if _BASED.search(text) or _DENIED.search(text):
         return None
     text = _REPEATING.sub(lambda match: _fraction(match.group()), text)
     text = text.replace("\\Gamma", "\\operatorname{Gamma}").replace("\\gamma", "\\gamma_{0}")  # no Euler's constant

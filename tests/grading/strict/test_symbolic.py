@@ -19,6 +19,7 @@ from rlfr_mm.grading.strict.symbolic import symbolic_equal
         ("\\text{Denver}", "\\text{Dallas}", False),
         ("3", "\\frac{", False),
         ("20+5t", "10+15t", False), ("20+5t", "25", False), ("5-5c", "-5*c+5", True), ("7t", "7", False),
+        ("0", "not 0", False),
         ("2x", "2X", False), ("\\frac{1}{2}bh", "\\frac{1}{2}BH", False), ("\\Gamma", "\\gamma", False),
         ("e", "E", False),
         ("\\frac{1}{10^{400}}", "\\frac{2}{10^{400}}", False), ("e^{-1000}", "e^{-2000}", False),
