@@ -170,7 +170,7 @@ class Faults:
 def _limited(limit: int, *command: Any) -> None:
     signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
     resource.setrlimit(resource.RLIMIT_FSIZE, (limit, resource.RLIM_INFINITY))
-    tiny_run._run(*command)
+    tiny_run.run_command(*command)
 
 
 def _resources(process: int | None) -> tuple[int, int]:

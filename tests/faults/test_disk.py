@@ -26,7 +26,7 @@ def _limited(config: Path, run: Path, size: int, *arguments: str) -> int:
 def _run_limited(size: int, *command: object) -> None:
     signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
     resource.setrlimit(resource.RLIMIT_FSIZE, (size, resource.RLIM_INFINITY))
-    tiny_run._run(*command)  # type: ignore[arg-type]
+    tiny_run.run_command(*command)  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize(

@@ -52,12 +52,13 @@ def write_config(policy: Path, folder: Path) -> Path:
 
 def start(log: Path, module: str, *arguments: str | Path) -> ForkServerProcess:
     """Start a command of the project; its output is appended to `log`."""
-    process = forks.Process(target=_run, args=(str(log), module, [str(argument) for argument in arguments]))
+    process = forks.Process(target=run_command, args=(str(log), module, [str(argument) for argument in arguments]))
     process.start()
     return process
 
 
-def _run(log: str, module: str, arguments: list[str]) -> None:
+def run_command(log: str, module: str, arguments: list[str]) -> None:
+    """Run a command in this process, which ends with its exit status."""
     descriptor = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644)
     os.dup2(descriptor, 1)
     os.dup2(descriptor, 2)
