@@ -1,7 +1,8 @@
 """One training run, its stages in order: `prepare` checks the input, `Run.carry_out` does the work."""
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -12,6 +13,7 @@ from accelerate.utils import parse_flag_from_env
 from datasets import Dataset
 from peft import LoraConfig
 from transformers import set_seed
+from transformers.integrations import unset_hf_deepspeed_config
 
 from rlfr_mm.config import QUICKSTART, EvaluationConfig, ModelArguments, OfflineConfig, RLFRConfig, RunConfig
 from rlfr_mm.config_file import build
@@ -20,7 +22,7 @@ from rlfr_mm.data.processor import check_prompts, load_processor
 from rlfr_mm.files import read_json, write_json, write_json_lines
 from rlfr_mm.method.field import FlowField, config_for_policy
 from rlfr_mm.method.scores import SCORES
-from rlfr_mm.policy import Processor, load_policy
+from rlfr_mm.policy import Processor, load_policy, response_ends
 from rlfr_mm.quickstart.warmup import prepare_policy
 from rlfr_mm.training.callbacks import EverySoManySteps, MetricsWriter
 from rlfr_mm.training.curve import plot_run
@@ -61,7 +63,9 @@ def prepare(config: RunConfig, overwrite: bool, resume: bool, benchmarks: Any = 
         held_out = check_prompts(held_out, processor, config.evaluation.data)
     if config.offline and demonstrations:
         demonstrations = check_prompts(demonstrations, processor, config.offline.data)
-    policy = load_policy(model).to(processes.device)
+    with outside_deepspeed(args):
+        policy = load_policy(model).to(processes.device)
+    policy.generation_config.eos_token_id = response_ends(policy, processor)  # TRL and final/ take it from there
     trainer = make_trainer(config, args, policy, processor, problems)
     if processes.is_main_process:
         open_run(config, overwrite)
@@ -76,6 +80,22 @@ def _is_sharded(args: RLFRConfig) -> bool:
     """Whether the launcher or the settings ask for FSDP or DeepSpeed."""
     launched = parse_flag_from_env("ACCELERATE_USE_FSDP") or parse_flag_from_env("ACCELERATE_USE_DEEPSPEED")
     return bool(launched or args.fsdp or args.deepspeed)
+
+
+@contextmanager
+def outside_deepspeed(args: RLFRConfig) -> Iterator[None]:
+    """Inside the body, transformers loads a policy whole and runs it as on one process.
+
+    Otherwise ZeRO-3 shards it on loading, but only its engine, which exists during training, can run shards.
+    """
+    if args.deepspeed_plugin is None:
+        yield
+        return
+    unset_hf_deepspeed_config()
+    try:
+        yield
+    finally:
+        args.deepspeed_plugin.set_deepspeed_weakref()
 
 
 def _embedded_policy(config: RunConfig, processes: PartialState) -> ModelArguments:
@@ -133,12 +153,14 @@ class Run:
             policy = trainer.accelerator.unwrap_model(trainer.model, keep_fp32_wrapper=False)
         else:
             final = replace(self.model, name_or_path=str(self.folder.path / "final"))
-            policy = load_policy(final).to(trainer.accelerator.device)
+            with outside_deepspeed(self.args):
+                policy = load_policy(final).to(trainer.accelerator.device)
         return self._held_out_accuracy(policy, evaluation, "after")
 
     def _held_out_accuracy(self, policy: Any, evaluation: EvaluationConfig, name: str) -> dict[str, Any]:
         length, accelerator, title = self.args.max_completion_length, self.trainer.accelerator, f"accuracy {name}"
-        answers = held_out_answers(policy, self.processor, self.held_out, evaluation, length, accelerator, title)
+        with outside_deepspeed(self.args):
+            answers = held_out_answers(policy, self.processor, self.held_out, evaluation, length, accelerator, title)
         if self.folder.write:
             write_json_lines(self.folder.path / f"evaluation_{name}.jsonl", answers)
         return accuracy([answer["correct"] for answer in answers])
