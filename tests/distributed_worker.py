@@ -1,16 +1,18 @@
-"""The program of each process in tests/test_distributed.py: field updates on fixed rollouts, then two RLFR steps."""
+"""The program of each process in tests/test_distributed.py: updates on given rollouts, then two RLFR steps."""
 
 import copy
 import sys
 from pathlib import Path
+from typing import Any
 
 import torch
-from accelerate import Accelerator
+from accelerate import Accelerator, PartialState
 
 from rlfr_mm.config import FlowConfig, FlowRewardConfig, OnlineUpdateConfig
 from rlfr_mm.method.field import FlowField
 from rlfr_mm.method.latents import Latents
 from rlfr_mm.method.update import FieldUpdater, sample_seeds
+from rlfr_mm.training.trainer import RLFRTrainer
 from tests.tiny_trainer import make_trainer
 
 ROLLOUTS, TOKENS = 8, 5
@@ -71,7 +73,45 @@ def train(policy: Path, out: Path) -> None:
     )
 
 
+class GivenRollouts(RLFRTrainer):
+    """The trainer with completions of fixed tokens, the same ones for any number of processes, and a fixed reward."""
+
+    def _generate_single_turn(self, prompt_ids: list[list[int]], *args: Any, **kwargs: Any) -> tuple[list, None]:
+        draws = torch.Generator().manual_seed(self.state.global_step)
+        lengths = torch.randint(1, 10, (ROLLOUTS,), generator=draws).tolist()
+        first_word = len(self._tokenizer.all_special_ids)
+        ids = [torch.randint(first_word, len(self._tokenizer), (n,), generator=draws).tolist() for n in lengths]
+        first = self.accelerator.process_index * len(prompt_ids)
+        return ids[first : first + len(prompt_ids)], None
+
+
+def some_accepted(prompts: list[Any], **kwargs: Any) -> list[float]:
+    """Accepts rollouts of the first process of two only."""
+    return [float(PartialState().process_index == 0 and index in (1, 2)) for index in range(len(prompts))]
+
+
+def train_on_given_rollouts(policy: Path, out: Path) -> None:
+    """Two policy steps and their field updates on given rollouts, in float64 for the reason in `update`."""
+    processes = PartialState(cpu=True).num_processes
+    config = FlowRewardConfig(normalisation="batch", flow_coef=0.5)
+    trainer = make_trainer(
+        policy,
+        out / f"given-{processes}",
+        trainer_class=GivenRollouts,
+        reward=some_accepted,
+        per_device_train_batch_size=ROLLOUTS // processes,
+        reward_config=config,
+        max_steps=2,
+    )
+    trainer.model.double()
+    trainer.flow.field.double()
+    trainer.train()
+    state = {"policy": trainer.model.state_dict(), "field": trainer.flow.field.state_dict()}
+    torch.save(state, out / f"given-{processes}-{trainer.accelerator.process_index}.pt")
+
+
 if __name__ == "__main__":
     torch.set_num_threads(1)
     update(Path(sys.argv[2]))
+    train_on_given_rollouts(Path(sys.argv[1]), Path(sys.argv[2]))
     train(Path(sys.argv[1]), Path(sys.argv[2]))

@@ -7,12 +7,13 @@ from pathlib import Path
 
 import pytest
 import torch
+from transformers import AutoModelForImageTextToText
 
 from rlfr_mm.config import FlowRewardConfig
 from rlfr_mm.method.flow_reward import flow_reward
 from rlfr_mm.method.loss import scored_tokens
 from tests.conftest import ROOT
-from tests.distributed_worker import update
+from tests.distributed_worker import train_on_given_rollouts, update
 
 
 @pytest.fixture(scope="module")
@@ -37,6 +38,20 @@ def test_two_processes_make_the_field_update_of_one(two_processes: Path, tmp_pat
         torch.testing.assert_close(first["field"][name], value, rtol=0, atol=1e-9)
         assert torch.equal(first["field"][name], second["field"][name])
     torch.testing.assert_close(torch.tensor(first["losses"]), torch.tensor(one["losses"]))
+
+
+def test_two_processes_train_policy_and_field_as_one_on_given_rollouts(
+    two_processes: Path, tiny_policy: Path, tmp_path: Path
+):
+    train_on_given_rollouts(tiny_policy, tmp_path)
+    one = torch.load(tmp_path / "given-1-0.pt", weights_only=True)
+    before = AutoModelForImageTextToText.from_pretrained(tiny_policy).state_dict()
+    assert not torch.equal(one["policy"]["lm_head.weight"], before["lm_head.weight"].double())
+    for index in (0, 1):
+        ours = torch.load(two_processes / f"given-2-{index}.pt", weights_only=True)
+        for part in ("policy", "field"):
+            for name, value in one[part].items():
+                torch.testing.assert_close(ours[part][name], value, rtol=0, atol=1e-6, msg=f"{part} {name}")
 
 
 def test_a_group_spread_over_two_processes_is_normalised_as_one(two_processes: Path):

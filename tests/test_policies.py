@@ -38,6 +38,8 @@ TEXT = {
 def _text_policy(kind: str) -> tuple[Any, Any]:
     tokenizer = build_tokenizer()
     tokenizer.chat_template = CHAT_TEMPLATE
+    if kind == "llama":  # like SmolLM2: it pads with its eos token
+        tokenizer.pad_token = tokenizer.eos_token
     return AutoModelForCausalLM.from_config(AutoConfig.for_model(kind, vocab_size=len(tokenizer), **TEXT)), tokenizer
 
 

@@ -2,11 +2,12 @@
 
 import pytest
 import torch
-from transformers import AutoProcessor
+from transformers import AutoProcessor, LlamaConfig, LlamaForCausalLM
 
 from rlfr_mm import policy
 from rlfr_mm.config import ModelArguments
 from rlfr_mm.quickstart import world
+from rlfr_mm.quickstart.policy import build_tokenizer
 
 SAMPLED = {"do_sample": True, "temperature": 1.0, "top_p": 1.0, "max_new_tokens": 8}
 
@@ -69,3 +70,46 @@ def test_demonstrations_end_with_the_end_of_turn_token_of_the_template(loaded):
         assert policy.end_of_turn(processor) == processor.tokenizer.eos_token_id
     finally:
         processor.chat_template = template
+
+
+@pytest.fixture
+def text_policy():
+    """A Llama with a ChatML template that takes strings only, whose pad token is its eos token, as SmolLM2's is.
+
+    Greedily, it always generates token 0, <|endoftext|>.
+    """
+    tokenizer = build_tokenizer()
+    tokenizer.pad_token = tokenizer.eos_token
+    tokenizer.chat_template = (
+        "{% for m in messages %}{{ '<|im_start|>' + m['role'] + '\n' + m['content'] + '<|im_end|>\n' }}{% endfor %}"
+        "{% if add_generation_prompt %}{{ '<|im_start|>assistant\n' }}{% endif %}"
+    )
+    size = {"hidden_size": 32, "intermediate_size": 32, "num_hidden_layers": 1, "num_attention_heads": 2}
+    model = LlamaForCausalLM(LlamaConfig(vocab_size=len(tokenizer), eos_token_id=tokenizer.eos_token_id, **size)).eval()
+    torch.nn.init.zeros_(model.lm_head.weight)
+    return model, tokenizer
+
+
+def test_a_response_that_ends_with_the_pad_token_keeps_its_end(text_policy):
+    _, tokenizer = text_policy
+    rows = [
+        {"prompt": [{"role": "user", "content": "1 + 1?"}], "completion": completion}
+        for completion in ("2", "that is 2, as everyone knows")
+    ]
+    inputs, mask = policy.encode_demonstrations(rows, tokenizer, 100)
+    responses = inputs["input_ids"][:, -mask.shape[1] :]
+    for ids, own, row in zip(responses, mask, rows, strict=True):
+        assert tokenizer.decode(ids[own]) == row["completion"] + "<|im_end|>"
+    assert (inputs["attention_mask"][:, -mask.shape[1] :].bool() == mask).all()
+
+
+def test_a_response_ends_at_every_token_that_is_an_end_somewhere(text_policy):
+    model, tokenizer = text_policy
+    rows, settings = [{"prompt": [{"role": "user", "content": "?"}]}], {"do_sample": False, "max_new_tokens": 4}
+    [response] = policy.generate(model, tokenizer, rows, settings)
+    assert (response.tokens, response.ended) == (4, False)
+    tokenizer.eos_token = "<|endoftext|>"  # now the template, the tokenizer and generation_config all differ
+    model.generation_config.eos_token_id = 5
+    assert policy.response_ends(model, tokenizer) == [0, tokenizer.get_vocab()["<|im_end|>"], 5]
+    [response] = policy.generate(model, tokenizer, rows, settings)
+    assert (response.tokens, response.ended) == (1, True)

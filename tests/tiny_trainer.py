@@ -42,6 +42,7 @@ def make_trainer(
     update_config: OnlineUpdateConfig | None = None,
     flow_config: FlowConfig | None = None,
     evaluates: bool = False,
+    trainer_class: type[RLFRTrainer] = RLFRTrainer,
     **settings: Any,
 ) -> RLFRTrainer:
     """Two groups of four rollouts per step; `settings` override those of the RLFRConfig.
@@ -67,7 +68,7 @@ def make_trainer(
     field = None
     if args.uses_field:
         field = FlowField.for_policy(flow_config or FlowConfig(num_blocks=2), model.config)
-    return RLFRTrainer(
+    return trainer_class(
         model=model,
         reward_funcs=reward,
         args=args,

@@ -10,6 +10,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import jinja2
 import numpy as np
 import torch
 import transformers
@@ -69,12 +70,14 @@ class HarnessBackend:
         self.lm, args = _load(name, args, self.batch_size)
         model: Any = getattr(self.lm, "model", None)
         local = isinstance(model, torch.nn.Module)
+        source = str(args.get("pretrained") or args.get("model_version") or args.get("model") or name)
+        folder = Path(source) if Path(source).is_dir() else None
+        ours = f"use --model rlfr={folder or 'FOLDER'}"
         if isinstance(model, transformers.PreTrainedModel) and not model.can_generate():
-            # With transformers 5, the `huggingface` class of lmms-eval 0.7.3 loads vision-language models like this.
-            raise RunError(
-                f"--model {name} loads a {type(model).__name__}, which cannot generate; use rlfr=FOLDER or the back "
-                "end of that model"
-            )
+            # With transformers 5, the `huggingface` class of lmms-eval 0.7.3 loads every model like this.
+            raise RunError(f"--model {name} loads a {type(model).__name__}, which cannot generate; {ours}")
+        if local and not self.lm.is_simple and not _reads_parts(getattr(self.lm, "processor", None)):
+            raise RunError(f"--model {name} gives lists of content parts to a chat template that takes text; {ours}")
         self.generation_config = getattr(model, "generation_config", None) if local else None
         self.client: servers.Client | None = None
         if name in ("openai", "async_openai"):
@@ -86,8 +89,6 @@ class HarnessBackend:
         for holder in holders:
             if hasattr(holder, "tokenizer"):
                 holder.tokenizer.padding_side = "left"
-        source = str(args.get("pretrained") or args.get("model_version") or args.get("model") or name)
-        folder = Path(source) if Path(source).is_dir() else None
         self.info = ModelInfo(
             backend=name,
             args=args,
@@ -158,6 +159,21 @@ class HarnessBackend:
         if tokens is None:
             return Output(text, None, prompt_tokens)
         return Output(text, "stop" if tokens < max_new_tokens else "length", prompt_tokens, tokens)
+
+
+def _reads_parts(processor: Any) -> bool:
+    """Whether the chat template, if there is one, reads the text out of a list of content parts.
+
+    Templates of text policies either fail on a list or, worse, write the list itself into the prompt.
+    """
+    if not getattr(processor, "chat_template", None):
+        return True
+    turns = [{"role": "user", "content": [{"type": "text", "text": "QUESTION"}]}]
+    try:
+        prompt = processor.apply_chat_template(turns, tokenize=False, add_generation_prompt=True)
+    except (TypeError, jinja2.TemplateError):
+        return False
+    return "QUESTION" in prompt and "'type'" not in prompt
 
 
 def _full_name(name: str) -> str:

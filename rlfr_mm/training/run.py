@@ -2,8 +2,8 @@
 
 import os
 import time
-from collections.abc import Callable
-from contextlib import ExitStack
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
@@ -14,6 +14,7 @@ from accelerate.utils import broadcast_object_list, parse_flag_from_env
 from datasets import Dataset
 from peft import LoraConfig
 from transformers import set_seed
+from transformers.integrations import unset_hf_deepspeed_config
 
 from rlfr_mm.config import (
     QUICKSTART,
@@ -27,7 +28,7 @@ from rlfr_mm.config import (
 from rlfr_mm.files import LOCK, locked, read_json, write_json, write_json_lines, write_whole
 from rlfr_mm.method.field import FlowField, config_for_policy
 from rlfr_mm.method.scores import SCORES
-from rlfr_mm.policy import Processor, load_policy
+from rlfr_mm.policy import Processor, load_policy, response_ends
 from rlfr_mm.precheck import planned_launch
 from rlfr_mm.quickstart.warmup import prepare_policy
 from rlfr_mm.secrets import hide_secrets
@@ -90,7 +91,9 @@ def _prepare(config: RunConfig, overwrite: bool, resume: bool, benchmarks: Any, 
     model = _embedded_policy(config, processes) if config.model.name_or_path == QUICKSTART else config.model
     warmed = time.monotonic()
     processor, data = checked_data(config, args, model, data)
-    policy = load_policy(model).to(processes.device)
+    with outside_deepspeed(args):
+        policy = load_policy(model).to(processes.device)
+    policy.generation_config.eos_token_id = response_ends(policy, processor)  # TRL and final/ take it from there
     flow = _initial_field(config, args, policy)
     trainer = make_trainer(config, args, policy, processor, data.problems, flow)
     plan = plan_of(config, args, planned_launch(config.train), trainer.model, flow, max(data.prompt_tokens))
@@ -114,6 +117,22 @@ def _is_sharded(args: RLFRConfig) -> bool:
     """Whether the launcher or the settings ask for FSDP or DeepSpeed."""
     launched = parse_flag_from_env("ACCELERATE_USE_FSDP") or parse_flag_from_env("ACCELERATE_USE_DEEPSPEED")
     return bool(launched or args.fsdp or args.deepspeed)
+
+
+@contextmanager
+def outside_deepspeed(args: RLFRConfig) -> Iterator[None]:
+    """Inside the body, transformers loads a policy whole and runs it as on one process.
+
+    Otherwise ZeRO-3 shards it on loading, but only its engine, which exists during training, can run shards.
+    """
+    if args.deepspeed_plugin is None:
+        yield
+        return
+    unset_hf_deepspeed_config()
+    try:
+        yield
+    finally:
+        args.deepspeed_plugin.set_deepspeed_weakref()
 
 
 def _embedded_policy(config: RunConfig, processes: PartialState) -> ModelArguments:
@@ -188,12 +207,14 @@ class Run:
             policy = trainer.accelerator.unwrap_model(trainer.model, keep_fp32_wrapper=False)
         else:
             final = replace(self.model, name_or_path=str(self.folder.path / "final"))
-            policy = load_policy(final).to(trainer.accelerator.device)
+            with outside_deepspeed(self.args):
+                policy = load_policy(final).to(trainer.accelerator.device)
         return self._held_out_accuracy(policy, evaluation, "after")
 
     def _held_out_accuracy(self, policy: Any, evaluation: EvaluationConfig, name: str) -> dict[str, Any]:
         length, accelerator, title = self.args.max_completion_length, self.trainer.accelerator, f"accuracy {name}"
-        answers = held_out_answers(policy, self.processor, self.held_out, evaluation, length, accelerator, title)
+        with outside_deepspeed(self.args):
+            answers = held_out_answers(policy, self.processor, self.held_out, evaluation, length, accelerator, title)
         if self.folder.write:
             write_json_lines(self.folder.path / f"evaluation_{name}.jsonl", answers)
         return accuracy([answer["correct"] for answer in answers])

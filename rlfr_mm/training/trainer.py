@@ -93,6 +93,9 @@ class RLFRTrainer(WholeCheckpoints, SkipBadSteps, GRPOTrainer):
     ):
         self.flow: OnlineFlow | None = None
         super().__init__(*args, **kwargs)
+        if self.is_deepspeed_enabled:  # by default, ZeRO-3 saves a policy without weights that transformers can load
+            zero = self.accelerator.state.deepspeed_plugin.deepspeed_config["zero_optimization"]
+            zero["stage3_gather_16bit_weights_on_model_save"] = True
         self.shaping = SHAPINGS[self.args.advantage_shaping](self.args)
         if self.args.uses_field:
             if field is None:

@@ -5,6 +5,7 @@ The policy is untrained and ends its turns at random lengths, so that processes 
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -28,7 +29,7 @@ SETTINGS = [
     "train.save_steps=2", "train.report_to=none", "data.limit=48", "data.levels=[2,3]", "update.accept_reward=0",
     "flow.num_blocks=2",
 ]  # fmt: skip
-WITHOUT_STAGES = ["evaluation=null", "offline=null", "flow.standardise=false", "flow.random_start=true"]
+WITHOUT_STAGES = ["evaluation=null", "offline=null", "flow.random_start=true", "flow.standardise=false"]
 
 
 @pytest.fixture(scope="module")
@@ -50,11 +51,15 @@ FSDP2 = [
 ]  # fmt: skip
 
 
-def launched(processes: int, arguments: list[str], fsdp: bool = False) -> list[str]:
-    """The command line; `--multi_gpu` is accelerate's name for torchrun, the workers themselves ask for the CPU."""
-    command = [sys.executable, "-m", "accelerate.commands.launch", f"--num_processes={processes}"]
+ZERO = {2: ["--use_deepspeed", "--zero_stage=2"], 3: [f"--config_file={ROOT / 'configs/accelerate/zero3.yaml'}"]}
+REPLICATED = ["--multi_gpu"]  # accelerate's name for torchrun; the workers themselves ask for the CPU
+
+
+def launched(processes: int, arguments: list[str], how: list[str] = REPLICATED) -> list[str]:
+    """The command line of `processes` processes on this machine."""
+    command = [sys.executable, "-m", "accelerate.commands.launch", *how, f"--num_processes={processes}"]
     command += ["--num_machines=1", "--dynamo_backend=no", "--mixed_precision=no", "--main_process_port=0"]
-    command += [*(FSDP2 if fsdp else ["--multi_gpu"]), "-m", "tests.fsdp_on_cpu" if fsdp else "rlfr_mm.train"]
+    command += ["-m", "tests.fsdp_on_cpu" if how == FSDP2 else "rlfr_mm.train"]
     return [*command, "--config", str(ROOT / "configs/rl/quickstart.yaml"), *arguments]
 
 
@@ -72,6 +77,48 @@ def metrics(folder: Path) -> list[dict]:
     return [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
 
 
+def assert_same_files(ours: Path, theirs: Path) -> None:
+    """Policy and field have the same bits, and the metrics the same values."""
+    for name in ("final/model.safetensors", "final/flow/flow.safetensors"):
+        saved, expected = load_file(ours / name), load_file(theirs / name)
+        assert saved.keys() == expected.keys()
+        for key, value in expected.items():
+            assert torch.equal(saved[key], value), key
+    first, second = ([{k: v for k, v in row.items() if k != "step_time"} for row in metrics(f)] for f in (ours, theirs))
+    assert first == second
+
+
+def rewound(run_folder: Path) -> Path:
+    """A copy of a finished run as a kill after checkpoint-2 leaves it."""
+    copy = run_folder.with_name(run_folder.name + "-rewound")
+    run_folder.rename(copy)  # the settings on record name the folder, so that the original moves away
+    shutil.copytree(copy, run_folder)
+    for name in ("checkpoint-4", "final"):
+        shutil.rmtree(run_folder / name)
+    for name in ("summary.json", "stages.json"):
+        (run_folder / name).unlink()
+    return copy
+
+
+@pytest.fixture(scope="module")
+def replicated(policy: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """An unbroken run on two processes, with which the others are compared."""
+    folder = tmp_path_factory.mktemp("replicated") / "run"
+    run(launched(2, [f"train.output_dir={folder}", *common(policy)]))
+    return folder
+
+
+def common(policy: Path) -> list[str]:
+    """Settings of the runs that are compared."""
+    return [f"model.name_or_path={policy}", *SETTINGS, *WITHOUT_STAGES, "train.per_device_train_batch_size=4"]
+
+
+def assert_trained_alike(ours: Path, theirs: Path) -> None:
+    for row, expected in zip(metrics(ours), metrics(theirs), strict=True):
+        for name in ("loss", "accuracy", "flow/deviation_mean", "flow/field_loss", "entropy"):
+            assert row[name] == pytest.approx(expected[name], rel=1e-4, abs=1e-5), name
+
+
 def test_bf16_trains_without_a_launcher(policy: Path, tmp_path: Path):
     arguments = [f"model.name_or_path={policy}", f"train.output_dir={tmp_path}", "train.bf16=true", *SETTINGS]
     arguments += ["train.per_device_train_batch_size=8", "evaluation.data.limit=8", "offline.max_steps=2"]
@@ -80,12 +127,15 @@ def test_bf16_trains_without_a_launcher(policy: Path, tmp_path: Path):
     assert [row["step"] for row in metrics(tmp_path)] == [1, 2, 3, 4]
 
 
-@pytest.mark.parametrize("normalisation", ["sequence", "batch"])
-def test_two_processes_with_rollouts_of_unequal_length(policy: Path, tmp_path: Path, normalisation: str):
-    arguments = [f"model.name_or_path={policy}", f"train.output_dir={tmp_path}", *SETTINGS, *WITHOUT_STAGES]
-    arguments += ["train.per_device_train_batch_size=4", f"flow_reward.normalisation={normalisation}"]
-    run(launched(2, arguments))
+def test_an_adapter_is_trained_on_rollouts_of_unequal_length_that_are_normalised_as_one_batch(
+    policy: Path, tmp_path: Path
+):
+    arguments = [*common(policy), f"train.output_dir={tmp_path}", "flow_reward.normalisation=batch"]
+    run(launched(2, [*arguments, "model.lora={r: 4, target_modules: [q_proj, v_proj]}"]))
     assert [row["step"] for row in metrics(tmp_path)] == [1, 2, 3, 4]
+    adapter = load_file(tmp_path / "final" / "adapter_model.safetensors")
+    assert all(value.any() for value in adapter.values())  # lora_B starts at zero
+    assert load_policy(ModelArguments(str(tmp_path / "final"))).active_adapter == "default"
 
 
 def test_three_processes_share_groups_and_all_stages(policy: Path, tmp_path: Path):
@@ -98,18 +148,6 @@ def test_three_processes_share_groups_and_all_stages(policy: Path, tmp_path: Pat
     assert (tmp_path / "final" / "flow" / "flow.safetensors").is_file()
 
 
-@pytest.fixture(scope="module")
-def whole(policy: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The run of two processes that nothing happens to."""
-    folder = tmp_path_factory.mktemp("whole")
-    run(launched(2, [f"train.output_dir={folder}", *_shared(policy)]))
-    return folder
-
-
-def _shared(policy: Path) -> list[str]:
-    return [f"model.name_or_path={policy}", *SETTINGS, *WITHOUT_STAGES, "train.per_device_train_batch_size=4"]
-
-
 def _start(folder: Path, checkpoint: str, *arguments: str) -> tuple[subprocess.Popen, list[int]]:
     """Start a run of two processes and wait for a checkpoint; returns the launcher and the processes' ids."""
     command = launched(2, [f"train.output_dir={folder}", *arguments])
@@ -120,33 +158,24 @@ def _start(folder: Path, checkpoint: str, *arguments: str) -> tuple[subprocess.P
     return process, list(map(int, subprocess.check_output(["pgrep", "-P", str(process.pid)], text=True).split()))
 
 
-def _assert_same(broken: Path, whole: Path) -> None:
-    for name in ("model.safetensors", "flow/flow.safetensors"):
-        ours, theirs = load_file(broken / "final" / name), load_file(whole / "final" / name)
-        for key, value in theirs.items():
-            assert torch.equal(ours[key], value), key
-    times = {"step_time"}
-    rows = [[{k: v for k, v in row.items() if k not in times} for row in metrics(folder)] for folder in (broken, whole)]
-    assert rows[0] == rows[1]
-
-
 def test_a_killed_process_ends_the_run_and_the_resumed_run_ends_like_an_unbroken_one(
-    policy: Path, whole: Path, tmp_path: Path
+    policy: Path, replicated: Path, tmp_path: Path
 ):
     broken = tmp_path / "broken"
-    process, children = _start(broken, "checkpoint-2", *_shared(policy))
+    process, children = _start(broken, "checkpoint-2", *common(policy))
     os.kill(children[-1], signal.SIGKILL)
     process.communicate(timeout=60)  # the other process is not left waiting in a gather
     assert process.returncode != 0
     assert not (broken / "final").exists()
-    run([*launched(2, [f"train.output_dir={broken}", *_shared(policy)]), "--resume"])
-    _assert_same(broken, whole)
+
+    run([*launched(2, [f"train.output_dir={broken}", *common(policy)]), "--resume"])
+    assert_same_files(broken, replicated)
 
 
 def test_a_signal_to_one_process_saves_and_damage_that_one_process_finds_is_seen_by_all(
-    policy: Path, whole: Path, tmp_path: Path
+    policy: Path, replicated: Path, tmp_path: Path
 ):
-    broken, often = tmp_path / "broken", [*_shared(policy), "train.save_steps=1"]
+    broken, often = tmp_path / "broken", [*common(policy), "train.save_steps=1"]
     process, children = _start(broken, "checkpoint-1", *often)
     os.kill(children[-1], signal.SIGTERM)
     said = process.communicate(timeout=60)[1].decode()
@@ -158,17 +187,19 @@ def test_a_signal_to_one_process_saves_and_damage_that_one_process_finds_is_seen
     done = subprocess.run(command, cwd=ROOT, env=environment(), capture_output=True, text=True, timeout=500)
     assert done.returncode == 0 and done.stderr.count("rng_state_1.pth is damaged: it has 0 bytes") == 1, done.stderr
     assert f"continuing from {broken / f'checkpoint-{step_of(newest) - 1}'}" in done.stderr
-    _assert_same(broken, whole)
+    assert_same_files(broken, replicated)
 
 
-def test_a_sharded_policy_trains_like_a_replicated_one_and_its_checkpoints_open(
-    policy: Path, whole: Path, tmp_path: Path
+def test_a_sharded_policy_trains_like_a_replicated_one_resumes_exactly_and_its_checkpoints_open(
+    policy: Path, replicated: Path, tmp_path: Path
 ):
     sharded = tmp_path / "sharded"
-    run(launched(2, [f"train.output_dir={sharded}", *_shared(policy)], fsdp=True))
-    for ours, theirs in zip(metrics(sharded), metrics(whole), strict=True):
-        for name in ("loss", "accuracy", "flow/deviation_mean", "flow/field_loss", "entropy"):
-            assert ours[name] == pytest.approx(theirs[name], rel=1e-4, abs=1e-5), name
+    command = launched(2, [f"train.output_dir={sharded}", *common(policy)], FSDP2)
+    run(command)
+    assert_trained_alike(sharded, replicated)
+    unbroken = rewound(sharded)
+    run([*command, "--resume"])
+    assert_same_files(sharded, unbroken)
 
     checkpoint = sharded / "checkpoint-4"
     assert damage(checkpoint) is None and damage(sharded / "final") is None
@@ -180,3 +211,29 @@ def test_a_sharded_policy_trains_like_a_replicated_one_and_its_checkpoints_open(
     for name, value in load_policy(ModelArguments(str(checkpoint))).state_dict().items():
         assert torch.equal(value, final[name]), name
     assert AutoProcessor.from_pretrained(checkpoint).tokenizer.eos_token == "<|im_end|>"
+
+
+@pytest.mark.parametrize("stage", [2, 3])
+def test_deepspeed_trains_like_replicated_policies_and_resumes_exactly(
+    policy: Path, replicated: Path, tmp_path: Path, stage: int
+):
+    pytest.importorskip("deepspeed", reason="deepspeed is not installed")
+    folder = tmp_path / "zero"
+    command = launched(2, [f"train.output_dir={folder}", *common(policy)], ZERO[stage])
+    run(command)
+    assert_trained_alike(folder, replicated)
+    final, expected = (load_policy(ModelArguments(str(f / "final"))).state_dict() for f in (folder, replicated))
+    for name, value in expected.items():
+        torch.testing.assert_close(final[name], value, rtol=0, atol=1e-4, msg=name)
+    unbroken = rewound(folder)
+    run([*command, "--resume"])
+    assert_same_files(folder, unbroken)
+
+
+def test_zero_3_runs_the_stages_around_training_on_the_whole_policy(policy: Path, tmp_path: Path):
+    pytest.importorskip("deepspeed", reason="deepspeed is not installed")
+    arguments = [f"model.name_or_path={policy}", f"train.output_dir={tmp_path}", *SETTINGS]
+    arguments += ["train.per_device_train_batch_size=4", "evaluation.data.limit=7", "offline.max_steps=2"]
+    run(launched(2, arguments, ZERO[3]))
+    summary = json.loads((tmp_path / "summary.json").read_text())
+    assert summary["accuracy_before"]["n"] == summary["accuracy_after"]["n"] == 7

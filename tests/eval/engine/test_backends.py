@@ -1,6 +1,7 @@
 """Back ends answer what they were asked, and say about a response only what they know."""
 
 import json
+import shutil
 import threading
 import time
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -111,8 +112,17 @@ def test_a_text_policy_answers_text_and_refuses_images(requests, tmp_path):
         backend.generate("t", requests, GREEDY, seed=0)
 
 
+@pytest.mark.parametrize("content", ["'> ' + message['content']", "message['content']"])
+def test_a_class_is_refused_that_gives_lists_to_a_template_of_strings(policy, tmp_path, content):
+    """The first template raises on a list, the second one would write the list itself into the prompt."""
+    folder = shutil.copytree(policy, tmp_path / "policy")
+    (folder / "chat_template.jinja").write_text("{% for message in messages %}{{ " + content + " }}{% endfor %}")
+    with pytest.raises(RunError, match=f"a chat template that takes text; use --model rlfr={folder}$"):
+        build_backend(f"qwen2_5_vl,pretrained={folder},device_map=cpu", batch_size=1)
+
+
 def test_a_class_that_loads_half_a_model_is_refused(policy):
-    with pytest.raises(RunError, match="cannot generate"):
+    with pytest.raises(RunError, match=f"cannot generate; use --model rlfr={policy}"):
         build_backend(f"huggingface,pretrained={policy},device_map=cpu", batch_size=1)
 
 
