@@ -8,15 +8,13 @@ This module loads neither torch nor TRL, so that `--help` is quick. `RLFRConfig`
 created when it is first imported.
 """
 
-import ast
-import importlib.util
 import warnings
 from dataclasses import dataclass, fields
 from functools import cache
-from pathlib import Path
 from typing import Any, Literal
 
 from rlfr_mm.config_file import check_keys, check_options, option, require
+from rlfr_mm.trl_settings import trl_settings
 
 QUICKSTART = "quickstart"  # names the embedded policy or dataset of rlfr_mm.quickstart
 SHAPED_LOSS_TYPES = ("grpo", "bnpo", "dr_grpo", "dapo")  # TRL's losses that accept one advantage per token
@@ -320,29 +318,9 @@ class OfflineRunConfig:
 
 @cache
 def train_settings() -> dict[str, Any] | None:
-    """All settings under `train` with their defaults, None for a computed one; None if TRL's sources are not found.
-
-    They are read from TRL's sources, because importing TRL to find a misspelt key would take ten seconds.
-    `RLFRConfig` checks the types when a run starts.
-    """
-    settings = {entry.name: entry.default for entry in fields(RLFRArguments)}
-    for package, file, kind in (
-        ("trl", "trainer/grpo_config.py", "GRPOConfig"),
-        ("trl", "trainer/base_config.py", "_BaseConfig"),
-        ("transformers", "training_args.py", "TrainingArguments"),
-    ):
-        spec = importlib.util.find_spec(package)
-        source = Path(spec.origin).parent / file if spec and spec.origin else None
-        body = ast.parse(source.read_text(encoding="utf-8")).body if source and source.is_file() else []
-        found = [node for node in body if isinstance(node, ast.ClassDef) and node.name == kind]
-        if not found:
-            return None
-        for node in found[0].body:
-            if isinstance(node, ast.AnnAssign) and isinstance(node.target, ast.Name) and node.target.id[0] != "_":
-                values = [word.value for word in getattr(node.value, "keywords", []) if word.arg == "default"]
-                constant = values[0].value if values and isinstance(values[0], ast.Constant) else None
-                settings.setdefault(node.target.id, constant)
-    return settings
+    """All settings under `train` with their defaults, None for a computed one; None if TRL's sources are not found."""
+    own = {entry.name: entry.default for entry in fields(RLFRArguments)}
+    return None if (theirs := trl_settings()) is None else theirs | own
 
 
 def steps_per_batch(config: Any) -> float:

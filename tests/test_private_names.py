@@ -39,6 +39,8 @@ ALLOWED = {
     },
     "sympy": {"sympy.parsing.latex._parse_latex_antlr"},
 }
+# Of torch, in benchmarks/flow_memory.py only, which counts the bytes of live tensors: no bound, since it is not installed.
+IN_BENCHMARKS = {"torch.utils._python_dispatch.TorchDispatchMode", "torch.utils._pytree.tree_map_only", "_cdata"}
 # What lmms-eval 0.7.3 imports of other packages' private parts (read in its evaluator and its model classes).
 LMMS_EVAL = {"filelock": "filelock._api", "datasets": "datasets.utils._filelock"}
 
@@ -91,7 +93,7 @@ def test_uses_of_other_packages_private_names_are_listed():
         foreign, ours = foreign | used - defined, ours | defined
     standard_library = {"_exit", "_actions"}  # os, argparse
     overridden = _overridden() & ours  # what pydantic and abc generate is written in no file
-    assert foreign - standard_library | overridden == set().union(*ALLOWED.values())
+    assert foreign - standard_library | overridden == IN_BENCHMARKS.union(*ALLOWED.values())
 
 
 def test_packages_whose_private_names_are_used_are_bounded_above():

@@ -16,9 +16,6 @@ from rlfr_mm.eval import run
 from rlfr_mm.eval.engine import run_files
 from tests.conftest import ROOT
 
-pytest.importorskip("fastapi", reason="transformers serve needs fastapi and uvicorn")
-pytest.importorskip("uvicorn", reason="transformers serve needs fastapi and uvicorn")
-
 
 @pytest.fixture(scope="module")
 def served(policy, tmp_path_factory):
