@@ -156,7 +156,7 @@ def contrast(field: FlowField, rollouts: Rollouts, learns: Tensor) -> FlowField:
             rows = learns[first : first + len(part.mask)].to(part.mask.device)
             first += len(part.mask)
             weights = (part.mask & rows[:, None]).float()
-            updater.step(part, weights, sample_seeds(noise, 0, len(part.mask)))
+            updater.step([(part, weights, sample_seeds(noise, 0, len(part.mask)))])
     return copy
 
 

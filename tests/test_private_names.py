@@ -39,7 +39,7 @@ ALLOWED = {
     },
     "sympy": {"sympy.parsing.latex._parse_latex_antlr"},
 }
-# Of torch, in benchmarks/flow_memory.py only, which counts the bytes of live tensors: no bound, since it is not installed.
+# Of torch, in benchmarks/flow_memory.py, which counts the bytes of live tensors; benchmarks are not installed.
 IN_BENCHMARKS = {"torch.utils._python_dispatch.TorchDispatchMode", "torch.utils._pytree.tree_map_only", "_cdata"}
 # What lmms-eval 0.7.3 imports of other packages' private parts (read in its evaluator and its model classes).
 LMMS_EVAL = {"filelock": "filelock._api", "datasets": "datasets.utils._filelock"}

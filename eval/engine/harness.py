@@ -7,6 +7,7 @@ import io
 import json
 import random
 from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -124,7 +125,12 @@ class HarnessBackend:
         if self.client is not None:
             self.lm.client = self.client.for_batch(generation)
         with _without_progress_bars():
-            returned = self.lm.generate_until([self._instance(task, request, generation) for request in requests])
+            instances = [self._instance(task, request, generation) for request in requests]
+            if self.client is None:
+                returned = self.lm.generate_until(instances)
+            else:  # in a thread of its own, since the class calls asyncio.run, which a notebook's thread does not allow
+                with ThreadPoolExecutor(1) as thread:
+                    returned = thread.submit(self.lm.generate_until, instances).result()
         if len(returned) != len(requests):
             raise RuntimeError(f"{self.info.backend} returned {len(returned)} responses to {len(requests)} requests")
         return [self._output(one, generation["max_new_tokens"], len(requests)) for one in returned]

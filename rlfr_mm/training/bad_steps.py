@@ -18,6 +18,7 @@ from transformers import Trainer
 from rlfr_mm.data.prompts import conversation_text
 from rlfr_mm.files import write_json, write_whole
 from rlfr_mm.training.rollout_batch import RolloutBatch
+from rlfr_mm.training.run_folder import BAD_STEPS
 
 KEPT_BATCHES = 20  # the tensors of further batches are not kept
 
@@ -42,7 +43,7 @@ class BadSteps:
     """
 
     def __init__(self, run_dir: str | Path):
-        self.folder = Path(run_dir) / "bad_steps"
+        self.folder = Path(run_dir) / BAD_STEPS
 
     @property
     def count(self) -> int:
@@ -62,12 +63,6 @@ class BadSteps:
                 tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in batch.tensors().items()}
                 write_whole(path.with_suffix(".safetensors"), save(tensors))
         write_json(path, {"step": step, "reason": reason, "rollouts": rollouts})
-
-    def cut_after(self, step: int) -> None:
-        """Remove the records of steps after `step`, because a resumed run makes them again."""
-        for path in self.folder.glob("*-*"):
-            if int(path.name.partition("-")[0]) > step:
-                path.unlink()
 
 
 class SkipBadSteps(Trainer):

@@ -31,11 +31,11 @@ from rlfr_mm.files import (
     write_whole,
 )
 from rlfr_mm.secrets import without_secrets
-from rlfr_mm.training.bad_steps import BadSteps
 from rlfr_mm.viewing.rollout_records import RolloutWriter
 
 LIBRARIES = ("rlfr_mm", "torch", "transformers", "trl", "accelerate", "datasets")
 BENCHMARKS = "benchmarks"  # holds a run folder of eval.run per evaluated step, and results.json
+BAD_STEPS = "bad_steps"  # what `training.bad_steps` keeps of skipped steps
 
 
 def step_of(checkpoint: Path) -> int:
@@ -174,8 +174,10 @@ class RunFolder:
             self._warn(f"{path} has no row up to step {step}, where the run continues")
         if path.exists():
             write_json_lines(path, kept)
-        for folder in (RolloutWriter(self.path), BadSteps(self.path)):
-            folder.cut_after(step)
+        for path in (self.path / BAD_STEPS).glob("*-*"):
+            if int(path.name.partition("-")[0]) > step:
+                path.unlink()
+        RolloutWriter(self.path).cut_after(step)
         for answered in (self.path / BENCHMARKS).glob("step-*"):
             if int(answered.name.removeprefix("step-")) > step:
                 shutil.rmtree(answered)

@@ -156,9 +156,9 @@ class RLFRTrainer(WholeCheckpoints, SkipBadSteps, GRPOTrainer):
         if not flow.reward(batch, record, index, logps):
             batch.not_finite = "the flow field's scores of the rollouts are not finite"
             return
-        batch.advantages[index] = self.shaping.of_rollouts(
-            batch.advantages[index], lambda: flow.advantages(batch, record, index)
-        )
+        before = batch.advantages[index]
+        shaped = self.shaping.of_rollouts(before, lambda: flow.advantages(batch, record, index))
+        batch.advantages[index] = shaped.to(before.dtype)
 
     def _calculate_rewards(
         self, inputs: list[dict[str, Any]], prompts: list[Any], completions: list[Any], completion_ids: Any

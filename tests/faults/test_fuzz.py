@@ -133,7 +133,7 @@ def test_any_row_is_read_or_a_value_error_that_names_the_record(row: dict[str, A
         )
         assert read["prompt"] and isinstance(read["problem_id"], str)
     except ValueError as error:
-        assert "record 3" in str(error)
+        assert "record 4" in str(error)  # they count from 1
 
 
 @fuzz

@@ -92,4 +92,7 @@ def test_written_yaml_says_what_the_hand_written_one_says(tmp_path: Path):
         (tmp_path / f"{name}.yaml").write_text(yaml_text(written))
         (by_hand,) = (ROOT / "tasks").rglob(f"{name}.yaml")
         ours, theirs = (load_yaml_config(str(path), mode="full") for path in (tmp_path / f"{name}.yaml", by_hand))
-        assert ours | {"repeats": 0} == theirs | {"repeats": 0}, name
+        for settings in (ours, theirs):
+            settings.setdefault("repeats", 1)
+            settings.pop("process_docs")  # a function made anew each time it is asked for
+        assert ours == theirs, name

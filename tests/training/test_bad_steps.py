@@ -12,6 +12,7 @@ from safetensors.torch import load_file
 from rlfr_mm.config import FlowConfig, OnlineUpdateConfig
 from rlfr_mm.files import read_json_lines
 from rlfr_mm.method.field import FlowField
+from rlfr_mm.method.latents import Latents
 from rlfr_mm.method.update import FieldUpdater
 from rlfr_mm.training.bad_steps import BadSteps, Diverged
 from rlfr_mm.training.callbacks import MetricsWriter
@@ -34,13 +35,13 @@ def _harmed(name: str, trainer: Any, steps: tuple[int, ...]) -> None:
         return trainer.state.global_step + 1 in steps
 
     if name == "latents":
-        score = trainer._score_rollouts
+        measure = trainer.flow.measure
 
-        def scored(*args: Any) -> Any:
-            latents, logps = score(*args)
-            return (latents.masked_fill(torch.tensor(now()), torch.nan)), logps
+        def measured(batch: Any, flow: Any, index: torch.Tensor, latents: Latents, *args: Any) -> None:
+            values = latents.values.masked_fill(torch.tensor(now()), torch.nan)
+            measure(batch, flow, index, Latents(values, latents.mask), *args)
 
-        trainer._score_rollouts = scored
+        trainer.flow.measure = measured
     elif name == "loss":
         loss = trainer._compute_loss
         trainer._compute_loss = lambda *args: loss(*args) * (torch.nan if now() else 1)
@@ -110,12 +111,16 @@ def test_a_field_update_that_is_not_finite_moves_neither_weights_nor_moments():
     config = FlowConfig(flow_layers=[0.25, 0.5], num_blocks=1, hidden_size=8, num_policy_layers=4, rms_norm_eps=1e-6)
     updater = FieldUpdater(FlowField(config), OnlineUpdateConfig(), Accelerator(cpu=True))
     latents, mask = torch.randn(2, 2, 4, 8), torch.ones(2, 3, dtype=torch.bool)
-    updater.step(latents, mask, mask.float(), [0, 1])
+
+    def update(weights: torch.Tensor, seed: int) -> Any:
+        return updater.step([(Latents.pack(latents, mask), weights, torch.tensor([seed, seed + 1]))])
+
+    update(mask.float(), 0)
     before, state = _weights(updater.field), str(updater.optimizer.state_dict())
     latents[0, 0, 2, 0] = torch.nan
-    assert updater.step(latents, mask, mask.float(), [2, 3]).is_bad
+    assert update(mask.float(), 2).is_bad
     assert _same(before, _weights(updater.field)) and str(updater.optimizer.state_dict()) == state
-    assert not updater.step(latents, mask, torch.zeros(2, 3), [4, 5]).is_bad  # nothing was accepted
+    assert not update(torch.zeros(2, 3), 4).is_bad  # nothing was accepted
 
 
 def test_the_field_learns_nothing_where_every_completion_is_masked(tiny_policy: Path, tmp_path: Path):

@@ -7,7 +7,7 @@ from difflib import SequenceMatcher
 from fractions import Fraction
 from functools import lru_cache
 
-from rlfr_mm.grading.item import Found
+from rlfr_mm.grading.item import LONGEST_ANSWER, Found
 from rlfr_mm.grading.strict.doubt import denied, taken_back
 from rlfr_mm.grading.strict.extract import final_part, plain_text, stated, trimmed
 from rlfr_mm.grading.strict.notation import latex, tidy
@@ -224,6 +224,8 @@ def read_choice(text: str, choices: Sequence[str] = (), several: bool = False, b
     option texts are unknown, a text that can be one. The latter is not allowed in a `bare` line, which might be part of
     a list or of the reasoning. A name before the value, as in "x = 45", does not matter.
     """
+    if len(text) > LONGEST_ANSWER:
+        return None
     if all(_key(choice).strip("()") == letter_of(i).lower() for i, choice in enumerate(choices)):
         choices = ()  # the picture shows what the letters stand for
     whole = plain_text(text)

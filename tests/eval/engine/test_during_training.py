@@ -50,12 +50,8 @@ def test_a_process_waits_longer_than_the_time_out_of_its_group_but_not_for_a_dea
 
 
 def test_benchmarks_of_two_processes_have_the_rows_of_a_run_of_one(tiny_policy, tmp_path):
-    arguments = [
-        f"model.name_or_path={tiny_policy}",
-        f"train.output_dir={tmp_path / 'two'}",
-        *SETTINGS,
-        *WITHOUT_STAGES,
-    ]
+    two = tmp_path / "two"
+    arguments = [f"model.name_or_path={tiny_policy}", f"train.output_dir={two}", *SETTINGS, *WITHOUT_STAGES]
     arguments += ["train.max_steps=2", "train.learning_rate=0", "train.per_device_train_batch_size=4"]
     train(launched(2, [*arguments, "benchmarks={eval_tasks: [rlfr_quickstart], limit: 5, batch_size: 2}"]))
     answered = two / "benchmarks" / "step-000002"

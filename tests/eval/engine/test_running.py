@@ -283,4 +283,4 @@ def test_a_run_folder_that_disappears_is_an_error(arguments, tmp_path, moved, fi
     _, messages = process.communicate(timeout=60)
     assert process.returncode == 2
     last = messages.splitlines()[-1]
-    assert last.startswith(f"error: cannot write {journal}: it was deleted or moved while it was being written")
+    assert last.startswith(f"error: cannot write {journal}: deleted or moved while it was being written")
