@@ -17,15 +17,15 @@ BASE = Path(__file__).with_name("base.yaml")
 def yaml_text(spec: TaskSpec) -> str:
     """The task's YAML file: the settings of base.yaml, and the task's own. JSON is YAML."""
     shared = [line for line in BASE.read_text().splitlines() if not line.startswith(("#", "generation_kwargs:"))]
-    splits = "+".join(spec.splits)
-    kwargs = {"data_files": spec.data_files, "revision": spec.revision}
-    kwargs |= {"split": {spec.splits[0]: splits}} if len(spec.splits) > 1 else {}
+    split = spec.splits[0] if len(spec.splits) == 1 else "test"
+    joined = {"test": "+".join(spec.splits)} if len(spec.splits) > 1 else None
+    kwargs = {"data_files": spec.data_files, "revision": spec.revision, "split": joined}
     settings = {
         "task": spec.name,
         "dataset_path": spec.dataset,
         "dataset_name": spec.config,
         "dataset_kwargs": {name: value for name, value in kwargs.items() if value},
-        "test_split": spec.splits[0],
+        "test_split": split,
         "generation_kwargs": asdict(spec.generation),
         "repeats": spec.samples,
     }

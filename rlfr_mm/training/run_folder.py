@@ -196,7 +196,7 @@ def check_run(config: RunConfig, overwrite: bool, resume: bool) -> None:
         raise ValueError(f"train.output_dir={path} is not a folder: choose another one")
     if not path.exists() or all(entry.name == LOCK for entry in path.iterdir()):
         if resume:
-            what = "holds no run" if path.exists() else "does not exist"
+            what = "is empty" if path.exists() else "does not exist"
             raise ValueError(
                 f"--resume has nothing to continue: train.output_dir={path} {what}; start without --resume"
             )

@@ -64,7 +64,7 @@ def test_plain_lmms_eval_runs_its_yaml(folder: Path, tiny_policy: Path):
     arguments = ["--include_path", "../my_tasks", "--tasks", "rlfr_my_benchmark", "--model", "qwen2_5_vl"]
     arguments += ["--model_args", f"pretrained={tiny_policy},device_map=cpu", "--gen_kwargs", "max_new_tokens=4"]
     offline = {"HF_HUB_OFFLINE": "1", "HF_DATASETS_OFFLINE": "1", "RLFR_TASKS": str(folder / "my_tasks")}
-    run(folder / "mirror", "lmms_eval", *arguments, "--batch_size", "1", "--output_path", "out", **offline)
+    run(folder / "mirror", "lmms_eval", *arguments, "--device", "cpu", "--output_path", "out", **offline)
     (results,) = (folder / "mirror" / "out").rglob("*_results.json")
     assert "score_official_rule,none" in json.loads(results.read_text())["results"]["rlfr_my_benchmark"]
 

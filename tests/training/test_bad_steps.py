@@ -16,6 +16,7 @@ from rlfr_mm.method.latents import Latents
 from rlfr_mm.method.update import FieldUpdater
 from rlfr_mm.training.bad_steps import BadSteps, Diverged
 from rlfr_mm.training.callbacks import MetricsWriter
+from rlfr_mm.training.run_folder import RunFolder
 from rlfr_mm.viewing.rollout_records import read_rollouts
 from tests.tiny_trainer import make_trainer
 
@@ -95,7 +96,7 @@ def test_a_run_stops_after_as_many_bad_steps_in_a_row_as_allowed(tiny_policy: Pa
     ) as stopped:
         trainer.train()
     assert "\n" not in str(stopped.value) and BadSteps(tmp_path).count == 3
-    BadSteps(tmp_path).cut_after(3)
+    RunFolder(tmp_path).cut_after(3)
     assert BadSteps(tmp_path).count == 2
 
 
