@@ -1,6 +1,7 @@
 """What do velocity deviations of a real pretrained policy say about its rollouts?
 
     python benchmarks/pretrained_signal.py --model .cache/smollm2 --json docs/results/pretrained_signal/chains.json
+    python benchmarks/pretrained_signal.py --json docs/results/pretrained_signal/chains.json  # only the page
 
 The policy answers arithmetic chains in words, after a short supervised warm-up on the format. Fields are trained on the
 latents of expert solutions. Then, over 256 prompts with 8 rollouts each:
@@ -26,6 +27,7 @@ from accelerate import Accelerator
 from arithmetic_chains import problems
 from datasets import Dataset
 from scipy.stats import rankdata
+from tabulate import tabulate
 from torch import Tensor
 from torch.nn.functional import cross_entropy
 from torch.nn.utils.rnn import pad_sequence
@@ -33,7 +35,7 @@ from tqdm import tqdm
 from transformers import AutoTokenizer
 
 from rlfr_mm.config import FlowConfig, FlowRewardConfig, ModelArguments, OfflineConfig
-from rlfr_mm.files import write_json
+from rlfr_mm.files import read_json, write_json, write_whole
 from rlfr_mm.method.field import FlowField
 from rlfr_mm.method.flow_reward import flow_reward
 from rlfr_mm.method.latents import Latents, record_latents
@@ -271,9 +273,56 @@ def coherence(values: dict[tuple[str, str], Tensor], rollouts: Rollouts) -> list
     return found
 
 
+def page(record: dict[str, Any]) -> str:
+    """The record as a page in Markdown."""
+
+    def shown(estimate: dict[str, float], form: str) -> str:
+        return f"{estimate['value']:{form}} [{estimate['low']:{form}}, {estimate['high']:{form}}]"
+
+    ranking = [
+        [row["score"], row["field"], row["context"], row["time"], row["draws"] or None,
+         shown(row["auc"], ".3f"), shown(row["gain"], "+.3f") if row["score"] != "log-probability" else None]
+        for row in record["ranking"]
+    ]  # fmt: skip
+    reliability = [
+        [context, n, *row.values()] for context, found in record["reliability"].items() for n, row in found.items()
+    ]
+    coherence = [[" and ".join(row["layers"]), row["deviation"], row["rest"]] for row in record["coherence"]]
+    identity = [[name, row["variance_explained_by_token"]] for name, row in record["identity"].items()]
+    layout = {"tablefmt": "github", "missingval": "", "disable_numparse": True}
+    mixed, policy = record["mixed_groups"], record["policy"]
+    parts = [
+        "# What the deviations of a pretrained policy say",
+        "Written by `python benchmarks/pretrained_signal.py --json RECORD`; do not edit.",
+        f"`{policy}` answers arithmetic chains of {record['operations']} operations in words, after a supervised "
+        f"warm-up on the format: accuracy {record['accuracy']:.1%} at temperature 1, {record['prompts']} prompts x "
+        f"{GROUP} rollouts, "
+        f"{record['tokens']:,} tokens, {mixed:.0%} of the groups with both outcomes. One warm-up, one set of fields: "
+        "the intervals are over prompts only. No RL was run.",
+        "## Ranking within groups",
+        "AUC of a rollout's mean score, and what the score adds to the AUC of the log-probability; 95 % intervals.",
+        tabulate(ranking, ["score", "field", "context", "time", "draws", "AUC", "gain"], **layout),
+        "## Reliability",
+        "Two measurements of the same latents under other noise, by the number of draws that each averages: rank "
+        "correlation of deviations within a rollout, overlap (Jaccard) of the rewarded tokens, correlation of what is "
+        "added to the advantages.",
+        tabulate(reliability, ["context", "draws", "deviation", "rewarded tokens", "advantage"], **layout),
+        "## Agreement between layers",
+        "Rank correlation, within a rollout, of the deviations of two fields of one layer each, eight draws; the "
+        "second figure is without the mean of each token.",
+        tabulate(coherence, ["layers", "deviation", "without the token's mean"], **layout),
+        "## Identity of the token",
+        "Share of the variance of the deviation that the mean of its token explains, learnt on the other half of the "
+        "prompts.",
+        tabulate(identity, ["field", "share"], **layout),
+        f"Hardware: {record['hardware']['gpu'] or 'CPU'}; {record['seconds']:.0f} s.",
+    ]
+    return "\n\n".join(parts) + "\n"
+
+
 def parse(arguments: Sequence[str] | None = None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__.split("\n\n")[0])
-    parser.add_argument("--model", required=True, help="folder of a pretrained text policy")
+    parser.add_argument("--model", help="folder of a pretrained text policy; without it only the page is written")
     parser.add_argument("--steps", type=int, default=4, help="operations per problem")
     parser.add_argument("--accuracy", type=float, default=0.35, help="ends the warm-up")
     parser.add_argument("--warmup-steps", type=int, default=400, help="at most")
@@ -290,6 +339,9 @@ def parse(arguments: Sequence[str] | None = None) -> argparse.Namespace:
 
 def main() -> None:
     options, began = parse(), time.monotonic()
+    if not options.model:
+        write_whole(options.json.with_name("README.md"), page(read_json(options.json)))
+        return
     torch.manual_seed(0)
     device = "cuda" if torch.cuda.is_available() else "cpu"
     policy = load_policy(ModelArguments(name_or_path=options.model)).to(device)
@@ -316,6 +368,7 @@ def main() -> None:
     record |= environment() | {"seconds": round(time.monotonic() - began, 1)}
     if options.json:
         write_json(options.json, record, indent=1)
+        write_whole(options.json.with_name("README.md"), page(record))
     print(json.dumps(record, indent=1))
 
 

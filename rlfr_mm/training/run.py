@@ -13,7 +13,7 @@ from accelerate import PartialState
 from accelerate.utils import broadcast_object_list, parse_flag_from_env
 from datasets import Dataset
 from peft import LoraConfig
-from transformers import set_seed
+from transformers import ProcessorMixin, set_seed
 from transformers.integrations import unset_hf_deepspeed_config
 
 from rlfr_mm.config import (
@@ -39,6 +39,7 @@ from rlfr_mm.training.curve import plot_run
 from rlfr_mm.training.estimate import check_disk, disk, plan_of
 from rlfr_mm.training.held_out import accuracy, held_out_answers
 from rlfr_mm.training.inputs import checked_data, load_data, naming_settings, settings_of
+from rlfr_mm.training.model_card import write_model_card
 from rlfr_mm.training.offline import OfflineStart
 from rlfr_mm.training.rewards import accuracy_reward, format_reward
 from rlfr_mm.training.run_folder import (
@@ -196,6 +197,9 @@ class Run:
         if folder.write:
             folder.cut_after(results["steps"], self.args.logging_steps)  # names what was damaged since it was written
             plot_run(folder.metrics(), results, path / "curve.png")
+            settings = (path / "config.yaml").read_text(encoding="utf-8")
+            multimodal = isinstance(self.processor, ProcessorMixin)
+            write_model_card(path / "final", config, results, settings, multimodal)
             write_json(path / "summary.json", results)
         return results
 

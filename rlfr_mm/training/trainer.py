@@ -328,6 +328,9 @@ class RLFRTrainer(WholeCheckpoints, SkipBadSteps, GRPOTrainer):
         if names := list(filter(None, map(not_finite, [self.model, *fields]))):
             raise Diverged(f"after step {self.state.global_step} weights are not finite ({names[0]}): nothing is saved")
 
+    def create_model_card(self, *args: Any, **kwargs: Any) -> None:
+        """Nothing: TRL's card for the run folder knows neither the base model nor the method; final/ gets one."""
+
     def save_policy(self, folder: str | Path) -> None:
         """Save the policy, its processor and, under `flow/`, the field as one folder that loads with transformers.
 
