@@ -55,8 +55,9 @@ def compare_mathvista(problem: Problem, found: Found) -> Comparison:
 
 
 def _numbers(text: str) -> list[Fraction] | None:
-    """The numbers of "[1, 2.0]" or "1 and 2"; None if the text contains anything else."""
-    values = [number(tidy(part)) for part in re.split(r",|\band\b", text.strip(" []()"))]
+    """The numbers of "[1, 2.0]", "(1, 2)" or "1 and 2"; None if there is anything else, such as one bracket."""
+    inside = re.sub(r"^\[(.*)\]$|^\((.*)\)$", r"\1\2", text.strip())
+    values = [number(tidy(part)) for part in re.split(r",|\band\b", inside)]
     return None if None in values else [value for value in values if value is not None]
 
 

@@ -29,6 +29,8 @@ _DENIED = re.compile(
     r"(?<![A-Za-z\\])(?:not|no|never|except|without)(?![A-Za-z])"
 )  # letters to the parser: "not 0" is 0
 _REPEATING = re.compile(r"(?<![\d.])\d{1,15}\.\d{0,30}\\overline\{\d{1,30}\}")
+# dy/dx, which the parser evaluates to 0 and whose letters it thereby loses
+_DERIVATIVE = re.compile(r"\\d?frac\s?\{d\s?\\?([A-Za-z]{1,20})\}\s?\{d\s?\\?([A-Za-z]{1,20})\}")
 _ROUNDING = (12, 30)  # decimals and digits to which math-verify rounds
 _MOST_ELEMENTS = 64
 # what sympy raises for objects that it cannot compare, such as a set and a number
@@ -59,6 +61,7 @@ def _parsed(text: str) -> sympy.Basic | None:
     if _BASED.search(text) or _DENIED.search(text):
         return None
     text = _REPEATING.sub(lambda match: _fraction(match.group()), text)
+    text = _DERIVATIVE.sub(r"{D_{\1\2}}", text)
     text = text.replace("\\Gamma", "\\operatorname{Gamma}").replace("\\gamma", "\\gamma_{0}")  # no Euler's constant
     text = normalize_latex(text, _NORMAL)
     parts = re.split(r"(?<![<>\\!])=", text)
@@ -141,7 +144,12 @@ def _solved(value: sympy.Basic) -> sympy.Basic | None:
 
 
 def _same_relation(gold: sympy.Basic, answer: sympy.Basic) -> bool:
-    """Whether two equations or inequalities are the same up to a factor, or have the same solutions."""
+    """Whether two equations or inequalities are the same up to a factor, or have the same solutions.
+
+    They must be about the same letters and functions, also where one of them cancels: f(x) = 1 is not q(x) = 1.
+    """
+    if _names(gold) != _names(answer):
+        return False
     if isinstance(gold, Relational) and isinstance(answer, Relational):
         (kind, left), (other_kind, right) = _as_less(gold), _as_less(answer)
         if _equal_sides(gold, answer) or (
@@ -150,14 +158,18 @@ def _same_relation(gold: sympy.Basic, answer: sympy.Basic) -> bool:
             return True
         if kind is not other_kind:
             return False
-    if gold.free_symbols != answer.free_symbols:
-        return False
     if len(gold.free_symbols) == 1:
         solutions = _solved(gold), _solved(answer)
         return solutions[0] is not sympy.S.EmptySet and _same_set(*solutions)
     if isinstance(gold, sympy.Eq) and isinstance(answer, sympy.Eq):
         return bool(sympy.solve(gold, gold.free_symbols)) and sympy_solve_and_compare(gold, answer, *_ROUNDING)
     return isinstance(gold, sympy.And) and isinstance(answer, sympy.And) and _same_parts(gold, answer)
+
+
+def _names(value: sympy.Basic) -> set[str]:
+    """The names of the letters and functions in a relation."""
+    functions = {function.func.__name__ for function in value.atoms(sympy.core.function.AppliedUndef)}
+    return {symbol.name for symbol in value.free_symbols} | functions
 
 
 def _same_parts(gold: sympy.Basic, answer: sympy.Basic) -> bool:

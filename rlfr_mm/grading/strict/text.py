@@ -162,7 +162,9 @@ def aligned(gold: Quantity, answer: Quantity) -> tuple[str, str]:
             texts[one] = _ASSIGNED.sub("", texts[one])
         if texts[other].startswith("("):
             texts[one] = _as_point(texts[one])
-    members = [_MEMBER.sub("", text) for text in texts]
+    heads = [match.group().replace(" ", "") for match in map(_MEMBER.match, texts) if match]
+    # "x \\in" says nothing beside a set without it, but x is not q
+    members = texts if len(set(heads)) > 1 else [_MEMBER.sub("", text) for text in texts]
     if texts[0] != members[0] or texts[1] != members[1] or any(_SETS.search(text) for text in texts):
         texts = [_as_set(member) for member in members]
     if not any(re.search(r"(?<![A-Za-z\\])e(?![A-Za-z])", _SCIENTIFIC.sub("", text)) for text in texts):

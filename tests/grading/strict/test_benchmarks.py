@@ -23,6 +23,7 @@ def test_mathvista_takes_a_number_with_its_unit(answer):
 def test_mathvista_compares_lists_by_their_numbers():
     item = mathvista("<answer>2014 and 2016</answer>", "[2014, 2016]", answer_type="list")
     assert grade(item).correct
+    assert not grade(mathvista("<answer>(2014, 2016]</answer>", "[2014, 2016]", answer_type="list")).correct
     assert not grade(mathvista("<answer>2016, 2014</answer>", "[2014, 2016]", answer_type="list")).correct
 
 
