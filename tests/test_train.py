@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 import torch
 import yaml
+from huggingface_hub import ModelCard
 from PIL import Image
 from safetensors.torch import load_file
 
@@ -90,6 +91,9 @@ def test_a_killed_run_resumes_to_the_same_metrics_and_weights(config: Path, tmp_
     assert summary["accuracy_after"]["n"] == 8
     assert set(summary["seconds"]) == {"accuracy before", "flow field", "training", "accuracy after"}
     assert (whole.path / "curve.png").stat().st_size > 10_000
+    card = ModelCard.load(whole.path / "final" / "README.md")
+    assert card.data.eval_results[0].metric_value == round(100 * summary["accuracy_after"]["accuracy"], 2)
+    assert not (whole.path / "README.md").exists()  # TRL's, which knows neither the base model nor the method
     for stage in ("before", "after"):
         lines = (whole.path / f"evaluation_{stage}.jsonl").read_text().splitlines()
         answers = [json.loads(line) for line in lines]

@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from tabulate import tabulate
 
-from rlfr_mm.config import QUICKSTART, ModelArguments, RLFRConfig, RunConfig
+from rlfr_mm.config import QUICKSTART, ModelArguments, RLFRConfig, RunConfig, steps_per_batch
 from rlfr_mm.method.field import FlowField
 from rlfr_mm.policy import policy_without_weights
 from rlfr_mm.precheck import GPU_PACKAGES, Launch, missing_packages
@@ -102,8 +102,7 @@ def _report(plan: Plan, prompts: list[int], problems: int, space: Disk, wanted: 
     rows.append(["total", *(peak(parts, moment) / GIB for moment in MOMENTS)])
     table = tabulate(rows, ["GiB per process", *MOMENTS], tablefmt="simple", floatfmt=".2f", missingval="")
     sharding = f", which share the policy's {plan.launch.sharding}" if plan.launch.sharding != "none" else ""
-    policy, batch = plan.policy, args.generation_batch_size
-    steps = args.steps_per_generation * args.num_iterations / args.gradient_accumulation_steps
+    policy, batch, steps = plan.policy, args.generation_batch_size, steps_per_batch(args)
     share = field_compute_share(plan, sum(prompts) / len(prompts))
     lines = [
         table,

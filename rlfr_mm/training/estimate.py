@@ -18,7 +18,7 @@ from rlfr_mm.config import FlowConfig, FlowRewardConfig, OnlineUpdateConfig, RLF
 from rlfr_mm.method.field import FlowField
 from rlfr_mm.method.latents import decoder_layers
 from rlfr_mm.method.loss import TOKENS_PER_FORWARD
-from rlfr_mm.precheck import Launch
+from rlfr_mm.precheck import ZERO_STAGES, Launch
 
 # The moments of a policy step at which memory peaks: sampling; the end of the forward pass; the end of the backward
 # pass; the update of the field, which the policy's optimiser step follows.
@@ -151,7 +151,7 @@ def peak(parts: list[Part], moment: str | None = None) -> float:
 def _states(plan: Plan) -> list[Part]:
     """Weights, gradients and optimiser states, as they are sharded."""
     policy, args, processes = plan.policy, plan.args, plan.launch.processes
-    level = ("none", "optimizer", "gradients", "weights").index(plan.launch.sharding)
+    level = ZERO_STAGES.index(plan.launch.sharding)
     weights, gradients, states = (processes if level >= least else 1 for least in (3, 2, 1))
     copied = processes > 1 and level == 0  # DDP reduces the gradients in buckets of its own
     reference = bool(args.beta) and not plan.lora
@@ -224,13 +224,14 @@ def field_compute_share(plan: Plan, mean_prompt_tokens: float) -> float:
     body = policy.layers * policy.layer_parameters + policy.head_parameters
     backward = 2 if plan.lora else 4
     recomputed = 2 if args.gradient_checkpointing else 0
-    depth = max(flow.flow_layers)  # of the pass that records latents
-    per_token = 2 + 2 * depth + (2 + backward + recomputed) * args.num_iterations
+    per_token = 2 + (2 + backward + recomputed) * args.num_iterations  # latents come from the loss's own pass
     completion = args.max_completion_length
     of_policy = body * per_token * (mean_prompt_tokens + completion)
     shifts = len(plan.reward.context_shifts or flow.context_shifts)
     scored = 2 * shifts * len(plan.reward.times)
-    learnt = 6 * len(flow.context_shifts) * flow.batch_multiplier * plan.update.passes * plan.update.enabled
+    update = plan.update
+    draws = (update.batch_multiplier or flow.batch_multiplier) * update.passes * update.token_share
+    learnt = 6 * len(flow.context_shifts) * draws * update.enabled
     layers = len(flow.flow_layers)
     of_field = plan.fields * plan.field_parameters * layers * (scored + learnt) * completion
     return of_field / (of_field + of_policy)

@@ -5,11 +5,11 @@ from pathlib import Path
 from typing import Any
 
 from huggingface_hub import EvalResult, ModelCard, ModelCardData
-from scipy.stats import norm
 
 from rlfr_mm import __version__
 from rlfr_mm.config import DataArguments, RunConfig
 from rlfr_mm.files import write_whole
+from rlfr_mm.statistics import wilson_interval
 
 TEMPLATE = Path(__file__).with_name("model_card.md.j2")
 METHODS = {
@@ -29,14 +29,13 @@ def write_model_card(
         settings: the run's settings as YAML, without secrets.
     """
     base, adapter = config.model.name_or_path, config.model.lora is not None
-    on_hub = base.count("/") == 1 and not Path(base).exists()
     task = "image-text-to-text" if multimodal else "text-generation"
     data = ModelCardData(
         model_name=folder.resolve().parent.name,
-        base_model=base if on_hub else None,
+        base_model=base if _is_on_hub(base) else None,
         library_name="peft" if adapter else "transformers",
         pipeline_tag=task,
-        datasets=[source for source in (config.data.source,) if _is_on_hub(source)] or None,
+        datasets=[config.data.source] if _is_on_hub(config.data.source) else None,
         tags=["rlfr", "grpo", "reinforcement-learning", "mathematics", "trl"] + ["lora"] * adapter,
         eval_results=_eval_results(config, results, task),
     )
@@ -50,7 +49,7 @@ def write_model_card(
         accuracies={
             name: _with_interval(results[key])
             for name, key in (("before", "accuracy_before"), ("after", "accuracy_after"))
-            if results.get(key)
+            if _measured(results.get(key))
         },
         results=results,
         settings=settings,
@@ -62,20 +61,26 @@ def write_model_card(
 
 
 def _is_on_hub(source: str) -> bool:
+    """Whether a name is that of a repository on the hub."""
     return source.count("/") == 1 and not Path(source).exists()
 
 
+def _measured(found: Mapping[str, Any] | None) -> bool:
+    """Whether an accuracy was measured, and any of its answers could be graded."""
+    return found is not None and found["n"] > 0
+
+
 def _with_interval(found: Mapping[str, Any]) -> str:
-    """An accuracy in percent with its 95 % interval (normal approximation) and the number of problems."""
-    half = norm.ppf(0.975) * found["standard_error"]
-    low, high = max(0.0, found["accuracy"] - half), min(1.0, found["accuracy"] + half)
-    return f"{100 * found['accuracy']:.1f} % (95 % interval {100 * low:.1f} to {100 * high:.1f}, n = {found['n']:,})"
+    """An accuracy in percent with its 95 % interval and the number of problems."""
+    interval = wilson_interval(found["accuracy"], 0.0, found["n"])  # one answer per problem, which n alone describes
+    low, high = 100 * interval.low, 100 * interval.high
+    return f"{100 * found['accuracy']:.1f} % (95 % interval {low:.1f} to {high:.1f}, n = {found['n']:,})"
 
 
 def _eval_results(config: RunConfig, results: Mapping[str, Any], task: str) -> list[EvalResult] | None:
     """The model-index entry of the held-out accuracy after training, if the run measured it."""
     found, evaluation = results.get("accuracy_after"), config.evaluation
-    if not found or evaluation is None:
+    if evaluation is None or found is None or not _measured(found):
         return None
     held_out: DataArguments = evaluation.data
     return [

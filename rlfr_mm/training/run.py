@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from accelerate import PartialState
-from accelerate.utils import broadcast_object_list, parse_flag_from_env
+from accelerate.utils import broadcast_object_list
 from datasets import Dataset
 from peft import LoraConfig
 from transformers import ProcessorMixin, set_seed
@@ -74,9 +74,9 @@ def prepare(config: RunConfig, overwrite: bool, resume: bool, benchmarks: Any = 
 def _prepare(config: RunConfig, overwrite: bool, resume: bool, benchmarks: Any, held: ExitStack) -> "Run | None":
     args = settings_of(config.train)
     processes = PartialState(cpu=args.use_cpu)  # TRL makes the Accelerator, whose precision is fixed once it exists
-    data = load_data(config)
+    data, launch = load_data(config), planned_launch(config.train)
     if config.benchmarks:
-        benchmarks.check_benchmarks(config.benchmarks, _is_sharded(args))
+        benchmarks.check_benchmarks(config.benchmarks, launch.sharding != "none")
     if args.hub_token:  # not among the settings, which transformers pickles and hands to loggers
         os.environ["HF_TOKEN"], args.hub_token = args.hub_token, None
     path, main = Path(args.output_dir), processes.is_main_process
@@ -97,7 +97,7 @@ def _prepare(config: RunConfig, overwrite: bool, resume: bool, benchmarks: Any, 
     policy.generation_config.eos_token_id = response_ends(policy, processor)  # TRL and final/ take it from there
     flow = _initial_field(config, args, policy)
     trainer = make_trainer(config, args, policy, processor, data.problems, flow)
-    plan = plan_of(config, args, planned_launch(config.train), trainer.model, flow, max(data.prompt_tokens))
+    plan = plan_of(config, args, launch, trainer.model, flow, max(data.prompt_tokens))
     check_disk(disk(plan, len(data.problems)), args.output_dir)
     if main:
         if not holds:
@@ -112,12 +112,6 @@ def _prepare(config: RunConfig, overwrite: bool, resume: bool, benchmarks: Any, 
         folder.done("warm-up", warmed - started, model.name_or_path)
     held_out, demonstrations = data.held_out, data.demonstrations
     return Run(config, args, model, policy, processor, held_out, demonstrations, trainer, folder, benchmarks)
-
-
-def _is_sharded(args: RLFRConfig) -> bool:
-    """Whether the launcher or the settings ask for FSDP or DeepSpeed."""
-    launched = parse_flag_from_env("ACCELERATE_USE_FSDP") or parse_flag_from_env("ACCELERATE_USE_DEEPSPEED")
-    return bool(launched or args.fsdp or args.deepspeed)
 
 
 @contextmanager

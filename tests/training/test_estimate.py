@@ -116,11 +116,13 @@ def test_the_fields_share_of_the_compute_grows_with_its_work(tiny_policy: Path, 
     assert 0 < share < 1
     assert field_compute_share(replace(plan, update=replace(plan.update, enabled=False)), 38) < share
     assert field_compute_share(replace(plan, update=replace(plan.update, passes=2)), 38) > share
+    assert field_compute_share(replace(plan, update=replace(plan.update, batch_multiplier=1)), 38) < share
+    assert field_compute_share(replace(plan, update=replace(plan.update, token_share=0.5)), 38) < share
     assert field_compute_share(replace(plan, flow=None), 38) == 0
-    # By hand, per completion token: at three layers one pass to score and four draws to learn; the policy samples, runs
-    # to three quarters of its depth for the latents, and then forward, again for the checkpoints, and backward.
+    # By hand, per completion token: at three layers one pass to score and four draws to learn; the policy samples, and
+    # then runs forward, again for the checkpoints, and backward.
     field, policy = plan.field_parameters * 3 * (2 + 6 * 4), 36 * 77_076_992 + 151_936 * 2048
-    assert field_compute_share(plan, 0) == pytest.approx(field / (field + policy * (2 + 2 * 0.75 + 2 + 2 + 4)))
+    assert field_compute_share(plan, 0) == pytest.approx(field / (field + policy * (2 + 2 + 2 + 4)))
 
 
 def test_a_run_that_cannot_save_is_refused(tmp_path: Path, tiny_policy: Path):

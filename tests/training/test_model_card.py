@@ -1,5 +1,6 @@
 """The card in final/ says what the policy is, what it scores, and how to use it; its snippet runs."""
 
+import math
 import re
 import shutil
 from pathlib import Path
@@ -25,11 +26,11 @@ RESULTS = {
 
 @pytest.fixture
 def card(tiny_policy: Path, tmp_path: Path):
-    def write(*overrides: str, multimodal: bool = True) -> tuple[Path, ModelCard]:
+    def write(*overrides: str, multimodal: bool = True, results: dict = RESULTS) -> tuple[Path, ModelCard]:
         folder = tmp_path / "run" / "final"
         shutil.copytree(tiny_policy, folder, dirs_exist_ok=True)
         config = load_config(RunConfig, str(ROOT / "configs/rl/quickstart.yaml"), list(overrides))
-        write_model_card(folder, config, RESULTS, "train: {}", multimodal)
+        write_model_card(folder, config, results, "train: {}", multimodal)
         loaded = ModelCard.load(folder / "README.md")
         return folder, loaded
 
@@ -42,14 +43,21 @@ def test_the_card_names_base_data_pipeline_and_score(card):
     assert data.base_model == "Qwen/Qwen2.5-VL-3B-Instruct" and data.datasets == ["FanqingM/MM-Eureka-Dataset"]
     assert data.pipeline_tag == "image-text-to-text" and "rlfr" in data.tags
     (result,) = data.eval_results
-    assert result.metric_value == 62.0 and "58.1 to 65.9, n = 512" in result.metric_name
-    assert "| after training | 62.0 % (95 % interval 58.1 to 65.9, n = 512) |" in loaded.content
+    assert result.metric_value == 62.0 and "57.7 to 66.1, n = 512" in result.metric_name
+    assert "| after training | 62.0 % (95 % interval 57.7 to 66.1, n = 512) |" in loaded.content
     assert "2510.10201" in loaded.content and "None" not in loaded.content
 
 
 def test_a_local_base_is_named_but_not_linked(card):
     _, loaded = card()
     assert loaded.data.base_model is None and "`quickstart`" in loaded.content
+
+
+def test_an_accuracy_of_no_graded_answer_is_left_out(card):
+    none = {"accuracy": math.nan, "standard_error": math.nan, "n": 0}
+    _, loaded = card(results=RESULTS | {"accuracy_after": none})
+    assert "before training" in loaded.content and "after training" not in loaded.content
+    assert loaded.data.eval_results is None
 
 
 def test_an_adapter_says_so(card):
