@@ -55,10 +55,10 @@ ZERO = {2: ["--use_deepspeed", "--zero_stage=2"], 3: [f"--config_file={ROOT / 'c
 REPLICATED = ["--multi_gpu"]  # accelerate's name for torchrun; the workers themselves ask for the CPU
 
 
-def launched(processes: int, arguments: list[str], how: list[str] = REPLICATED) -> list[str]:
+def launched(processes: int, arguments: list[str], how: list[str] = REPLICATED, precision: str = "no") -> list[str]:
     """The command line of `processes` processes on this machine."""
     command = [sys.executable, "-m", "accelerate.commands.launch", *how, f"--num_processes={processes}"]
-    command += ["--num_machines=1", "--dynamo_backend=no", "--mixed_precision=no", "--main_process_port=0"]
+    command += ["--num_machines=1", "--dynamo_backend=no", f"--mixed_precision={precision}", "--main_process_port=0"]
     command += ["-m", "tests.fsdp_on_cpu" if how == FSDP2 else "rlfr_mm.train"]
     return [*command, "--config", str(ROOT / "configs/rl/quickstart.yaml"), *arguments]
 
@@ -237,3 +237,17 @@ def test_zero_3_runs_the_stages_around_training_on_the_whole_policy(policy: Path
     run(launched(2, arguments, ZERO[3]))
     summary = json.loads((tmp_path / "summary.json").read_text())
     assert summary["accuracy_before"]["n"] == summary["accuracy_after"]["n"] == 7
+
+
+def test_zero_3_in_bf16_saves_a_finite_bf16_policy_and_resumes_exactly(policy: Path, tmp_path: Path):
+    pytest.importorskip("deepspeed", reason="deepspeed is not installed")
+    folder = tmp_path / "zero"
+    arguments = [f"train.output_dir={folder}", *common(policy), "train.bf16=true"]
+    command = launched(2, arguments, ZERO[3], precision="bf16")
+    run(command)
+    assert [row["step"] for row in metrics(folder)] == [1, 2, 3, 4]
+    for name, value in load_file(folder / "final/model.safetensors").items():
+        assert value.dtype == torch.bfloat16 and value.isfinite().all(), name
+    unbroken = rewound(folder)
+    run([*command, "--resume"])
+    assert_same_files(folder, unbroken)
