@@ -151,12 +151,14 @@ class Faults:
     def soak(self, seconds: float) -> dict[str, Any]:
         """Memory and open files of a long run: at a quarter of its time and at its end."""
         run = self.folder / "soak"
-        many = ["train.max_steps=100000", "train.save_steps=200", "evaluation=null", "offline=null"]
+        many = ["train.max_steps=100000", "train.save_steps=200", "evaluation=null", "offline=null", "flow.random_start=true"]
         process = tiny_run.train(self.config, run, *many)
         started, samples = time.monotonic(), []
-        while process.is_alive() and time.monotonic() - started < seconds:
+        while process.is_alive() and time.monotonic() - started < seconds and tiny_run.steps_of(run) < 5000:
             time.sleep(1)
-            samples.append((*_resources(process.pid), tiny_run.steps_of(run)))
+            if process.is_alive():
+                samples.append((*_resources(process.pid), tiny_run.steps_of(run)))
+        assert process.is_alive() and samples, f"the soak ended early: {tiny_run.log_of(run)[-1]}"
         process.terminate()
         status = tiny_run.finish(process)
         quarter, last = samples[len(samples) // 4], samples[-1]
