@@ -151,7 +151,13 @@ class Faults:
     def soak(self, seconds: float) -> dict[str, Any]:
         """Memory and open files of a long run: at a quarter of its time and at its end."""
         run = self.folder / "soak"
-        many = ["train.max_steps=100000", "train.save_steps=200", "evaluation=null", "offline=null", "flow.random_start=true"]
+        many = [
+            "train.max_steps=100000",
+            "train.save_steps=200",
+            "evaluation=null",
+            "offline=null",
+            "flow.random_start=true",
+        ]
         process = tiny_run.train(self.config, run, *many)
         started, samples = time.monotonic(), []
         while process.is_alive() and time.monotonic() - started < seconds and tiny_run.steps_of(run) < 5000:
