@@ -47,12 +47,16 @@ class ModelArguments:
 class DataArguments:
     """The dataset, and how its rows become prompts."""
 
-    source: str = option(QUICKSTART, help="file (json, jsonl, parquet), folder, hub id, or 'quickstart'")
+    source: str = option(QUICKSTART, help="file (json, jsonl, csv, parquet, ...), folder, hub id, or 'quickstart'")
     name: str | None = option(None, help="configuration of a hub dataset")
     split: str = option("train", help="split of a hub dataset; train or test of the quickstart world")
     revision: str | None = option(None, help="hub revision to pin")
-    format: Literal["auto", "trl", "mm_eureka", "openr1_math", "mmpr"] = option(
+    streaming: bool = option(False, help="download only the first `limit` rows of a hub dataset, not all of its files")
+    format: Literal["auto", "trl", "openr1_math", "mmpr"] = option(
         "auto", help="layout of the rows (docs/data.md); openr1_math and mmpr hold expert solutions"
+    )
+    columns: dict[str, str | list[str]] = option(
+        make=dict, help="columns under other names, such as {problem: question, answer: gold, images: [pic_1, pic_2]}"
     )
     media_dir: str | None = option(None, help="folder for relative image paths; null: the folder of the data file")
     allow_outside_media_dir: bool = option(False, help="let records name image files outside of media_dir")

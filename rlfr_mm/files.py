@@ -7,12 +7,14 @@ import codecs
 import contextlib
 import errno
 import fcntl
+import gzip
 import hashlib
 import json
 import os
 import shutil
 import sys
 import tempfile
+import zlib
 from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -186,10 +188,21 @@ def write_json(path: str | Path, value: Any, indent: int = 2) -> None:
     write_whole(path, json.dumps(value, indent=indent) + "\n")
 
 
+def read_bytes(path: str | Path) -> bytes:
+    """The content of a file, decompressed if its name ends in .gz; BadFile if that fails."""
+    data = Path(path).read_bytes()
+    if Path(path).suffix != ".gz":
+        return data
+    try:
+        return gzip.decompress(data)
+    except (OSError, EOFError, zlib.error) as error:
+        raise BadFile(f"{path} is not a gzip file: {error}") from None
+
+
 def read_json(path: str | Path) -> Any:
     """The value of a JSON file; BadFile if it is not JSON, FileNotFoundError if it is missing."""
     try:
-        return json.loads(Path(path).read_bytes())
+        return json.loads(read_bytes(path))
     except (ValueError, RecursionError) as error:
         raise BadFile(f"{path} is not valid JSON: {error}") from None
 
@@ -205,7 +218,7 @@ def read_lines(path: str | Path, finished_only: bool = False) -> Iterator[tuple[
     Lines end at a newline only: text of a model may hold other characters that Python takes for line ends.
     `finished_only` leaves out a last line without a newline, which a killed process may leave behind.
     """
-    *finished, last = Path(path).read_bytes().removeprefix(codecs.BOM_UTF8).split(b"\n")
+    *finished, last = read_bytes(path).removeprefix(codecs.BOM_UTF8).split(b"\n")
     for number, line in enumerate(finished if finished_only else [*finished, last], start=1):
         if line.strip():
             yield number, line

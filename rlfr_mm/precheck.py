@@ -21,11 +21,12 @@ from rlfr_mm.config import (
     RunConfig,
     train_settings,
 )
-from rlfr_mm.config_file import build, read_settings, require
+from rlfr_mm.config_file import build, check_keys, read_settings, require
 from rlfr_mm.files import read_json
 
 FIELD_CONFIG = "flow_config.json"  # in the folder of a field
-DATA_FILES = (".json", ".jsonl", ".parquet")
+COLUMN_ROLES = ("problem", "answer", "images", "completion", "options", "problem_id")  # the keys of data.columns
+DATA_FILES = (".json", ".jsonl", ".csv", ".tsv", ".parquet")  # all but the last one also with .gz
 WEIGHTS = ("*.safetensors", "*.bin", "pytorch_model_fsdp_0")  # the last one is named by an error of its own
 ZERO_STAGES: tuple[Literal["none", "optimizer", "gradients", "weights"], ...]
 ZERO_STAGES = ("none", "optimizer", "gradients", "weights")
@@ -85,18 +86,38 @@ def check_data(data: DataArguments, section: str = "data") -> None:
     """ValueError if `source` can only be a file or folder and does not exist, or if `media_dir` does not.
 
     >>> check_data(DataArguments("geo.jsonl"))
-    ValueError: data.source=geo.jsonl does not exist; it is a file (json, jsonl, parquet), a folder, or a hub id
+    ValueError: data.source=geo.jsonl does not exist; it is a file (json, jsonl, csv, tsv, parquet), a folder, or a ...
     """
     path = Path(data.source)
-    for key, default in {"format": "auto", "name": None, "revision": None, "media_dir": None}.items():
-        if data.source == QUICKSTART and (value := getattr(data, key)) != default:
+    untouched = DataArguments()
+    for key in ("format", "name", "revision", "media_dir", "columns", "streaming"):
+        if data.source == QUICKSTART and (value := getattr(data, key)) != getattr(untouched, key):
             raise ValueError(f"{section}.{key}={value}, but {section}.source is not set: name the data")
-    if data.source != QUICKSTART and not path.exists() and (path.suffix in DATA_FILES or _only_a_path(data.source)):
+    given, kinds = f"{section}.source={data.source}", ", ".join(kind[1:] for kind in DATA_FILES)
+    if data.source != QUICKSTART and not path.exists() and (data_kind(path) in DATA_FILES or _only_a_path(data.source)):
+        raise ValueError(f"{given} does not exist; it is a file ({kinds}), a folder, or a hub id")
+    if path.is_file():
+        require(data_kind(path) in DATA_FILES, given, f"a file of one of these kinds: {kinds} (also with .gz)")
+        require(not data.streaming, f"{section}.streaming=true", f"left out: {data.source} is on this disk")
+    check_keys(data.columns, COLUMN_ROLES, f"{section}.columns.")
+    for role, names in data.columns.items():
+        single = isinstance(names, str) or role == "images"
+        require(single, f"{section}.columns.{role}={names}", "one column; only images can be in several")
+    if data.streaming and data.limit is None:
         raise ValueError(
-            f"{section}.source={data.source} does not exist; it is a file (json, jsonl, parquet), a folder, or a hub id"
+            f"{section}.streaming=true needs {section}.limit=N: every row is checked before the first step"
         )
     if data.media_dir is not None and not Path(data.media_dir).is_dir():
         raise ValueError(f"{section}.media_dir={data.media_dir} is not a folder")
+
+
+def data_kind(path: Path) -> str:
+    """The suffix that tells what a data file is, in lower case and without .gz.
+
+    >>> data_kind(Path("geo.jsonl.gz"))
+    '.jsonl'
+    """
+    return Path(path.name.lower().removesuffix(".gz")).suffix
 
 
 def _only_a_path(name: str) -> bool:

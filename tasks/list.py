@@ -32,8 +32,7 @@ def line(spec: TaskSpec) -> tuple[str, ...]:
 
 def official_rule(spec: TaskSpec) -> str:
     """ "own" if the benchmark has a scorer that can be reproduced, else "as strict"."""
-    scorer = SCORERS[spec.scorer]
-    return "as strict" if scorer.official == scorer.strict else "own"
+    return "own" if SCORERS[spec.scorer].reproduces_benchmark else "as strict"
 
 
 def main(argv: Sequence[str] | None = None) -> None:

@@ -3,6 +3,7 @@
 import contextlib
 import datetime
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 from accelerate import PartialState
@@ -12,8 +13,9 @@ from rlfr_mm import files
 from rlfr_mm.config import BenchmarkConfig
 from rlfr_mm.eval.engine import run_files
 from rlfr_mm.eval.engine.backends import PolicyBackend
+from rlfr_mm.eval.engine.exporting import export
 from rlfr_mm.eval.engine.plan import RunSettings, changed_data, load_docs
-from rlfr_mm.eval.engine.records import ModelInfo
+from rlfr_mm.eval.engine.records import ModelInfo, RunError
 from rlfr_mm.eval.engine.running import evaluate
 from rlfr_mm.eval.engine.shards import Shard
 from rlfr_mm.tasks import registry
@@ -70,6 +72,17 @@ def answer_benchmarks(
     before = files.read_json(path) if path.exists() else {}
     files.write_json(path, before | {str(step): scores})
     return scores
+
+
+def write_leaderboard_files(folder: RunFolder, step: int, out: Path) -> None:
+    """Write `.eval_results` into `out` for each benchmark that was answered in full after this step, the last one.
+
+    The hub would take anything less for the score of the benchmark.
+    """
+    run = folder.path / BENCHMARKS / f"step-{step:06d}"
+    for task in run_files.read_manifest(run).tasks if run.is_dir() else ():
+        with contextlib.suppress(RunError):  # it is a slice, or its dataset is not on the hub
+            export(run, "hf-eval-results", out, [task])
 
 
 @contextlib.contextmanager

@@ -13,6 +13,7 @@ from rlfr_mm.eval.engine.plan import load_docs
 from rlfr_mm.eval.engine.records import RunError, SampleRow
 from rlfr_mm.tasks import registry
 from rlfr_mm.tasks.spec import TaskSpec
+from rlfr_mm.viewing.messages import Message, messages_of
 from rlfr_mm.viewing.page.html import thumbnail
 
 MAX_ANSWERS = 20_000  # on a page, over all runs; the scores always count all rows
@@ -23,8 +24,8 @@ MAX_IMAGE_CHARS = 40_000_000  # of all thumbnails together, as data URIs
 Card = dict[str, Any]
 
 
-def cards(runs: Sequence[Mapping[str, Sequence[SampleRow]]]) -> tuple[list[Card], list[str]]:
-    """The cards in the order of tasks, problems and samples, and the texts that they refer to by position.
+def cards(runs: Sequence[Mapping[str, Sequence[SampleRow]]]) -> tuple[list[Card], list[list[Message]]]:
+    """The cards in the order of tasks, problems and samples, and the prompts that they refer to by position.
 
     If there are more than MAX_ANSWERS answers, those with the lowest sample indices are kept, so that every problem has
     some.
@@ -33,13 +34,13 @@ def cards(runs: Sequence[Mapping[str, Sequence[SampleRow]]]) -> tuple[list[Card]
         runs: the rows of each run by task.
     """
     found: dict[tuple[str, str, int], Card] = {}
-    texts: dict[str, int] = {}
+    prompts: dict[tuple[str, int], int] = {}  # rendered, with the number of images
     for number, run in enumerate(runs):
         for rows in run.values():
             for row in rows:
                 key = (row.task, row.problem_id, row.sample_index)
                 card = found.setdefault(key, _card(row))
-                prompt = texts.setdefault(cut(_prompt(row)), len(texts))
+                prompt = prompts.setdefault((cut(_prompt(row)), len(row.image_hashes)), len(prompts))
                 card["answers"].append(_answer(row, number, prompt))
     tasks = {task: place for place, task in enumerate(dict.fromkeys(card["task"] for card in found.values()))}
     ordered = sorted(found.values(), key=lambda card: (tasks[card["task"]], card["doc_id"], card["sample"]))
@@ -49,7 +50,7 @@ def cards(runs: Sequence[Mapping[str, Sequence[SampleRow]]]) -> tuple[list[Card]
         if answers > MAX_ANSWERS:
             break
         kept.add(place)
-    return [card for place, card in enumerate(ordered) if place in kept], list(texts)
+    return [card for place, card in enumerate(ordered) if place in kept], [messages_of(*prompt) for prompt in prompts]
 
 
 def _prompt(row: SampleRow) -> str:

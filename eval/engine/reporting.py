@@ -10,6 +10,7 @@ from markupsafe import Markup
 from rlfr_mm.eval.engine import report_cards, run_files
 from rlfr_mm.eval.engine.records import BenchmarkResult, Manifest, RunError, SampleRow
 from rlfr_mm.eval.engine.scoring import aggregate_rows, result
+from rlfr_mm.grading import SCORERS
 from rlfr_mm.statistics import Interval, score_interval
 from rlfr_mm.tasks import aggregate, registry
 from rlfr_mm.tasks.spec import TaskSpec
@@ -46,6 +47,11 @@ class TaskRun:
     rows: list[SampleRow]
     strict: BenchmarkResult
     official: BenchmarkResult
+
+    @property
+    def has_official_rule(self) -> bool:
+        """Whether the benchmark has a scorer of its own that can be reproduced."""
+        return SCORERS[self.spec.scorer].reproduces_benchmark
 
     @property
     def headline(self) -> charts.Bar | None:
@@ -119,7 +125,6 @@ def category_scores(member: TaskRun, field: str) -> dict[str, tuple[int, charts.
 
 
 def _bar(run: Run, value: float, interval: Interval) -> charts.Bar:
-
     return charts.Bar(run.label, run.colour, value, (interval.low, interval.high))
 
 
@@ -191,7 +196,7 @@ def report_page(runs: Sequence[Run], data_root: Path | None = None) -> tuple[str
         data_root: local mirror of the datasets to read images from; None for the mirrors that the runs used.
     """
     scored, notes = score_tasks(runs)
-    cards, texts = report_cards.cards([run.rows for run in runs])
+    cards, prompts = report_cards.cards([run.rows for run in runs])
     total = sum(len(rows) for run in runs for rows in run.rows.values())
     kept = sum(len(card["answers"]) for card in cards)
     if kept < total:
@@ -209,7 +214,8 @@ def report_page(runs: Sequence[Run], data_root: Path | None = None) -> tuple[str
             "runs": [{"label": run.label, "colour": run.colour} for run in runs],
             "statuses": STATUS_NAMES,
             "cards": cards,
-            "texts": texts,
+            "prompts": prompts,
+            "official": [task for task, members in scored.items() if members[0].has_official_rule],
             "images": images,
         },
         runs=runs,
@@ -222,6 +228,7 @@ def report_page(runs: Sequence[Run], data_root: Path | None = None) -> tuple[str
         lengths={task: length_chart(members) for task, members in scored.items()},
         statuses=STATUS_NAMES,
         shown=kept,
+        official=any(members[0].has_official_rule for members in scored.values()),
     )
     return page, notes
 

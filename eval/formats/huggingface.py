@@ -2,12 +2,12 @@
 
 from pathlib import Path
 
-import yaml
-from huggingface_hub import EvalResult, EvalResultEntry, ModelCard, ModelCardData, eval_result_entries_to_yaml
+from huggingface_hub import EvalResult, EvalResultEntry, ModelCard, ModelCardData
 
 from rlfr_mm import __version__
 from rlfr_mm.eval.formats.base import EvaluatedRun, EvaluatedTask, Format, percent, settings, write_text
 from rlfr_mm.eval.formats.tables import markdown_table
+from rlfr_mm.training.hub import EVAL_RESULTS, eval_results_text
 
 CARD_TEMPLATE = Path(__file__).with_name("model_card.md.j2")
 
@@ -29,8 +29,7 @@ def write_eval_results(run: EvaluatedRun, out: Path) -> list[Path]:
             date=run.started,
             notes="; ".join(filter(None, (task.note, described(task), settings(task)))),
         )
-        text = yaml.safe_dump(eval_result_entries_to_yaml([entry]), sort_keys=False, allow_unicode=True, width=1000)
-        written.append(write_text(out / ".eval_results" / f"{task.spec.name}.yaml", text))
+        written.append(write_text(out / EVAL_RESULTS / f"{task.spec.name}.yaml", eval_results_text([entry])))
     return written
 
 

@@ -1,6 +1,15 @@
 {
-  const {runs, statuses, cards, texts, images} = pageData();
+  const {runs, statuses, cards, prompts, official: judged, images} = pageData();
   const many = runs.length > 1;
+
+  /** A prompt as its messages, with the pictures in place of the placeholders. */
+  function messages(prompt, pictures) {
+    const left = [...pictures];
+    const place = (part) => part === null ? left.shift() ?? el("span", {class: "note"}, "[image]") : part;
+    return el("div", {class: "messages", tabindex: 0}, ...prompt.map(({role, parts}) => el("div", {class: `message ${role}`},
+      role ? el("span", {class: "role"}, role) : "", el("div", {class: "said"}, ...parts.map(place)))));
+  }
+  const said = (prompt) => prompt.flatMap(({parts}) => parts).filter((part) => part !== null).join("");
 
   const badge = ({status, detail}) =>
     el("span", {class: `status ${status}`, title: detail || false}, statuses[status]);
@@ -11,7 +20,7 @@
   function renderAnswer(answer, card) {
     const {strict, official} = answer;
     const facts = [
-      ["official scorer", badge(official)],
+      judged.includes(card.task) && ["official scorer", badge(official)],
       ["answer", strict.extracted === null ? "none found" : el("code", {}, strict.extracted)],
       official.extracted !== strict.extracted && official.extracted !== null &&
         ["answer, officially", el("code", {}, official.extracted)],
@@ -21,7 +30,7 @@
     ].filter(Boolean);
     // A prompt is shown with the problem; here only where another run was asked in other words.
     const prompt = answer.prompt !== card.answers[0].prompt &&
-      el("details", {}, el("summary", {}, "Prompt of this run"), el("pre", {}, texts[answer.prompt]));
+      el("details", {}, el("summary", {}, "Prompt of this run"), messages(prompts[answer.prompt], []));
     return el("section", {class: `answer ${strict.status}`},
       el("h4", {}, many ? `${runs[answer.run].label}: ` : "", badge(strict)),
       el("dl", {}, ...facts.map(([name, value]) => el("div", {}, el("dt", {}, name), el("dd", {}, value)))),
@@ -30,17 +39,18 @@
   }
 
   function renderCard(card) {
-    const pictures = card.images.filter((name) => name in images)
-      .map((name) => el("img", {src: images[name], alt: "Image of the problem"}));
-    const missing = card.images.length - pictures.length;
+    const prompt = prompts[card.answers[0].prompt];
+    const missing = card.images.filter((name) => !(name in images)).length;
+    const pictures = card.images.map((name) => name in images ? picture(images[name]) : el("span", {class: "note"}, "[image not shown]"));
+    const inside = prompt.some(({parts}) => parts.includes(null));
     return el("article", {class: "card"},
       el("header", {}, el("b", {}, card.problem), el("span", {}, card.task),
         card.sample || siblings.has(`${card.task} ${card.problem}`) ? el("span", {}, `sample ${card.sample + 1}`) : "",
         ...Object.entries(card.categories).map(([name, values]) =>
           el("span", {class: "chip"}, `${name.replaceAll("_", " ")}: ${values.join(", ")}`))),
-      el("div", {class: "question"}, ...pictures,
+      el("div", {class: "question"}, ...(inside ? [] : pictures),
         el("div", {class: "text"},
-          el("pre", {tabindex: 0}, texts[card.answers[0].prompt]),
+          messages(prompt, inside ? pictures : []),
           missing ? el("p", {class: "note"}, `${missing} image${missing > 1 ? "s" : ""} not shown`) : "",
           el("dl", {}, el("dt", {}, "gold"), el("dd", {}, el("code", {}, card.gold.join(" or ")))))),
       el("div", {class: "answers"}, ...card.answers.map((answer) => renderAnswer(answer, card))));
@@ -56,7 +66,7 @@
       ({value: task, label: task, test: (card) => card.task === task}))},
     {key: "outcome", label: "Outcome", choices: [
       ...statusChoices,
-      {value: "official", label: "official scorer differs", test: some((answer) => answer.official.status !== answer.strict.status)},
+      {value: "official", label: "official scorer differs", test: (card) => judged.includes(card.task) && some((answer) => answer.official.status !== answer.strict.status)(card)},
       {value: "cut", label: "cut at the token limit", test: some((answer) => answer.finish === "length")},
     ].filter(({test}) => cards.some(test))},
     many && {key: "runs", label: "Runs", choices: [
@@ -75,7 +85,7 @@
     text: (card) => [
       card.problem, ...card.gold, ...Object.values(card.categories).flat(),
       ...card.answers.flatMap(({prompt, response, strict, official}) =>
-        [texts[prompt], response.join(""), strict.extracted ?? "", official.extracted ?? ""]),
+        [said(prompts[prompt]), response.join(""), strict.extracted ?? "", official.extracted ?? ""]),
     ].join("\n"),
     render: renderCard,
   });

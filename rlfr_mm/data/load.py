@@ -4,6 +4,8 @@
 then decodes every image and counts tokens. A dataset that passes both cannot stop a training run later.
 """
 
+import csv
+import io
 import logging
 from collections import Counter
 from functools import partial
@@ -11,16 +13,17 @@ from pathlib import Path
 from typing import Any
 
 import datasets
-from datasets import Dataset, Features, List, Value
+from datasets import Dataset, Features, IterableDataset, List, Value
 
 from rlfr_mm.config import QUICKSTART, DataArguments
+from rlfr_mm.data.conversations import Row
 from rlfr_mm.data.images import open_image
 from rlfr_mm.data.prompts import chat_messages
-from rlfr_mm.data.readers import Row, check_columns, detect_format, read_row
+from rlfr_mm.data.readers import check_columns, detect_format, read_row, renamed_columns
 from rlfr_mm.data.shares import divided
-from rlfr_mm.files import read_json, read_json_lines
+from rlfr_mm.files import BadFile, read_bytes, read_json, read_json_lines
 from rlfr_mm.grading import Item, grade_all
-from rlfr_mm.precheck import check_data
+from rlfr_mm.precheck import check_data, data_kind
 from rlfr_mm.quickstart import world
 
 FEATURES = Features(
@@ -114,7 +117,8 @@ def _load(args: DataArguments, expert: bool, bad: _LeftOut) -> tuple[Dataset, li
         rows, folder = _rows(args)
     if len(rows) == 0:
         raise ValueError(f"{args.source} has no rows; give a file or split with at least one record")
-    columns = rows.column_names if isinstance(rows, Dataset) else {column for row in rows for column in row}
+    seen = rows.column_names if isinstance(rows, Dataset) else list(dict.fromkeys(name for row in rows for name in row))
+    columns = renamed_columns(seen, args.columns, args.source)
     format_name = detect_format(columns, args.source) if format_name == "auto" else format_name
     check_columns(columns, format_name, args.source, expert)
     read = partial(
@@ -126,6 +130,7 @@ def _load(args: DataArguments, expert: bool, bad: _LeftOut) -> tuple[Dataset, li
         instruction=instruction,
         expert=expert,
         allow_outside=args.allow_outside_media_dir,
+        named=args.columns,
     )
     if isinstance(rows, Dataset):
         # The cache of `map` is off because its key would miss a change of our readers.
@@ -154,10 +159,8 @@ def _rows(args: DataArguments) -> tuple[list[Row] | Dataset, Path]:
     """The rows of a file, folder or hub dataset, and the folder that relative image paths start from."""
     check_data(args)
     path = Path(args.source)
-    if path.suffix in (".json", ".jsonl"):
-        rows = read_json(path) if path.suffix == ".json" else read_json_lines(path)
-        if not isinstance(rows, list):
-            raise ValueError(f"{path} holds a {type(rows).__name__}; give a list of records, [{{...}}, ...]")
+    if (kind := data_kind(path)) in (".json", ".jsonl", ".csv", ".tsv"):
+        rows = _json_rows(path) if kind == ".json" else read_json_lines(path) if kind == ".jsonl" else _csv_rows(path)
         for i, row in enumerate(rows):
             if not isinstance(row, dict):
                 raise ValueError(
@@ -165,25 +168,63 @@ def _rows(args: DataArguments) -> tuple[list[Row] | Dataset, Path]:
                 )
         return rows, path.parent
     try:
-        if path.suffix == ".parquet":
-            dataset = Dataset.from_parquet(str(path))
-        elif (path / "state.json").is_file():
-            dataset = datasets.load_from_disk(str(path))
-        elif (path / "dataset_dict.json").is_file():
-            dataset = datasets.load_from_disk(str(path))[args.split]
-        else:
-            dataset = datasets.load_dataset(args.source, args.name, split=args.split, revision=args.revision)
+        dataset = _dataset(args, path)
+        stored = datasets.Image(decode=False)
+        for column, feature in (dataset.features or {}).items():
+            if isinstance(feature, datasets.Image):
+                dataset = dataset.cast_column(column, stored)
+            elif isinstance(feature, List) and isinstance(feature.feature, datasets.Image):
+                dataset = dataset.cast_column(column, List(stored))
+        whole = list(dataset.take(args.limit or 0)) if isinstance(dataset, IterableDataset) else dataset
     except (OSError, ValueError, KeyError, datasets.exceptions.DatasetsError) as error:
         raise ValueError(f"cannot load {args.source}, split {args.split}: {' '.join(str(error).split())}") from None
-    stored = datasets.Image(decode=False)
-    for column, feature in dataset.features.items():
-        if isinstance(feature, datasets.Image):
-            dataset = dataset.cast_column(column, stored)
-        elif isinstance(feature, List) and isinstance(feature.feature, datasets.Image):
-            dataset = dataset.cast_column(column, List(stored))
     if not path.exists():  # from the hub: its files are in the cache
-        return dataset, Path(datasets.config.HF_CACHE_HOME)
-    return dataset, path.parent if path.suffix == ".parquet" else path
+        return whole, Path(datasets.config.HF_CACHE_HOME)
+    return whole, path.parent if kind == ".parquet" else path
+
+
+def _dataset(args: DataArguments, path: Path) -> Any:
+    """What `datasets` makes of a Parquet file, a folder or a hub id: a Dataset, or with data.streaming an iterable."""
+    if data_kind(path) == ".parquet":
+        return Dataset.from_parquet(str(path))
+    if not ((path / "state.json").is_file() or (path / "dataset_dict.json").is_file()):
+        name, streaming = args.name, args.streaming
+        return datasets.load_dataset(args.source, name, split=args.split, revision=args.revision, streaming=streaming)
+    if args.streaming:
+        raise ValueError("it is on this disk: leave data.streaming out")
+    saved = datasets.load_from_disk(str(path))
+    if isinstance(saved, Dataset):
+        return saved
+    if args.split not in saved:
+        raise ValueError(f"there is no such split; set data.split to one of {', '.join(saved)}")
+    return saved[args.split]
+
+
+def _json_rows(path: Path) -> list[Any]:
+    """The records of a .json file: a list, or one object per line, as many such files hold."""
+    try:
+        rows = read_json(path)
+    except BadFile:
+        if not read_bytes(path).lstrip(b"\xef\xbb\xbf \t\r\n").startswith(b"{"):
+            raise
+        return read_json_lines(path)
+    if not isinstance(rows, list):
+        raise ValueError(f"{path} holds a {type(rows).__name__}; give a list of records, [{{...}}, ...]")
+    return rows
+
+
+def _csv_rows(path: Path) -> list[Row]:
+    """The records of a .csv or .tsv file, whose first line names the columns; every cell is text."""
+    csv.field_size_limit(2**31 - 1)  # images in base64
+    try:
+        text = io.StringIO(read_bytes(path).decode("utf-8-sig"), newline="")
+        rows = list(csv.DictReader(text, delimiter="\t" if data_kind(path) == ".tsv" else ",", strict=True))
+    except (csv.Error, UnicodeDecodeError) as error:
+        raise ValueError(f"{path} is not a {data_kind(path)} file in UTF-8: {error}") from None
+    for i, row in enumerate(rows):
+        if None in row:
+            raise ValueError(f"{path}: record {i + 1} has more cells than the first line has columns")
+    return rows
 
 
 def _with_unique_ids(dataset: Dataset) -> Dataset:

@@ -10,10 +10,10 @@ from tqdm.auto import tqdm
 from transformers import AutoProcessor
 
 from rlfr_mm.config import DataArguments, ModelArguments
+from rlfr_mm.data.conversations import Row
 from rlfr_mm.data.images import open_image
 from rlfr_mm.data.load import record_name
 from rlfr_mm.data.prompts import chat_messages, conversation_text
-from rlfr_mm.data.readers import Row
 from rlfr_mm.data.shares import divided
 from rlfr_mm.grading.pool import available_cores
 from rlfr_mm.policy import Processor, tokenizer_of

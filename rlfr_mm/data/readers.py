@@ -6,18 +6,19 @@ A `Format` names the columns that hold these in a dataset. The rules for reading
 import hashlib
 import json
 import re
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
+from itertools import takewhile
 from pathlib import Path
 from typing import Any
 
+from rlfr_mm.data.columns import check_named, holds_image, renamed, suggestion, value_of
+from rlfr_mm.data.conversations import Row, place_images, read_conversation
 from rlfr_mm.data.images import store_image
 from rlfr_mm.data.options import lettered, read_options
 from rlfr_mm.data.prompts import InstructionName, content_text, with_instruction, with_options
 from rlfr_mm.grading.item import LONGEST_ANSWER, missing
-from rlfr_mm.grading.strict.extract import last_answer_tag, last_boxed
-
-Row = dict[str, Any]
+from rlfr_mm.grading.strict.extract import bare_answer, last_answer_tag, last_boxed, stated, trimmed
 
 # Columns of media that no policy here is given. An image in such a column counts only if the record has no other.
 _OTHER_MEDIA = re.compile(r"(?:video|audio|sound|speech|clip)s?(?:_?(?:path|url|file|bytes|\d+)s?)?", re.IGNORECASE)
@@ -25,12 +26,9 @@ _OTHER_IMAGE = re.compile(r"(?:image|img|picture|figure)s?_?(?:path|url|file|byt
 ID_COLUMNS = ("problem_id", "id", "pid", "uuid", "unique_id", "question_id", "ID")
 OPTION_COLUMNS = ("options", "choices")
 SOLUTION_COLUMNS = ("solution", "answer")  # may hold the reasoning, too
-PLACEHOLDER = "<image>"  # numbered ones, such as MATH-V's <image1>, name parts of one picture and stay in the text
+CONVERSATION_COLUMNS = ("messages", "conversations", "message")
 
 _CALCULATOR_MARK = re.compile(r"<<[^<>=\n]*=[^<>\n]*>>")  # of GSM8K's solutions
-_MESSAGES_AS_TEXT = re.compile(
-    r'\s*\[\s*\{\s*"(?:role|content)"\s*:'
-)  # some MM-EUREKA files store messages as JSON text
 
 
 @dataclass(frozen=True)
@@ -40,8 +38,8 @@ class Format:
     problem: tuple[str, ...]
     images: tuple[str, ...]
     answer: tuple[str, ...]
-    completion: Callable[[Row], str | None] | None = None  # reads the expert response
-    completion_columns: tuple[str, ...] = ()
+    completion: Callable[[Row], str | None]  # reads the expert response; the reply of a conversation is one, too
+    completion_columns: tuple[str, ...]
 
 
 def _completion_or_solution(row: Row) -> str | None:
@@ -101,18 +99,15 @@ def _verified_generation(row: Row) -> str | None:
 
 
 FORMATS: dict[str, Format] = {
-    # TRL and EasyR1 (verl/utils/dataset.py: prompt_key, answer_key, images); also the columns of MATH-V and MathVista.
+    # TRL and EasyR1 (verl/utils/dataset.py: prompt_key, answer_key, images); MATH-V and MathVista; MM-EUREKA's README
+    # (conversations, answer, image_urls; later versions: message with images inside); ShareGPT; verl
+    # (verl/utils/reward_score: reward_model.ground_truth).
     "trl": Format(
-        problem=("problem", "question", "prompt"),
-        images=("images", "decoded_image", "image"),
-        answer=("answer", "solution"),
+        problem=("problem", "question", "prompt", *CONVERSATION_COLUMNS),
+        images=("images", "decoded_image", "image", "image_urls"),
+        answer=("answer", "solution", "reward_model.ground_truth"),
         completion=_completion_or_solution,
-        completion_columns=("completion", *SOLUTION_COLUMNS),
-    ),
-    # MM-EUREKA's README (id, conversations, answer, image_urls; later versions: message with images inside) and the
-    # RLFR scripts (--input_key prompt --label_key answer --media_key images --media_dir).
-    "mm_eureka": Format(
-        problem=("prompt", "conversations", "message"), images=("images", "image_urls"), answer=("answer",)
+        completion_columns=("completion", *SOLUTION_COLUMNS, *CONVERSATION_COLUMNS),
     ),
     "openr1_math": Format(
         problem=("problem",),
@@ -132,6 +127,16 @@ FORMATS: dict[str, Format] = {
 }
 
 
+USUAL = {  # the names of the roles in data.columns; the first one is the name that a column gets
+    "problem": FORMATS["trl"].problem,
+    "answer": ("answer", "reward_model.ground_truth"),
+    "images": FORMATS["trl"].images,
+    "completion": ("completion",),
+    "options": OPTION_COLUMNS,
+    "problem_id": ID_COLUMNS,
+}
+
+
 def detect_format(columns: Iterable[str], source: str) -> str:
     """The name of the format that has these columns; ValueError listing the columns if none has.
 
@@ -143,27 +148,44 @@ def detect_format(columns: Iterable[str], source: str) -> str:
         return "openr1_math"
     if {"question", "chosen"} <= seen:
         return "mmpr"
-    if seen & {"conversations", "message", "image_urls"}:
-        return "mm_eureka"
-    if seen & set(FORMATS["trl"].problem) and seen & {*FORMATS["trl"].answer, "completion"}:
+    trl = FORMATS["trl"]
+    lacking = [
+        role
+        for role, names in (("problem", trl.problem), ("answer", (*trl.answer, *trl.completion_columns)))
+        if not _has(seen, names)
+    ]
+    if not lacking:
         return "trl"
+    lacking += [] if _has(seen, trl.images) else ["images"]
     raise ValueError(
-        f"{source}: cannot tell the format from the columns {', '.join(sorted(seen))}; rename them to problem, answer "
-        f"and images, or set data.format to one of {', '.join(FORMATS)}"
+        f"{source}: cannot tell the format from the columns {', '.join(sorted(seen))}; {suggestion(seen, lacking)}, "
+        f"or set data.format to one of {', '.join(FORMATS)}"
     )
 
 
 def check_columns(columns: Iterable[str], format_name: str, source: str, expert: bool) -> None:
     """Raise ValueError if a column that the format needs is missing; `expert` rows need a response, not an answer."""
     seen, needed = set(columns), FORMATS[format_name]
-    if expert and needed.completion is None:
-        raise ValueError(f"{source}: format {format_name} has no expert responses; use trl, openr1_math or mmpr")
-    for wanted in (needed.problem, needed.completion_columns if expert else needed.answer):
-        if not seen & set(wanted):
+    answers = needed.completion_columns if expert else (*needed.answer, *CONVERSATION_COLUMNS)
+    for role, wanted in (("problem", needed.problem), ("answer", answers)):
+        if not _has(seen, wanted):
+            named = needed.answer if role == "answer" and not expert else wanted
             raise ValueError(
-                f"{source}: no column {' or '.join(wanted)}, which format {format_name} needs; "
-                f"the columns are {', '.join(sorted(seen))}"
+                f"{source}: no column {' or '.join(named)}, which format {format_name} needs; "
+                f"the columns are {', '.join(sorted(seen))}; {suggestion(seen, [role])}"
             )
+
+
+def renamed_columns(seen: Iterable[str], columns: Mapping[str, Any], source: str) -> list[str]:
+    """The names that rows with these columns have after `data.columns`; ValueError if it names one that is missing."""
+    names = list(seen)
+    check_named(columns, names, source)
+    return list(renamed(dict.fromkeys(names), columns, USUAL))
+
+
+def _has(seen: set[str], names: Iterable[str]) -> bool:
+    """Whether one of these columns is there; for a.b, the column a."""
+    return any(name in seen or name.partition(".")[0] in seen for name in names)
 
 
 def read_row(
@@ -176,24 +198,30 @@ def read_row(
     instruction: InstructionName,
     expert: bool,
     allow_outside: bool = False,
+    named: Mapping[str, Any] | None = None,
 ) -> Row:
     """The row as {prompt, images, solution, choices, problem_id, completion}; ValueError names the record.
 
     - `prompt`: a list of {role, content: [{type, text}]}, with one part of type image per image.
     - `images`: stored, not decoded (`store_image`).
     - `completion`: None if the row has no expert response that is known to be correct.
+
+    `named` is `data.columns`.
     """
+    row, columns = renamed(row, named or {}, USUAL), FORMATS[format_name]
     own_id = _first(row, ID_COLUMNS)
-    columns = FORMATS[format_name]
     try:
-        messages, images = _messages(_required(row, columns.problem))
+        talk = read_conversation(_required(row, columns.problem), row.get("system"))
+        messages, images = talk.messages, talk.images
         if not images:
-            given = _first(row, columns.images)
+            given = _unpacked(_first(row, columns.images))
             images = given if isinstance(given, list) else [] if given is None else [given]
-        _refuse_other_media(row, columns.images, bool(images))
+        _refuse_other_media(row, columns.images, bool(images) or "images" in (named or {}))
         stored = [store_image(image, folder, allow_outside) for image in images]
-        given = _first(row, columns.answer) if expert else _required(row, columns.answer)
-        solution, options = final_answer(given), read_options(_first(row, OPTION_COLUMNS) or [])
+        given = _first(row, columns.answer)
+        if given is None and not expert:
+            given = _answer_in_reply(talk.reply) if talk.reply is not None else _required(row, columns.answer)
+        solution, options = final_answer(given), read_options(_options(row))
         if missing(solution) and solution not in options:
             if not expert:
                 raise ValueError(f"the answer is {solution!r:.80}; give one that a response can be compared with")
@@ -201,10 +229,10 @@ def read_row(
         if len(solution) > LONGEST_ANSWER and not expert:
             raise ValueError(f"the answer has {len(solution):,} characters; at most {LONGEST_ANSWER:,} can be graded")
         solution, choices = lettered(given, solution, options)
-        _place_images(messages, len(images))
+        place_images(messages, len(images))
     except ValueError as error:
-        named = f" (id {own_id})" if own_id is not None else ""
-        raise ValueError(f"{source}: record {index + 1}{named}: {error}") from None
+        known = f" (id {own_id})" if own_id is not None else ""
+        raise ValueError(f"{source}: record {index + 1}{known}: {error}") from None
     problem_id = _content_id(messages, images, solution) if own_id is None else str(own_id)
     question = messages[-1]["content"][-1]
     question["text"] = with_instruction(with_options(question["text"], choices), instruction)
@@ -214,7 +242,7 @@ def read_row(
         "solution": solution,
         "choices": choices,
         "problem_id": problem_id,
-        "completion": columns.completion(row) if expert and columns.completion else None,
+        "completion": (columns.completion(row) or talk.reply) if expert else None,
     }
 
 
@@ -245,7 +273,41 @@ def final_answer(value: Any) -> str:
 
 
 def _first(row: Row, columns: Iterable[str]) -> Any:
-    return next((row[column] for column in columns if row.get(column) not in (None, "", [])), None)
+    return next((value for column in columns if (value := value_of(row, column)) not in (None, "", [])), None)
+
+
+def _unpacked(value: Any) -> Any:
+    """The list in a text such as '["1.png", "2.png"]', as cells of a CSV file hold it; any other value as it is."""
+    if isinstance(value, str) and value.lstrip().startswith("["):
+        try:
+            return json.loads(value)
+        except (ValueError, RecursionError):
+            return value
+    return value
+
+
+def _options(row: Row) -> Any:
+    """The options in one column, or in the columns A, B, C, ... of VLMEvalKit's tables; [] if there are none."""
+    given = _unpacked(_first(row, OPTION_COLUMNS))
+    if given is not None:
+        return given
+    lettered_columns = list(takewhile(lambda option: option not in (None, ""), map(row.get, "ABCDEFGHI")))
+    return lettered_columns if len(lettered_columns) > 1 else []
+
+
+def _answer_in_reply(reply: str) -> str:
+    """The final answer in the assistant's reply, read as the strict rule reads responses; ValueError if it has none."""
+    marked = final_answer(reply)
+    if marked != reply.strip():
+        return marked
+    places = stated(reply)
+    found = places[0] if places else bare_answer(reply)
+    if found is None:
+        raise ValueError(
+            f"no column has the answer, and the assistant's reply {reply!r:.80} does not state one; give it in a "
+            "column answer, or in the reply as \\boxed{...}, <answer>...</answer> or a last line #### ..."
+        )
+    return trimmed(found.answer)
 
 
 def _refuse_other_media(row: Row, image_columns: tuple[str, ...], has_images: bool) -> None:
@@ -255,70 +317,19 @@ def _refuse_other_media(row: Row, image_columns: tuple[str, ...], has_images: bo
             continue
         if _OTHER_MEDIA.fullmatch(column):
             raise ValueError(f"column {column} holds a video or sound, which no policy here can be given; remove it")
-        if not has_images and _OTHER_IMAGE.fullmatch(column):
-            raise ValueError(f"column {column} holds an image that would be ignored; name it {image_columns[0]}")
+        if not has_images and (_OTHER_IMAGE.fullmatch(column) or holds_image(value)):
+            raise ValueError(
+                f"column {column} holds an image that would be ignored; set data.columns: {{images: {column}}}, or "
+                "{images: []} to leave it out"
+            )
 
 
 def _required(row: Row, columns: tuple[str, ...]) -> Any:
     value = _first(row, columns)
     if value is None:
-        raise ValueError(f"{' or '.join(columns)} is empty or missing")
+        given = [name for name in columns if _has(set(row), [name])] or columns
+        raise ValueError(f"{' or '.join(given)} is empty or missing")
     return value
-
-
-def _messages(problem: Any) -> tuple[list[Row], list[Any]]:
-    """Messages with content parts, split at their placeholders, and the images that the parts contain."""
-    if isinstance(problem, str) and _MESSAGES_AS_TEXT.match(problem):
-        problem = json.loads(problem)
-    if isinstance(problem, str):
-        problem = [{"role": "user", "content": problem}]
-    if not isinstance(problem, list):
-        raise ValueError(f"the problem is {problem!r:.80}; give text or a list of messages")
-    messages: list[Row] = []
-    images: list[Any] = []
-    for message in problem:
-        match message:
-            case {"role": str(role), "content": str() | list() as content}:
-                parts, inside = _parts([{"type": "text", "text": content}] if isinstance(content, str) else content)
-            case _:
-                raise ValueError(f"a message needs a role, and text or parts as content; got {message!r:.80}")
-        messages.append({"role": role, "content": parts})
-        images += inside
-    if not messages or messages[-1]["role"] != "user":
-        raise ValueError("the prompt must end with a user message")
-    if not messages[-1]["content"] or messages[-1]["content"][-1]["type"] == "image":
-        messages[-1]["content"].append({"type": "text", "text": ""})  # options and the instruction are added here
-    return messages, images
-
-
-def _parts(content: list[Any]) -> tuple[list[Row], list[Any]]:
-    """The parts of one message, an image part in place of each placeholder, and the images that the parts contain."""
-    parts: list[Row] = []
-    images: list[Any] = []
-    for part in content:
-        match part:
-            case {"type": "text", "text": str(text)}:
-                for i, piece in enumerate(text.split(PLACEHOLDER)):
-                    parts += [{"type": "image", "text": None}] if i else []
-                    parts += [{"type": "text", "text": piece}] if piece else []
-            case {"type": "image"}:
-                parts.append({"type": "image", "text": None})
-                images += [part["image"]] if part.get("image") is not None else []
-            case _:
-                raise ValueError(f"a part of a message needs type text or image; got {part!r:.80}")
-    return parts, images
-
-
-def _place_images(messages: list[Row], count: int) -> None:
-    """Put images without placeholders before the first question; otherwise there must be one placeholder per image."""
-    placeholders = sum(part["type"] == "image" for message in messages for part in message["content"])
-    if placeholders == 0:
-        first = next(message for message in messages if message["role"] == "user")
-        first["content"][:0] = [{"type": "image", "text": None} for _ in range(count)]
-    elif placeholders != count:
-        raise ValueError(
-            f"{placeholders} {PLACEHOLDER} placeholders but {count} images; give one placeholder per image, or none"
-        )
 
 
 def _content_id(messages: list[Row], images: list[Any], solution: str) -> str:

@@ -127,5 +127,10 @@ class Scorer:
     strict: Rule
     official: Rule
 
+    @property
+    def reproduces_benchmark(self) -> bool:
+        """Whether the official rule is one of its own; else the benchmark is scored by a judge model, or not at all."""
+        return self.official != self.strict
+
     def rule(self, name: RuleName) -> Rule:
         return self.strict if name == "strict" else self.official

@@ -1,15 +1,17 @@
 """The model card of a trained policy: README.md in final/, the folder that one publishes."""
 
+import datetime
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from huggingface_hub import EvalResult, ModelCard, ModelCardData
+from huggingface_hub import EvalResult, EvalResultEntry, ModelCard, ModelCardData
 
 from rlfr_mm import __version__
 from rlfr_mm.config import DataArguments, RunConfig
 from rlfr_mm.files import write_whole
 from rlfr_mm.statistics import wilson_interval
+from rlfr_mm.training.hub import EVAL_RESULTS, eval_results_text
 
 TEMPLATE = Path(__file__).with_name("model_card.md.j2")
 METHODS = {
@@ -20,18 +22,25 @@ METHODS = {
 
 
 def write_model_card(
-    folder: Path, config: RunConfig, results: Mapping[str, Any], settings: str, multimodal: bool
+    folder: Path,
+    config: RunConfig,
+    results: Mapping[str, Any],
+    settings: str,
+    multimodal: bool,
+    repository: str | None = None,
 ) -> None:
-    """Write README.md into the folder of a trained policy.
+    """Write README.md into the folder of a trained policy, and `.eval_results` if it was held out on hub data.
 
     Args:
         results: content of summary.json; held-out accuracies are shown with 95 % intervals.
         settings: the run's settings as YAML, without secrets.
+        repository: where the folder is uploaded to, if it is.
     """
+    name = repository or folder.resolve().parent.name
     base, adapter = config.model.name_or_path, config.model.lora is not None
     task = "image-text-to-text" if multimodal else "text-generation"
     data = ModelCardData(
-        model_name=folder.resolve().parent.name,
+        model_name=name,
         base_model=base if _is_on_hub(base) else None,
         library_name="peft" if adapter else "transformers",
         pipeline_tag=task,
@@ -42,7 +51,7 @@ def write_model_card(
     card = ModelCard.from_template(
         data,
         template_str=TEMPLATE.read_text(encoding="utf-8"),
-        name=folder.resolve().parent.name,
+        name=name,
         base=base,
         method=METHODS.get(config.train.get("advantage_shaping", "flow"), "GRPO"),
         data=config.data.source,
@@ -58,6 +67,31 @@ def write_model_card(
         adapter=adapter,
     )
     write_whole(folder / "README.md", str(card))
+    if (entry := _leaderboard_entry(config, results)) is not None:
+        (folder / EVAL_RESULTS).mkdir(exist_ok=True)
+        write_whole(folder / EVAL_RESULTS / "held_out.yaml", eval_results_text([entry]))
+
+
+def _leaderboard_entry(config: RunConfig, results: Mapping[str, Any]) -> EvalResultEntry | None:
+    """The held-out accuracy for the page of its dataset; None unless that is on the hub and a whole split was answered.
+
+    A leaderboard takes it for the score of the benchmark.
+    """
+    found, evaluation = results.get("accuracy_after"), config.evaluation
+    if evaluation is None or found is None or not _measured(found):
+        return None
+    data = evaluation.data
+    if data.limit is not None or data.skip_bad_records or data.overlong == "drop" or not _is_on_hub(data.source):
+        return None
+    return EvalResultEntry(
+        dataset_id=data.source,
+        task_id=data.name or "default",
+        value=round(100 * found["accuracy"], 2),
+        dataset_revision=data.revision,
+        date=datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
+        notes=f"accuracy on the split {data.split}: {_with_interval(found)}; one response per problem at temperature "
+        f"{evaluation.temperature:g}, graded by rlfr_mm {__version__}",
+    )
 
 
 def _is_on_hub(source: str) -> bool:

@@ -38,6 +38,7 @@ from rlfr_mm.training.checkpoints import refusal
 from rlfr_mm.training.curve import plot_run
 from rlfr_mm.training.estimate import check_disk, disk, plan_of
 from rlfr_mm.training.held_out import accuracy, held_out_answers
+from rlfr_mm.training.hub import repository_of, upload
 from rlfr_mm.training.inputs import checked_data, load_data, naming_settings, settings_of
 from rlfr_mm.training.model_card import write_model_card
 from rlfr_mm.training.offline import OfflineStart
@@ -88,6 +89,8 @@ def _prepare(config: RunConfig, overwrite: bool, resume: bool, benchmarks: Any, 
     if resumed and resumed.is_finished:
         return None
 
+    repository = repository_of(config.train, args) if main else None
+    args.push_to_hub = False  # on all processes
     started = time.monotonic()
     model = _embedded_policy(config, processes) if config.model.name_or_path == QUICKSTART else config.model
     warmed = time.monotonic()
@@ -111,7 +114,9 @@ def _prepare(config: RunConfig, overwrite: bool, resume: bool, benchmarks: Any, 
     if model is not config.model:
         folder.done("warm-up", warmed - started, model.name_or_path)
     held_out, demonstrations = data.held_out, data.demonstrations
-    return Run(config, args, model, policy, processor, held_out, demonstrations, trainer, folder, benchmarks)
+    return Run(
+        config, args, model, policy, processor, held_out, demonstrations, trainer, folder, benchmarks, repository
+    )
 
 
 @contextmanager
@@ -152,6 +157,7 @@ class Run:
     trainer: RLFRTrainer
     folder: RunFolder
     benchmarks: Any
+    repository: str | None  # on the hub, for final/
     held: ExitStack = field(default_factory=ExitStack)  # of the folder's lock
 
     def __post_init__(self) -> None:
@@ -193,8 +199,13 @@ class Run:
             plot_run(folder.metrics(), results, path / "curve.png")
             settings = (path / "config.yaml").read_text(encoding="utf-8")
             multimodal = isinstance(self.processor, ProcessorMixin)
-            write_model_card(path / "final", config, results, settings, multimodal)
+            write_model_card(path / "final", config, results, settings, multimodal, self.repository)
+            if self.benchmarks:
+                self.benchmarks.write_leaderboard_files(folder, results["steps"], path / "final")
             write_json(path / "summary.json", results)
+        if self.repository:
+            message = f"{results['method']}, {results['steps']} steps"
+            print("uploaded:", upload(path / "final", self.repository, self.args.hub_revision, message))
         return results
 
     def _accuracy_after(self, evaluation: EvaluationConfig) -> dict[str, Any]:

@@ -1,5 +1,8 @@
 """Datasets as TRL columns, and one-line errors for what is wrong with them."""
 
+import csv
+import gzip
+import io
 import json
 import logging
 from pathlib import Path
@@ -50,6 +53,55 @@ def test_all_kinds_of_source_give_the_same_rows(folder: Path) -> None:
         assert [picture.tobytes() for picture in loaded[1]["images"]] == [
             picture.tobytes() for picture in expected[1]["images"]
         ]
+
+
+def test_tables_and_compressed_files_give_the_same_rows(folder: Path) -> None:
+    rows = [TEXT_ROW, IMAGE_ROW]
+    expected = list(load_problems(arguments(write(folder, rows))))
+    lines = "\n".join(map(json.dumps, rows))
+    cells = [
+        [row["id"], row["problem"], json.dumps(row["images"]) if row["images"] else "", row["answer"]] for row in rows
+    ]
+    files = {"rows.jsonl.gz": lines, "lines.json": lines, "rows.json.gz": json.dumps(rows)}
+    for name, delimiter in (("rows.csv", ","), ("rows.tsv", "\t"), ("rows.csv.gz", ",")):
+        table = io.StringIO()
+        csv.writer(table, delimiter=delimiter).writerows([["id", "problem", "images", "answer"], *cells])
+        files[name] = table.getvalue()
+    for name, content in files.items():
+        data = content.encode()
+        (folder / name).write_bytes(gzip.compress(data) if name.endswith(".gz") else data)
+        loaded = list(load_problems(arguments(folder / name)))
+        assert [{**row, "images": [image.tobytes() for image in row["images"]]} for row in loaded] == [
+            {**row, "images": [image.tobytes() for image in row["images"]]} for row in expected
+        ], name
+
+
+def test_streaming_reads_the_first_rows_only(folder: Path) -> None:
+    repository = folder / "repository"
+    repository.mkdir()
+    features = datasets.Features({"problem": datasets.Value("string"), "answer": datasets.Value("string")})
+    features["image"] = datasets.Image()
+    rows = [{"problem": "How many?", "answer": str(i), "image": str(folder / "red.png")} for i in range(5)]
+    datasets.Dataset.from_list(rows, features=features).to_parquet(repository / "train-00000-of-00001.parquet")
+    streamed = list(load_problems(arguments(repository, streaming=True, limit=3, media_dir=str(folder))))
+    assert [row["solution"] for row in streamed] == ["0", "1", "2"]
+    assert streamed[0]["images"][0].getpixel((9, 9)) == (255, 0, 0)
+    with pytest.raises(ValueError, match=r"data\.streaming=true needs data\.limit=N"):
+        load_problems(arguments(repository, streaming=True))
+    with pytest.raises(ValueError, match=r"data\.streaming=true must be left out: .*rows\.jsonl is on this disk"):
+        load_problems(arguments(write(folder, [TEXT_ROW]), streaming=True, limit=1))
+
+
+def test_columns_that_are_not_there_are_named(folder: Path) -> None:
+    source = write(folder, [{"question": "1+1?", "gold": "2"}, {"question": "1+2?", "gold": "3"}])
+    assert list(load_problems(arguments(source, columns={"answer": "gold"}))["solution"]) == ["2", "3"]
+    for columns, message in (
+        ({"answer": "golf"}, r"answer is in golf, but the columns are gold, question; did you mean gold\?"),
+        ({"anser": "gold"}, r"unknown key data\.columns\.anser; did you mean data\.columns\.answer"),
+        ({"answer": ["gold", "question"]}, r"data\.columns\.answer=.* must be one column; only images"),
+    ):
+        with pytest.raises(ValueError, match=message):
+            load_problems(arguments(source, columns=columns))
 
 
 def test_relative_images_start_from_media_dir(folder: Path) -> None:
@@ -130,6 +182,24 @@ def test_a_source_that_is_not_there_is_named(tmp_path: Path) -> None:
     (tmp_path / "zip.jsonl").write_bytes(b"PK\x03\x04\xff")
     with pytest.raises(ValueError, match=r"zip\.jsonl, line 1, is not valid JSON"):
         load_problems(arguments(tmp_path / "zip.jsonl"))
+    for name, message in (
+        ("zip.jsonl.gz", "zip.jsonl.gz is not a gzip file"),
+        ("zip.csv", "zip.csv is not a .csv file in UTF-8"),
+        ("zip.arrow", r"zip.arrow must be a file of one of these kinds: json, jsonl, csv, tsv, parquet"),
+    ):
+        (tmp_path / name).write_bytes(b"PK\x03\x04\xff")
+        with pytest.raises(ValueError, match=message):
+            load_problems(arguments(tmp_path / name))
+    (tmp_path / "wide.csv").write_text("problem,answer\n1,000 + 1?,1001\n")
+    with pytest.raises(ValueError, match=r"wide\.csv: record 1 has more cells than the first line has columns"):
+        load_problems(arguments(tmp_path / "wide.csv"))
+    datasets.DatasetDict(test=datasets.Dataset.from_list([{"problem": "?", "answer": "1"}])).save_to_disk(
+        tmp_path / "d"
+    )
+    with pytest.raises(
+        ValueError, match=r"cannot load .*, split train: there is no such split; set data\.split to one of te"
+    ):
+        load_problems(arguments(tmp_path / "d"))
     (tmp_path / "empty").mkdir()
     with pytest.raises(ValueError, match=r"cannot load .*empty, split train"):
         load_problems(arguments(tmp_path / "empty"))

@@ -1,5 +1,6 @@
 """A row of each dataset layout becomes the same record, and a bad row gives a one-line error."""
 
+import base64
 import json
 from pathlib import Path
 from typing import Any
@@ -22,10 +23,9 @@ def read(tmp_path: Path) -> Any:
     Image.new("RGB", (8, 8)).save(tmp_path / "a.png")
     Image.new("RGB", (9, 9)).save(tmp_path / "b.png")
 
-    def read(row: dict[str, Any], format_name: str = "trl", instruction: str = "none", expert: bool = False) -> Any:
-        return read_row(
-            row, 7, format_name=format_name, source="x.jsonl", folder=tmp_path, instruction=instruction, expert=expert
-        )
+    def read(row: dict[str, Any], format_name: str = "trl", instruction: str = "none", **settings: Any) -> Any:
+        known = {"source": "x.jsonl", "folder": tmp_path, "instruction": instruction, "expert": False}
+        return read_row(row, 7, format_name=format_name, **known | settings)
 
     return read
 
@@ -56,7 +56,7 @@ def test_all_mm_eureka_layouts_give_the_same_record(read: Any, tmp_path: Path) -
         {"prompt": [system, question], "images": ["a.png"]},
     ]
     for row in rows:
-        record = read({**row, "id": "0", "answer": "$30^\\circ$"}, "mm_eureka")
+        record = read({**row, "id": "0", "answer": "$30^\\circ$"})
         assert record["prompt"] == [
             {"role": "system", "content": [text("Be brief.")]},
             {"role": "user", "content": [IMAGE, text("Which angle?")]},
@@ -64,9 +64,87 @@ def test_all_mm_eureka_layouts_give_the_same_record(read: Any, tmp_path: Path) -
         assert (names(record), record["solution"], record["problem_id"]) == (["a.png"], "$30^\\circ$", "0")
 
 
+@pytest.mark.parametrize(
+    ("reply", "answer"),
+    [
+        ("12 x 4 = <answer>48</answer>", "48"),
+        ("So it is $\\boxed{48}$.", "48"),
+        ("12 x 4 = <<12*4=48>>48\n#### 48", "48"),
+        ("<think>12 x 4</think>The answer is 48.", "48"),
+        ("48", "48"),
+    ],
+)
+def test_sharegpt_conversations_give_prompt_answer_and_expert_response(read: Any, reply: str, answer: str) -> None:
+    turns = [("system", "Be brief."), ("human", "Hello"), ("gpt", "Hi."), ("human", "<image>Find x."), ("gpt", reply)]
+    record = read({"conversations": [{"from": who, "value": said} for who, said in turns], "image": "a.png"})
+    assert [message["role"] for message in record["prompt"]] == ["system", "user", "assistant", "user"]
+    assert record["prompt"][-1]["content"] == [IMAGE, text("Find x.")]
+    assert (record["solution"], names(record), record["completion"]) == (answer, ["a.png"], None)
+    roles = {"human": "user", "gpt": "assistant"}
+    openai = {"messages": [{"role": roles.get(who, who), "content": said} for who, said in turns], "images": ["a.png"]}
+    assert read(openai) == record
+    assert read({"messages": json.dumps(openai["messages"]), "images": ["a.png"]}) == record
+    assert read(openai, expert=True)["completion"] == reply
+    assert read({**openai, "answer": "7"})["solution"] == "7"  # the column counts, whatever the reply says
+
+
+def test_a_system_prompt_in_a_column_of_its_own_comes_first(read: Any) -> None:
+    record = read({"system": "Be brief.", "conversations": [{"from": "human", "value": "1+1?"}], "answer": "2"})
+    assert record["prompt"][0] == {"role": "system", "content": [text("Be brief.")]}
+
+
+def test_images_inside_openai_messages_are_kept(read: Any, tmp_path: Path) -> None:
+    encoded = "data:image/png;base64," + base64.b64encode((tmp_path / "b.png").read_bytes()).decode()
+    for part in (
+        {"type": "image_url", "image_url": {"url": encoded}},
+        {"type": "input_image", "image_url": encoded},
+        {"type": "image", "base64": encoded},
+        {"type": "image", "image": {"bytes": (tmp_path / "b.png").read_bytes(), "path": None}},
+    ):
+        record = read({"messages": [{"role": "user", "content": [part, text("Find x.")]}], "answer": "3"})
+        assert record["prompt"][0]["content"] == [IMAGE, text("Find x.")]
+        assert record["images"][0]["bytes"] == (tmp_path / "b.png").read_bytes()
+
+
+def test_verl_rows_give_their_ground_truth(read: Any, tmp_path: Path) -> None:
+    row = {
+        "data_source": "hiyouga/geometry3k",
+        "prompt": [{"role": "user", "content": "<image>Find x."}],
+        "images": [{"bytes": (tmp_path / "a.png").read_bytes(), "path": None}],
+        "ability": "math",
+        "reward_model": {"style": "rule", "ground_truth": "48"},
+        "extra_info": {"index": 0, "split": "train"},
+    }
+    record = read(row)
+    assert (record["solution"], len(record["images"])) == ("48", 1)
+    with pytest.raises(ValueError, match=r"reward_model\.ground_truth is empty or missing"):
+        read({**row, "reward_model": {"style": "rule", "ground_truth": ""}})
+
+
+def test_columns_under_other_names_are_those_that_data_columns_names(read: Any) -> None:
+    row = {"q": "Which is larger?", "problem": "not this one", "gold": {"text": "B"}, "one": "a.png", "two": ["b.png"]}
+    row |= {"alternatives": ["x", "y"], "key": 7, "three": None, "why": "y is larger", "image": "gone.png"}
+    columns = {"problem": "q", "answer": "gold.text", "images": ["one", "two", "three"], "options": "alternatives"}
+    record = read(row, named=columns | {"problem_id": "key", "completion": "why"}, expert=True)
+    assert record["prompt"][0]["content"] == [IMAGE, IMAGE, text("Which is larger?\nChoices:\n(A) x\n(B) y")]
+    assert (names(record), record["solution"], record["problem_id"]) == (["a.png", "b.png"], "B", "7")
+    assert record["completion"] == "y is larger"
+    assert read({"problem": "?", "answer": "1", "pic": "a.png"}, named={"images": []})["images"] == []
+
+
+def test_options_may_stand_in_lettered_columns(read: Any) -> None:
+    row = {"question": "Which day?", "A": "Monday", "B": "Friday", "C": "", "D": None, "answer": "B", "image": "a.png"}
+    assert (read(row)["choices"], read(row)["solution"]) == (["Monday", "Friday"], "B")
+
+
+def test_lists_that_are_stored_as_text_are_read(read: Any) -> None:
+    row = {"question": "Which?", "options": '["x", "y"]', "answer": "A", "images": '["a.png", "b.png"]'}
+    assert (read(row)["choices"], names(read(row))) == (["x", "y"], ["a.png", "b.png"])
+
+
 def test_the_instruction_ends_the_last_question(read: Any) -> None:
     row = {"prompt": "<image>Find x.", "images": ["a.png"], "answer": "3"}
-    content = read(row, "mm_eureka", "boxed")["prompt"][-1]["content"]
+    content = read(row, "trl", "boxed")["prompt"][-1]["content"]
     assert content == [IMAGE, text(f"Find x.\n{INSTRUCTIONS['boxed']}")]
 
 
@@ -175,8 +253,11 @@ def test_the_answer_is_found_inside_a_gold(gold: object, answer: str) -> None:
         ("id question options image decoded_image answer solution", "trl"),
         ("problem solution answer uuid generations correctness_math_verify messages", "openr1_math"),
         ("image question chosen rejected", "mmpr"),
-        ("id conversations answer image_urls", "mm_eureka"),
-        ("id message answer", "mm_eureka"),
+        ("id conversations answer image_urls", "trl"),
+        ("id message answer", "trl"),
+        ("messages images", "trl"),
+        ("conversations", "trl"),
+        ("data_source prompt reward_model extra_info images", "trl"),
     ],
 )
 def test_auto_knows_a_format_by_its_columns(columns: str, format_name: str) -> None:
@@ -186,12 +267,15 @@ def test_auto_knows_a_format_by_its_columns(columns: str, format_name: str) -> N
 def test_unknown_and_missing_columns_say_what_was_seen() -> None:
     with pytest.raises(ValueError, match=r"^x: cannot tell the format from the columns label, text; .*data\.format"):
         detect_format(["text", "label"], "x")
-    with pytest.raises(ValueError, match=r"^x: no column answer or solution, .* the columns are problem$"):
+    with pytest.raises(ValueError, match=r"^x: no column answer or solution or .* the columns are problem; name yours"):
         check_columns(["problem"], "trl", "x", expert=False)
-    with pytest.raises(ValueError, match=r"^x: no column completion or solution or answer, .* columns are problem$"):
+    with pytest.raises(ValueError, match=r"^x: no column completion or solution or answer or .* columns are problem;"):
         check_columns(["problem"], "trl", "x", expert=True)
-    with pytest.raises(ValueError, match="mm_eureka has no expert responses; use trl"):
-        check_columns(["prompt", "answer"], "mm_eureka", "x", expert=True)
+    named = r"; name yours, such as data\.columns: \{problem: query_text, answer: gold, images: pic\}, or"
+    with pytest.raises(ValueError, match=named):
+        detect_format(["pic", "gold", "query_text", "level"], "x")
+    with pytest.raises(ValueError, match=r"; name yours, such as data\.columns: \{answer: label\}, or"):
+        detect_format(["image", "question", "label"], "x")
 
 
 @pytest.mark.parametrize(
@@ -200,8 +284,8 @@ def test_unknown_and_missing_columns_say_what_was_seen() -> None:
         ({"problem": "<image>?", "answer": "1"}, "1 <image> placeholders but 0 images"),
         ({"problem": "<image>?", "answer": "1", "images": ["a.png", "b.png"]}, "1 <image> placeholders but 2 images"),
         ({"problem": "?", "answer": "1", "images": ["c.png"]}, "no image file"),
-        ({"problem": None, "answer": "1"}, "problem or question or prompt is empty or missing"),
-        ({"problem": "?", "answer": ""}, "answer or solution is empty or missing"),
+        ({"problem": None, "answer": "1"}, "problem is empty or missing"),
+        ({"problem": "?", "answer": ""}, "answer is empty or missing"),
         ({"problem": "?", "answer": " "}, "the answer is ''; give one"),
         ({"problem": "?", "answer": float("nan")}, "the answer is 'nan'; give one"),
         ({"problem": "?", "answer": "None"}, "the answer is 'None'; give one"),
@@ -216,7 +300,21 @@ def test_unknown_and_missing_columns_say_what_was_seen() -> None:
         ({"problem": "?", "answer": "A", "options": "A. 1 B. 2"}, "give a list of texts"),
         ({"problem": 5, "answer": "1"}, "the problem is 5"),
         ({"prompt": [{"role": "assistant", "content": "4"}], "answer": "1"}, "must end with a user message"),
-        ({"prompt": [{"from": "human", "value": "?"}], "answer": "1"}, "a message needs a role"),
+        ({"prompt": [{"who": "human", "value": "?"}], "answer": "1"}, "a message needs role and content, or from and"),
+        ({"messages": [{"from": "tool", "value": "?"}], "answer": "1"}, "a message is from 'tool'; it must be system"),
+        ({"messages": [{"from": "gpt", "value": "4"}]}, "must end with a user message"),
+        ({"messages": '[{"from": "human", "value"'}, "the messages are text that is not valid JSON"),
+        ({"messages": [{"from": "human", "value": "?"}]}, "answer or solution or reward_model.ground_truth is empty"),
+        (
+            {"messages": [{"from": "human", "value": "?"}, {"from": "gpt", "value": "Let me see."}]},
+            "the assistant's reply 'Let me see.' does not state one",
+        ),
+        (
+            {"problem": "?", "answer": "1", "pic": "a.png"},
+            "column pic holds an image that would be ignored; set data.co",
+        ),
+        ({"problem": "?", "answer": "1", "x": [{"bytes": b"?"}]}, "column x holds an image that would be ignored"),
+        ({"problem": "?", "answer": "1", "x": "data:image/png;base64,iVBO"}, "column x holds an image that would"),
         ({"prompt": [{"role": "user", "content": [{"type": "video"}]}], "answer": "1"}, "type text or image"),
     ],
 )

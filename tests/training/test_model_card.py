@@ -6,7 +6,8 @@ import shutil
 from pathlib import Path
 
 import pytest
-from huggingface_hub import ModelCard
+import yaml
+from huggingface_hub import ModelCard, parse_eval_result_entries
 from PIL import Image
 
 from rlfr_mm.config import RunConfig
@@ -30,6 +31,7 @@ def card(tiny_policy: Path, tmp_path: Path):
         folder = tmp_path / "run" / "final"
         shutil.copytree(tiny_policy, folder, dirs_exist_ok=True)
         config = load_config(RunConfig, str(ROOT / "configs/rl/quickstart.yaml"), list(overrides))
+        shutil.rmtree(folder / ".eval_results", ignore_errors=True)
         write_model_card(folder, config, results, "train: {}", multimodal)
         loaded = ModelCard.load(folder / "README.md")
         return folder, loaded
@@ -58,6 +60,20 @@ def test_an_accuracy_of_no_graded_answer_is_left_out(card):
     _, loaded = card(results=RESULTS | {"accuracy_after": none})
     assert "before training" in loaded.content and "after training" not in loaded.content
     assert loaded.data.eval_results is None
+
+
+def test_a_whole_split_of_a_hub_dataset_becomes_a_leaderboard_entry(card):
+    held_out = "evaluation.data={source: openai/gsm8k, name: main, split: test}"
+    folder, _ = card(held_out)
+    (entry,) = parse_eval_result_entries(yaml.safe_load((folder / ".eval_results" / "held_out.yaml").read_text()))
+    assert (entry.dataset_id, entry.task_id, entry.value) == ("openai/gsm8k", "main", 62.0)
+    assert "on the split test: 62.0 % (95 % interval 57.7 to 66.1, n = 512)" in entry.notes and entry.date
+
+
+@pytest.mark.parametrize("slice", ["limit=512", "overlong=drop", "skip_bad_records=1", "source=problems.jsonl"])
+def test_a_slice_never_passes_for_a_benchmark(card, slice):
+    folder, loaded = card("evaluation.data={source: openai/gsm8k, name: main, split: test}", f"evaluation.data.{slice}")
+    assert loaded.data.eval_results and not (folder / ".eval_results").exists()
 
 
 def test_an_adapter_says_so(card):

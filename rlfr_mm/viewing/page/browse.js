@@ -16,6 +16,19 @@ function el(tag, attributes = {}, ...children) {
   return element;
 }
 
+const large = el("dialog", {class: "large", onclick: () => large.close()}, el("img", {alt: "Image of the problem, large"}));
+
+/** An image of a problem, which opens large when it is clicked. */
+function picture(source) {
+  const open = () => {
+    document.body.append(large);
+    large.firstChild.setAttribute("src", source);
+    large.showModal();
+  };
+  return el("button", {type: "button", class: "picture", title: "Show the image large", onclick: open},
+    el("img", {src: source, alt: "Image of the problem"}));
+}
+
 /**
  * Filters, ranges, order, search and paging over `items`. Only one page of them is in the document. The state is kept in
  * the address, so that a view can be linked.

@@ -1,8 +1,8 @@
 """Charts: pure functions from numbers to markup.
 
 - Line charts carry their numbers as JSON; plots.js draws them with uPlot, so that one can zoom in and read values.
-- All others are inline SVG whose values are also text that can be read and copied. They are 400 units wide, which fits
-  a narrow screen or a column of a wide one; the strip is smaller.
+- All others are inline SVG whose values are also text that can be read and copied. Their widths are in percent, so that
+  bars fill a column or a page and text keeps its size.
 
 A `colour` is a class of page.css, such as `run0` or `correct`, so that charts follow light mode, dark mode and print.
 Shares are fractions of 1 and are shown in percent.
@@ -14,11 +14,12 @@ from dataclasses import asdict, dataclass
 
 from markupsafe import Markup
 
-WIDTH = 400
-_text = Markup('<text x="{:.1f}" y="{:.1f}" class="{}">{}</text>').format
-_rect = Markup('<rect x="{:.1f}" y="{:.1f}" width="{:.1f}" height="{:.1f}" class="{}"><title>{}</title></rect>').format
-_path = Markup('<path d="{}" class="{}"/>').format
-_point = Markup('<circle cx="{:.1f}" cy="{:.1f}" r="{}" class="{}"><title>{}</title></circle>').format
+_text = Markup('<text x="{:.2f}%" y="{:.1f}" class="{}">{}</text>').format
+_rect = Markup(
+    '<rect x="{:.2f}%" y="{:.1f}" width="{:.2f}%" height="{:.1f}" class="{}"><title>{}</title></rect>'
+).format
+_line = Markup('<line x1="{:.2f}%" y1="{:.1f}" x2="{:.2f}%" y2="{:.1f}" class="{}"/>').format
+_point = Markup('<circle cx="{:.2f}%" cy="{:.1f}" r="{}" class="{}"><title>{}</title></circle>').format
 
 
 @dataclass(frozen=True)
@@ -64,10 +65,10 @@ class Line:
 
 def interval_bars(label: str, groups: Sequence[tuple[str, str, Sequence[Bar]]]) -> Markup:
     """Horizontal bars from 0 to 100 %. A group is a name, a remark beside it, and one bar per run."""
-    parts, y, full = [], 0.0, WIDTH - 48
+    parts, y, full = [], 0.0, 88
     for name, remark, bars in groups:
         y += 14
-        parts += [_text(0, y, "", name), _text(WIDTH, y, "muted end", remark)]
+        parts += [_text(0, y, "", name), _text(100, y, "muted end", remark)]
         y += 5
         for bar in bars:
             low, high = (full * share for share in bar.interval)
@@ -75,8 +76,8 @@ def interval_bars(label: str, groups: Sequence[tuple[str, str, Sequence[Bar]]]) 
             parts += [
                 _rect(0, y, full, 9, "rail", tip),
                 _rect(0, y, full * bar.value, 9, f"fill {bar.colour}", tip),
-                _path(f"M{low:.1f} {y + 4.5}H{high:.1f}", "whisker"),
-                _text(WIDTH, y + 8.5, "end", f"{100 * bar.value:.1f}"),
+                _line(low, y + 4.5, high, y + 4.5, "whisker"),
+                _text(100, y + 8.5, "end", f"{100 * bar.value:.1f}"),
             ]
             y += 12
         y += 4
@@ -85,14 +86,14 @@ def interval_bars(label: str, groups: Sequence[tuple[str, str, Sequence[Bar]]]) 
 
 def interval_strip(bar: Bar) -> Markup:
     """A dot with its interval on a line from 0 to 100 %, small enough for a table cell."""
-    x, low, high = (4 + 112 * share for share in (bar.value, *bar.interval))
+    x, low, high = (4 + 92 * share for share in (bar.value, *bar.interval))
     label = _with_interval(bar)
     parts = [
-        _path("M4 5H116", "rule"),
-        _path(f"M{low:.1f} 5H{high:.1f}", f"stroke {bar.colour}"),
+        _line(4, 5, 96, 5, "rule"),
+        _line(low, 5, high, 5, f"stroke {bar.colour}"),
         _point(x, 5, 3.4, f"fill {bar.colour}", label),
     ]
-    return _svg(label, 10, parts, width=120, style="strip")
+    return _svg(label, 10, parts, Markup('viewBox="0 0 120 10" class="strip"'))
 
 
 def stacked_bars(label: str, rows: Sequence[tuple[str, Sequence[Part]]]) -> Markup:
@@ -103,12 +104,12 @@ def stacked_bars(label: str, rows: Sequence[tuple[str, Sequence[Part]]]) -> Mark
         shown = [part for part in row if part.count]
         y += 14
         parts.append(_text(0, y, "", name))
-        parts.append(_text(WIDTH, y, "muted end", " · ".join(f"{part.count:,} {part.name}" for part in shown)))
+        parts.append(_text(100, y, "muted end", " · ".join(f"{part.count:,} {part.name}" for part in shown)))
         x = 0.0
         for part in shown:
-            width = WIDTH * part.count / total
+            width = 100 * part.count / total
             tip = f"{name}: {part.count} of {total} {part.name} ({_percent(part.count / total)})"
-            parts.append(_rect(x, y + 5, max(width - 1, 0.8), 11, f"fill {part.colour}", tip))
+            parts.append(_rect(x, y + 5, max(width, 0.3), 11, f"fill part {part.colour}", tip))
             x += width
         y += 24
     return _svg(label, y, parts)
@@ -117,7 +118,7 @@ def stacked_bars(label: str, rows: Sequence[tuple[str, Sequence[Part]]]) -> Mark
 def spread_bars(label: str, rows: Sequence[Spread], unit: str) -> Markup:
     """One row per group: a line over the middle 90 %, a box over the middle half, a tick at the median."""
     longest = max((row.quantiles[4] for row in rows), default=1) or 1
-    scale = (WIDTH - 16) / longest
+    scale = 96 / longest
     parts, y = [], 0.0
     for row in rows:
         p5, p25, p50, p75, p95 = (scale * value for value in row.quantiles)
@@ -125,10 +126,10 @@ def spread_bars(label: str, rows: Sequence[Spread], unit: str) -> Markup:
         y += 14
         parts += [
             _text(0, y, "", row.name),
-            _text(WIDTH, y, "muted end", f"median {row.quantiles[2]:,.0f} · n = {row.count:,}"),
-            _path(f"M{p5:.1f} {y + 11}H{p95:.1f}", f"stroke {row.colour}"),
-            _rect(p25, y + 6, max(p75 - p25, 1), 10, f"fill {row.colour}", tip),
-            _path(f"M{p50:.1f} {y + 4}V{y + 18}", "whisker"),
+            _text(100, y, "muted end", f"median {row.quantiles[2]:,.0f} · n = {row.count:,}"),
+            _line(p5, y + 11, p95, y + 11, f"stroke {row.colour}"),
+            _rect(p25, y + 6, max(p75 - p25, 0.3), 10, f"fill {row.colour}", tip),
+            _line(p50, y + 4, p50, y + 18, "whisker"),
         ]
         y += 24
     parts += [_text(0, y + 12, "muted", "0"), _text(scale * longest, y + 12, "muted middle", f"{longest:,.0f}")]
@@ -152,9 +153,9 @@ def line_chart(
     return Markup('<div class="plot" role="img" aria-label="{}" data-plot="{}"></div>').format(label, text)
 
 
-def _svg(label: str, height: float, parts: Sequence[Markup], width: float = WIDTH, style: str = "") -> Markup:
-    frame = Markup('<svg viewBox="0 0 {} {}" role="img" aria-label="{}" class="{}">{}</svg>')
-    return frame.format(width, round(height), label, style, Markup("").join(parts))
+def _svg(label: str, height: float, parts: Sequence[Markup], attributes: str = "") -> Markup:
+    frame = Markup('<svg height="{}" role="img" aria-label="{}" {}>{}</svg>')
+    return frame.format(round(height), label, attributes, Markup("").join(parts))
 
 
 def _with_interval(bar: Bar) -> str:

@@ -42,14 +42,6 @@
   const right = ({rollouts}) => rollouts.filter(({correct}) => correct).length;
   const graded = ({rollouts}) => rollouts.filter(({correct}) => correct !== null).length;
 
-  const large = el("dialog", {class: "large", onclick: () => large.close()}, el("img", {alt: "Image of the problem, large"}));
-  document.body.append(large);
-  function picture(name) {
-    const open = () => { large.firstChild.src = images[name]; large.showModal(); };
-    return el("button", {type: "button", class: "picture", title: "Show the image large", onclick: open},
-      el("img", {src: images[name], alt: "Image of the problem"}));
-  }
-
   function renderCard(card) {
     const shown = card.images.filter((name) => name in images);
     const missing = card.images.length - shown.length;
@@ -57,7 +49,7 @@
       el("header", {}, runs.length > 1 ? el("span", {class: `run ${runs[card.run].colour}`}, el("span", {class: "swatch"}), runs[card.run].label) : "",
         el("b", {}, `Step ${card.step}`), el("span", {}, card.problem),
         el("span", {class: "chip"}, `${right(card)} of ${card.rollouts.length} correct`)),
-      el("div", {class: "question"}, ...shown.map(picture),
+      el("div", {class: "question"}, ...shown.map((name) => picture(images[name])),
         el("div", {class: "text"}, el("pre", {tabindex: 0}, card.prompt),
           el("dl", {}, el("dt", {}, "gold"), el("dd", {}, el("code", {}, card.gold))),
           missing ? el("p", {class: "note"}, `${missing} image${missing > 1 ? "s" : ""} not shown`) : "")),

@@ -80,6 +80,11 @@ def data_of(text):
     return json.loads(text.split('id="data">', 1)[1].split("</script>", 1)[0])
 
 
+def said(found, answer):
+    """The text of the prompt that an answer answers."""
+    return "".join(part for message in found["prompts"][answer["prompt"]] for part in message["parts"] if part)
+
+
 # ---------------------------------------------------------------------------------------------------- figures
 
 
@@ -92,8 +97,8 @@ def test_scores_and_intervals_are_those_of_the_results(runs, page):
     assert complaints == []
     for member in scored["rlfr_quickstart"]:
         low, high = member.strict.interval.low, member.strict.interval.high
-        figures = f"{100 * member.strict.score:.1f} {100 * low:.1f}–{100 * high:.1f} official scorer"
-        assert f"{figures} {100 * member.official.score:.1f} 12 problems" in text
+        figures = f"{100 * member.strict.score:.1f} {100 * low:.1f}–{100 * high:.1f} 12 problems"
+        assert figures in text
     assert [member.strict.score for member in scored["rlfr_quickstart"]] == [0.5, 0.75]
 
 
@@ -145,7 +150,7 @@ def test_cards_pair_the_runs(runs, page):
     rows = [run_files.read_run(run)["rlfr_quickstart"] for run in runs]
     assert len(cards) == 12
     for card, *pair in zip(cards, *rows, strict=True):
-        assert [found["texts"][answer["prompt"]] for answer in card["answers"]] == [row.prompt for row in pair]
+        assert [said(found, answer) for answer in card["answers"]] == [row.prompt for row in pair]
         assert card["gold"] == [pair[0].gold] and card["problem"] == pair[0].problem_id
         for answer, row in zip(card["answers"], pair, strict=True):
             assert "".join(answer["response"]) == row.response and answer["tokens"] == row.completion_tokens
@@ -176,7 +181,7 @@ def test_imported_rows_get_the_question_and_the_image_of_their_record(drawn, tmp
     text, notes = reporting.report_page(reporting.read_runs([run]))
     found = data_of(text)
     (card,) = found["cards"]
-    assert docs[5]["question"] in found["texts"][card["answers"][0]["prompt"]]
+    assert docs[5]["question"] in said(found, card["answers"][0])
     assert card["images"] == [records.image_hash(docs[5]["image"])] == list(found["images"]) and notes == []
 
 
@@ -279,6 +284,38 @@ def test_ten_thousand_responses_leave_one_page_of_them_in_the_document(runs, chr
     chromium.evaluate("document.querySelector('.pager button').click()")
     assert chromium.evaluate(COUNT) == "9,991–10,000 of 10,008 responses"
     assert chromium.evaluate("document.querySelectorAll('.card').length") == 10
+
+
+def test_a_prompt_is_shown_as_its_messages_with_the_image_in_its_place(drawn, chromium, tmp_path):
+    docs, right = drawn
+    run = make_run(tmp_path / "run", {"rlfr_quickstart": [(docs[0], [right[0]])]})
+    with_image_hashes(run, "rlfr_quickstart", docs)
+    path, page = run / "rlfr_quickstart" / run_files.SAMPLES, tmp_path / "page.html"
+    rendered = (
+        "<|im_start|>system\nYou are a helpful assistant.<|im_end|>\n<|im_start|>user\n<|vision_start|><|image_pad|>"
+        "<|vision_end|>Count blue.<|im_end|>\n<|im_start|>assistant\n"
+    )
+    run_files.write_rows(path, [row.model_copy(update={"prompt": rendered}) for row in run_files.read_rows(path)[0]])
+    assert report.main([str(run), "--out", str(page)]) == 0
+    chromium.open(page.as_uri())
+    assert chromium.evaluate(TEXTS.format(".question .role")) == ["system", "user"]
+    assert chromium.evaluate(TEXTS.format(".question .said")) == ["You are a helpful assistant.", "Count blue."]
+    assert "<|" not in chromium.evaluate("document.querySelector('main').textContent")
+    (image,) = data_of(page.read_text())["images"].values()
+    assert chromium.evaluate("document.querySelector('.user .said').firstChild.firstChild.src") == image
+    chromium.evaluate("document.querySelector('.picture').click()")
+    large = "document.querySelector('dialog.large')"
+    assert chromium.evaluate(f"[{large}.open, {large}.firstChild.src]") == [True, image]
+    chromium.evaluate(f"{large}.click()")
+    assert not chromium.evaluate(f"{large}.open") and chromium.errors == []
+
+
+def test_the_official_scorer_is_shown_only_where_a_benchmark_has_one(tmp_path):
+    for task, has_one in (("rlfr_mathvista_testmini", True), ("rlfr_mathverse_testmini", False)):
+        run = make_run(tmp_path / task, {task: BOARDS[task]})
+        text, _ = reporting.report_page(reporting.read_runs([run]), tmp_path)
+        assert ("official scorer" in text.split("<script")[0]) == has_one
+        assert data_of(text)["official"] == ([task] if has_one else [])
 
 
 def test_the_span_that_was_read_is_marked_also_in_a_text_that_is_cut():

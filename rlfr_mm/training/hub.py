@@ -1,0 +1,69 @@
+"""The hub: `final/` is uploaded once, when the run is complete, with its card and its scores (`train.push_to_hub`)."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import yaml
+from huggingface_hub import EvalResultEntry, HfApi, eval_result_entries_to_yaml
+
+from rlfr_mm.config_file import require
+
+EVAL_RESULTS = ".eval_results"  # the folder of a model repository in which the hub looks for scores
+
+
+def repository_of(train: dict[str, Any], args: Any) -> str | None:
+    """The id of the repository that a run uploads to, which exists from now on; None if it uploads nothing.
+
+    `train` are the settings as given, and `args` all of them; those for uploads are taken out of `args`, because
+    TRL's trainer would upload the whole run folder, without the card and with every rollout. ValueError in one line
+    if the hub refuses.
+    """
+    if not args.push_to_hub:
+        return None
+    strategy = train.get("hub_strategy", "end")
+    require(strategy == "end", f"train.hub_strategy={strategy}", "left out: a run uploads final/ once, at its end")
+    name = args.hub_model_id or Path(args.output_dir).resolve().name
+    try:
+        found = HfApi().create_repo(name, private=args.hub_private_repo, exist_ok=True)
+        if args.hub_revision:
+            HfApi().create_branch(found.repo_id, branch=args.hub_revision, exist_ok=True)
+    except Exception as error:  # of the hub, of the network and of a missing token have no base class in common
+        raise ValueError(
+            f"train.push_to_hub=true, but the hub refuses the repository {name}: {_one_line(error)}; set HF_TOKEN to a "
+            "token that may write there, name a repository in train.hub_model_id, or leave push_to_hub out"
+        ) from None
+    args.push_to_hub = False
+    return str(found.repo_id)
+
+
+def upload(folder: Path, repository: str, revision: str | None, message: str) -> str:
+    """Upload a folder as one commit and return the address of the repository.
+
+    ValueError that says how to upload by hand if that fails: the run itself is complete.
+    """
+    try:
+        HfApi().upload_folder(repo_id=repository, folder_path=folder, revision=revision, commit_message=message)
+    except Exception as error:  # see above
+        by_hand = f"hf upload {repository} {folder} ." + (f" --revision {revision}" if revision else "")
+        raise ValueError(
+            f"the run is complete, but {folder} was not uploaded: {_one_line(error)}; to upload it: {by_hand}"
+        ) from None
+    return f"{HfApi().endpoint}/{repository}"
+
+
+def eval_results_text(entries: Sequence[EvalResultEntry]) -> str:
+    """The content of a file in `.eval_results`, from which the hub shows scores on the pages of model and benchmark.
+
+    >>> print(eval_results_text([EvalResultEntry(dataset_id="ORG/DATA", task_id="default", value=62.0)]), end="")
+    - dataset:
+        id: ORG/DATA
+        task_id: default
+      value: 62.0
+    """
+    listed = eval_result_entries_to_yaml(list(entries))
+    return yaml.safe_dump(listed, sort_keys=False, allow_unicode=True, width=1000)
+
+
+def _one_line(error: Exception) -> str:
+    return " ".join(str(error).split())[:500] or type(error).__name__
