@@ -38,6 +38,7 @@ class ModelArguments:
     warmup_accuracy: float = option(
         0.5, must="in (0, 1)", help="accuracy at which the warm-up of the embedded policy ends (temperature 1)"
     )
+    warmup_seed: int = option(0, must=">= 0", help="seed of the embedded policy: its first weights and its warm-up")
 
     def __post_init__(self) -> None:
         check_options(self, "model")
@@ -65,11 +66,20 @@ class DataArguments:
     max_prompt_tokens: int | None = option(3000, must=">= 1", help="longest prompt, image tokens included")
     overlong: Literal["error", "drop"] = option("error", help="what to do with prompts over max_prompt_tokens")
     limit: int | None = option(None, must=">= 1", help="use the first N rows; null: all (1024 of the quickstart world)")
-    levels: list[int] = option(make=lambda: [2], help="difficulty levels of the quickstart world")
+    levels: list[int] = option(make=lambda: [2], help="counts per problem of the quickstart world: 2, 3 or 4")
+    operations: int | None = option(
+        None, must="in [1, 6]", help="operations per problem of the quickstart world; null: one less than counts"
+    )
+    max_value: int = option(12, must="in [9, 99]", help="largest answer of the quickstart world")
     seed: int = option(0, help="seed of the quickstart world")
 
     def __post_init__(self) -> None:
         check_options(self, "data")
+        fewest = max(self.levels) - 1
+        enough = self.operations is None or self.operations >= fewest
+        require(
+            enough, f"data.operations={self.operations}", f">= {fewest}, which combine {fewest + 1} counts, or null"
+        )
         if self.min_pixels and self.max_pixels:
             require(self.min_pixels <= self.max_pixels, f"data.min_pixels={self.min_pixels}", "<= data.max_pixels")
 
@@ -218,6 +228,7 @@ class EvaluationConfig:
     """Accuracy on held-out problems before and after training, graded as the accuracy reward grades."""
 
     data: DataArguments = option(make=lambda: DataArguments(split="test"), help="held-out problems")
+    samples: int = option(1, must="in [1, 9]", help="answers per problem")
     batch_size: int = option(64, must=">= 1", help="problems answered at once")
     temperature: float = option(1.0, must=">= 0", help="sampling temperature; 0 decodes greedily")
     seed: int = option(0, help="seed of the sampling")
@@ -294,7 +305,7 @@ class RunConfig:
             raise ValueError("train.reward_weights cannot be set: it follows from train.format_reward_weight, set that")
         check_keys(self.train, train_settings() or self.train, "train.")
         held_out = self.evaluation.data if self.evaluation else None
-        drawn_from = ("source", "name", "split", "levels", "seed")
+        drawn_from = ("source", "name", "split", "levels", "operations", "max_value", "seed")
         if held_out and all(getattr(held_out, key) == getattr(self.data, key) for key in drawn_from):
             raise ValueError("evaluation.data is the training data: name another source or split to hold out")
         for section, data in (("offline", self.offline and self.offline.data), ("evaluation", held_out)):
