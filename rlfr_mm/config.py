@@ -1,7 +1,7 @@
 """Every setting of a run: its default, its help and its allowed values, declared together.
 
 Each dataclass is a section of a YAML file, which lists only what differs from the defaults (`rlfr_mm.config_file` reads
-it). The flow's defaults are the paper's (arXiv 2510.10201); those of `train` are TRL's, except for what
+it). The sections of the flow are in `rlfr_mm.flow_config`. The defaults of `train` are TRL's, except for what
 `RLFRArguments` adds or `RLFRConfig` changes.
 
 This module loads neither torch nor TRL, so that `--help` is quick. `RLFRConfig`, which extends TRL's `GRPOConfig`, is
@@ -14,6 +14,7 @@ from functools import cache
 from typing import Any, Literal
 
 from rlfr_mm.config_file import check_keys, check_options, option, require
+from rlfr_mm.flow_config import FlowConfig, FlowRewardConfig, OnlineUpdateConfig
 from rlfr_mm.trl_settings import trl_settings
 
 QUICKSTART = "quickstart"  # names the embedded policy or dataset of rlfr_mm.quickstart
@@ -38,6 +39,7 @@ class ModelArguments:
     warmup_accuracy: float = option(
         0.5, must="in (0, 1)", help="accuracy at which the warm-up of the embedded policy ends (temperature 1)"
     )
+    warmup_seed: int = option(0, must=">= 0", help="seed of the embedded policy: its first weights and its warm-up")
 
     def __post_init__(self) -> None:
         check_options(self, "model")
@@ -69,129 +71,22 @@ class DataArguments:
     max_prompt_tokens: int | None = option(3000, must=">= 1", help="longest prompt, image tokens included")
     overlong: Literal["error", "drop"] = option("error", help="what to do with prompts over max_prompt_tokens")
     limit: int | None = option(None, must=">= 1", help="use the first N rows; null: all (1024 of the quickstart world)")
-    levels: list[int] = option(make=lambda: [2], help="difficulty levels of the quickstart world")
+    levels: list[int] = option(make=lambda: [2], help="counts per problem of the quickstart world: 2, 3 or 4")
+    operations: int | None = option(
+        None, must="in [1, 6]", help="operations per problem of the quickstart world; null: one less than counts"
+    )
+    max_value: int = option(12, must="in [9, 99]", help="largest answer of the quickstart world")
     seed: int = option(0, help="seed of the quickstart world")
 
     def __post_init__(self) -> None:
         check_options(self, "data")
+        fewest = max(self.levels) - 1
+        enough = self.operations is None or self.operations >= fewest
+        require(
+            enough, f"data.operations={self.operations}", f">= {fewest}, which combine {fewest + 1} counts, or null"
+        )
         if self.min_pixels and self.max_pixels:
             require(self.min_pixels <= self.max_pixels, f"data.min_pixels={self.min_pixels}", "<= data.max_pixels")
-
-
-@dataclass
-class FlowConfig:
-    """The flow field: the latents it models, its network and its training times. Field checkpoints carry it."""
-
-    flow_layers: list[float] = option(
-        make=lambda: [0.25, 0.5, 0.75], must="in [0, 1]", help="layers that the latents come from, as depth fractions"
-    )
-    context_shifts: list[int] = option(
-        make=lambda: [1],
-        must="in [-1, 1]",
-        help="context position minus target position: 1 is the following token, -1 the previous one, 0 itself",
-    )
-    num_blocks: int = option(4, must=">= 1", help="residual blocks; the paper has 4 for 1.5B and 3B, 6 for 7B and 8B")
-    width: int | None = option(None, help="width of the network; null: the policy's hidden size")
-    standardise: bool = option(False, help="standardise latents per layer and channel with recorded statistics")
-    time_mean: float = option(0.0, help="training times are sigmoid(N(m, s^2)): the mean m")
-    time_std: float = option(1.0, must="> 0", help="training times are sigmoid(N(m, s^2)): the standard deviation s")
-    batch_multiplier: int = option(
-        4, must=">= 1", help="fresh (time, noise) draws per latent and step; the paper has 2 for 7B text models"
-    )
-    matmuls: Literal["auto", "bfloat16", "float32"] = option(
-        "auto", help="precision of the field's matrix products; auto: bfloat16 if the policy computes in it"
-    )
-    random_start: bool = option(False, help="start from random weights, without `field` and without `offline`")
-    hidden_size: int | None = option(None, help="hidden size of the policy; read from the policy")
-    num_policy_layers: int | None = option(None, help="decoder layers of the policy; read from the policy")
-    rms_norm_eps: float | None = option(None, help="RMSNorm epsilon of the policy; read from the policy")
-
-    def __post_init__(self) -> None:
-        check_options(self, "flow")
-
-
-@dataclass
-class FlowRewardConfig:
-    """How velocity deviations become a reward per token, in order (arXiv 2510.10201, section 4).
-
-    The paper scores tokens by their velocity deviation. The other scores, and what is marked as a control, measure what
-    the deviation is worth. The field runs and the same tokens are scored whatever the score.
-    """
-
-    score: Literal["deviation", "residual", "log_ratio", "logprob", "majority", "departure"] = option(
-        "deviation",
-        help="score of a token, larger is worse. deviation: its velocity deviation; residual: the deviation after "
-        "regressing out the log-probability; log_ratio: the deviation minus that of a second field trained on rejected "
-        "rollouts; logprob (control): minus the log-probability; majority (control): share of the group with another "
-        "answer; departure (control): 1 where a rollout first leaves the expert solution, an upper bound for any dense "
-        "reward",
-    )
-    max_probability: float | None = option(
-        None, must="in (0, 1]", help="score only tokens that the policy sampled with at most this probability"
-    )
-    times: list[float] = option(make=lambda: [0.8], must="in (0, 1)", help="times at which the deviation is measured")
-    debias: bool = option(True, help="weight the deviation at time t by t / (1 - t)")
-    context_shifts: list[int] | None = option(
-        None, must="in [-1, 1]", help="contexts used for scoring; null: those that the field was trained with"
-    )
-    normalisation: Literal["sequence", "group", "batch", "none"] = option(
-        "sequence", help="tokens over which scores are normalised together"
-    )
-    scale: Literal["minmax", "zscore"] = option("minmax", help="min-max to `range`, or zero mean and unit variance")
-    range: list[float] = option(make=lambda: [-1.0, 1.0], help="[low, high] of min-max scaling")
-    power: float | None = option(None, must="> 0", help="exponent applied to the magnitude of a score; null: none")
-    threshold: float | None = option(0.6, must=">= 0", help="drop scores of at most this magnitude; null: keep all")
-    topk: int | None = option(15, must=">= 1", help="keep the k largest magnitudes per sequence; null: keep all")
-    topk_sides: Literal["magnitude", "both"] = option(
-        "magnitude", help="tokens to keep: the k largest magnitudes, or floor(k/2) at each end if at least k are left"
-    )
-    shuffle: Literal["none", "sequence", "group"] = option(
-        "none", help="placebo (control): permute the rewards among the tokens of a sequence or group"
-    )
-    flow_coef: float = option(0.01, help="the reward is -flow_coef times the normalised score (the paper's beta)")
-    gamma: float = option(1.0, must="in [0, 1]", help="discount of the reward-to-go; 0: only a token's own reward")
-    centre: bool = option(False, help="subtract the group's mean reward-to-go, so that the flow adds zero on average")
-    groups: Literal["all", "unanimous"] = option(
-        "all", help="groups that receive the reward; unanimous: those whose outcome rewards are all equal"
-    )
-    scale_by_outcome: bool = option(False, help="multiply the flow's part by the magnitude of the outcome's advantage")
-
-    def __post_init__(self) -> None:
-        check_options(self, "flow_reward")
-        ordered = len(self.range) == 2 and self.range[0] < self.range[1]
-        require(ordered, f"flow_reward.range={self.range}", "[low, high] with low < high")
-        one_per_end = self.topk_sides != "both" or self.topk is None or self.topk >= 2
-        require(one_per_end, f"flow_reward.topk={self.topk} with topk_sides: both", ">= 2, one token at each end")
-        require(
-            not (self.groups == "unanimous" and self.scale_by_outcome),
-            "flow_reward.groups=unanimous with scale_by_outcome: true",
-            "one of the two: the outcome's advantage is 0 in unanimous groups",
-        )
-
-
-@dataclass
-class OnlineUpdateConfig:
-    """The field's update after each policy step, on rollouts chosen by rejection sampling."""
-
-    enabled: bool = option(True, help="update the field during training")
-    accept: list[Literal["correct", "entropy"]] = option(
-        make=lambda: ["correct"],
-        help="what the field learns from. correct: rollouts with an accuracy reward of at least accept_reward; "
-        "entropy: tokens above entropy_quantile; both: such tokens of such rollouts",
-    )
-    accept_reward: float = option(1.0, help="smallest accuracy reward of an accepted rollout")
-    entropy_quantile: float = option(0.8, must="in [0, 1)", help="quantile over the tokens of the batch, for 'entropy'")
-    rejected_weight: float = option(0.0, must="in [0, 1]", help="weight of rejected tokens in the field's loss")
-    passes: int = option(1, must=">= 1", help="field updates per policy step, each with fresh times and noise")
-    batch_multiplier: int | None = option(None, must=">= 1", help="draws per latent; null: flow.batch_multiplier")
-    token_share: float = option(1.0, must="in (0, 1]", help="share of the tokens, drawn at random, of each update")
-    learning_rate: float = option(1e-4, must="> 0", help="learning rate of AdamW")
-    weight_decay: float = option(0.01, help="weight decay of AdamW")
-    max_grad_norm: float = option(1.0, must="> 0", help="gradients are clipped to this norm")
-
-    def __post_init__(self) -> None:
-        check_options(self, "update")
-        require(not self.enabled or len(self.accept) > 0, "update.accept=[]", "at least one of correct, entropy")
 
 
 @dataclass
@@ -205,7 +100,7 @@ class OfflineConfig:
     max_response_tokens: int = option(4096, must=">= 1", help="responses are truncated to this many tokens")
     learning_rate: float = option(1e-4, must="> 0", help="peak learning rate of AdamW, cosine schedule")
     warmup_ratio: float = option(0.1, must="in [0, 1)", help="share of the steps with a rising learning rate")
-    weight_decay: float = option(0.01, help="weight decay of AdamW")
+    weight_decay: float = option(0.01, help="AdamW's weight decay of matrices, not of norms and biases")
     max_grad_norm: float = option(1.0, must="> 0", help="gradients are clipped to this norm")
     save_steps: int = option(500, must=">= 1", help="steps between checkpoints")
     max_bad_steps: int = option(3, must=">= 1", help="stop after this many steps in a row that were not finite")
@@ -222,6 +117,7 @@ class EvaluationConfig:
     """Accuracy on held-out problems before and after training, graded as the accuracy reward grades."""
 
     data: DataArguments = option(make=lambda: DataArguments(split="test"), help="held-out problems")
+    samples: int = option(1, must="in [1, 9]", help="answers per problem")
     batch_size: int = option(64, must=">= 1", help="problems answered at once")
     temperature: float = option(1.0, must=">= 0", help="sampling temperature; 0 decodes greedily")
     seed: int = option(0, help="seed of the sampling")
@@ -298,7 +194,7 @@ class RunConfig:
             raise ValueError("train.reward_weights cannot be set: it follows from train.format_reward_weight, set that")
         check_keys(self.train, train_settings() or self.train, "train.")
         held_out = self.evaluation.data if self.evaluation else None
-        drawn_from = ("source", "name", "split", "levels", "seed")
+        drawn_from = ("source", "name", "split", "levels", "operations", "max_value", "seed")
         if held_out and all(getattr(held_out, key) == getattr(self.data, key) for key in drawn_from):
             raise ValueError("evaluation.data is the training data: name another source or split to hold out")
         for section, data in (("offline", self.offline and self.offline.data), ("evaluation", held_out)):

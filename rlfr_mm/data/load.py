@@ -111,7 +111,8 @@ def _load(args: DataArguments, expert: bool, bad: _LeftOut) -> tuple[Dataset, li
     rows: list[Row] | Dataset
     if args.source == QUICKSTART:
         # The embedded policy was warmed up on bare questions, and every drawn problem has an expert response.
-        rows, folder = world.rows(args.limit or QUICKSTART_ROWS, args.split, args.levels, args.seed), Path()
+        rules, folder = world.Rules(args.operations, args.max_value), Path()
+        rows = world.rows(args.limit or QUICKSTART_ROWS, args.split, args.levels, args.seed, rules)
         instruction, format_name, expert = "none", "trl", True
     else:
         rows, folder = _rows(args)

@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 from scipy.stats import wilcoxon
 
-from rlfr_mm.experiments.records import UNGRADED, CellRecord, ExperimentRecord
+from rlfr_mm.experiments.records import CellRecord, ExperimentRecord
 from rlfr_mm.statistics import PairedTest, holm, paired_seeds
 
 
@@ -61,11 +61,11 @@ def _comparison(record: ExperimentRecord, condition: str, method: str, against: 
     if not seeds:
         return None
     ours, theirs = ([methods[name][seed] for seed in seeds] for name in (method, against))
-    a, b = (np.array([[*cell.correct_after] for cell in cells]) for cells in (theirs, ours))
-    graded = ((a != UNGRADED) & (b != UNGRADED)).all(0)
+    a, b = (np.stack([cell.scores_after for cell in cells]) for cells in (theirs, ours))
+    graded = ~np.isnan(a + b).any(0)
     if graded.sum() < 2:
         return None
-    gain = paired_seeds((a == "1")[:, graded], (b == "1")[:, graded])
+    gain = paired_seeds(a[:, graded], b[:, graded])
     steps = _steps_saved(ours, theirs, record.target_accuracy) if record.target_accuracy is not None else (None, None)
     return Comparison(condition, method, against, gain, gain.p, *steps)
 

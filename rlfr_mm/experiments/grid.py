@@ -30,9 +30,15 @@ class ExperimentConfig:
             "help": "maps names to settings; {values: [...]} as a setting makes one variant of the method per value"
         },
     )
-    seeds: list[int] = field(
-        default_factory=list, metadata={"help": "values of train.seed; offline.seed is the same for all"}
+    seeds: list[int] = field(default_factory=list, metadata={"help": "values of the settings under `seeded`"})
+    seeded: list[str] = field(
+        default_factory=lambda: ["train.seed"],
+        metadata={
+            "help": "settings that take the values of `seeds`; with model.warmup_seed and offline.seed, the embedded "
+            "policy and the field vary too, and the results hold for more than one policy"
+        },
     )
+    samples: int = field(default=4, metadata={"help": "answers per held-out problem, before and after training"})
     compare_to: list[str] = field(
         default_factory=lambda: ["rlvr"], metadata={"help": "methods that all others are compared with"}
     )
@@ -49,6 +55,8 @@ class ExperimentConfig:
         for name in ("base", "methods", "seeds"):
             if not getattr(self, name):
                 raise ValueError(f"{name} is missing: an experiment needs a base YAML, methods and seeds")
+        if "train.seed" not in self.seeded:
+            raise ValueError(f"seeded={self.seeded} must name train.seed")
         if len(set(self.seeds)) < len(self.seeds):
             raise ValueError(f"seeds={self.seeds} lists a seed twice; every seed must be different")
         if missing := [name for name in self.compare_to if name not in self.methods]:
@@ -81,8 +89,13 @@ class Cell:
 
 def cells(config: ExperimentConfig) -> list[Cell]:
     """All cells, seed by seed, so that an experiment that is cut short has compared all methods on some seeds."""
+    evaluation = {"evaluation.samples": config.samples} if config.samples > 1 else {}
+
+    def seeded(seed: int) -> dict[str, Any]:
+        return dict.fromkeys(config.seeded, seed)
+
     made = [
-        Cell(condition, name, seed, {**config.settings, **shared, **settings, "train.seed": seed})
+        Cell(condition, name, seed, {**evaluation, **config.settings, **shared, **settings, **seeded(seed)})
         for seed in config.seeds
         for condition, shared in config.conditions.items()
         for method, given in config.methods.items()

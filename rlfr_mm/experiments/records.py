@@ -25,7 +25,8 @@ class CellRecord(BaseModel):
     settings: dict[str, Any]  # that differ from the base
     accuracy_before: float | None  # over the held-out problems that could be graded
     accuracy_after: float | None
-    correct_before: str  # one character per held-out problem: 1 right, 0 wrong, ? not graded
+    samples: int = 1  # answers per held-out problem
+    correct_before: str  # one character per held-out problem: how many of its answers are right, ? not all graded
     correct_after: str
     curves: dict[str, list[float | None]]
     auc_gain: float | None  # what the flow reward adds to the log-probability's AUC; None: no rollouts recorded
@@ -37,6 +38,11 @@ class CellRecord(BaseModel):
     @property
     def key(self) -> tuple[str, str, int]:
         return self.condition, self.method, self.seed
+
+    @property
+    def scores_after(self) -> np.ndarray:
+        """(problems,) the share of right answers after training; NaN where one could not be graded."""
+        return np.array([np.nan if mark == UNGRADED else int(mark) / self.samples for mark in self.correct_after])
 
     @property
     def smoothed_accuracy(self) -> np.ndarray:

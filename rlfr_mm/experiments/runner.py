@@ -18,6 +18,7 @@ from rlfr_mm.experiments.grid import Cell, ExperimentConfig, cells, opening_comm
 from rlfr_mm.experiments.records import CURVES, UNGRADED, CellRecord, ExperimentRecord, read_results, write_results
 from rlfr_mm.files import read_json_lines, try_lock
 from rlfr_mm.secrets import without_secrets
+from rlfr_mm.training.held_out import by_problem
 from rlfr_mm.training.run_folder import RunFolder
 from rlfr_mm.viewing.rollout_records import read_rollouts
 from rlfr_mm.viewing.token_statistics import flatten, rank_rollouts
@@ -108,7 +109,10 @@ def check_unchanged(experiment: Experiment, before: ExperimentRecord | None) -> 
     methods = {key[:2] for key in stored}
     for cell in experiment.cells:
         wanted = resolved(cell, experiment.record.base)
-        if wanted["evaluation"] is None:
+        held_out = experiment.record.base.get("evaluation") or any(
+            key.startswith("evaluation.data") for key in cell.settings
+        )
+        if wanted["evaluation"] is None or not held_out:
             raise ValueError(f"{experiment.base} has no evaluation section; experiments compare held-out accuracy")
         if before and cell.key[:2] in methods and resolved(cell, before.base) != wanted:
             raise ValueError(
@@ -190,11 +194,13 @@ def _cell_record(cell: Cell, run: RunFolder, problems: dict[str, list[str]]) -> 
     figures: dict[str, Any] = {}
     for stage in ("before", "after"):
         answers = read_json_lines(run.path / f"evaluation_{stage}.jsonl")
-        ids = [answer["problem_id"] for answer in answers]
-        if problems.setdefault(cell.condition, ids) != ids:
+        verdicts = by_problem(answers)
+        if problems.setdefault(cell.condition, [*verdicts]) != [*verdicts]:
             raise ValueError(f"{run.path} was evaluated on other problems than the other runs of {cell.condition}")
-        marks = {None: UNGRADED, True: "1", False: "0"}
-        figures[f"correct_{stage}"] = "".join(marks[answer["correct"]] for answer in answers)
+        figures["samples"] = max(map(len, verdicts.values()))
+        figures[f"correct_{stage}"] = "".join(
+            UNGRADED if None in each else str(sum(map(bool, each))) for each in verdicts.values()
+        )
         figures[f"accuracy_{stage}"] = _rounded(summary[f"accuracy_{stage}"]["accuracy"])
     return CellRecord(
         condition=cell.condition,

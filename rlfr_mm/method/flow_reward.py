@@ -52,11 +52,19 @@ def flow_advantages(
 ) -> Tokens:
     """What is added to the outcome's advantage `outcome` at each token: the reward-to-go; 0 at padding.
 
+    Who gets the credit: the deviation of token k depends on the tokens up to k, and with the following token as its
+    context, as in the paper, on token k + 1 too. The paper credits token k and those before it ("same_token"): the
+    reward-to-go of token k + 1 begins at its own reward and leaves out that of token k, which it has decided. With
+    `config.credit` "next_token" the reward of token k counts from token k + 1 on. The reward of the last token is then
+    dropped; with the following token as context it has none.
+
     `config.centre` subtracts the group's mean reward-to-go over its tokens. The group's flow advantages then sum to
     zero, and no token is favoured for its position, as the reward-to-go of a constant would. (Centring the rewards
     themselves would not achieve the latter.) The sum in the loss is zero only if the loss weights all tokens equally
     (dapo, bnpo, dr_grpo); grpo gives the tokens of long rollouts less weight.
     """
+    if config.credit == "next_token":
+        reward = torch.nn.functional.pad(reward[:, :-1], (1, 0))
     advantages = reward_to_go(reward, mask, config.gamma)
     if config.centre:
         grouped, group_mask = by_scope(advantages, mask, "group", num_generations)
@@ -123,6 +131,37 @@ def reward_to_go(reward: Tokens, mask: TokenMask, gamma: float) -> Tokens:
             columns[k] = columns[k] + gamma * columns[k + 1]
         total = torch.stack(columns, dim=-1) if columns else total
     return torch.where(mask, total, 0)
+
+
+def agreement(first: Tokens, second: Tokens, scored: TokenMask) -> Float[Tensor, "batch 3"]:
+    """The sums over each sequence of xy, xx and yy, with x and y the rewards minus their mean in the sequence.
+
+    Added up over sequences, xy / sqrt(xx yy) is the correlation within sequences.
+
+    >>> agreement(torch.tensor([[1.0, 3.0]]), torch.tensor([[4.0, 2.0]]), torch.tensor([[True, True]]))
+    tensor([[-2.,  2.,  2.]])
+    """
+    count = scored.sum(-1, keepdim=True).clamp(min=1)
+    x, y = (torch.where(scored, each, 0) for each in (first, second))
+    x, y = (torch.where(scored, each - each.sum(-1, keepdim=True) / count, 0) for each in (x, y))
+    return torch.stack([(x * y).sum(-1), x.square().sum(-1), y.square().sum(-1)], dim=-1)
+
+
+def reliability(sums: Float[Tensor, "3"], halves: bool) -> float:
+    """The test-retest correlation of a reward within sequences, from the sum of `agreement`; NaN if it never varies.
+
+    If the two rewards were each made of one half of the noise, Spearman and Brown's formula 2 r / (1 + r) says how well
+    the reward of all of it would agree with another one like it. That is exact for a score, which is a mean over the
+    noise; for a reward with a threshold and top-k it is a little too high (0.87 for a measured 0.84 with eight draws).
+
+    >>> reliability(torch.tensor([8.5, 10.0, 10.0]), halves=True)
+    0.918918918918919
+    """
+    product, first, second = sums.double().tolist()
+    if min(first, second) <= 0:
+        return math.nan
+    r = product / math.sqrt(first * second)
+    return 2 * r / (1 + r) if halves and r > -1 else r
 
 
 def within_group_auc(score: PerRollout, correct: Bool[Tensor, "batch"], num_generations: int) -> float:

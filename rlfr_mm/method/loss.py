@@ -3,7 +3,8 @@
 The context of response token k under shift s is position 1 + k + s, where position 0 is the last prompt token.
 
 - Times and noise are functions of the sample's seed, the token, context, layer and draw (`rlfr_mm.method.noise`).
-  Padding, the other samples, the number of processes and the device do not change them.
+  Padding, the other samples, the number of processes and the device do not change them. Samples with the same seed have
+  the same noise at the same position. Scoring and training share no random numbers.
 - Only response tokens are computed, packed over samples, in forward passes of at most `TOKENS_PER_FORWARD` rows. Each
   pass has one layer and, for the deviation, one time, so that these are embedded once per pass.
 """
@@ -23,7 +24,7 @@ from rlfr_mm.method.path import likelihood_weight, linear_path, sample_times
 from rlfr_mm.method.shapes import PerPoint, PerPointOrOne, Points, Seeds, TokenMask, Tokens
 
 TOKENS_PER_FORWARD = 4096  # rows per forward pass; about 5 GB with gradients at width 3584 and 6 blocks, in float32
-_SCORING, _TRAINING = 0, 1  # kinds of draws, which share no random numbers
+_SCORING, _TRAINING, _CHECKING = 0, 1, 2  # kinds of draws, which share no random numbers
 
 
 @dataclass(frozen=True)
@@ -45,15 +46,17 @@ class _Queries:
     layer: PerPointOrOne
     sample: Int[Tensor, "n"]
     token: Int[Tensor, "n"]
+    draw: Int[Tensor, "n"]
 
 
 @dataclass(frozen=True)
 class _Draws:
-    """Draws of one kind, at a fixed time, or each at a random one (None)."""
+    """Draws of one kind, at a fixed time, or each at a random one (None); `paired` ones are e, -e, e', -e', ..."""
 
     kind: int
     numbers: range
     time: float | None = None
+    paired: bool = False
 
 
 def has_context(mask: TokenMask, shift: int) -> TokenMask:
@@ -99,17 +102,38 @@ def velocity_deviation(
     without one, and at padding, the result is 0 (`scored_tokens` tells such zeros apart). With `keep_graph`, gradients
     flow to the field's parameters and to the latents, both as targets and as contexts.
     """
-    mask, shifts = latents.mask, config.context_shifts or field.config.context_shifts
-    draws = [_Draws(_SCORING, range(i, i + 1), time) for i, time in enumerate(config.times)]
+    return deviation_by_draw(field, latents, config, seeds, keep_graph=keep_graph).mean(0)
+
+
+def deviation_by_draw(
+    field: FlowField,
+    latents: Latents,
+    config: FlowRewardConfig,
+    seeds: Seeds,
+    again: bool = False,
+    keep_graph: bool = False,
+) -> Float[Tensor, "unit batch token"]:
+    """The `velocity_deviation` of each independent unit of noise: a draw, or an antithetic pair of draws.
+
+    An even `config.noise_draws` makes pairs of noise e and -e, so that what the error has of odd powers of the noise
+    cancels. All times of a unit have their own noise. With `again`, other units are drawn, to see what changes.
+
+    >>> by_draw = deviation_by_draw(field, latents, FlowRewardConfig(noise_draws=8), seeds)  # (4, batch, token)
+    """
+    mask, shifts, count = latents.mask, config.context_shifts or field.config.context_shifts, config.noise_draws
+    kind, paired = _CHECKING if again else _SCORING, count % 2 == 0
+    draws = [_Draws(kind, range(i * count, (i + 1) * count), time, paired) for i, time in enumerate(config.times)]
     with torch.set_grad_enabled(keep_graph):
-        total = torch.zeros(mask.shape, dtype=field.dtype, device=mask.device)
+        total = torch.zeros(count // (1 + paired), *mask.shape, dtype=field.dtype, device=mask.device)
         for queries in _queries(field, latents, mask, seeds, shifts, draws):
             error = _squared_error(field, queries)
             if config.debias:
                 error = error * likelihood_weight(queries.t)
-            total.index_put_((queries.sample, queries.token), error, accumulate=True)
+            unit = queries.draw % count // (1 + paired)
+            total.index_put_((unit, queries.sample, queries.token), error, accumulate=True)
         contexts = torch.stack([has_context(mask, shift) for shift in shifts]).sum(0)
-        return total / (contexts.clamp(min=1) * len(field.layer_indices) * len(config.times))
+        terms = contexts.clamp(min=1) * len(field.layer_indices) * len(config.times)
+        return total / (terms * (1 + paired))
 
 
 def latent_regression_loss(
@@ -163,7 +187,7 @@ class _Pairs:
 def _at(field: FlowField, values: Tensor, pairs: _Pairs, layer: int, drawn: _Draws, rows: Int[Tensor, "n"]) -> _Queries:
     """The queries at one layer; row r is pair r mod the number of pairs, in draw r div that number."""
     pair, draw = rows % len(pairs.token), drawn.numbers.start + rows // len(pairs.token)
-    keys = folded(pairs.keys[pair], drawn.kind, layer, draw)
+    keys = folded(pairs.keys[pair], drawn.kind, layer, draw // 2 if drawn.paired else draw)
     target, context = (
         field.standardised(values[row[pair], layer].to(field.dtype), layer) for row in (pairs.target, pairs.context)
     )
@@ -172,5 +196,8 @@ def _at(field: FlowField, values: Tensor, pairs: _Pairs, layer: int, drawn: _Dra
     else:
         t = torch.full((1,), drawn.time, dtype=field.dtype, device=rows.device)
     depth = torch.full((1,), field.layer_depths[layer], dtype=field.dtype, device=rows.device)
-    point = linear_path(normals(keys, target.shape[1]).to(field.dtype), target, t)
-    return _Queries(point.x_t, point.dx_t, t, context, depth, pairs.sample[pair], pairs.token[pair])
+    noise = normals(keys, target.shape[1]).to(field.dtype)
+    if drawn.paired:
+        noise *= (1 - 2 * (draw % 2))[:, None]
+    point = linear_path(noise, target, t)
+    return _Queries(point.x_t, point.dx_t, t, context, depth, pairs.sample[pair], pairs.token[pair], draw)

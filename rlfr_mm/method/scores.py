@@ -40,6 +40,7 @@ class ScoredRollouts:
 class Score:
     """The velocity deviation, which is the paper's score; a subclass is another score, and says what else it needs."""
 
+    uses_deviation: ClassVar[bool] = True  # so that it has the noise of the field's draws
     needs_logps: ClassVar[bool] = False  # then the pass that records latents runs the whole policy
     needs_rejected_field: ClassVar[bool] = False  # a second field, which learns the rejected rollouts
     needs_answers: ClassVar[bool] = False  # the answer in each completion
@@ -71,7 +72,7 @@ class LogRatio(Score):
 class Logprob(Score):
     """Control without a field: minus the log-probability."""
 
-    needs_logps = True
+    uses_deviation, needs_logps = False, True
 
     def __call__(self, rollouts: ScoredRollouts) -> Scores:
         return -rollouts.gather(rollouts.logps)
@@ -80,6 +81,7 @@ class Logprob(Score):
 class Majority(Score):
     """Control without token information: the share of the group that gives another answer."""
 
+    uses_deviation = False
     needs_answers = compares_rollouts = True
 
     def __call__(self, rollouts: ScoredRollouts) -> Scores:
@@ -90,7 +92,7 @@ class Majority(Score):
 class Departure(Score):
     """Control that knows the solution: 1 at the token where a rollout first leaves it."""
 
-    needs_experts = True
+    uses_deviation, needs_experts = False, True
 
     def __call__(self, rollouts: ScoredRollouts) -> Scores:
         return rollouts.gather(first_departure(rollouts.completion_ids, rollouts.mask, rollouts.experts))

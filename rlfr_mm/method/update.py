@@ -80,9 +80,13 @@ class FieldUpdater:
         self.accelerator = accelerator
         self.max_grad_norm = config.max_grad_norm
         self.batch_multiplier = config.batch_multiplier if isinstance(config, OnlineUpdateConfig) else None
-        self.optimizer = torch.optim.AdamW(
-            field.parameters(), lr=config.learning_rate, weight_decay=config.weight_decay, fused=True
-        )
+        self.learning_rate = config.learning_rate
+        self.warmup_steps = config.warmup_steps if isinstance(config, OnlineUpdateConfig) else 0
+        parameters = list(field.parameters())
+        matrices, vectors = ([p for p in parameters if (p.dim() > 1) == wanted] for wanted in (True, False))
+        decaying = {"params": matrices, "weight_decay": config.weight_decay}
+        kept = {"params": vectors, "weight_decay": 0.0}  # norms and biases: decay would pull them to 0
+        self.optimizer = torch.optim.AdamW([decaying, kept], lr=config.learning_rate, fused=True)
 
     def step(self, parts: Iterable[tuple[Latents, Tokens, Seeds]]) -> UpdateResult:
         """One optimiser step on the flow-matching loss over the parts of all processes, all of which must call it.
@@ -111,9 +115,18 @@ class FieldUpdater:
         grad_norm = torch.nn.utils.clip_grad_norm_(parameters, self.max_grad_norm).item()
         result = UpdateResult(loss / weight, weight, grad_norm)
         if not result.is_bad:
+            self._warm_up()
             self.optimizer.step()
         self.optimizer.zero_grad()  # frees the gradients until the next update
         return result
+
+    def _warm_up(self) -> None:
+        """Raise the learning rate linearly over the first `warmup_steps` steps, also of a run that was resumed."""
+        if self.warmup_steps:
+            states = self.optimizer.state.values()
+            taken = max((int(state["step"]) for state in states), default=0)
+            for group in self.optimizer.param_groups:
+                group["lr"] = self.learning_rate * min(1.0, (taken + 1) / self.warmup_steps)
 
 
 @contextmanager

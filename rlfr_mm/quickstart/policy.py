@@ -43,14 +43,14 @@ INITIALIZER_RANGE = 0.08
 PIXELS = (world.BOARD * world.CELL) ** 2
 
 
-def build_policy(folder: str | Path, seed: int = 0) -> Path:
+def build_policy(folder: str | Path, seed: int = 0, rules: world.Rules = world.DEFAULT_RULES) -> Path:
     """Write an untrained policy of about 1M parameters to a normal Hugging Face folder and return the folder.
 
     Load its processor with `padding_side="left"`, because processors do not save the padding side.
 
     >>> AutoModelForImageTextToText.from_pretrained(build_policy("runs/tiny"))
     """
-    processor = build_processor()
+    processor = build_processor(rules)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         model = Qwen2_5_VLForConditionalGeneration(_model_config(processor.tokenizer))
@@ -62,18 +62,18 @@ def build_policy(folder: str | Path, seed: int = 0) -> Path:
     return Path(folder)
 
 
-def build_processor() -> Qwen2_5_VLProcessor:
+def build_processor(rules: world.Rules = world.DEFAULT_RULES) -> Qwen2_5_VLProcessor:
     """Qwen2.5-VL's processor around our own tokenizer. It does not resize drawn pictures: they are 9 visual tokens."""
     size = {"shortest_edge": PIXELS, "longest_edge": PIXELS}
     return Qwen2_5_VLProcessor(
         image_processor=Qwen2VLImageProcessor(size=size),
-        tokenizer=build_tokenizer(),
+        tokenizer=build_tokenizer(rules),
         video_processor=Qwen2VLVideoProcessor(size=size),
         chat_template=CHAT_TEMPLATE,
     )
 
 
-def build_tokenizer() -> PreTrainedTokenizerFast:
+def build_tokenizer(rules: world.Rules = world.DEFAULT_RULES) -> PreTrainedTokenizerFast:
     """A byte-level BPE tokenizer: lossless on any text, with one token per word and number of the drawn world."""
     # A word includes its leading space; numbers have up to two digits.
     words = Regex(r" ?\p{L}+| ?\p{N}{1,2}| ?[^\s\p{L}\p{N}]|\s")
@@ -90,7 +90,7 @@ def build_tokenizer() -> PreTrainedTokenizerFast:
         special_tokens=list(SPECIAL_TOKENS),
         initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
     )
-    tokenizer.train_from_iterator(_corpus(), trainer)
+    tokenizer.train_from_iterator(_corpus(rules), trainer)
     tokenizer.add_tokens([AddedToken(tag, special=False, normalized=False) for tag in RESPONSE_TAGS])
     return PreTrainedTokenizerFast(
         tokenizer_object=tokenizer,
@@ -101,10 +101,11 @@ def build_tokenizer() -> PreTrainedTokenizerFast:
     )
 
 
-def _corpus() -> list[str]:
+def _corpus(rules: world.Rules) -> list[str]:
     """Texts with every word and number of the world, in the spelling of questions and of responses."""
     problems = world.problems(512, "warmup", list(world.LEVELS))
     texts = [text for problem in problems for text in (problem.question, problem.demonstration, problem.solution)]
+    texts += [f"{n}\n {n}" for n in range(world.DEFAULT_RULES.max_value + 1, rules.max_value + 1)]
     for tag in RESPONSE_TAGS:
         texts = [text.replace(tag, "\n") for text in texts]
     return [*texts, f"system\n{SYSTEM_PROMPT}", "user\n", "assistant\n"]

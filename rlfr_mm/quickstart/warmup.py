@@ -5,7 +5,7 @@ import json
 import random
 import tempfile
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -45,21 +45,28 @@ class Stage:
     target: float
 
 
-def prepare_policy(cache_dir: str | Path, *, levels: Sequence[int], seed: int, target_accuracy: float = 0.5) -> Path:
+def prepare_policy(
+    cache_dir: str | Path,
+    *,
+    levels: Sequence[int],
+    seed: int,
+    target_accuracy: float = 0.5,
+    rules: world.Rules = world.DEFAULT_RULES,
+) -> Path:
     """The folder of a warmed-up policy, made once per settings and version of the source files that define it.
 
     `warmup.json` in the folder holds the measurements of the warm-up. Several processes may call this at the same
     time: all of them get the folder of the first one that finishes.
     """
-    settings = {"levels": list(levels), "seed": seed, "target_accuracy": target_accuracy}
+    settings = {"levels": list(levels), "seed": seed, "target_accuracy": target_accuracy} | asdict(rules)
     digest = hashlib.sha256(json.dumps(settings).encode())
     for source in (world.__file__, policy.__file__, __file__):
         digest.update(Path(str(source)).read_bytes())
     folder = Path(cache_dir) / f"policy-{digest.hexdigest()[:16]}"
     if not folder.is_dir():
         with tempfile.TemporaryDirectory() as untrained, shared_folder(folder) as partial:
-            policy.build_policy(untrained, seed)
-            warm_up(untrained, partial, levels=levels, seed=seed, target_accuracy=target_accuracy)
+            policy.build_policy(untrained, seed, rules)
+            warm_up(untrained, partial, levels=levels, seed=seed, target_accuracy=target_accuracy, rules=rules)
     return folder
 
 
@@ -70,6 +77,7 @@ def warm_up(
     levels: Sequence[int],
     seed: int = 0,
     target_accuracy: float = 0.5,
+    rules: world.Rules = world.DEFAULT_RULES,
     progress: bool = True,
 ) -> dict[str, float]:
     """Train the policy in `folder`, save it to `out`, and return what was measured (also in `out`/warmup.json).
@@ -87,12 +95,12 @@ def warm_up(
         raise ValueError(f"target_accuracy={target_accuracy} must lie between 0 and 1")
     processor = AutoProcessor.from_pretrained(folder, padding_side="left")
     model: Any = AutoModelForImageTextToText.from_pretrained(folder)
-    held_out = world.problems(CHECK_PROBLEMS, "train", levels, seed)
+    held_out = world.problems(CHECK_PROBLEMS, "train", levels, seed, rules)
     measured: dict[str, float] = {}
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         for i, stage in enumerate(_stages(model, processor, held_out, seed, target_accuracy)):
-            steps, reached = _train(stage, levels, 3 * seed + i, progress)
+            steps, reached = _train(stage, levels, 3 * seed + i, rules, progress)
             measured |= {f"{stage.name}_steps": steps, f"{stage.name}_accuracy": reached}
         measured["greedy_accuracy"] = accuracy(model, processor, held_out, temperature=0)
     model.save_pretrained(out)
@@ -200,7 +208,7 @@ def _named_cells(model: Any, processor: Qwen2_5_VLProcessor, problems: Problems)
     return model.model.language_model.norm(torch.cat(features)) @ words.T, torch.tensor(present)
 
 
-def _train(stage: Stage, levels: Sequence[int], seed: int, progress: bool) -> tuple[int, float]:
+def _train(stage: Stage, levels: Sequence[int], seed: int, rules: world.Rules, progress: bool) -> tuple[int, float]:
     """Train with Adam until the measure, taken every CHECK_EVERY steps, reaches the target; (steps, last measure)."""
     optimizer = torch.optim.Adam(stage.parameters, LEARNING_RATE, BETAS)
     ramp = torch.optim.lr_scheduler.LinearLR(optimizer, 1 / RAMP_STEPS, total_iters=RAMP_STEPS)
@@ -208,7 +216,7 @@ def _train(stage: Stage, levels: Sequence[int], seed: int, progress: bool) -> tu
     with tqdm(desc=f"warm-up: {stage.name} accuracy to {stage.target}", unit="step", disable=not progress) as bar:
         for step in range(1, MAX_STEPS + 1):
             indices = range((step - 1) * BATCH_SIZE, step * BATCH_SIZE)
-            loss = stage.loss([world.draw_problem(i, "warmup", levels[i % len(levels)], seed) for i in indices])
+            loss = stage.loss([world.draw_problem(i, "warmup", levels[i % len(levels)], seed, rules) for i in indices])
             optimizer.zero_grad()
             loss.backward()
             nn.utils.clip_grad_norm_(stage.parameters, 1.0)

@@ -228,7 +228,7 @@ def field_compute_share(plan: Plan, mean_prompt_tokens: float) -> float:
     completion = args.max_completion_length
     of_policy = body * per_token * (mean_prompt_tokens + completion)
     shifts = len(plan.reward.context_shifts or flow.context_shifts)
-    scored = 2 * shifts * len(plan.reward.times)
+    scored = 2 * shifts * len(plan.reward.times) * plan.reward.noise_draws
     update = plan.update
     draws = (update.batch_multiplier or flow.batch_multiplier) * update.passes * update.token_share
     learnt = 6 * len(flow.context_shifts) * draws * update.enabled

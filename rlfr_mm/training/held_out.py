@@ -1,6 +1,7 @@
 """Held-out accuracy: answers to problems that the policy is not trained on, graded as the training reward grades."""
 
 import math
+from collections.abc import Iterable
 from typing import Any
 
 from accelerate import Accelerator
@@ -21,11 +22,13 @@ def held_out_answers(
     accelerator: Accelerator,
     description: str,
 ) -> list[dict[str, Any]]:
-    """One row per problem, in order: problem_id, completion, and `correct`, which is None if grading failed.
+    """One row per answer: problem_id, sample, completion, and `correct`, which is None if grading failed.
 
-    Each process answers its share, and every process gets all rows.
+    Each process answers its share of the problems, once per sample, and every process gets all rows.
     """
     share = problems.shard(accelerator.num_processes, accelerator.process_index, contiguous=True)
+    samples = [sample for sample in range(evaluation.samples) for _ in range(len(share))]
+    share = share.select(list(range(len(share))) * evaluation.samples)
     completions = answer_problems(
         policy.eval(),
         processor,
@@ -39,20 +42,43 @@ def held_out_answers(
     rewards = accuracy_reward(completions=completions, solution=share["solution"], choices=share["choices"])
     return gather_object(
         [
-            {"problem_id": problem_id, "correct": None if reward is None else reward == 1, "completion": completion}
-            for problem_id, reward, completion in zip(share["problem_id"], rewards, completions, strict=True)
+            {
+                "problem_id": problem_id,
+                "sample": sample,
+                "correct": None if reward is None else reward == 1,
+                "completion": completion,
+            }
+            for problem_id, sample, reward, completion in zip(
+                share["problem_id"], samples, rewards, completions, strict=True
+            )
         ]
     )
 
 
-def accuracy(correct: list[bool | None]) -> dict[str, Any]:
-    """The share of correct answers among the graded ones, its standard error, and both counts.
+def by_problem(answers: list[dict[str, Any]]) -> dict[str, list[bool | None]]:
+    """The verdicts of the answers to each problem, the problems in the order of their first answers."""
+    found: dict[str, list[bool | None]] = {}
+    for answer in answers:
+        found.setdefault(answer["problem_id"], []).append(answer["correct"])
+    return found
 
-    >>> accuracy([True, False, None])
-    {'accuracy': 0.5, 'standard_error': 0.3536, 'n': 2, 'unscored': 1}
+
+def accuracy(verdicts: Iterable[list[bool | None]]) -> dict[str, Any]:
+    """The share of correct answers, averaged over problems, with its standard error over problems.
+
+    `n` counts the problems with a graded answer, and `unscored` the answers that could not be graded.
+
+    >>> accuracy([[True, True], [False, True], [None, None]])
+    {'accuracy': 0.75, 'standard_error': 0.1768, 'n': 2, 'unscored': 2}
     """
-    graded = [right for right in correct if right is not None]
-    mean = sum(graded) / len(graded) if graded else math.nan
-    error = math.sqrt(mean * (1 - mean) / len(graded)) if graded else math.nan
-    unscored = len(correct) - len(graded)
-    return {"accuracy": round(mean, 4), "standard_error": round(error, 4), "n": len(graded), "unscored": unscored}
+    answers = list(verdicts)
+    graded = [[right for right in each if right is not None] for each in answers]
+    shares = [sum(each) / len(each) for each in graded if each]
+    mean = sum(shares) / len(shares) if shares else math.nan
+    variance = sum((share - mean) ** 2 for share in shares) / len(shares) if shares else math.nan
+    return {
+        "accuracy": round(mean, 4),
+        "standard_error": round(math.sqrt(variance / max(len(shares), 1)), 4),
+        "n": len(shares),
+        "unscored": sum(right is None for each in answers for right in each),
+    }

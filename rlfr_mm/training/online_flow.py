@@ -2,6 +2,7 @@
 
 import copy
 import math
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -12,9 +13,9 @@ from transformers import PreTrainedTokenizerBase
 
 from rlfr_mm.config import FlowRewardConfig, OnlineUpdateConfig
 from rlfr_mm.method.field import FlowField
-from rlfr_mm.method.flow_reward import flow_advantages, flow_reward
+from rlfr_mm.method.flow_reward import agreement, flow_advantages, flow_reward, reliability
 from rlfr_mm.method.latents import Latents
-from rlfr_mm.method.loss import scored_tokens, velocity_deviation
+from rlfr_mm.method.loss import deviation_by_draw, scored_tokens
 from rlfr_mm.method.scores import SCORES, ScoredRollouts, shuffled
 from rlfr_mm.method.update import FieldUpdater, acceptance_weights, drawn_tokens, sample_seeds, tf32_matmuls
 from rlfr_mm.training.rollout_batch import FlowRecord, RolloutBatch
@@ -22,6 +23,7 @@ from rlfr_mm.training.rollout_batch import FlowRecord, RolloutBatch
 FIELD_FOLDER = "flow"  # the field, in a checkpoint and in RUN/final
 REJECTED_FOLDER = "flow_rejected"  # the second field, for a score that needs the rejected rollouts
 FIELD_STATE = "flow_state.pt"  # the fields' optimisers and the state of their noise generator
+CHECK_EVERY = 10  # steps between two batches that are scored twice, if the reward has one unit of noise
 
 
 class OnlineFlow:
@@ -74,10 +76,20 @@ class OnlineFlow:
 
     def start(self, batch: RolloutBatch) -> FlowRecord:
         """An empty record of a batch, with the seeds of its rollouts."""
-        seeds = sample_seeds(self.noise, self._first(batch), len(batch.mask)).to(batch.mask.device)
-        deviation = torch.zeros(batch.mask.shape, dtype=self.field.dtype, device=batch.mask.device)
-        rejected = torch.zeros_like(deviation) if self.score.needs_rejected_field else None
-        return FlowRecord(seeds, deviation, torch.zeros_like(deviation), rejected)
+        count, device, draws = len(batch.mask), batch.mask.device, self.reward_config.noise_draws
+        seeds = sample_seeds(self.noise, self._first(batch), count).to(device)
+        of_group = torch.arange(self._first(batch), self._first(batch) + count, device=device) % self.num_generations
+        units = draws // 2 if draws % 2 == 0 else draws
+        checked = self.score.uses_deviation and (units > 1 or batch.step % CHECK_EVERY == 1)
+        empty = torch.zeros(max(units, 1 + checked), *batch.mask.shape, dtype=self.field.dtype, device=device)
+        return FlowRecord(
+            seeds=seeds,
+            scoring_seeds=seeds - of_group if self.reward_config.group_noise else seeds,
+            by_draw={folder: empty.clone() for folder in self.updaters},
+            reward=torch.zeros_like(empty[0]),
+            units=units,
+            agreement=torch.zeros(2, 3, dtype=torch.float64, device=device),
+        )
 
     def measure(
         self, batch: RolloutBatch, flow: FlowRecord, index: Tensor, latents: Latents, learns_now: bool = False
@@ -86,13 +98,14 @@ class OnlineFlow:
 
         They wait on the CPU, unless the field learns from them before the next micro-batch comes.
         """
-        seeds = flow.seeds[index]
+        config, seeds = self.reward_config, flow.scoring_seeds[index]
         latents = latents.to(self.accelerator.device).keep(batch.mask[index])
         with tf32_matmuls():
-            flow.deviation[index] = velocity_deviation(self.field, latents, self.reward_config, seeds)
-            if flow.rejected_deviation is not None:
-                rejected = self.updaters[REJECTED_FOLDER].field
-                flow.rejected_deviation[index] = velocity_deviation(rejected, latents, self.reward_config, seeds)
+            for folder, values in flow.by_draw.items():
+                field = self.updaters[folder].field
+                values[: flow.units, index] = deviation_by_draw(field, latents, config, seeds)
+                if len(values) > flow.units:
+                    values[flow.units :, index] = deviation_by_draw(field, latents, config, seeds, again=True)
         kept = latents.keep(latents.mask & self._may_learn(batch, index)[:, None])
         if len(kept.values):
             flow.kept.append((index, kept if learns_now else kept.to("cpu")))
@@ -116,10 +129,11 @@ class OnlineFlow:
         scored = self._share(scored_tokens(mask, config.context_shifts or self.field.config.context_shifts))
         if config.max_probability is not None:
             scored = scored & (self._share(logps) <= math.log(config.max_probability))
-        ids, group, deviation = batch.completion_ids[index], self.num_generations, flow.deviation[index]
+        ids, group = batch.completion_ids[index], self.num_generations
+        deviation = flow.deviation[index]
         rollouts = ScoredRollouts(deviation, ids, mask, scored, group, self._share, logps, answers=batch.answers)
-        if flow.rejected_deviation is not None:
-            rollouts.rejected_deviation = flow.rejected_deviation[index]
+        if self.score.needs_rejected_field:
+            rollouts.rejected_deviation = flow.deviations()[REJECTED_FOLDER][index]
         if self.score.needs_experts:
             experts = [batch.inputs[i]["expert"] for i in index.tolist()]
             encoded = self.tokenizer(experts, add_special_tokens=False)["input_ids"]
@@ -127,14 +141,28 @@ class OnlineFlow:
         score = self.score(rollouts)
         finite = score[scored].isfinite().all() & deviation.isfinite().all()
         if not (finite if self.is_local else self._on_all_processes(finite)):
-            flow.deviation[index] = 0
+            for values in flow.by_draw.values():
+                values[:, index] = 0
             return False
+        if self.score.uses_deviation and len(flow.by_draw[FIELD_FOLDER]) > 1:
+            flow.agreement += self._agreement(flow, index, rollouts)[:, self._mine(batch, len(index))].sum(1)
         reward = flow_reward(score, scored, config, group)
         if config.shuffle != "none":
             first_seed = int(flow.seeds[0]) - self._first(batch)  # the same on every process
             reward = shuffled(reward, scored, config.shuffle, group, torch.Generator().manual_seed(first_seed))
         flow.reward[index] = reward[self._mine(batch, len(index)), : mask.shape[1]]
         return True
+
+    def _agreement(self, flow: FlowRecord, index: Tensor, rollouts: ScoredRollouts) -> Tensor:
+        """(score or reward, rollouts scored together, 3): `agreement` of those made of one and of the other noise."""
+        config = replace(self.reward_config, flow_coef=-1.0)  # the control arm with flow_coef 0 has a reliability, too
+        scores, rewards = [], []
+        for units in (slice(0, None, 2), slice(1, None, 2)):
+            own = {folder: values[index] for folder, values in flow.deviations(units).items()}
+            half = replace(rollouts, deviation=own[FIELD_FOLDER], rejected_deviation=own.get(REJECTED_FOLDER))
+            scores.append(self.score(half))
+            rewards.append(flow_reward(scores[-1], rollouts.scored, config, self.num_generations))
+        return torch.stack([agreement(*scores, rollouts.scored), agreement(*rewards, rollouts.scored)])
 
     def advantages(self, batch: RolloutBatch, flow: FlowRecord, index: Tensor) -> Tensor:
         """What the flow reward adds to the advantages of the rollouts `index`, of which `reward` knows."""
@@ -159,7 +187,10 @@ class OnlineFlow:
         }
         totals = torch.stack([*sums.values(), batch.mask.sum().float()])
         *reduced, count = self.accelerator.reduce(totals, "sum").tolist()
-        return {name: total / max(count, 1) for name, total in zip(sums, reduced, strict=True)}
+        means = {name: total / max(count, 1) for name, total in zip(sums, reduced, strict=True)}
+        for name, each in zip(("score", "reward"), self.accelerator.reduce(flow.agreement, "sum"), strict=True):
+            means[f"flow/{name}_reliability"] = reliability(each, halves=flow.units > 1)
+        return {name: value for name, value in means.items() if not math.isnan(value)}
 
     def update(self, batch: RolloutBatch, flow: FlowRecord) -> dict[str, float]:
         """Update the fields on the rollouts that the current policy step saw for the first time; returns metrics."""

@@ -31,13 +31,14 @@ from rlfr_mm.method.scores import SCORES
 from rlfr_mm.policy import Processor, load_policy, response_ends
 from rlfr_mm.precheck import planned_launch
 from rlfr_mm.quickstart.warmup import prepare_policy
+from rlfr_mm.quickstart.world import Rules
 from rlfr_mm.secrets import hide_secrets
 from rlfr_mm.training.bad_steps import BadSteps
 from rlfr_mm.training.callbacks import EverySoManySteps, MetricsWriter
 from rlfr_mm.training.checkpoints import refusal
 from rlfr_mm.training.curve import plot_run
 from rlfr_mm.training.estimate import check_disk, disk, plan_of
-from rlfr_mm.training.held_out import accuracy, held_out_answers
+from rlfr_mm.training.held_out import accuracy, by_problem, held_out_answers
 from rlfr_mm.training.hub import repository_of, upload
 from rlfr_mm.training.inputs import checked_data, load_data, naming_settings, settings_of
 from rlfr_mm.training.model_card import write_model_card
@@ -137,9 +138,15 @@ def outside_deepspeed(args: RLFRConfig) -> Iterator[None]:
 
 def _embedded_policy(config: RunConfig, processes: PartialState) -> ModelArguments:
     """The model settings with the folder of the embedded policy, which is warmed up first if it is not in the cache."""
-    target = config.model.warmup_accuracy
+    model, data = config.model, config.data
     with processes.main_process_first():
-        warm = prepare_policy(QUICKSTART_CACHE, levels=config.data.levels, seed=0, target_accuracy=target)
+        warm = prepare_policy(
+            QUICKSTART_CACHE,
+            levels=data.levels,
+            seed=model.warmup_seed,
+            target_accuracy=model.warmup_accuracy,
+            rules=Rules(data.operations, data.max_value),
+        )
     return replace(config.model, name_or_path=str(warm))
 
 
@@ -226,7 +233,7 @@ class Run:
             answers = held_out_answers(policy, self.processor, self.held_out, evaluation, length, accelerator, title)
         if self.folder.write:
             write_json_lines(self.folder.path / f"evaluation_{name}.jsonl", answers)
-        return accuracy([answer["correct"] for answer in answers])
+        return accuracy(by_problem(answers).values())
 
     def _offline_start(self, offline: OfflineConfig, start: Path) -> str:
         rows, flow = self.demonstrations, self.config.flow

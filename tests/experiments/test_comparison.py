@@ -18,6 +18,13 @@ def test_gain_is_paired_by_problem_on_the_problems_that_both_could_grade():
     assert found.gain.interval.low < found.gain.difference < found.gain.interval.high
 
 
+def test_scores_are_shares_of_right_answers():
+    """Four answers per problem: 2/4, 4/4, not graded, 0/4 against 1/4, 4/4, 3/4, 1/4."""
+    (found,) = compare(record(cell("paper", correct="24?0", samples=4), cell("rlvr", correct="1431", samples=4)))
+    assert found.gain.difference == pytest.approx((0.25 + 0 - 0.25) / 3)
+    assert found.p == pytest.approx(ttest_rel([0.5, 1, 0], [0.25, 1, 0.25]).pvalue)
+
+
 def test_seeds_are_paired_and_those_of_one_method_alone_left_out():
     """Seed 1 of both is right everywhere, seed 2 wrong everywhere: the methods do not differ."""
     cells = [cell("rlvr", 1, "1111"), cell("rlvr", 2, "0000"), cell("paper", 2, "0000"), cell("paper", 1, "1111")]

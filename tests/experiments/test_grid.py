@@ -32,7 +32,15 @@ def test_cells_are_methods_times_seeds_under_each_condition():
     assert [cell.seed for cell in made] == [3] * 4 + [4] * 4  # cut short, whole seeds are done
     last = made[-1]
     assert last.name == "hard/paper/seed4"
-    assert last.settings == {"train.max_steps": 9, "train.beta": 0.2, "data.levels": [4], "train.seed": 4}
+    expected = {"train.max_steps": 9, "train.beta": 0.2, "data.levels": [4], "train.seed": 4}
+    assert last.settings == expected | {"evaluation.samples": 4}
+
+
+def test_seeded_settings_take_each_seed_and_one_answer_per_problem_is_the_bases_own():
+    made = cells(config(seeds=[3, 4], samples=1, seeded=["train.seed", "model.warmup_seed", "offline.seed"]))
+    assert [cell.settings for cell in made] == [
+        {"train.seed": seed, "model.warmup_seed": seed, "offline.seed": seed} for seed in (3, 4)
+    ]
 
 
 def test_swept_values_make_a_variant_for_each_combination():
@@ -55,6 +63,7 @@ def test_swept_values_make_a_variant_for_each_combination():
         ({"base": ""}, "base is missing"),
         ({"seeds": []}, "seeds is missing"),
         ({"seeds": [1, 1]}, "lists a seed twice"),
+        ({"seeded": ["offline.seed"]}, "must name train.seed"),
         ({"compare_to": ["placebo"]}, "compare_to names placebo; methods are rlvr"),
     ],
 )

@@ -1,5 +1,6 @@
 import math
 
+import numpy as np
 import pytest
 import torch
 from hypothesis import given, settings
@@ -7,11 +8,13 @@ from hypothesis import strategies as st
 
 from rlfr_mm.config import FlowRewardConfig
 from rlfr_mm.method.flow_reward import (
+    agreement,
     flow_advantages,
     flow_reward,
     keep_ends,
     keep_topk,
     normalise,
+    reliability,
     reward_to_go,
     within_group_auc,
 )
@@ -254,6 +257,42 @@ def test_centring_subtracts_one_number_from_the_reward_to_go_of_a_group():
     reward = torch.tensor([[1.0, 2.0, 4.0], [1.0, 2.0, 4.0]])
     advantages = flow_advantages(reward, OUTCOME, MASK, config(centre=True), num_generations=2)
     torch.testing.assert_close(advantages, torch.tensor([[2.6, 1.6, -0.4], [-1.4, -2.4, 0.0]]))
+
+
+def test_credit_says_from_which_token_on_a_reward_counts():
+    """A reward of token 1 alone: with gamma 0 it is that token's own, or the next one's."""
+    reward, mask = torch.tensor([[0.0, 1.0, 0.0, 8.0]]), torch.tensor([[True, True, True, True]])
+    for credit, gamma, expected in (
+        ("same_token", 0.0, [0, 1, 0, 8]),
+        ("next_token", 0.0, [0, 0, 1, 0]),  # the last token has no next one
+        ("same_token", 1.0, [9, 9, 8, 8]),
+        ("next_token", 1.0, [1, 1, 1, 0]),
+    ):
+        config = FlowRewardConfig(credit=credit, gamma=gamma)
+        assert flow_advantages(reward, torch.zeros(1), mask, config, 1).tolist() == [expected]
+
+
+def test_next_token_credit_ends_with_the_rollout():
+    reward, mask = torch.tensor([[2.0, 3.0, 0.0]]), torch.tensor([[True, True, False]])
+    config = FlowRewardConfig(credit="next_token")
+    assert flow_advantages(reward, torch.zeros(1), mask, config, 1).tolist() == [[2, 2, 0]]
+
+
+def test_reliability_is_the_correlation_within_sequences():
+    rng = np.random.default_rng(0)
+    offsets = torch.tensor([[0.0], [5.0], [-9.0]])  # between sequences, which say nothing
+    x = torch.tensor(rng.normal(size=(3, 50))) + offsets
+    y = x + torch.tensor(rng.normal(size=(3, 50)))
+    scored = torch.ones(3, 50, dtype=torch.bool)
+    scored[1, 20:] = False
+    x[1, 20:] = math.nan
+    rows = [(x[i][scored[i]] - x[i][scored[i]].mean(), y[i][scored[i]] - y[i][scored[i]].mean()) for i in range(3)]
+    a, b = (torch.cat(each) for each in zip(*rows, strict=True))
+    r = float((a * b).sum() / (a.norm() * b.norm()))
+    sums = agreement(x, y, scored).sum(0)
+    assert reliability(sums, halves=False) == pytest.approx(r)
+    assert reliability(sums, halves=True) == pytest.approx(2 * r / (1 + r))
+    assert math.isnan(reliability(agreement(0 * y, y, scored).sum(0), halves=False))
 
 
 def test_unanimous_groups_alone_get_the_reward_where_asked():

@@ -4,8 +4,10 @@ import torch
 from rlfr_mm.config import FlowRewardConfig
 from rlfr_mm.method import loss as flow_loss
 from rlfr_mm.method.field import latent_statistics
+from rlfr_mm.method.flow_reward import flow_reward
 from rlfr_mm.method.latents import Latents
 from rlfr_mm.method.loss import (
+    deviation_by_draw,
     flow_matching_chunks,
     has_context,
     latent_regression_loss,
@@ -256,6 +258,72 @@ def test_bfloat16_products_change_the_deviation_by_rounding_only(make_field):
     asked_for = make_field(matmuls="float32")
     asked_for.multiply_like(policy_in_bf16=True)
     assert torch.equal(velocity_deviation(asked_for, packed(), FlowRewardConfig(), SEEDS), exact)
+
+
+@pytest.mark.parametrize("draws", [1, 2, 3, 8])
+def test_deviation_is_the_mean_over_units_of_noise_pairs_if_even(make_field, draws):
+    field, config = make_field(), FlowRewardConfig(noise_draws=draws, times=[0.5, 0.8])
+    calls = asked(field)
+    by_draw = deviation_by_draw(field, packed(), config, SEEDS)
+    assert len(by_draw) == (draws if draws % 2 else draws // 2)
+    torch.testing.assert_close(velocity_deviation(field, packed(), config, SEEDS), by_draw.mean(0))
+    tokens = int(scored_tokens(MASK, [1]).sum())
+    for x_t, *_ in calls[:6]:  # layers x times, each with all draws of the same tokens
+        assert len(x_t) == draws * tokens
+        x_t = x_t.view(draws, tokens, 8)
+        if draws % 2 == 0:  # e and -e: the mean of the two points is t times the latent
+            middle = (x_t[::2] + x_t[1::2]) / 2
+            torch.testing.assert_close(middle, middle[:1].expand_as(middle))
+        assert len(x_t.flatten(0, 1).unique(dim=0)) == draws * tokens
+
+
+def test_a_single_draw_is_the_noise_of_earlier_versions(make_field):
+    field, values = make_field(), latents()
+    calls = asked(field)
+    velocity_deviation(field, packed(values), FlowRewardConfig(), SEEDS)
+    sample, token = scored_tokens(MASK, [1]).nonzero(as_tuple=True)
+    for layer, (x_t, t, _, _, _) in enumerate(calls):
+        noise = normals(folded(SEEDS[sample], token, 2, 0, layer, 0), 8)
+        torch.testing.assert_close(x_t, t[:, None] * values[sample, layer, 1 + token] + (1 - t[:, None]) * noise)
+
+
+def test_scoring_and_training_and_a_second_scoring_share_no_noise(make_field):
+    field, values, noises = make_field(context_shifts=[0], batch_multiplier=1, time_std=0.01), latents(), []
+    for score in (
+        lambda: velocity_deviation(field, packed(values), FlowRewardConfig(times=[0.5]), SEEDS),
+        lambda: deviation_by_draw(field, packed(values), FlowRewardConfig(times=[0.5]), SEEDS, again=True),
+        lambda: flow_matching_loss(field, packed(values), MASK.float(), SEEDS),
+    ):
+        calls = asked(field)
+        score()
+        sample, token = MASK.nonzero(as_tuple=True)
+        rows = [
+            (x_t - t[:, None] * values[sample, layer, 1 + token]) / (1 - t[:, None])
+            for layer, (x_t, t, *_) in enumerate(calls)
+        ]
+        noises.append(torch.cat(rows).flatten())
+    for i, j in ((0, 1), (0, 2), (1, 2)):
+        assert abs(torch.corrcoef(torch.stack([noises[i], noises[j]]))[0, 1]) < 0.25
+
+
+def test_rollouts_with_one_seed_have_one_noise_at_each_position(make_field):
+    """Two rollouts with the same latents then differ in nothing."""
+    field, values = make_field(), latents()
+    values[1] = values[0]
+    mask = torch.ones(4, 4, dtype=torch.bool)
+    for seeds, alike in ((torch.tensor([5, 5, 6, 6]), True), (torch.tensor([5, 6, 7, 8]), False)):
+        deviation = velocity_deviation(field, packed(values, mask), FlowRewardConfig(), seeds)
+        assert torch.equal(deviation[0], deviation[1]) == alike
+        assert len(deviation[0, :3].unique()) == 3
+
+
+def test_debias_changes_no_reward_of_the_default_with_its_single_time(make_field):
+    deviations = [
+        velocity_deviation(make_field(), packed(), FlowRewardConfig(debias=debias), SEEDS) for debias in (False, True)
+    ]
+    scored = scored_tokens(MASK, [1])
+    plain, debiased = (flow_reward(each, scored, FlowRewardConfig(), num_generations=4) for each in deviations)
+    torch.testing.assert_close(plain, debiased)
 
 
 def test_debias_weighs_time_by_its_likelihood_weight(make_field):

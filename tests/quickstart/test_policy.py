@@ -84,7 +84,14 @@ def test_tokenizing_loses_nothing(processor, text):
 
 def test_every_word_and_number_of_the_world_is_one_token(processor):
     tokenizer = processor.tokenizer
-    for word in (*world.OBJECTS, *map(str, range(world.MAX_VALUE + 1)), "add", "subtract", "multiply", "×"):
+    for word in (
+        *world.OBJECTS,
+        *map(str, range(world.DEFAULT_RULES.max_value + 1)),
+        "add",
+        "subtract",
+        "multiply",
+        "×",
+    ):
         assert len(tokenizer(" " + word)["input_ids"]) == 1, word
     for problem in world.problems(300, "test", list(world.LEVELS)):
         assert len(tokenizer(problem.demonstration)["input_ids"]) == 9 * problem.level - 2

@@ -125,8 +125,64 @@ def test_one_wrong_count_spoils_every_answer(drawn):
 @pytest.mark.parametrize("level", LEVELS)
 def test_no_constant_answer_is_often_right(level):
     answers = Counter(problem.solution for problem in world.problems(600, "test", [level]))
-    assert len(answers) == world.MAX_VALUE + 1
+    assert len(answers) == world.DEFAULT_RULES.max_value + 1
     assert max(answers.values()) / 600 < 0.12
+
+
+LONG = world.Rules(operations=4, max_value=99)
+
+
+@pytest.fixture(scope="module")
+def long_chains() -> list[world.Problem]:
+    """Problems of two and three counts that are used again."""
+    return world.problems(200, "train", [2, 3], rules=LONG)
+
+
+def test_long_chains_count_each_object_once_and_compute_every_step(long_chains):
+    for problem in long_chains:
+        counts = re.findall(r"([a-z]+) (\d+),", problem.demonstration)
+        assert len(counts) == len(dict(counts)) == problem.level
+        assert all(int(n) == world.count_objects(problem.cells, name) for name, n in counts)
+        first, *others = re.findall(r"(?:Count|add|subtract|multiply by) ([a-z]+)", problem.question)
+        steps = re.findall(r"(\d+) ([+×-]) (\d+) = (\d+)", problem.demonstration)
+        assert len(steps) == len(others) == LONG.operations
+        value = dict(counts)[first]
+        for name, (left, operator, right, result) in zip(others, steps, strict=True):
+            assert (left, right) == (value, dict(counts)[name])
+            assert eval(f"{left}{operator.replace('×', '*')}{right}") == int(result) <= LONG.max_value
+            value = result
+        assert problem.solution == value
+
+
+def test_one_wrong_count_spoils_the_answer_of_long_chains(long_chains):
+    """Counts that are used again could cancel: 3 + 2 - 2."""
+    for problem in long_chains:
+        counts = dict(re.findall(r"([a-z]+) (\d+),", problem.demonstration))
+        names = re.findall(r"(?:Count|add|subtract|multiply by) ([a-z]+)", problem.question)
+        operators = re.findall(r"\d ([+×-]) \d", problem.demonstration)
+        for name in counts:
+            for wrong in set(range(10)) - {int(counts[name])}:
+                seen = {**{key: int(n) for key, n in counts.items()}, name: wrong}
+                value = seen[names[0]]
+                for operator, operand in zip(operators, names[1:], strict=True):
+                    value = {"+": value + seen[operand], "-": value - seen[operand], "×": value * seen[operand]}[
+                        operator
+                    ]
+                assert str(value) != problem.solution
+
+
+def test_a_larger_range_makes_a_constant_guess_worth_little(long_chains):
+    answers = Counter(problem.solution for problem in long_chains)
+    assert len(answers) > 60
+    assert max(answers.values()) / len(long_chains) < 0.08
+
+
+def test_other_rules_are_other_problems_and_the_same_rules_the_same():
+    drawn = [world.draw_problem(3, "train", 3, rules=rules) for rules in (world.DEFAULT_RULES, LONG, LONG)]
+    assert drawn[1].problem_id == drawn[2].problem_id != drawn[0].problem_id
+    assert drawn[1].question == drawn[2].question
+    with pytest.raises(ValueError, match="operations=1 must be at least 2 at level 3"):
+        world.draw_problem(0, "train", 3, rules=world.Rules(operations=1))
 
 
 def test_levels_come_in_turn():

@@ -2,14 +2,27 @@
 
 import math
 
-from rlfr_mm.training.held_out import accuracy
+from rlfr_mm.training.held_out import accuracy, by_problem
 
 
 def test_accuracy_leaves_out_what_could_not_be_graded():
-    assert accuracy([True, False, None]) == {"accuracy": 0.5, "standard_error": 0.3536, "n": 2, "unscored": 1}
+    expected = {"accuracy": 0.5, "standard_error": 0.3536, "n": 2, "unscored": 1}
+    assert accuracy([[True], [False], [None]]) == expected
+
+
+def test_answers_to_one_problem_count_as_one_problem():
+    one, four = accuracy([[True], [False], [True]]), accuracy([[True] * 4, [False] * 4, [True] * 4])
+    assert one == four
+    assert accuracy([[True, False], [False, True]])["standard_error"] == 0
 
 
 def test_accuracy_of_nothing_is_not_a_number():
-    result = accuracy([None])
+    result = accuracy([[None]])
     assert math.isnan(result["accuracy"]) and math.isnan(result["standard_error"])
     assert (result["n"], result["unscored"]) == (0, 1)
+
+
+def test_answers_are_collected_by_problem_whatever_their_order():
+    answers = [("a", True), ("b", None), ("a", False), ("b", True)]
+    rows = [{"problem_id": name, "correct": correct} for name, correct in answers]
+    assert by_problem(rows) == {"a": [True, False], "b": [None, True]}

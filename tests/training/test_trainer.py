@@ -437,6 +437,24 @@ def test_every_step_logs_the_metrics_of_the_method(tiny_policy: Path, tmp_path: 
             assert 0 <= row[name] <= 1
 
 
+@pytest.mark.parametrize("draws, steps", [(8, [1, 2]), (1, [1])])
+def test_reliability_of_the_reward_is_logged_for_every_batch_or_if_it_costs_for_every_tenth(
+    draws: int, steps: list, tiny_policy: Path, tmp_path: Path
+):
+    """A single draw needs another one to be compared with. The control arm, without a coefficient, is measured too."""
+    config = FlowRewardConfig(noise_draws=draws, flow_coef=0.0, group_noise=True)
+    trainer = make_trainer(tiny_policy, tmp_path, max_steps=2, reward_config=config)
+    batches = _finished_batches(trainer)
+    trainer.train()
+    for name in ("flow/score_reliability", "flow/reward_reliability"):
+        found = {row["step"]: row[name] for row in trainer.state.log_history if name in row}
+        assert list(found) == steps
+        assert all(-1 <= value <= 1 for value in found.values())
+    seeds, scoring = batches[0].flow.seeds.tolist(), batches[0].flow.scoring_seeds.tolist()
+    assert len(set(seeds)) == 8  # updates have fresh noise for each rollout
+    assert scoring == [seeds[0]] * 4 + [seeds[4]] * 4
+
+
 def test_rollout_records_hold_each_token_once(tiny_policy: Path, tmp_path: Path):
     make_trainer(tiny_policy, tmp_path, max_steps=1, rollouts_per_step=5).train()
     records = list(read_rollouts(tmp_path))
