@@ -131,7 +131,7 @@ def outside_deepspeed(args: RLFRConfig) -> Iterator[None]:
 
 
 def _embedded_policy(config: RunConfig, processes: PartialState) -> ModelArguments:
-    """The model settings with the folder of the embedded policy, which is warmed up first if it is not in the cache."""
+    """The model settings with the folder of the embedded policy, which is prepared first if it is not in the cache."""
     target = config.model.warmup_accuracy
     with processes.main_process_first():
         warm = prepare_policy(QUICKSTART_CACHE, levels=config.data.levels, seed=0, target_accuracy=target)
