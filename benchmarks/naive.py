@@ -92,11 +92,11 @@ def scoring(rounds: int, width: int) -> dict[str, Any]:
     return in_turn(naive, ours, rounds) | {"largest_relative_difference": difference, "width": width}
 
 
-def offline(rounds: int) -> dict[str, Any]:
-    """One step of the offline start on two demonstrations, for a decoder with 12 layers and 32,000 words."""
+def offline(rounds: int, shape: dict[str, int]) -> dict[str, Any]:
+    """One step of the offline start on two demonstrations, for a decoder of this shape with 32,000 words."""
     heads = {"num_attention_heads": 8, "num_key_value_heads": 8}
-    shape = {"hidden_size": 512, "intermediate_size": 1536, "num_hidden_layers": 12} | heads
-    policy = AutoModelForCausalLM.from_config(AutoConfig.for_model("qwen2", vocab_size=32_000, **shape)).eval()
+    config = AutoConfig.for_model("qwen2", vocab_size=32_000, **shape, **heads)
+    policy = AutoModelForCausalLM.from_config(config).eval()
     mask, seeds = response_mask(RESPONSES), torch.arange(len(RESPONSES))
     ids = torch.randint(32_000, (len(mask), EXPERT_PROMPT + mask.shape[1]))
     everything = torch.nn.functional.pad(mask, (EXPERT_PROMPT - 1, 0))[:, : ids.shape[1] - 1]
@@ -126,10 +126,16 @@ def offline(rounds: int) -> dict[str, Any]:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--rounds", type=int, default=3, help="number of times that each pair is measured")
-    parser.add_argument("--width", type=int, default=2048, help="of the policy and the field, for scoring")
+    parser.add_argument("--small", action="store_true", help="tiny shapes: shows that the comparison runs")
     parser.add_argument("--json", type=Path, help="file for the figures; they are always printed")
     options = parser.parse_args()
-    figures = {"scoring": scoring(options.rounds, options.width), "offline": offline(options.rounds)}
+    shape = {"hidden_size": 512, "intermediate_size": 1536, "num_hidden_layers": 12}
+    if options.small:
+        shape = {"hidden_size": 64, "intermediate_size": 64, "num_hidden_layers": 4}
+    figures = {
+        "scoring": scoring(options.rounds, 64 if options.small else 2048),
+        "offline": offline(options.rounds, shape),
+    }
     figures |= {"prompt_tokens": [PROMPT, EXPERT_PROMPT], "response_tokens": RESPONSES, **environment()}
     print(json.dumps(figures, indent=2))
     if options.json:
