@@ -9,7 +9,7 @@ INSTALL := $(BIN)/python -m pip install --quiet $(addprefix -c ,$(CONSTRAINTS))
 RUN_READY  := $(VENV)/.installed
 TEST_READY := $(VENV)/.installed-test
 
-.PHONY: quickstart real-model test faults test-latest constraints check format wheel clean
+.PHONY: quickstart real-model test faults bench test-latest constraints check format wheel clean
 
 # One thread, because the tensors are tiny and threads on shared cores would spend their time waiting for each other.
 quickstart: $(RUN_READY)
@@ -34,6 +34,10 @@ test: $(TEST_READY)
 # Kills, damage and full disks, at most an hour on two cores; writes docs/reliability.md.
 faults: $(TEST_READY)
 	OMP_NUM_THREADS=1 $(BIN)/python benchmarks/faults.py
+
+# Speed and memory, ten minutes on two idle cores; writes the records and the table of docs/performance.md.
+bench: $(RUN_READY)
+	OMP_NUM_THREADS=1 RLFR_SHARED=$(RLFR_SHARED) $(BIN)/python benchmarks/bench.py
 
 # A new environment with the newest versions within the bounds, to find releases that break us.
 test-latest:

@@ -1,4 +1,4 @@
-"""Check an installed wheel outside the checkout: its commands answer, and it has the YAML files and templates."""
+"""Check an installed wheel outside the checkout: its commands answer, and has the YAML files and weights."""
 
 import subprocess
 import sys
@@ -17,4 +17,5 @@ yaml_files = {path.stem for path in files("rlfr_mm.tasks").rglob("rlfr_*.yaml")}
 missing = [name for name in TASKS if name not in yaml_files or name not in listed]
 assert not missing, f"tasks without a YAML in the wheel: {missing}"
 assert files("rlfr_mm.configs").joinpath("rl", "quickstart.yaml").is_file()
+assert files("rlfr_mm.quickstart").joinpath("warm_policy.safetensors").is_file()
 print(f"the wheel works: {len(TASKS)} tasks")

@@ -1,7 +1,8 @@
-"""Measure what the flow costs, as ratios of pairs timed in turn: `python benchmarks/flow_cost.py --json OUT`.
+"""Measure what the flow costs, as ratios of CPU seconds of pairs in turn: `python benchmarks/flow_cost.py --json OUT`.
 
 - early_exit: time of a full no-grad pass of a policy / time of the pass for latents, which ends at the deepest layer
-- step: time of a training step with the flow / without it, on the embedded policy, which is no larger than its field
+- step: time of a training step of the quickstart with the flow / without it, which is plain TRL GRPO; its policy has
+  1M parameters and its field 0.3M
 - scoring: time of velocity deviations / time of the same matmuls alone, in float32 and in bfloat16
 - size: parameters of the field / parameters of the policy, for the published models (from their shapes)
 """
@@ -12,11 +13,12 @@ import json
 import statistics
 import tempfile
 import time
-from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import torch
 from gpu_check import StepTimer
+from timing import in_turn
 from transformers import AutoConfig, AutoModelForCausalLM
 
 from rlfr_mm.config import FlowConfig, FlowRewardConfig, RunConfig
@@ -25,7 +27,7 @@ from rlfr_mm.files import write_json
 from rlfr_mm.method.field import FlowField
 from rlfr_mm.method.latents import Latents, record_latents, stop_after_layer
 from rlfr_mm.method.loss import has_context, velocity_deviation
-from rlfr_mm.quickstart.policy import build_policy
+from rlfr_mm.quickstart.warmup import QUICKSTART_SETTINGS, prepare_policy
 from rlfr_mm.training.run import prepare
 from rlfr_mm.training.run_folder import environment
 
@@ -34,13 +36,7 @@ ROOT = Path(__file__).resolve().parent.parent
 PUBLISHED = {"Qwen2.5-VL-3B": (2048, 36, 3.75, 4), "Qwen2.5-VL-7B": (3584, 28, 8.29, 6)}
 
 
-def seconds(work: Callable[[], object]) -> float:
-    started = time.perf_counter()
-    work()
-    return time.perf_counter() - started
-
-
-def early_exit(rounds: int) -> dict[str, float]:
+def early_exit(rounds: int) -> dict[str, Any]:
     """For a decoder with 12 layers and a vocabulary of 32,000, on 8 sequences of 256 tokens; layers 0.25, 0.5, 0.75."""
     heads = {"num_attention_heads": 8, "num_key_value_heads": 8}
     shape = {"hidden_size": 512, "intermediate_size": 1536, "num_hidden_layers": 12} | heads
@@ -55,37 +51,34 @@ def early_exit(rounds: int) -> dict[str, float]:
         with torch.no_grad(), record_latents(model, [3, 6, 9], response), stop_after_layer(model, 9):
             model(input_ids=ids, use_cache=False)
 
-    whole(), ended()
-    pairs = [(seconds(whole), seconds(ended)) for _ in range(rounds)]
-    return {"ratio": statistics.median(a / b for a, b in pairs), "rounds": rounds}
+    return in_turn(whole, ended, rounds)
 
 
-def step(rounds: int) -> dict[str, float]:
-    """Ratio of the median seconds of whole steps 3 to 6, with the flow and without; the runs alternate.
+def step(rounds: int) -> dict[str, Any]:
+    """Ratio of the median CPU seconds of whole steps 3 to 12, with the flow and without; the runs alternate.
 
     Whole steps are timed, because TRL's `step_time` ends before the field's update.
     """
     times: dict[str, list[float]] = {"flow": [], "none": []}
     with tempfile.TemporaryDirectory() as scratch:
-        policy = build_policy(Path(scratch) / "policy")
+        policy = prepare_policy(scratch, **QUICKSTART_SETTINGS)
         for index in range(rounds):
             for shaping, seen in times.items():
                 settings = [f"model.name_or_path={policy}", f"train.output_dir={scratch}/{shaping}-{index}"]
-                settings += [f"train.advantage_shaping={shaping}", "offline=null", "evaluation=null", "data.limit=64"]
-                settings += ["train.save_strategy='no'", "update.accept_reward=0", "flow.standardise=false"]
-                settings += ["flow.random_start=true"]
-                config = load_config(
-                    RunConfig, str(ROOT / "configs/rl/quickstart.yaml"), ["train.max_steps=6", *settings]
-                )
-                run, timer = prepare(config, overwrite=False, resume=False), StepTimer()
+                settings += [f"train.advantage_shaping={shaping}", "offline=null", "evaluation=null", "data.limit=96"]
+                settings += ["train.save_strategy='no'", "flow.standardise=false", "flow.random_start=true"]
+                settings += ["train.max_steps=12", "train.disable_tqdm=true"]
+                config = load_config(RunConfig, str(ROOT / "configs/rl/quickstart.yaml"), settings)
+                run, timer = prepare(config, overwrite=False, resume=False), StepTimer(time.process_time)
                 assert run is not None
                 run.trainer.add_callback(timer)
                 run.trainer.train()
                 seen.append(statistics.median(end - start for start, end in itertools.pairwise(timer.ends[1:])))
-    return {"ratio": statistics.median(a / b for a, b in zip(*times.values(), strict=True)), "rounds": rounds}
+    ratio = statistics.median(a / b for a, b in zip(*times.values(), strict=True))
+    return {"ratio": ratio, "seconds": [min(seen) for seen in times.values()], "rounds": rounds}
 
 
-def scoring(rounds: int) -> dict[str, dict[str, float]]:
+def scoring(rounds: int) -> dict[str, dict[str, Any]]:
     """Time of the deviations of 8 responses at width 1,024 / time of the field's matmuls alone, by precision."""
     found = {}
     shape = FlowConfig(hidden_size=1024, num_policy_layers=36, rms_norm_eps=1e-6)
@@ -108,10 +101,7 @@ def scoring(rounds: int) -> dict[str, dict[str, float]]:
                 for weight in cast:
                     torch.nn.functional.linear(inputs[weight.shape[1]], weight)
 
-        ours(), floor()
-        pairs = [(seconds(ours), seconds(floor)) for _ in range(rounds)]
-        name = str(dtype).removeprefix("torch.")
-        found[name] = {"ratio": statistics.median(a / b for a, b in pairs), "seconds": min(a for a, _ in pairs)}
+        found[str(dtype).removeprefix("torch.")] = in_turn(ours, floor, rounds)
     return found
 
 

@@ -1,9 +1,10 @@
-"""Verdicts per second: our worker pool against math-verify alone.
+"""Verdicts per second: our worker pool against math-verify alone, and against lmms-eval's scoring.
 
     python benchmarks/verdict_pool.py ../shared/parity --json OUT
 
-Both grade the raw responses of the MATH500 sets, after a warm-up that loads the parsers and starts the workers.
-math-verify grades one answer after the other in this process, with its own time-outs.
+All grade the raw responses of the MATH500 sets, after a warm-up that loads the parsers and starts the workers.
+math-verify grades one answer after the other in this process, with its own time-outs, and so does the scoring of
+lmms-eval's reasoning tasks, which compares strings before it asks math-verify.
 
 - `same`: equal verdicts.
 - `other_answer_read`, `other_comparison`: why the others differ. If math-verify agrees with our verdict once it gets
@@ -33,26 +34,33 @@ def main() -> None:
     if not rows:
         sys.exit(f"error: {options.folder} has no MATH500 sets: give a folder of published verdicts with some")
 
-    from math_verify import parse, verify  # imported here, so that neither figure includes its start-up
+    # imported here, so that no figure includes their start-up
+    from lmms_eval.tasks._task_utils.reasoning_utils import compute_score
+    from math_verify import parse, verify
 
     logging.disable(logging.CRITICAL)
 
     def one_by_one(rows: list[Row]) -> list[bool]:
         return [bool(verify(parse(f"${row['gold']}$"), parse(row["response"]))) for row in rows]
 
+    def lmms_eval(rows: list[Row]) -> list[bool]:
+        return [bool(compute_score("", row["response"], row["gold"])["acc_score"]) for row in rows]
+
     def pooled(rows: list[Row]) -> list[Verdict]:
         return grade_all([Item(row["response"], row["gold"], "math500") for row in rows])
 
     warm_up = [{"response": f"\\boxed{{{i}+\\frac{{x}}{{2}}}}", "gold": "\\sqrt{x}"} for i in range(64)]
-    one_by_one(warm_up)
-    pooled(warm_up)
+    for grade in (one_by_one, lmms_eval, pooled):
+        grade(warm_up)
     start = time.perf_counter()
     alone = one_by_one(rows)
     middle = time.perf_counter()
     verdicts = pooled(rows)
     end = time.perf_counter()
+    lmms_eval(rows)
+    last = time.perf_counter()
 
-    seconds = {"math_verify_alone": middle - start, "pool": end - middle}
+    seconds = {"math_verify_alone": middle - start, "lmms_eval": last - end, "pool": end - middle}
     pairs = zip(rows, alone, verdicts, strict=True)
     differing = [(row, verdict) for row, one, verdict in pairs if one != verdict.correct]
     boxed = [{**row, "response": f"\\boxed{{{verdict.extracted or ''}}}"} for row, verdict in differing]
@@ -69,6 +77,7 @@ def main() -> None:
         "seconds": {name: round(value, 2) for name, value in seconds.items()},
         "per_second": {name: round(count / value, 1) for name, value in seconds.items()},
         "speed_up": round(seconds["math_verify_alone"] / seconds["pool"], 2),
+        "speed_up_over_lmms_eval": round(seconds["lmms_eval"] / seconds["pool"], 2),
         "same": count - len(differing),
         "other_answer_read": len(differing) - len(other_comparison),
         "other_comparison": other_comparison,

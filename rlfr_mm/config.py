@@ -37,7 +37,9 @@ class ModelArguments:
     chat_template: str | None = option(None, help="file with a Jinja chat template, for a model that has none")
     trust_remote_code: bool = option(False, help="run code from the model's repository")
     warmup_accuracy: float = option(
-        0.5, must="in (0, 1)", help="accuracy at which the warm-up of the embedded policy ends (temperature 1)"
+        0.5,
+        must="in (0, 1)",
+        help="accuracy (temperature 1) at which the warm-up of the embedded policy ends; the one for 0.5 is shipped",
     )
     warmup_seed: int = option(0, must=">= 0", help="seed of the embedded policy: its first weights and its warm-up")
 

@@ -125,7 +125,7 @@ class ResidualBlock(nn.Module):
 
     def forward(self, x: Float[Tensor, "n width"], condition: Float[Tensor, "n width"]) -> Float[Tensor, "n width"]:
         shift, scale, gate = self.adaLN_modulation(condition).chunk(3, dim=-1)
-        return x + gate * self.mlp(self.in_ln(x) * (1 + scale) + shift)
+        return torch.addcmul(x, gate, self.mlp(torch.addcmul(shift, self.in_ln(x), 1 + scale)))
 
 
 class FinalLayer(nn.Module):
@@ -139,7 +139,7 @@ class FinalLayer(nn.Module):
 
     def forward(self, x: Float[Tensor, "n width"], condition: Float[Tensor, "n width"]) -> Float[Tensor, "n hidden"]:
         shift, scale = self.adaLN_modulation(condition).chunk(2, dim=-1)
-        return self.linear(self.norm_final(x) * (1 + scale) + shift)
+        return self.linear(torch.addcmul(shift, self.norm_final(x), 1 + scale))
 
 
 class FlowField(nn.Module):

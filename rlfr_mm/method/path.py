@@ -26,8 +26,7 @@ class PathSample:
 
 def linear_path(x_0: Points, x_1: Points, t: PerPointOrOne) -> PathSample:
     """x_t = t x_1 + (1 - t) x_0 and its time derivative dx_t = x_1 - x_0, for times t in [0, 1]."""
-    t = t[:, None]
-    return PathSample(x_t=t * x_1 + (1 - t) * x_0, dx_t=x_1 - x_0)
+    return PathSample(x_t=torch.lerp(x_0, x_1, t[:, None]), dx_t=x_1 - x_0)
 
 
 def sample_times(keys: Keys, mean: float = 0.0, std: float = 1.0) -> PerPoint:

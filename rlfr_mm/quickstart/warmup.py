@@ -1,4 +1,8 @@
-"""Warm up the tiny policy in three stages: it learns to see, to count, and then to answer half of the questions."""
+"""Warm up the tiny policy in three stages: it learns to see, to count, and then to answer half of the questions.
+
+`python -m rlfr_mm.quickstart.warmup` does it for the quickstart, which takes minutes on one core, and puts the weights
+into the package (`rlfr_mm.quickstart.shipped`). Do it when the world, the model or the warm-up has changed.
+"""
 
 import hashlib
 import json
@@ -17,7 +21,7 @@ from transformers import AutoModelForImageTextToText, AutoProcessor, Qwen2_5_VLP
 from rlfr_mm.files import shared_folder, write_json
 from rlfr_mm.grading.strict.extract import last_answer_tag
 from rlfr_mm.policy import answer_problems, encode_demonstrations
-from rlfr_mm.quickstart import policy, world
+from rlfr_mm.quickstart import policy, shipped, world
 
 BATCH_SIZE = 64
 LEARNING_RATE = 1.5e-3
@@ -29,6 +33,11 @@ MAX_STEPS = 1000  # per stage
 CHECK_EVERY = 20  # steps between two measurements
 CHECK_PROBLEMS = 256  # standard error 0.03 at an accuracy of one half
 MAX_NEW_TOKENS = 64
+QUICKSTART_SETTINGS: dict[str, Any] = {
+    "levels": [2],
+    "seed": 0,
+    "target_accuracy": 0.5,
+}  # of configs/rl/quickstart.yaml
 
 Problems = Sequence[world.Problem]
 IGNORED = -100  # label of tokens that do not count in the loss
@@ -53,20 +62,25 @@ def prepare_policy(
     target_accuracy: float = 0.5,
     rules: world.Rules = world.DEFAULT_RULES,
 ) -> Path:
-    """The folder of a warmed-up policy, made once per settings and version of the source files that define it.
+    """The folder of a warmed-up policy, made once per settings and version of the files that define it.
 
-    `warmup.json` in the folder holds the measurements of the warm-up. Several processes may call this at the same
-    time: all of them get the folder of the first one that finishes.
+    With the settings of the quickstart it is the policy that comes with the package (`rlfr_mm.quickstart.shipped`).
+    Others are trained here, which takes minutes on one core. `warmup.json` in the folder holds the measurements of the
+    warm-up. Several processes may call this at the same time: all of them get the folder of the first that finishes.
     """
-    settings = {"levels": list(levels), "seed": seed, "target_accuracy": target_accuracy} | asdict(rules)
-    digest = hashlib.sha256(json.dumps(settings).encode())
-    for source in (world.__file__, policy.__file__, __file__):
+    settings = {"levels": list(levels), "seed": seed, "target_accuracy": target_accuracy}
+    is_shipped = shipped.SHIPPED.is_file() and shipped.settings() == settings and rules == world.DEFAULT_RULES
+    digest = hashlib.sha256(json.dumps(settings | asdict(rules)).encode())
+    for source in (world.__file__, policy.__file__, shipped.SHIPPED if is_shipped else __file__):
         digest.update(Path(str(source)).read_bytes())
     folder = Path(cache_dir) / f"policy-{digest.hexdigest()[:16]}"
     if not folder.is_dir():
         with tempfile.TemporaryDirectory() as untrained, shared_folder(folder) as partial:
             policy.build_policy(untrained, seed, rules)
-            warm_up(untrained, partial, levels=levels, seed=seed, target_accuracy=target_accuracy, rules=rules)
+            if is_shipped:
+                shipped.unpack(untrained, partial)
+            else:
+                warm_up(untrained, partial, levels=levels, seed=seed, target_accuracy=target_accuracy, rules=rules)
     return folder
 
 
@@ -88,7 +102,8 @@ def warm_up(
     2. The policy learns to count every object.
     3. It learns to answer as demonstrated, until its accuracy at temperature 1 reaches `target_accuracy`.
 
-    The result holds the steps and the final measure of each stage, and the greedy accuracy. Raises RuntimeError if a
+    The weights are then rounded to bfloat16, so that a file of half the size holds them exactly. The result holds the
+    steps and the final measure of each stage, and the greedy accuracy of the rounded weights. Raises RuntimeError if a
     stage does not reach its target within MAX_STEPS.
     """
     if not 0 < target_accuracy < 1:
@@ -102,6 +117,8 @@ def warm_up(
         for i, stage in enumerate(_stages(model, processor, held_out, seed, target_accuracy)):
             steps, reached = _train(stage, levels, 3 * seed + i, rules, progress)
             measured |= {f"{stage.name}_steps": steps, f"{stage.name}_accuracy": reached}
+        for parameter in model.parameters():
+            parameter.data = parameter.data.bfloat16().float()
         measured["greedy_accuracy"] = accuracy(model, processor, held_out, temperature=0)
     model.save_pretrained(out)
     processor.save_pretrained(out)
@@ -233,3 +250,14 @@ def _train(stage: Stage, levels: Sequence[int], seed: int, rules: world.Rules, p
         f"warm-up: {stage.name} accuracy is {reached:.3f} after {MAX_STEPS} steps and did not reach {stage.target}; "
         "use fewer levels or a lower target_accuracy"
     )
+
+
+def main() -> None:
+    with tempfile.TemporaryDirectory() as untrained, tempfile.TemporaryDirectory() as warm:
+        policy.build_policy(untrained, QUICKSTART_SETTINGS["seed"])
+        print(warm_up(untrained, warm, **QUICKSTART_SETTINGS))
+        shipped.pack(warm, QUICKSTART_SETTINGS)
+
+
+if __name__ == "__main__":
+    main()

@@ -35,7 +35,7 @@ def prepare(config: OfflineRunConfig) -> "OfflineStart":
         raise ValueError("offline.output_dir is not set: name a folder for the field")
     if config.model.name_or_path == QUICKSTART:
         raise ValueError(
-            f"model.name_or_path={QUICKSTART} works in rlfr_mm.train only, which warms that policy up: "
+            f"model.name_or_path={QUICKSTART} works in rlfr_mm.train only, which prepares that policy: "
             "name a checkpoint, such as runs/quickstart/final"
         )
     accelerator = Accelerator()

@@ -137,7 +137,7 @@ def outside_deepspeed(args: RLFRConfig) -> Iterator[None]:
 
 
 def _embedded_policy(config: RunConfig, processes: PartialState) -> ModelArguments:
-    """The model settings with the folder of the embedded policy, which is warmed up first if it is not in the cache."""
+    """The model settings with the folder of the embedded policy, which is prepared first if it is not in the cache."""
     model, data = config.model, config.data
     with processes.main_process_first():
         warm = prepare_policy(

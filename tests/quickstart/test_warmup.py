@@ -8,7 +8,10 @@ import pytest
 import torch
 from transformers import AutoModelForImageTextToText, AutoProcessor
 
-from rlfr_mm.quickstart import warmup, world
+from rlfr_mm.config import RunConfig
+from rlfr_mm.config_file import load_config
+from rlfr_mm.quickstart import shipped, warmup, world
+from tests.conftest import ROOT
 
 PROBLEMS = world.problems(6, "warmup", list(world.LEVELS))
 
@@ -62,7 +65,7 @@ def test_accuracy_is_the_share_of_right_answers(tiny_policy, processor):
     assert warmup.accuracy(model, processor, [*PROBLEMS[:2], other], temperature=0) == pytest.approx(2 / 3)
 
 
-def test_a_policy_is_prepared_once_each_stage_to_its_target(easy, tiny_policy, tmp_path):
+def test_a_policy_is_prepared_once_each_stage_to_its_target(easy, tiny_policy, monkeypatch, tmp_path):
     arguments = {"levels": [2], "seed": 0, "target_accuracy": 0.03}
     folder = warmup.prepare_policy(tmp_path / "cache", **arguments)
     assert [path.name for path in folder.parent.iterdir()] == [folder.name]
@@ -80,12 +83,44 @@ def test_a_policy_is_prepared_once_each_stage_to_its_target(easy, tiny_policy, t
     trained = AutoModelForImageTextToText.from_pretrained(folder).state_dict()
     assert not [name for name in untrained if torch.equal(untrained[name], trained[name])]
 
+    shipped.pack(folder, arguments, tmp_path / "packed.safetensors")
+    monkeypatch.setattr(shipped, "SHIPPED", tmp_path / "packed.safetensors")
+    unpacked = warmup.prepare_policy(tmp_path / "cache", **arguments)  # now without training
+    assert unpacked != folder
+    assert {path.name for path in unpacked.iterdir()} == {path.name for path in folder.iterdir()}
+    assert json.loads((unpacked / "warmup.json").read_text()) == measured
+    weights = AutoModelForImageTextToText.from_pretrained(unpacked).state_dict()
+    assert all(torch.equal(weights[name], trained[name]) for name in trained)
+
+
+@pytest.fixture(scope="module")
+def quickstart_policy(tmp_path_factory):
+    """The folder that a first quickstart makes."""
+    cache = tmp_path_factory.mktemp("cache")
+    return warmup.prepare_policy(cache, levels=[2], seed=0, target_accuracy=0.5)
+
+
+def test_the_quickstart_does_not_wait_for_a_warm_up(quickstart_policy):
+    config = load_config(RunConfig, str(ROOT / "configs/rl/quickstart.yaml"), [])
+    asked_for = {"levels": config.data.levels, "seed": 0, "target_accuracy": config.model.warmup_accuracy}
+    assert shipped.settings() == asked_for == warmup.QUICKSTART_SETTINGS
+    assert json.loads((quickstart_policy / "warmup.json").read_text()) == shipped.measured()
+    assert shipped.SHIPPED.stat().st_size < 2.5e6
+
+
+def test_the_shipped_policy_answers_as_well_as_when_it_was_made(quickstart_policy, processor):
+    """If it does not, the world or the model has changed, and `python -m rlfr_mm.quickstart.warmup` is due."""
+    model = AutoModelForImageTextToText.from_pretrained(quickstart_policy)
+    held_out = world.problems(warmup.CHECK_PROBLEMS, "train", [2], 0)
+    greedy = warmup.accuracy(model, processor, held_out, temperature=0)
+    assert greedy == pytest.approx(shipped.measured()["greedy_accuracy"], abs=0.02)
+
 
 def test_a_stage_that_fails_says_so_and_leaves_no_policy(easy, monkeypatch, tmp_path):
     monkeypatch.setattr(warmup, "MAX_STEPS", 5)
     monkeypatch.setattr(warmup, "CELL_TARGET", 0.99)
     with pytest.raises(RuntimeError, match=r"cell accuracy is 0\.\d+ after 5 steps and did not reach 0\.99"):
-        warmup.prepare_policy(tmp_path, levels=[2], seed=0)
+        warmup.prepare_policy(tmp_path, levels=[2], seed=0, target_accuracy=0.4)
     assert list(tmp_path.iterdir()) == []
 
 
@@ -94,7 +129,7 @@ def test_a_half_written_policy_is_not_picked_up(easy, monkeypatch, tmp_path):
     killed.mkdir()
     monkeypatch.setattr(warmup, "MAX_STEPS", 1)
     with pytest.raises(RuntimeError):  # it starts to train instead
-        warmup.prepare_policy(tmp_path, levels=[2], seed=0)
+        warmup.prepare_policy(tmp_path, levels=[2], seed=0, target_accuracy=0.4)
     assert list(Path(tmp_path).iterdir()) == [killed]
 
 
