@@ -9,6 +9,7 @@ from datasets import Dataset
 
 from rlfr_mm.config import EvaluationConfig
 from rlfr_mm.policy import Processor, answer_problems
+from rlfr_mm.precheck import HELD_OUT
 from rlfr_mm.training.rewards import accuracy_reward
 
 
@@ -26,6 +27,7 @@ def held_out_answers(
     Each process answers its share, and every process gets all rows.
     """
     share = problems.shard(accelerator.num_processes, accelerator.process_index, contiguous=True)
+    training = policy.training
     completions = answer_problems(
         policy.eval(),
         processor,
@@ -36,6 +38,7 @@ def held_out_answers(
         seed=evaluation.seed + accelerator.process_index,
         description=description,
     )
+    policy.train(training)
     rewards = accuracy_reward(completions=completions, solution=share["solution"], choices=share["choices"])
     return gather_object(
         [
@@ -43,6 +46,19 @@ def held_out_answers(
             for problem_id, reward, completion in zip(share["problem_id"], rewards, completions, strict=True)
         ]
     )
+
+
+def best_step(metrics: list[dict[str, Any]]) -> dict[str, Any] | None:
+    """The first step with the highest held-out accuracy, that accuracy and the number of steps measured; None if none.
+
+    >>> best_step([{"step": 5, "held_out/accuracy": 0.5}, {"step": 10, "held_out/accuracy": 0.4}])
+    {'step': 5, 'accuracy': 0.5, 'measured': 2}
+    """
+    found = [row for row in metrics if row.get(HELD_OUT) is not None]
+    if not found:
+        return None
+    best = max(found, key=lambda row: row[HELD_OUT])
+    return {"step": best["step"], "accuracy": best[HELD_OUT], "measured": len(found)}
 
 
 def accuracy(correct: list[bool | None]) -> dict[str, Any]:

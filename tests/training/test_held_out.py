@@ -2,7 +2,7 @@
 
 import math
 
-from rlfr_mm.training.held_out import accuracy
+from rlfr_mm.training.held_out import accuracy, best_step
 
 
 def test_accuracy_leaves_out_what_could_not_be_graded():
@@ -13,3 +13,10 @@ def test_accuracy_of_nothing_is_not_a_number():
     result = accuracy([None])
     assert math.isnan(result["accuracy"]) and math.isnan(result["standard_error"])
     assert (result["n"], result["unscored"]) == (0, 1)
+
+
+def test_the_best_step_is_the_first_with_the_highest_accuracy():
+    rows = [{"step": 1}, {"step": 2, "held_out/accuracy": None}]
+    assert best_step(rows) is None
+    rows += [{"step": step, "held_out/accuracy": value} for step, value in ((4, 0.5), (6, 0.75), (8, 0.75))]
+    assert best_step(rows) == {"step": 6, "accuracy": 0.75, "measured": 3}
