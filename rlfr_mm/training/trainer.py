@@ -134,16 +134,9 @@ class RLFRTrainer(WholeCheckpoints, SkipBadSteps, GRPOTrainer):
                 self.num_generations,
                 self.args.seed,
             )
-            self._check_columns(self.flow)
+            self.flow.check_columns(self.train_dataset.column_names)
         self.writer = RolloutWriter(self.args.output_dir)
         self.batch: RolloutBatch | None = None  # the rollouts that TRL is working on
-
-    def _check_columns(self, flow: OnlineFlow) -> None:
-        """ValueError if the score needs a column that the dataset does not have; a stream may not know its columns."""
-        columns, score = self.train_dataset.column_names, flow.reward_config.score
-        for needed, column in ((flow.score.needs_answers, "solution"), (flow.score.needs_experts, "expert")):
-            if needed and columns is not None and column not in columns:
-                raise ValueError(f"flow_reward.score={score} needs a column `{column}`: the dataset has {columns}")
 
     def _get_train_sampler(self, dataset: Any = None) -> RepeatSampler:
         trl: Any = super()._get_train_sampler(dataset)

@@ -20,7 +20,7 @@ def test_wandb_gets_the_metrics_and_a_table_of_the_rollouts_with_their_images(
     logged = dict(wandb.run.summary)
     wandb.finish()
     assert logged["train/accuracy"] == 3 / 8 and logged["train/flow/reward_mean"] != 0
-    (table,) = (tmp_path / "wandb").glob("offline-run-*/files/media/table/completions_*.json")
+    table = next((tmp_path / "wandb").glob("offline-run-*/files/media/table/completions_*.json"))
     content = json.loads(table.read_text())
     assert {"prompt", "completion", "every_third", "advantage", "image"} <= set(content["columns"])
     assert len(content["data"]) == 8
