@@ -8,6 +8,7 @@ scheduler. The last one to finish merges and scores the rows, and `python -m eva
 """
 
 import argparse
+import shlex
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -90,7 +91,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         try:
             return _run(args)
         except KeyboardInterrupt:
-            print("interrupted; the same command resumes the run", file=sys.stderr)
+            print(f"interrupted; the same command resumes the run in {args.output_dir}", file=sys.stderr)
             return 130
 
 
@@ -124,6 +125,8 @@ def _run(args: argparse.Namespace) -> int:
         print(f"shard {shard} of {args.output_dir} is done; the last one to finish scores the run")
         return 1 if found.failures else 0
     status = scoring.print_results(found.results, [*found.incomplete, *found.failures])
+    page = shlex.join(["python", "-m", "eval.report", str(args.output_dir), "--out", "report.html"])
+    print(f"responses and results are in {args.output_dir}; {page} shows them")
     # What other shards have not answered yet is no failure of this one.
     return status if shard == WHOLE else int(bool(found.failures))
 

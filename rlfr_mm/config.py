@@ -79,6 +79,7 @@ class DataArguments:
     )
     max_value: int = option(12, must="in [9, 99]", help="largest answer of the quickstart world")
     seed: int = option(0, help="seed of the quickstart world")
+    keep: list[str] = option(make=list, help="further columns of the records, for reward functions")
 
     def __post_init__(self) -> None:
         check_options(self, "data")
@@ -120,6 +121,12 @@ class EvaluationConfig:
 
     data: DataArguments = option(make=lambda: DataArguments(split="test"), help="held-out problems")
     samples: int = option(1, must="in [1, 9]", help="answers per problem")
+    steps: int | None = option(
+        None,
+        must=">= 1",
+        help="measure every N policy steps, too, and keep the best checkpoint; train.load_best_model_at_end=true then "
+        "makes it final/",
+    )
     batch_size: int = option(64, must=">= 1", help="problems answered at once")
     temperature: float = option(1.0, must=">= 0", help="sampling temperature; 0 decodes greedily")
     seed: int = option(0, help="seed of the sampling")
@@ -185,6 +192,11 @@ class RunConfig:
     offline: OfflineConfig | None = option(None, help="train the field on expert solutions first, in this run")
     flow_reward: FlowRewardConfig = option(make=FlowRewardConfig, help="from deviations to rewards")
     update: OnlineUpdateConfig = option(make=OnlineUpdateConfig, help="the field's online updates")
+    rewards: list[Any] | None = option(
+        None,
+        help="accuracy, format, MODULE:FUNCTION, or {function: NAME, weight: NUMBER} (docs/rewards.md); "
+        "null: accuracy, and format with train.format_reward_weight",
+    )
     evaluation: EvaluationConfig | None = option(None, help="measure held-out accuracy before and after training")
     benchmarks: BenchmarkConfig | None = option(None, help="evaluate benchmark tasks during training")
     train: dict[str, Any] = option(make=dict, help="every setting of TRL's GRPOConfig, and these:", more=RLFRArguments)
@@ -193,7 +205,7 @@ class RunConfig:
         if self.field is not None and self.offline is not None:
             raise ValueError("field and offline are both set: remove one; a run starts from a field or trains one")
         if "reward_weights" in self.train:
-            raise ValueError("train.reward_weights cannot be set: it follows from train.format_reward_weight, set that")
+            raise ValueError("train.reward_weights cannot be set: set train.format_reward_weight, or `rewards`")
         check_keys(self.train, train_settings() or self.train, "train.")
         held_out = self.evaluation.data if self.evaluation else None
         drawn_from = ("source", "name", "split", "levels", "operations", "max_value", "seed")
@@ -267,7 +279,6 @@ def __getattr__(name: str) -> Any:
         """GRPOConfig plus `RLFRArguments`. TRL's `beta` is the KL weight; the flow reward's weight is `flow_coef`."""
 
         max_completion_length: int | None = 1024  # tokens, as in the released code
-        logging_steps: float = 1  # one row of metrics.jsonl per policy step
 
         def __post_init__(self) -> None:
             RLFRArguments.__post_init__(self)

@@ -36,7 +36,8 @@ def main(argv: list[str] | None = None) -> None:
         try:
             failed = runner.run_experiment(experiment, jobs)
         except KeyboardInterrupt:
-            print("stopped; run the same command again to continue", file=sys.stderr)
+            how = f"run the same command again to continue the runs in {experiment.runs}"
+            print(f"stopped; {how}", file=sys.stderr)
             raise SystemExit(130) from None
     if experiment.record.cells:
         tables.write_report(experiment.results)

@@ -24,6 +24,7 @@ from rlfr_mm.config import (
 from rlfr_mm.config_file import build, check_keys, read_settings, require
 from rlfr_mm.files import read_json
 
+HELD_OUT = "held_out/accuracy"  # the name in the metrics, by which the best checkpoint is known
 FIELD_CONFIG = "flow_config.json"  # in the folder of a field
 COLUMN_ROLES = ("problem", "answer", "images", "completion", "options", "problem_id")  # the keys of data.columns
 DATA_FILES = (".json", ".jsonl", ".csv", ".tsv", ".parquet")  # all but the last one also with .gz
@@ -31,6 +32,7 @@ WEIGHTS = ("*.safetensors", "*.bin", "pytorch_model_fsdp_0")  # the last one is 
 ZERO_STAGES: tuple[Literal["none", "optimizer", "gradients", "weights"], ...]
 ZERO_STAGES = ("none", "optimizer", "gradients", "weights")
 GPU_PACKAGES = ("vllm", "deepspeed")  # a machine without a GPU has no use for them
+EXTRAS = ("wandb", "tensorboard", "trackio")  # loggers that rlfr_mm has an extra for
 # The packages of the loggers that train.report_to may name; any one of them will do.
 LOGGERS = {
     name: (name,) for name in (
@@ -161,6 +163,21 @@ def check_start(config: RunConfig) -> None:
         raise ValueError("flow.standardise=true needs `offline` or `field`, which provide the statistics")
 
 
+def check_evaluation(config: RunConfig, sharding: str) -> None:
+    """ValueError if accuracy during training cannot be measured, or is needed and is not."""
+    train, every = config.train, config.evaluation.steps if config.evaluation else None
+    if every and sharding != "none":
+        raise ValueError("evaluation.steps: a sharded policy cannot answer during training; leave it out")
+    metric = train.get("metric_for_best_model") or HELD_OUT
+    require(not every or metric == HELD_OUT, f"train.metric_for_best_model={metric}", f"{HELD_OUT}, or left out")
+    if every and train.get("eval_strategy", "no") not in ("no", False):
+        raise ValueError("train.eval_strategy and evaluation.steps are both set: remove train.eval_strategy")
+    if train.get("load_best_model_at_end") and every is None:
+        raise ValueError("train.load_best_model_at_end=true needs evaluation.steps, which says when to measure")
+    if train.get("load_best_model_at_end") and train.get("save_strategy") in ("no", False):
+        raise ValueError("train.load_best_model_at_end=true needs checkpoints: remove train.save_strategy")
+
+
 def missing_packages(train: dict[str, Any]) -> dict[str, str]:
     """The packages that settings under `train` need and that are not installed, each with what to do."""
     missing = {}
@@ -174,7 +191,8 @@ def missing_packages(train: dict[str, Any]) -> dict[str, str]:
     for logger in [loggers] if isinstance(loggers, str) else loggers:
         packages = LOGGERS.get(logger, ())
         if packages and not any(map(_installed, packages)):
-            missing[packages[0]] = f"train.report_to={logger}, but {packages[0]} is not installed: install it, or set "
+            install = f"pip install 'rlfr_mm[{logger}]'" if logger in EXTRAS else "install it"
+            missing[packages[0]] = f"train.report_to={logger}, but {packages[0]} is not installed: {install}, or set "
             missing[packages[0]] += "train.report_to=none; a run writes metrics.jsonl either way"
     return missing
 

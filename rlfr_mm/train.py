@@ -5,7 +5,7 @@ The run folder holds:
   metrics.jsonl                  one row per policy step
   rollouts/                      rollouts with the rewards of each token
   checkpoint-N                   what --resume continues from, exactly as if the run had never been killed
-  evaluation_before.jsonl, evaluation_after.jsonl    the held-out answers
+  evaluation_before.jsonl, evaluation_after.jsonl    the held-out answers; evaluation/ has those during training
   curve.png, summary.json        the results
   final/                         the policy, its processor and, in flow/, the field
   bad_steps/                     batches of steps that were skipped because something was not finite
@@ -21,13 +21,22 @@ import argparse
 import json
 import os
 import shlex
+import sys
 from pathlib import Path
 from typing import Any
 
 from rlfr_mm.config import RunConfig
 from rlfr_mm.config_file import build, one_line_errors, parser_for, read_settings, with_overrides
 from rlfr_mm.files import BadFile
-from rlfr_mm.precheck import adopt_field, check_batches, check_paths, check_start, missing_packages, planned_launch
+from rlfr_mm.precheck import (
+    adopt_field,
+    check_batches,
+    check_evaluation,
+    check_paths,
+    check_start,
+    missing_packages,
+    planned_launch,
+)
 
 
 def main(argv: list[str] | None = None) -> None:
@@ -39,11 +48,14 @@ def main(argv: list[str] | None = None) -> None:
         settings = with_overrides(read_settings(arguments.config), arguments.overrides)
         config: RunConfig = build(RunConfig, settings)
         config.train["output_dir"] = config.train.get("output_dir") or f"runs/{Path(arguments.config).stem}"
+        from rlfr_mm.training.own_rewards import RewardError, load_rewards
         from rlfr_mm.training.run_folder import check_run
 
         check_paths(config, weights=not arguments.check)
+        load_rewards(config, beside=Path(arguments.config).parent)
         adopt_field(config, settings.get("flow") or {})
         launch = planned_launch(config.train, arguments.processes, arguments.accelerate)
+        check_evaluation(config, launch.sharding)
         check_batches(config.train, launch.processes)
         check_run(config, arguments.overwrite, arguments.resume)
         if not arguments.check:
@@ -63,13 +75,16 @@ def main(argv: list[str] | None = None) -> None:
         run = prepare(config, arguments.overwrite, arguments.resume, _benchmarks(config))
     if run is None:
         folder = config.train["output_dir"]
-        print(f"{folder} is finished; --overwrite starts again")
+        print(f"{folder} is finished; --overwrite instead of --resume starts again")
         print((Path(folder) / "summary.json").read_text(), end="")
         return
     command = shlex.join(["python", "-m", "rlfr_mm.train", "--config", arguments.config, *arguments.overrides])
-    with one_line_errors(OSError, BadFile, Diverged):
+    with one_line_errors(OSError, BadFile, Diverged, RewardError):
         results = run.carry_out(command)
-    print(json.dumps(results, indent=2))
+    if run.folder.write:
+        print(json.dumps(results, indent=2))
+        page = shlex.join(["python", "-m", "rlfr_mm.inspect", str(run.folder.path)])
+        print(f"the policy is in {run.folder.path / 'final'}; {page} shows the run", file=sys.stderr)
 
 
 def _parser() -> argparse.ArgumentParser:

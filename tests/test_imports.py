@@ -59,6 +59,9 @@ NOT_IMPORTED = {
     "types-pyyaml": "make check",
     "build": "make wheel",
     "vllm": "TRL imports it for train.use_vllm",
+    "wandb": "transformers and TRL import it for train.report_to",
+    "tensorboard": "transformers imports it for train.report_to",
+    "trackio": "transformers and TRL import it for train.report_to",
     "deepspeed": "accelerate imports it for configs/accelerate/zero3.yaml",
 }
 

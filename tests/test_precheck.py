@@ -90,6 +90,7 @@ def test_training_refuses_what_is_not_there_in_two_seconds(folder: Path):
         "train={generation_batch_size: 8, steps_per_generation: 1}": "are both set: remove one of them",
         "train.use_vllm=true": "but vllm is not installed: pip install 'rlfr_mm[vllm]', or set train.use_vllm=false",
         "train.report_to=mlflow": "train.report_to=mlflow, but mlflow is not installed: install it, or set",
+        "train.report_to=trackio": "trackio is not installed: pip install 'rlfr_mm[trackio]', or set",
         "train.report_to=[none, swanlab]": "train.report_to=swanlab, but swanlab is not installed",
         "train.seed=1": "the flow field has no start: add an `offline` section with expert solutions",
         "train.learning_rte=1": "unknown key train.learning_rte; did you mean train.learning_rate?",

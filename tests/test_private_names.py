@@ -17,6 +17,7 @@ from tests.conftest import ROOT
 # By distribution: what of its private parts we use. A new name needs a reason in review, and a bound in pyproject.toml.
 ALLOWED = {
     "transformers": {
+        "_determine_best_metric",
         "_get_grad_norm",
         "_get_num_multimodal_tokens",
         "_get_output_dir",
@@ -33,6 +34,7 @@ ALLOWED = {
         "_generate_and_score_completions",
         "_get_per_token_logps_and_entropies",
         "_get_train_sampler",
+        "_logs",
         "_metrics",
         "_tokenize_prompts",
         "_tokenizer",

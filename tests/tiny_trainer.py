@@ -62,6 +62,7 @@ def make_trainer(
         "num_generations": 4,
         "max_completion_length": 10,
         "max_steps": 3,
+        "logging_steps": 1,
         "learning_rate": 1e-3,
     }
     args = build(RLFRConfig, CPU | defaults | settings)

@@ -141,10 +141,26 @@ def _load(args: DataArguments, expert: bool, bad: _LeftOut) -> tuple[Dataset, li
         )  # fmt: skip
     else:
         dataset = Dataset.from_list([read(row, i) for i, row in enumerate(rows[: args.limit])], features=FEATURES)
+    for column in args.keep:
+        dataset = _with_column(dataset, rows, column, args.source)
     indices = [i for i, problem_id in enumerate(dataset["problem_id"]) if problem_id is not None]
     if not indices:
         raise ValueError(f"{args.source}: none of the {len(dataset)} records can be used")
     return _with_unique_ids(dataset if len(indices) == len(dataset) else dataset.select(indices)), indices
+
+
+def _with_column(dataset: Dataset, rows: list[Row] | Dataset, column: str, source: str) -> Dataset:
+    """The rows with one more column of the records, None where a record lacks it."""
+    names = rows.column_names if isinstance(rows, Dataset) else sorted({name for row in rows for name in row})
+    if column not in names or column in [*dataset.column_names, "expert"]:
+        free = [name for name in names if name not in [*dataset.column_names, "expert"]]
+        raise ValueError(f"data.keep={column} is no further column of {source}, whose are {', '.join(free) or 'none'}")
+    values = rows[column] if isinstance(rows, Dataset) else [row.get(column) for row in rows]
+    try:
+        return dataset.add_column(column, list(values)[: len(dataset)])
+    except (ValueError, TypeError) as error:  # of pyarrow
+        reason = " ".join(str(error).split())
+        raise ValueError(f"data.keep={column}: its values in {source} are of different types ({reason})") from None
 
 
 def _read_or_skip(row: Row, index: int, bad: _LeftOut, **settings: Any) -> Row:

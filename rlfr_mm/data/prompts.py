@@ -35,7 +35,7 @@ def conversation_text(messages: str | list[dict[str, Any]]) -> str:
     """The text of a conversation, one line per message that has any; a plain string stays as it is."""
     if isinstance(messages, str):
         return messages
-    return "\n".join(filter(None, (content_text(message["content"]) for message in messages)))
+    return "\n".join(filter(None, (content_text(message.get("content")) for message in messages)))
 
 
 def chat_messages(messages: list[dict[str, Any]]) -> list[dict[str, Any]]:

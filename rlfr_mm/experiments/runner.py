@@ -5,7 +5,7 @@ import signal
 import subprocess
 import sys
 import threading
-from concurrent.futures import ThreadPoolExecutor, as_completed
+from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any
@@ -24,6 +24,7 @@ from rlfr_mm.viewing.rollout_records import read_rollouts
 from rlfr_mm.viewing.token_statistics import flatten, rank_rollouts
 
 POLL_S = 0.2
+SHOWN_EVERY_S = 1  # the steps of the running cells
 GRACE_S = 10  # for a run to end after it is asked to
 
 
@@ -48,6 +49,13 @@ class Experiment:
 
     def log_of(self, cell: Cell) -> Path:
         return self.runs / f"{cell.name}.log"
+
+    def progress_of(self, cell: Cell) -> str:
+        """Where a running cell is, such as "base/rlvr/seed0: step 12 of 150"."""
+        rows, settings = self.run_of(cell).metrics(), resolved(cell, self.record.base)["train"]
+        last = settings.get("max_steps", -1)
+        step = f"step {rows[-1]['step']}" + (f" of {last}" if last > 0 else "") if rows else "before its first step"
+        return f"{cell.name}: {step}"
 
     def start(self, cell: Cell, lock: IO[str]) -> subprocess.Popen:
         """Start the cell's training run in a process of its own, which holds the lock for as long as it lives."""
@@ -135,6 +143,8 @@ def check_unchanged(experiment: Experiment, before: ExperimentRecord | None) -> 
 def run_experiment(experiment: Experiment, jobs: int) -> list[Cell]:
     """Run the cells that are waiting, `jobs` at a time, and return those that failed. Ctrl-C or a kill ends the runs.
 
+    Names the log of each cell that begins, and shows the steps of those that are running.
+
     If this process is killed outright (SIGKILL), its runs go on and hold the locks of their cells. Whoever starts the
     experiment again counts them among its jobs and waits until they are over.
     """
@@ -147,15 +157,23 @@ def run_experiment(experiment: Experiment, jobs: int) -> list[Cell]:
     ):
         running = {pool.submit(_run_cell, experiment, cell, stop): cell for cell in waiting}
         try:
-            for future in as_completed(running):
-                cell, status = running[future], future.result()
-                if status:
-                    failed.append(cell)
-                    log = experiment.log_of(cell)
-                    progress.write(f"{cell.name} failed with status {status}: {_reason(log)} ({log})")
-                experiment.collect()
-                progress.set_postfix(failed=len(failed), refresh=False)
-                progress.update()
+            begun: set[Future] = set()
+            while running:
+                finished, _ = wait(running, SHOWN_EVERY_S, FIRST_COMPLETED)
+                for future in (future for future in running if future.running() and future not in begun):
+                    begun.add(future)
+                    progress.write(f"{running[future].name} begins; its log is {experiment.log_of(running[future])}")
+                for future in finished:
+                    cell, status = running.pop(future), future.result()
+                    begun.discard(future)
+                    if status:
+                        failed.append(cell)
+                        log = experiment.log_of(cell)
+                        progress.write(f"{cell.name} failed with status {status}: {_reason(log)} ({log})")
+                    experiment.collect()
+                    progress.update()
+                shown = [f"{len(failed)} failed"] * bool(failed) + [experiment.progress_of(running[f]) for f in begun]
+                progress.set_postfix_str(", ".join(shown))
         except BaseException:
             stop.set()
             pool.shutdown(cancel_futures=True)

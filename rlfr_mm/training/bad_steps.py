@@ -17,7 +17,7 @@ from transformers import Trainer
 
 from rlfr_mm.data.prompts import conversation_text
 from rlfr_mm.files import write_json, write_whole
-from rlfr_mm.training.rollout_batch import RolloutBatch
+from rlfr_mm.training.rollout_batch import RolloutBatch, problem_id_of
 from rlfr_mm.training.run_folder import BAD_STEPS
 
 KEPT_BATCHES = 20  # the tensors of further batches are not kept
@@ -57,8 +57,8 @@ class BadSteps:
         if batch is not None:
             for row, ids, mask in zip(batch.inputs, batch.completion_ids, batch.mask, strict=True):
                 completion = str(decode(ids[mask].tolist()))
-                prompt = conversation_text(row["prompt"])
-                rollouts.append({"problem_id": str(row["problem_id"]), "prompt": prompt, "completion": completion})
+                prompt = conversation_text(row.get("prompt") or "")
+                rollouts.append({"problem_id": problem_id_of(row), "prompt": prompt, "completion": completion})
             if self.count < KEPT_BATCHES:
                 tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in batch.tensors().items()}
                 write_whole(path.with_suffix(".safetensors"), save(tensors))

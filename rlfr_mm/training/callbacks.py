@@ -22,12 +22,32 @@ class MetricsWriter(TrainerCallback):
         self.path = Path(run_dir) / "metrics.jsonl"
         self.journal: Journal | None = None
 
+    def on_step_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+        if state.global_step == state.max_steps:  # whatever has been gathered since the last row
+            control.should_log = True
+
     def on_log(self, args: Any, state: Any, control: Any, logs: dict[str, Any] | None = None, **kwargs: Any) -> None:
         if logs and "loss" in logs and state.is_world_process_zero:
             self.journal = self.journal or Journal(self.path)
             bad = {key for key, value in logs.items() if isinstance(value, float) and not math.isfinite(value)}
             row = {"step": state.global_step, **logs, **dict.fromkeys(bad)}  # null: JSON has neither NaN nor infinity
             self.journal.append([json.dumps(row)])
+
+
+class KeepBest(TrainerCallback):
+    """Measures the held-out accuracy every `steps` policy steps and after the last one, and saves each new best.
+
+    `measure(step)` logs it with the metrics of the step, which get a row, and returns whether it is the best so far.
+    """
+
+    def __init__(self, steps: int, measure: Callable[[int], bool]):
+        self.steps, self.measure = steps, measure
+
+    def on_step_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+        if state.global_step % self.steps == 0 or state.global_step == state.max_steps:
+            is_best = self.measure(state.global_step)
+            control.should_log = True
+            control.should_save |= is_best and args.save_strategy != "no"
 
 
 class EverySoManySteps(TrainerCallback):

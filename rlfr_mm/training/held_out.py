@@ -10,6 +10,7 @@ from datasets import Dataset
 
 from rlfr_mm.config import EvaluationConfig
 from rlfr_mm.policy import Processor, answer_problems
+from rlfr_mm.precheck import HELD_OUT
 from rlfr_mm.training.rewards import accuracy_reward
 
 
@@ -29,6 +30,7 @@ def held_out_answers(
     share = problems.shard(accelerator.num_processes, accelerator.process_index, contiguous=True)
     samples = [sample for sample in range(evaluation.samples) for _ in range(len(share))]
     share = share.select(list(range(len(share))) * evaluation.samples)
+    training = policy.training
     completions = answer_problems(
         policy.eval(),
         processor,
@@ -39,6 +41,7 @@ def held_out_answers(
         seed=evaluation.seed + accelerator.process_index,
         description=description,
     )
+    policy.train(training)
     rewards = accuracy_reward(completions=completions, solution=share["solution"], choices=share["choices"])
     return gather_object(
         [
@@ -61,6 +64,19 @@ def by_problem(answers: list[dict[str, Any]]) -> dict[str, list[bool | None]]:
     for answer in answers:
         found.setdefault(answer["problem_id"], []).append(answer["correct"])
     return found
+
+
+def best_step(metrics: list[dict[str, Any]]) -> dict[str, Any] | None:
+    """The first step with the highest held-out accuracy, that accuracy and the number of steps measured; None if none.
+
+    >>> best_step([{"step": 5, "held_out/accuracy": 0.5}, {"step": 10, "held_out/accuracy": 0.4}])
+    {'step': 5, 'accuracy': 0.5, 'measured': 2}
+    """
+    found = [row for row in metrics if row.get(HELD_OUT) is not None]
+    if not found:
+        return None
+    best = max(found, key=lambda row: row[HELD_OUT])
+    return {"step": best["step"], "accuracy": best[HELD_OUT], "measured": len(found)}
 
 
 def accuracy(verdicts: Iterable[list[bool | None]]) -> dict[str, Any]:

@@ -1,18 +1,25 @@
 """What a run reads, checked before any weights are loaded: its settings, its rows, its processor."""
 
+import asyncio
+import inspect
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, field, fields
 from typing import Any
 
 from datasets import Dataset
-from transformers import ProcessorMixin
+from transformers import ProcessorMixin, TrainerState
 
 from rlfr_mm.config import ModelArguments, RLFRConfig, RunConfig
 from rlfr_mm.config_file import build
 from rlfr_mm.data.load import load_demonstrations, load_problems
 from rlfr_mm.data.processor import check_prompts, load_processor, prompt_lengths, without_overlong
-from rlfr_mm.policy import Processor
+from rlfr_mm.policy import Processor, tokenizer_of
+from rlfr_mm.training.own_rewards import BUILT_IN, LEFT_OUT, Reward, check_signatures, load_rewards
+
+ONE_ROW_PER_STEP = {"logging_steps": 1}  # of metrics.jsonl; TRL's default is 10
+TRIED_ROWS = 2
 
 
 def settings_of(train: dict[str, Any], processes: int | None = None) -> RLFRConfig:
@@ -21,11 +28,15 @@ def settings_of(train: dict[str, Any], processes: int | None = None) -> RLFRConf
     A plan leaves the model where it is, so that one without weights can be checked.
     """
     kind: type = RLFRConfig
+    values = ONE_ROW_PER_STEP | train
+    loads_best = bool(values.pop("load_best_model_at_end", False))
     if processes is not None:
         planned = {"world_size": processes, "n_gpu": 1, "place_model_on_device": False}
         kind = type(RLFRConfig.__name__, (RLFRConfig,), planned)
     with naming_settings(train):
-        return build(kind, train, "train")
+        args = build(kind, values, "train")
+    args.load_best_model_at_end = loads_best  # transformers refuses it without an evaluation of TRL's kind
+    return args
 
 
 @contextmanager
@@ -65,7 +76,9 @@ class RunData:
 def load_data(config: RunConfig) -> RunData:
     """The rows that a run reads; their texts and answers are checked, and their images are not decoded yet."""
     left_out: list[str] = []
+    rewards = load_rewards(config)
     problems = load_problems(config.data, left_out)
+    check_signatures(rewards, problems.column_names)
     held_out = load_problems(config.evaluation.data, left_out) if config.evaluation else None
     demonstrations = load_demonstrations(config.offline.data, left_out) if config.offline else None
     return RunData(problems, held_out, demonstrations, left_out=left_out)
@@ -81,6 +94,7 @@ def checked_data(
             "train.use_transformers_continuous_batching=true works with text policies only, because TRL refuses "
             "it for vision-language ones: leave it out, or set train.use_vllm=true"
         )
+    _try_rewards(load_rewards(config), data.problems, processor)
     lengths = prompt_lengths(data.problems, processor, config.data)
     problems, held_out, demonstrations = without_overlong(data.problems, lengths, config.data), None, None
     lengths = [tokens for tokens in lengths if tokens <= (config.data.max_prompt_tokens or tokens)]
@@ -89,3 +103,26 @@ def checked_data(
     if config.offline and data.demonstrations:
         demonstrations = check_prompts(data.demonstrations, processor, config.offline.data)
     return processor, RunData(problems, held_out, demonstrations, lengths, data.left_out)
+
+
+def _try_rewards(rewards: list[Reward], problems: Dataset, processor: Processor) -> None:
+    """Call the user's reward functions once, with solutions as completions; ValueError if one fails."""
+    own = [reward for reward in rewards if reward.function not in BUILT_IN]
+    rows = [problems[i] for i in range(min(TRIED_ROWS, len(problems)))] if own else []
+    texts = [f"<answer>{row['solution']}</answer>" for row in rows]
+    arguments: dict[str, Any] = {
+        key: [row[key] for row in rows] for key in problems.column_names if key not in LEFT_OUT
+    }
+    arguments |= {
+        "prompts": [row["prompt"] for row in rows],
+        "completions": [[{"role": "assistant", "content": text}] for text in texts],
+        "completion_ids": [tokenizer_of(processor)(text, add_special_tokens=False)["input_ids"] for text in texts],
+        "trainer_state": TrainerState(),
+        "log_extra": lambda column, values: None,
+        "log_metric": lambda name, value: None,
+    }
+    for reward in own:
+        result = reward.call(**arguments)
+        if inspect.iscoroutine(result):
+            with ThreadPoolExecutor(1) as pool:  # a thread of its own, because a notebook's has a running event loop
+                pool.submit(asyncio.run, result).result()

@@ -57,6 +57,13 @@ class OnlineFlow:
         self.noise = torch.Generator().manual_seed(seed)
         self.update_was_bad = False  # whether the last update met a loss or a gradient that is not finite
 
+    def check_columns(self, columns: list[str] | None) -> None:
+        """ValueError if the score needs a column that the data do not have; None, of a stream, are unknown columns."""
+        for needed, column in ((self.score.needs_answers, "solution"), (self.score.needs_experts, "expert")):
+            if needed and columns is not None and column not in columns:
+                score = self.reward_config.score
+                raise ValueError(f"flow_reward.score={score} needs a column `{column}`: the dataset has {columns}")
+
     @property
     def is_local(self) -> bool:
         """Whether each rollout's advantages depend on that rollout alone, so that no process needs those of others."""

@@ -9,6 +9,7 @@ from enum import Enum
 from typing import Any
 
 import torch
+from PIL import Image
 from torch import Tensor
 from transformers import PreTrainedTokenizerBase
 
@@ -121,8 +122,12 @@ class RolloutBatch:
 
     @property
     def accuracy(self) -> Tensor:
-        """(all rollouts,) the first reward: 1 if the answer is correct, NaN if it could not be graded."""
-        return self.rewards[:, 0]
+        """(all rollouts,) the reward named accuracy, or else the first: 1 if correct, NaN if it could not be graded."""
+        return self.rewards[:, self._accuracy_column]
+
+    @property
+    def _accuracy_column(self) -> int:
+        return self.reward_names.index("accuracy") if "accuracy" in self.reward_names else 0
 
     @property
     def complete(self) -> bool:
@@ -160,8 +165,8 @@ class RolloutBatch:
         for i, row in enumerate(self.inputs[:limit]):
             ids = self.completion_ids[i][self.mask[i]].tolist()
             rewards = [None if value != value else value for value in self.rewards[i].tolist()]  # NaN: not graded
-            problem_id = str(row["problem_id"])
-            named = {f"{_file_name(problem_id)}-{k}.png": image for k, image in enumerate(row.get("images") or [])}
+            accuracy, problem_id = rewards[self._accuracy_column], problem_id_of(row)
+            named = {f"{_file_name(problem_id)}-{k}.png": image for k, image in enumerate(images_of(row))}
             images |= named
             seen[problem_id] = seen.get(problem_id, -1) + 1
             records.append(
@@ -169,12 +174,12 @@ class RolloutBatch:
                     step=self.step,
                     problem_id=problem_id,
                     sample=seen[problem_id],
-                    prompt=conversation_text(row["prompt"]),
+                    prompt=conversation_text(row.get("prompt") or ""),
                     images=list(named),
-                    solution=str(row["solution"]),
+                    solution=str(row.get("solution", "")),
                     completion=str(tokenizer.decode(ids, skip_special_tokens=True)),
                     rewards=dict(zip(self.reward_names, rewards, strict=True)),
-                    correct=None if rewards[0] is None else rewards[0] == 1,
+                    correct=None if accuracy is None else accuracy == 1,
                     advantage=round(self.outcome[i].item(), 6),
                     tokens=[str(tokenizer.decode([token])) for token in ids],
                     advantages=self._row(self.advantages, i),
@@ -188,6 +193,27 @@ class RolloutBatch:
 
     def _row(self, values: Tensor, i: int) -> list[float]:
         return [float(f"{value:.5g}") for value in values[i][self.mask[i]].tolist()]
+
+
+def problem_id_of(row: dict[str, Any]) -> str:
+    """The row's problem_id, or for a dataset without ids a digest of its prompt and images."""
+    if row.get("problem_id") is not None:
+        return str(row["problem_id"])
+    digest = hashlib.sha256(conversation_text(row.get("prompt") or "").encode())
+    for image in images_of(row):
+        digest.update(image.tobytes())
+    return digest.hexdigest()[:12]
+
+
+def images_of(row: dict[str, Any]) -> list[Image.Image]:
+    """The images of a row in any of TRL's layouts: in `images`, in `image`, or inside the messages of its prompt."""
+    prompt = row.get("prompt") or ""
+    contents = [] if isinstance(prompt, str) else [message.get("content") for message in prompt]
+    inside = [part.get("image") for content in contents if isinstance(content, list) for part in content]
+    found = row.get("images") or [row.get("image")]
+    return [image for image in found if isinstance(image, Image.Image)] or [
+        image for image in inside if isinstance(image, Image.Image)
+    ]
 
 
 def _file_name(problem_id: str) -> str:

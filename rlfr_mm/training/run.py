@@ -2,7 +2,7 @@
 
 import os
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field, replace
 from functools import partial
@@ -25,27 +25,29 @@ from rlfr_mm.config import (
     RunConfig,
     steps_per_batch,
 )
+from rlfr_mm.config_file import require
 from rlfr_mm.files import LOCK, locked, read_json, write_json, write_json_lines, write_whole
 from rlfr_mm.method.field import FlowField, config_for_policy
 from rlfr_mm.method.scores import SCORES
 from rlfr_mm.policy import Processor, load_policy, response_ends
-from rlfr_mm.precheck import planned_launch
+from rlfr_mm.precheck import HELD_OUT, planned_launch
 from rlfr_mm.quickstart.warmup import prepare_policy
 from rlfr_mm.quickstart.world import Rules
 from rlfr_mm.secrets import hide_secrets
 from rlfr_mm.training.bad_steps import BadSteps
-from rlfr_mm.training.callbacks import EverySoManySteps, MetricsWriter
+from rlfr_mm.training.callbacks import EverySoManySteps, KeepBest, MetricsWriter
 from rlfr_mm.training.checkpoints import refusal
 from rlfr_mm.training.curve import plot_run
 from rlfr_mm.training.estimate import check_disk, disk, plan_of
-from rlfr_mm.training.held_out import accuracy, by_problem, held_out_answers
+from rlfr_mm.training.held_out import accuracy, best_step, by_problem, held_out_answers
 from rlfr_mm.training.hub import repository_of, upload
 from rlfr_mm.training.inputs import checked_data, load_data, naming_settings, settings_of
 from rlfr_mm.training.model_card import write_model_card
 from rlfr_mm.training.offline import OfflineStart
-from rlfr_mm.training.rewards import accuracy_reward, format_reward
+from rlfr_mm.training.own_rewards import load_rewards
 from rlfr_mm.training.run_folder import (
     BENCHMARKS,
+    EVALUATION,
     RunFolder,
     check_run,
     environment,
@@ -168,23 +170,27 @@ class Run:
     held: ExitStack = field(default_factory=ExitStack)  # of the folder's lock
 
     def __post_init__(self) -> None:
-        how = f"the same command with --resume continues the run in {self.folder.path}"
-        self.stop = StopSignals(how, say=self.folder.write)
+        self.stop = StopSignals("", say=self.folder.write)
 
     def carry_out(self, command: str) -> dict[str, Any]:
         """All stages that are not done yet; returns the content of summary.json, which records `command`.
 
         SIGTERM and SIGUSR1 end the process with status `stopping.STOPPED` after the next checkpoint, Ctrl-C at once.
         """
+        launched = command if self.trainer.accelerator.num_processes == 1 else f"accelerate launch ... {command}"
+        how = f"the same command with --resume continues the run in {self.folder.path}: {launched} --resume"
+        self.stop.how_to_continue = how
         with self.held, self.stop.taken():
             return self._stages(command)
 
     def _stages(self, command: str) -> dict[str, Any]:
         config, folder, path = self.config, self.folder, self.folder.path
         results = {"method": self.args.advantage_shaping, "seed": self.args.seed, "steps": None}
+        results["rewards"] = {reward.name: reward.weight for reward in load_rewards(config)}
         if config.evaluation:
-            work = partial(self._held_out_accuracy, self.policy, config.evaluation, "before")
-            results["accuracy_before"] = folder.stage("accuracy before", work, "evaluation_before.jsonl")
+            file = "evaluation_before.jsonl"
+            work = partial(self._held_out_accuracy, self.policy, config.evaluation, "accuracy before", file)
+            results["accuracy_before"] = folder.stage("accuracy before", work, file)
         if config.offline and self.trainer.flow is not None:
             start = path / "flow"
             folder.repeat_if_damaged("flow field", start)
@@ -203,7 +209,9 @@ class Run:
         results |= {"bad_steps": BadSteps(path).count} | environment() | {"command": hide_secrets(command)}
         if folder.write:
             folder.cut_after(results["steps"], self.args.logging_steps)  # names what was damaged since it was written
-            plot_run(folder.metrics(), results, path / "curve.png")
+            if best := best_step(metrics := folder.metrics()):
+                results |= {"best": best, "final_is_best": self.args.load_best_model_at_end}
+            plot_run(metrics, results, path / "curve.png")
             settings = (path / "config.yaml").read_text(encoding="utf-8")
             multimodal = isinstance(self.processor, ProcessorMixin)
             write_model_card(path / "final", config, results, settings, multimodal, self.repository)
@@ -225,14 +233,24 @@ class Run:
             final = replace(self.model, name_or_path=str(self.folder.path / "final"))
             with outside_deepspeed(self.args):
                 policy = load_policy(final).to(trainer.accelerator.device)
-        return self._held_out_accuracy(policy, evaluation, "after")
+        return self._held_out_accuracy(policy, evaluation, "accuracy after", "evaluation_after.jsonl")
 
-    def _held_out_accuracy(self, policy: Any, evaluation: EvaluationConfig, name: str) -> dict[str, Any]:
-        length, accelerator, title = self.args.max_completion_length, self.trainer.accelerator, f"accuracy {name}"
+    def _measure(self, evaluation: EvaluationConfig, step: int) -> bool:
+        """Measure and log the held-out accuracy at a step during training; returns whether it is the best so far."""
+        policy, file = self.trainer.accelerator.unwrap_model(self.trainer.model), f"{EVALUATION}/step-{step:06d}.jsonl"
+        found = self._held_out_accuracy(policy, evaluation, f"accuracy at step {step}", file)
+        if self.folder.write:
+            print(
+                f"step {step}: held-out accuracy {found['accuracy']:.3f}, standard error {found['standard_error']:.3f}"
+            )
+        return self.trainer.log_held_out(found)
+
+    def _held_out_accuracy(self, policy: Any, evaluation: EvaluationConfig, title: str, file: str) -> dict[str, Any]:
+        length, accelerator = self.args.max_completion_length, self.trainer.accelerator
         with outside_deepspeed(self.args):
             answers = held_out_answers(policy, self.processor, self.held_out, evaluation, length, accelerator, title)
         if self.folder.write:
-            write_json_lines(self.folder.path / f"evaluation_{name}.jsonl", answers)
+            write_json_lines(self.folder.path / file, answers)
         return accuracy(by_problem(answers).values())
 
     def _offline_start(self, offline: OfflineConfig, start: Path) -> str:
@@ -246,6 +264,9 @@ class Run:
         checkpoint = self._checkpoint()
         if self.folder.write:
             self.folder.cut_after(step_of(checkpoint) if checkpoint else 0, args.logging_steps)
+        if self.config.evaluation and self.config.evaluation.steps:
+            measure = partial(self._measure, self.config.evaluation)
+            self.trainer.add_callback(KeepBest(self.config.evaluation.steps, measure))
         if self.config.benchmarks:
             self.trainer.add_callback(EverySoManySteps(self.config.benchmarks.steps, self._answer_benchmarks))
         self.trainer.add_callback(StopAtCheckpoint(self.stop, accelerator, steps_per_batch(args)))
@@ -286,15 +307,19 @@ def make_trainer(
         lora = LoraConfig(**config.model.lora) if config.model.lora else None
     except (TypeError, ValueError) as error:
         raise ValueError(f"model.lora={config.model.lora}: {error}") from None
-    rewards: list[Callable[..., Any]] = [accuracy_reward]
-    args.reward_weights = [1.0]
-    if args.format_reward_weight:
-        rewards.append(format_reward)
-        args.reward_weights.append(args.format_reward_weight)
+    if config.evaluation and config.evaluation.steps:
+        args.metric_for_best_model, args.greater_is_better = HELD_OUT, True
+        steps, every = steps_per_batch(args), config.evaluation.steps
+        between = args.save_strategy == "no" or every % steps == 0
+        require(
+            between, f"evaluation.steps={every}", f"a multiple of {steps:g}, the policy steps per batch of rollouts"
+        )
+    rewards = load_rewards(config)
+    args.reward_weights = [reward.weight for reward in rewards]
     with naming_settings(config.train):
         return RLFRTrainer(
             model=policy,
-            reward_funcs=rewards,
+            reward_funcs=[reward.call for reward in rewards],
             args=args,
             train_dataset=problems,
             processing_class=processor,

@@ -35,6 +35,7 @@ from rlfr_mm.viewing.rollout_records import RolloutWriter
 
 LIBRARIES = ("rlfr_mm", "torch", "transformers", "trl", "accelerate", "datasets")
 BENCHMARKS = "benchmarks"  # holds a run folder of eval.run per evaluated step, and results.json
+EVALUATION = "evaluation"  # holds the held-out answers at steps during training, step-N.jsonl
 BAD_STEPS = "bad_steps"  # what `training.bad_steps` keeps of skipped steps
 
 
@@ -178,6 +179,9 @@ class RunFolder:
             if int(path.name.partition("-")[0]) > step:
                 path.unlink()
         RolloutWriter(self.path).cut_after(step)
+        for path in (self.path / EVALUATION).glob("step-*.jsonl"):
+            if int(path.stem.removeprefix("step-")) > step:
+                path.unlink()
         for answered in (self.path / BENCHMARKS).glob("step-*"):
             if int(answered.name.removeprefix("step-")) > step:
                 shutil.rmtree(answered)

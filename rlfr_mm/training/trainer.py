@@ -19,6 +19,7 @@ TRL shuffles and splits the batch before the loss, so every rollout carries its 
 """
 
 import shutil
+import warnings
 from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
@@ -36,17 +37,19 @@ from trl.trainer.utils import (
     unsplit_pixel_values_by_grid,
 )
 
-from rlfr_mm.config import FlowRewardConfig, OnlineUpdateConfig
+from rlfr_mm.config import FlowRewardConfig, OnlineUpdateConfig, RLFRArguments, RLFRConfig
+from rlfr_mm.data.prompts import conversation_text
 from rlfr_mm.files import PARTIAL, replace_folder, seal
 from rlfr_mm.method.field import FlowField
 from rlfr_mm.method.flow_reward import within_group_auc
 from rlfr_mm.method.latents import record_latents, stop_after_layer
 from rlfr_mm.method.loss import latent_regression_loss
 from rlfr_mm.method.shaping import SHAPINGS
+from rlfr_mm.precheck import HELD_OUT
 from rlfr_mm.training.bad_steps import Diverged, SkipBadSteps, not_finite
 from rlfr_mm.training.checkpoints import WholeCheckpoints, named_write_errors
 from rlfr_mm.training.online_flow import OnlineFlow
-from rlfr_mm.training.rewards import extracted_answers
+from rlfr_mm.training.rewards import accuracy_reward, extracted_answers
 from rlfr_mm.training.rollout_batch import FlowRecord, RolloutBatch, Stage
 from rlfr_mm.viewing.rollout_records import RolloutWriter
 
@@ -55,6 +58,10 @@ _FORWARD_INPUTS = (
     "pixel_values", "image_grid_thw", "num_images", "pixel_attention_mask", "spatial_shapes", "num_tiles",
     "image_sizes", "token_type_ids", "mm_token_type_ids", "image_position_ids",
 )  # fmt: skip
+
+
+# TRL 1.16 calls `gradient_checkpointing_enable` and its like, whose names transformers 5.24 deprecates.
+warnings.filterwarnings("ignore", r"`(is_)?gradient_checkpointing", FutureWarning)
 
 
 class EpochSampler(RepeatSampler):
@@ -71,28 +78,43 @@ class EpochSampler(RepeatSampler):
 class RLFRTrainer(WholeCheckpoints, SkipBadSteps, GRPOTrainer):
     """GRPO with advantages that are shaped token by token (arXiv 2510.10201).
 
-    The first reward function defines accuracy: a reward of 1 means correct. Other arguments are GRPOTrainer's.
+    Takes what GRPOTrainer takes: any of its datasets, reward functions, tools, environments and PEFT configurations.
+    The reward function named accuracy, or else the first one, says what is correct: a reward of 1.
 
     Args:
-        args: an `RLFRConfig`.
+        args: an `RLFRConfig`, which is TRL's GRPOConfig with the settings of `RLFRArguments`.
         field: the flow field, made for this policy; needed if `args.uses_field`.
+
+    >>> args = RLFRConfig("runs/mine", advantage_shaping="none")
+    >>> RLFRTrainer("Qwen/Qwen3-0.6B", accuracy_reward, args, train_dataset=problems).train()
     """
 
     args: Any  # an RLFRConfig
+    train_dataset: Any
     model: Any
     processing_class: Any
     num_generations: int
 
     def __init__(
         self,
-        *args: Any,
+        model: Any,
+        reward_funcs: Any = None,
+        args: Any = None,
+        *others: Any,
         field: FlowField | None = None,
         flow_reward_config: FlowRewardConfig | None = None,
         update_config: OnlineUpdateConfig | None = None,
         **kwargs: Any,
     ):
         self.flow: OnlineFlow | None = None
-        super().__init__(*args, **kwargs)
+        args = RLFRConfig() if args is None else args
+        if not isinstance(args, RLFRArguments):
+            raise TypeError(
+                f"args is a {type(args).__name__}: pass rlfr_mm.config.RLFRConfig with the same settings, with a "
+                "`field`, or with advantage_shaping='none' for GRPO without the flow"
+            )
+        grpo_arguments: Any = (model, reward_funcs, args, *others)
+        super().__init__(*grpo_arguments, **kwargs)
         if self.is_deepspeed_enabled:  # by default, ZeRO-3 saves a policy without weights that transformers can load
             zero = self.accelerator.state.deepspeed_plugin.deepspeed_config["zero_optimization"]
             zero["stage3_gather_16bit_weights_on_model_save"] = True
@@ -112,6 +134,7 @@ class RLFRTrainer(WholeCheckpoints, SkipBadSteps, GRPOTrainer):
                 self.num_generations,
                 self.args.seed,
             )
+            self.flow.check_columns(self.train_dataset.column_names)
         self.writer = RolloutWriter(self.args.output_dir)
         self.batch: RolloutBatch | None = None  # the rollouts that TRL is working on
 
@@ -125,7 +148,9 @@ class RLFRTrainer(WholeCheckpoints, SkipBadSteps, GRPOTrainer):
 
     def _generate_and_score_completions(self, inputs: list[dict[str, Any]]) -> dict[str, Any]:
         if not self.model.training:
-            return super()._generate_and_score_completions(inputs)
+            output = super()._generate_and_score_completions(inputs)
+            self._flatten_logged_messages()
+            return output
         self.batch = batch = RolloutBatch(
             step=self.state.global_step + 1,
             inputs=inputs,
@@ -135,6 +160,7 @@ class RLFRTrainer(WholeCheckpoints, SkipBadSteps, GRPOTrainer):
         if name := not_finite(self.model):
             raise Diverged(f"before step {batch.step} the policy's weights are not finite ({name}): nothing mends them")
         output = super()._generate_and_score_completions(inputs)
+        self._flatten_logged_messages()
         batch.start_training(output)
         output["rollout_index"] = everything = torch.arange(len(inputs), device=batch.mask.device)
         if (flow := self.flow) is not None:
@@ -148,6 +174,13 @@ class RLFRTrainer(WholeCheckpoints, SkipBadSteps, GRPOTrainer):
                 self._shape(flow, batch, record, everything, logps)
                 output["advantages"] = batch.advantages
         return output
+
+    def _flatten_logged_messages(self) -> None:
+        """Make texts of the messages in TRL's table of rollouts: wandb refuses messages of different shapes."""
+        for name in ("prompt", "completion"):
+            texts = [conversation_text(messages) for messages in self._logs[name]]
+            self._logs[name].clear()
+            self._logs[name].extend(texts)
 
     def _shape(
         self, flow: OnlineFlow, batch: RolloutBatch, record: FlowRecord, index: Tensor, logps: Tensor | None
@@ -165,8 +198,10 @@ class RLFRTrainer(WholeCheckpoints, SkipBadSteps, GRPOTrainer):
     ) -> Tensor:
         # (all rollouts, functions), NaN: not graded
         rewards = super()._calculate_rewards(inputs, prompts, completions, completion_ids)
-        # TRL adds up the functions that did grade: an ungraded answer with the right format would count as wrong.
-        rewards = rewards.masked_fill(rewards.isnan().any(dim=1, keepdim=True), torch.nan)
+        if accuracy_reward in self.reward_funcs:
+            # TRL adds up the functions that apply. An answer that could not be graded would count as wrong.
+            ungraded = rewards[:, self.reward_funcs.index(accuracy_reward)].isnan()
+            rewards = rewards.masked_fill(ungraded[:, None], torch.nan)
         if self.batch is not None and self.batch.stage is Stage.GENERATING:
             self.batch.rewards = rewards
             if self.flow is not None and self.flow.score.needs_answers:
@@ -307,6 +342,11 @@ class RLFRTrainer(WholeCheckpoints, SkipBadSteps, GRPOTrainer):
         """Add values to TRL's metrics, which it averages over the steps between two logs."""
         for name, value in values.items():
             self._metrics["train"][name].append(value)
+
+    def log_held_out(self, found: dict[str, Any]) -> bool:
+        """Log a held-out accuracy with the metrics of the step that ends; returns whether it is the best so far."""
+        self._log_means({HELD_OUT: found["accuracy"], "held_out/standard_error": found["standard_error"]})
+        return self._determine_best_metric({f"eval_{HELD_OUT}": found["accuracy"]}, None)
 
     # ---- 5. checkpoints ----------------------------------------------------------------------------------------
 

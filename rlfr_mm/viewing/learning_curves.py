@@ -9,6 +9,7 @@ from rlfr_mm.viewing.page import charts
 # The titles of the charts, and the names and labels of their curves.
 CURVES: dict[str, dict[str, str]] = {
     "Accuracy of the rollouts": {"accuracy": "accuracy"},
+    "Held-out accuracy": {"held_out/accuracy": "held-out accuracy"},
     "Groups without signal": {"frac_reward_zero_std": "all rewards equal"},
     "Within-group AUC": {
         "auc/logprob": "log-probability", "auc/deviation": "minus deviation", "auc/flow_reward": "flow reward"
@@ -24,7 +25,7 @@ CURVES: dict[str, dict[str, str]] = {
     "Response length in tokens": {"completions/mean_length": "mean length"},
     "Entropy in nats": {"entropy": "entropy"},
 }  # fmt: skip
-SHARES = ("Accuracy of the rollouts", "Groups without signal")  # shown in percent, from 0 to 100
+SHARES = ("Accuracy of the rollouts", "Held-out accuracy", "Groups without signal")  # shown in percent, from 0 to 100
 COLOURS = {"auc/logprob": "run5", "auc/deviation": "run0", "auc/flow_reward": "run1"}
 NUM_COLOURS = 6
 
@@ -70,6 +71,6 @@ def curve_charts(runs: Mapping[str, Metrics]) -> list[tuple[str, str]]:
 
 
 def _line(label: str, colour: str, metrics: Metrics, name: str) -> charts.Line:
-    values = [row.get(name) for row in metrics]
-    finite = [None if value is None or not math.isfinite(value) else value for value in values]
-    return charts.Line(label, colour, [row["step"] for row in metrics], finite)
+    rows = [row for row in metrics if name in row]  # some metrics are logged at some steps only
+    finite = [None if row[name] is None or not math.isfinite(row[name]) else row[name] for row in rows]
+    return charts.Line(label, colour, [row["step"] for row in rows], finite)

@@ -103,7 +103,10 @@ def test_an_experiment_that_is_stopped_and_killed_ends_with_every_cell_run_once(
     process = _start(config)
     _wait_until(lambda: RunFolder(runs / "base/rlvr/seed1").last_checkpoint is not None, process)
     process.send_signal(signal.SIGTERM)
-    assert process.wait() == 130 and b"run the same command again to continue" in process.communicate()[0]
+    told = process.communicate()[0].decode()
+    assert process.wait() == 130 and "run the same command again to continue" in told
+    assert f"base/rlvr/seed1 begins; its log is {runs}/base/rlvr/seed1.log" in told
+    assert "base/rlvr/seed1: step 1 of 2" in told or "base/rlvr/seed1: before its first step" in told
     assert not any(_is_running(runs, f"base/{method}/seed1") for method in ("rlvr", "paper"))
     assert not (runs / "base/rlvr/seed1/summary.json").exists()
     assert ("base", "rlvr", 0) in {cell.key for cell in read_results(records).cells}

@@ -11,6 +11,7 @@ from rlfr_mm.files import damage
 from rlfr_mm.training.stopping import INTERRUPTED, STOPPED
 from tests.faults import tiny_run
 
+HOW = "the same command with --resume continues the run in"
 RARELY = "train.save_steps=6"  # no checkpoint before the last step, unless a signal asks for one
 
 
@@ -27,7 +28,8 @@ def test_a_signal_saves_at_the_next_step_and_the_resumed_run_ends_as_if_undistur
     checkpoint = run / f"checkpoint-{step}"
     said = f"stopped by SIGTERM after step {step}, which is saved in {checkpoint}"
     (line,) = [line for line in tiny_run.log_of(run) if line.startswith("stopped by")]
-    assert line == f"{said}; the same command with --resume continues the run in {run}"
+    assert line.startswith(f"{said}; {HOW} {run}: python -m rlfr_mm.train --config {config} ")
+    assert line.endswith(" --resume")
     assert damage(checkpoint) is None and not (run / "final").exists()
     assert tiny_run.finish(tiny_run.train(config, run, RARELY, "--resume")) == 0
     assert tiny_run.results_of(run) == tiny_run.results_of(whole)
@@ -55,7 +57,7 @@ def test_outside_of_steps_a_signal_ends_the_run_at_once_with_one_line(
     tiny_run.wait_until(lambda: any("accuracy before" in line for line in _lines(run)), process)
     os.kill(process.pid, number)
     assert tiny_run.finish(process, 30) == status
-    assert tiny_run.log_of(run)[-1].endswith(f"; the same command with --resume continues the run in {run}")
+    assert f"; {HOW} {run}: python -m rlfr_mm.train --config {config} " in tiny_run.log_of(run)[-1]
     assert not any("Traceback" in line for line in tiny_run.log_of(run))
 
 
@@ -65,7 +67,7 @@ def test_ctrl_c_between_checkpoints_is_one_line(config: Path, tmp_path: Path):
     tiny_run.wait_until(lambda: tiny_run.steps_of(run) >= 3, process)
     os.kill(process.pid, signal.SIGINT)
     assert tiny_run.finish(process) == INTERRUPTED
-    assert tiny_run.log_of(run)[-1] == f"interrupted; the same command with --resume continues the run in {run}"
+    assert tiny_run.log_of(run)[-1].startswith(f"interrupted; {HOW} {run}: python -m rlfr_mm.train --config {config} ")
     assert not any("Traceback" in line for line in tiny_run.log_of(run))
 
 

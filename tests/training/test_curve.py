@@ -16,4 +16,8 @@ def test_a_run_is_drawn_with_its_held_out_accuracies(tmp_path: Path):
     for name, rows, summary in (("full", metrics, points), ("empty", [], {})):
         plot_run(rows, {"method": "flow", "seed": 0} | summary, tmp_path / f"{name}.png")
     full, empty = (Image.open(tmp_path / f"{name}.png").convert("RGB") for name in ("full", "empty"))
+    for step in (10, 20):
+        metrics[step - 1] |= {"held_out/accuracy": None if step == 10 else 0.6, "held_out/standard_error": 0.02}
+    plot_run(metrics, {"method": "flow", "seed": 0} | points, tmp_path / "during.png")
+    assert (tmp_path / "during.png").read_bytes() != (tmp_path / "full.png").read_bytes()
     assert full.size == empty.size and len(full.getcolors(1 << 20)) > len(empty.getcolors(1 << 20))

@@ -2,7 +2,7 @@
 
 import math
 
-from rlfr_mm.training.held_out import accuracy, by_problem
+from rlfr_mm.training.held_out import accuracy, best_step, by_problem
 
 
 def test_accuracy_leaves_out_what_could_not_be_graded():
@@ -26,3 +26,10 @@ def test_answers_are_collected_by_problem_whatever_their_order():
     answers = [("a", True), ("b", None), ("a", False), ("b", True)]
     rows = [{"problem_id": name, "correct": correct} for name, correct in answers]
     assert by_problem(rows) == {"a": [True, False], "b": [None, True]}
+
+
+def test_the_best_step_is_the_first_with_the_highest_accuracy():
+    rows = [{"step": 1}, {"step": 2, "held_out/accuracy": None}]
+    assert best_step(rows) is None
+    rows += [{"step": step, "held_out/accuracy": value} for step, value in ((4, 0.5), (6, 0.75), (8, 0.75))]
+    assert best_step(rows) == {"step": 6, "accuracy": 0.75, "measured": 3}

@@ -131,8 +131,13 @@ def test_an_adapter_is_trained_on_rollouts_of_unequal_length_that_are_normalised
     policy: Path, tmp_path: Path
 ):
     arguments = [*common(policy), f"train.output_dir={tmp_path}", "flow_reward.normalisation=batch"]
+    arguments += ["evaluation={steps: 2, data: {split: test, limit: 9}}"]  # answered by both
     run(launched(2, [*arguments, "model.lora={r: 4, target_modules: [q_proj, v_proj]}"]))
     assert [row["step"] for row in metrics(tmp_path)] == [1, 2, 3, 4]
+    assert [row["step"] for row in metrics(tmp_path) if "held_out/accuracy" in row] == [2, 4]
+    for step in (2, 4):
+        lines = (tmp_path / "evaluation" / f"step-00000{step}.jsonl").read_text().splitlines()
+        assert len({json.loads(line)["problem_id"] for line in lines}) == len(lines) == 9
     adapter = load_file(tmp_path / "final" / "adapter_model.safetensors")
     assert all(value.any() for value in adapter.values())  # lora_B starts at zero
     assert load_policy(ModelArguments(str(tmp_path / "final"))).active_adapter == "default"
