@@ -9,7 +9,7 @@ from rlfr_mm.grading.item import Comparison, Found, Item, Problem
 from rlfr_mm.grading.strict.notation import tidy
 from rlfr_mm.grading.strict.rules import compare_answer, compare_option, find_answer, find_option
 from rlfr_mm.grading.strict.text import compare_text, read
-from rlfr_mm.grading.strict.values import number, words_to_number
+from rlfr_mm.grading.strict.values import number
 
 
 def find_gsm8k(item: Item) -> Found | None:
@@ -42,8 +42,6 @@ def compare_mathvista(problem: Problem, found: Found) -> Comparison:
     # in a calculation such as "3 + 2 = 5", the value follows the last equals sign
     answer = read(found.answer.rpartition("=")[2]).value
     value, wanted = number(re.sub(r"\\?%$", "", answer)), number(gold)
-    if value is None and (spelled := words_to_number(answer)) is not None:
-        value = Fraction(spelled)
     if wanted is None:
         return Comparison(compare_text(read(gold, is_gold=True), read(found.answer)) is True, "text")
     if value is None:

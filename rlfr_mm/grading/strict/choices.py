@@ -42,15 +42,18 @@ _ANOTHER = re.compile(
 )
 # "option B is correct", "C is the answer", and at the very end "it is option C", "so D"
 _DECLARED = re.compile(
-    rf"(?:(?i:\b{_NOUN}) [(*]*|^[ \t(*]*)([{LETTERS}])[)*]* is (?:the )?(?:only )?"
+    rf"(?:(?i:\b{_NOUN}) [(*]*|(?:^|, )[ \t(*]*)([{LETTERS}])[)*]* is (?:the )?(?:only )?"
     r"(?:correct|right|best|answer)\b[^.?\n]*\??"
-    rf"|\b(?:(?:is|be|choose|select|pick) (?:the )?(?i:{_NOUN})|(?i:{_NOUN})\b[^.\n]{{,80}} is)"
+    rf"|\b(?:(?:is|be|choose|select|pick) (?:the )?(?i:{_NOUN})|I (?:would |will )?(?:choose|select|pick|go with)"
+    rf"|(?i:{_NOUN})\b[^.\n]{{,80}} is)"
     rf" [(*]*([{LETTERS}])[)*.\s]*\Z"
     rf"|\b(?:[Ss]o|[Tt]hus|[Hh]ence|[Tt]herefore),? (?:it is |it's |(?i:{_NOUN}) )?[(*]*([{LETTERS}])[)*.\s]*\Z",
     re.MULTILINE,
 )
 _PREFIX = re.compile(
-    rf"^(?:so |therefore,? )?(?:the )?(?:correct |final |best )?(?:{_NOUN}s?|both)\b(?: is\b)?[ :]*", re.IGNORECASE
+    rf"^(?:so |therefore,? )?(?:it is |it's )?(?:(?:the )?(?:correct |final |best )?(?:{_NOUN}s?|both)\b"
+    r"(?: is\b)?[ :]*)?",
+    re.IGNORECASE,
 )
 _SUFFIX = re.compile(
     r" (?:is|are) (?:both )?(?:the )?(?:correct|right)(?: (?:answers?|options?|choices?|ones?))?$|是?正确的?$"
@@ -130,6 +133,8 @@ def find_choice(response: str, choices: Sequence[str] = (), several: bool = Fals
     text, offset = final_part(response)
     for method, start, end in _bare_places(text):
         letters = read_choice(text[start:end], choices, several, bare=True)
+        if not letters and method == "response":
+            letters = _named_value(text[start:end].rstrip("."), choices)
         if letters:
             return Found(letters, method, (start + offset, end + offset))
     begin = max(0, len(text.rstrip()) - 2000)

@@ -11,7 +11,7 @@ _FILLERS = frozenset(_FILLER_WORDS.split())
 _SAYING = "think|say|guess|expect|believe|assume|suppose|conclude|argue|suspect|claim"
 _DENIAL = re.compile(
     r"(?:^|\s)(?:whether|if|unless|until|suppose|supposing|assume|assuming|imagine|not|\w*n't|cannot|never|neither|nor"
-    r"|doubt(?:s|ed|ful)?|den(?:y|ies|ied)|unlikely|impossible|false|wrong|hardly|I guess|I thought"
+    r"|doubt(?:s|ed|ful)?|den(?:y|ies|ied)|unlikely|impossible|false|wrong|incorrect|hardly|I guess|I thought"
     rf"|(?:not|\w*n't) (?:the case|true|sure|certain|clear|known?|mean|{_SAYING})"
     r"|^(?:show|prove|verify|check)"
     r"|(?:more|less|greater|fewer|smaller|larger|other|rather) than|instead of|except(?: for)?|excluding)$",

@@ -10,6 +10,7 @@ from dataclasses import replace
 
 from rlfr_mm.grading.item import Found, Span
 from rlfr_mm.grading.strict.doubt import denied, open_end, taken_back
+from rlfr_mm.grading.strict.phrases import concluded, worded
 from rlfr_mm.grading.strict.units import measured
 
 _BRACES = re.compile(r"\\(?:boxed|fbox)\s*\{|\\.|[{}]", re.DOTALL)
@@ -23,18 +24,22 @@ _THOUGHT_END = re.compile(r"</think(?:ing)?>|<\|end_of_thought\|>|<\|message\|>"
 _JOINT = re.compile(
     r"(?:[\s$,;&{}~|.]|\\[,;:!. \\()\[\]]|\\(?:q?quad|text|mathrm|textrm|mbox|hspace|newline|lor|vee|land)(?![A-Za-z])"
     r"|[-*•](?=\s)|\(?[a-e1-9][.)](?=\s)|\b(?:and|or|else|also|either|both|then again|maybe|perhaps|possibly|as well as"
-    r"|together with|another|the|other|second|third|solution|root|one|answer|is|alternatively|otherwise)\b"
+    r"|together with|another|the|other|second|third|solution|root|one|answer|is|alternatively|otherwise"
+    r"|for part \(?[a-e1-9]\)?)(?![A-Za-z])"
     r"|(?:[A-Za-z]|\\[a-z]{2,8})(?:_\{?\w{1,3}\}?)?\s{0,3}&?=)*"
 )
 _LABEL = re.compile(r"(?<![A-Za-z\\])(?:[A-Za-z]|\\[a-z]{2,8})(?:_\{?\w{1,3}\}?)?\s{0,3}(?=&?=[\s${]{0,4}$)")
 # a box behind this is a part of a number or formula
 _PART_OF = re.compile(
-    r"(?:\d|\b0\.|\\(?:[dt]?frac|sqrt|binom)(?:\[\w{1,5}\])?\{[^{}]{0,20}|\\[dt]?frac\{[^{}]{0,20}\}\{|[\^_]\{?)\Z"
+    r"(?:\d|\b0\.|\\(?:[dt]?frac|sqrt|binom)(?:\[\w{1,5}\])?\{[^{}]{0,20}|\\[dt]?frac\{[^{}]{0,20}\}\{|[\^_]\{?"
+    r"|\\(?:times|cdot|div|pm|mp|b?mod|log|ln|lg|exp|sin|cos|tan|sec|csc|cot|sqrt)(?:[_^]\{?\w{1,3}\}?)?[ {]{0,3}"
+    r"|(?:\d|[)}\]]|(?<![A-Za-z<\\/])[A-Za-z]) {0,3}(?:[-−+/÷×·<>≤≥]|\\[lg]eq?|\*(?!\*)) {0,3})\Z"
 )
 # what follows a box and belongs to its value
 _CONTINUED = re.compile(
     r"(?: ?(?:\\?%|°|\^ ?\{?\\circ\}?)|[_^](?:\{[^{}]{1,20}\}|\w)"
-    r"|(?:\\[,;:! ]|[ ~])*\\(?:pi|sqrt|pm|cdot|times|frac)(?![A-Za-z])[^$\n.,]{0,40}"
+    r"|(?:\\[,;:! ]|[ ~])*(?:\\(?:pi|sqrt|pm|cdot|times|div|frac|b?mod)|mod)(?![A-Za-z])[^$\n.,]{0,40}"
+    r"| ?(?:[<>≤≥]|\\[lg]eq?(?![A-Za-z])) ?(?:\d|[a-z](?![A-Za-z])|\\)[^$\n.,]{0,40}"
     r"|\.\d{1,20}|\{?,\}?\d{3}\b|[a-zA-Z](?![a-zA-Z])| ?[-+*/] ?[\da-z(\\][^$\n.,=]{0,40}(?![^$\n]{0,40}=)"
     r"|[$ ~]*(?:hundred|thousand|million|billion|trillion|dozen|percent)\b)"
 )
@@ -54,6 +59,7 @@ _STATEMENT = re.compile(
     r"|(?:correct|right|best|final|likely) (?:option|choice)|the (?:option|choice)(?!s))s?(?: letter)?[*_]{0,2}"
     r"(?: (?:to|for|of) [^.\n:]{1,80}?)?"
     r"(?: (?:is|are|would be|should be|will be|must be|becomes)\b:?|\s?:|\s?(?:=|->|→|⇒))"
+    r"|\bthe solutions? (?:is|are):?(?=[\s$*(]{0,4}(?:[-\d]|\\[a-z(]|[a-z]\s?=))"
     r"|^[#*_ \t]*(?:final )?answer[*_ \t]*(?=\n)"  # a heading
     r"|答案(?:应?[是为选]|:)+:?|(?:选项|选择)(?:是|为|:)|(?<![可不能])选择?\s{0,3}:?\s{0,3}(?=[(\[]?[A-I](?![A-Za-z]))"
     # OpenAI's formats for GSM8K, if only a number and its unit follow
@@ -149,6 +155,8 @@ def final_box(text: str) -> Found | None:
     joint = " or " if re.search(r"\bor\b|\\lor|\\vee", joints) else ", "
     end = group[-1][2] + 1
     behind = text[end : _continued(text, end)]
+    if not behind and text[end : end + 1] == "!" and not re.search(r"(?:[A-Za-z]{2}|:)[*_$\s]*\Z", before):
+        behind = "!"  # a factorial, unless it ends a sentence
     answer = sign + joint.join(dict.fromkeys(contents)) + re.sub(r"\$", "", behind)
     span = (
         _stripped(text, group[0][1], group[0][2])[0],
@@ -231,14 +239,16 @@ def tails(pattern: re.Pattern[str], text: str) -> list[str]:
 
 
 def statements(text: str) -> list[Found]:
-    """What follows each of the last 50 "the answer is", up to the end of its sentence, display or list, in order.
+    """What follows each of the last 50 "the answer is", up to the end of its sentence, display or list, and what other
+    phrases state (`phrases.worded`), in order.
 
     A statement that is denied, quoted or a condition ("if the answer is 7") is left out.
     """
     openings = deque(_STATEMENT.finditer(text), maxlen=50)
     asserted = [one for one in openings if not denied(text[max(0, one.start() - 120) : one.start()])]
     found = [_statement(text, one.end(), "\n" in one.group()) for one in asserted]
-    return [statement for statement in found if statement.answer]
+    said = [*(statement for statement in found if statement.answer), *deque(worded(text), maxlen=50)]
+    return sorted(said, key=lambda statement: statement.span or (0, 0))
 
 
 def _statement(text: str, start: int, on_new_line: bool) -> Found:
@@ -361,17 +371,22 @@ def _is_answer(text: str) -> bool:
 def trimmed(text: str) -> str:
     """The answer without a lead such as "the area is approximately" and a tail such as "because ..." or ", not ..."."""
     text = re.sub(r"\\text\s*\{\s*(approximately|about|around|or|and)\s*\}", r" \1 ", text.strip().strip("*_`"))
-    text = re.sub(r"^<+([^<>]*)>+$|^(['\"“])([^'\"”]*)['\"”]$", r"\1\3", text)
+    text = re.sub(r"^<+([^<>]*)>+$|^\\?(['\"“])([^'\"”]*?)\\?['\"”]$", r"\1\3", text)
     tail = _TAIL.search(text)
     text = _CLAUSE.sub("", text[: tail.start()] if tail and tail.start() else text)
     return _LEAD.sub("", text).strip(" \t\n,;:*").rstrip(". ")
 
 
 def bare_answer(response: str) -> Found | None:
-    """The response if it is one short line with an answer and nothing else (letter, number, formula); else None."""
+    """The response if it is one short line with an answer and nothing else (letter, number, formula); else what it
+    concludes (`phrases.concluded`), if anything.
+    """
     text, offset = final_part(response)
     start, end = _stripped(text, 0, len(text))
-    answer = displayed(text[start:end])
+    conclusion = concluded(text) if "\\boxed" not in text and "<answer>" not in text else None
+    if conclusion is not None and conclusion.span is not None:
+        return _moved(conclusion, offset)
+    answer = displayed(text[start:end]) if _DISPLAY.fullmatch(text[start:end]) else text[start:end]
     words = re.findall(r"[A-Za-z]{2,}", re.sub(r"\\[A-Za-z]+", "", answer))
     if not answer or len(answer) > 80 or len(words) > 2 or answer.endswith("?") or "\\boxed" in answer:
         return None

@@ -11,6 +11,7 @@ from itertools import groupby
 
 from rlfr_mm.grading.strict.extract import plain_text
 from rlfr_mm.grading.strict.values import words_to_number
+from rlfr_mm.grading.strict.words import in_digits
 
 _SIGNS = {
     "−": "-", "–": "-", "‐": "-", "‑": "-", "×": "\\times ", "·": "\\cdot ", "⋅": "\\cdot ", "∙": "\\cdot ",
@@ -129,9 +130,9 @@ def _sign(character: str) -> tuple[str, str]:
 def signs(text: str) -> str:
     r"""The text with LaTeX commands for typographic signs: ``x²≤√3`` becomes ``x^{2}\le \sqrt3``.
 
-    Repeating decimals are written with an overline, and thousands without spaces.
+    Repeating decimals are written with an overline, thousands without spaces, and numbers in words in digits.
     """
-    text = _REPEATING.sub(_overlined, text)
+    text = _REPEATING.sub(_overlined, in_digits(text))
     text = re.sub(r"[^\x00-\x7f]+", _spelled, text)
     text = _REPEATING.sub(_overlined, text) if "dots" in text else text
     text = re.sub(r"(?<![\w)}])\^\{(\d)\}(?=\\sqrt)", r"\\sqrt[\1]", text).replace("]\\sqrt", "]")
@@ -195,7 +196,7 @@ def latex(text: str) -> str:
     text = re.sub(r"(\\[a-z]{2,7}) (?=[({^_\\\d])", r"\1", text)
     text = _BASE.sub(_based, text)
     text = re.sub(r"(?<![\w}\])' |])\(([^()]{1,100})\)/\(([^()]{1,100})\)", r"\\frac{\1}{\2}", text)
-    return re.sub(r"(?<=[\d}])\s?(?:\\text\s?\{\s?)?\b(?:percent|per cent|percentage)\b\s?\}?", r"\\%", text)
+    return re.sub(r"(?<=[\d}])\s?(?:\\text\s?\{\s?)?\b(?:percent|per cent|percentage|pct)\b\s?\}?", r"\\%", text)
 
 
 _ROOTS = {"sqrt": "\\sqrt", "cbrt": "\\sqrt[3]"}

@@ -11,7 +11,7 @@ from rlfr_mm.grading.strict.choices import (
     read_choice,
     without_labels,
 )
-from rlfr_mm.grading.strict.extract import bare_answer, stated, trimmed
+from rlfr_mm.grading.strict.extract import bare_answer, final_box, stated, trimmed
 from rlfr_mm.grading.strict.text import aligned, compare_text, read
 
 
@@ -39,7 +39,7 @@ def compare_answer(problem: Problem, found: Found) -> Comparison:
         if chosen is not None:
             return Comparison(chosen == gold_letters(problem), "option")
     named = option_text(problem, gold_letters(problem))
-    golds = [read(gold, is_gold=True) for gold in (problem.known_golds if named is None else (named,))]
+    golds = [read(_unboxed(gold), is_gold=True) for gold in (problem.known_golds if named is None else (named,))]
     answer, tolerances = read(found.answer), tolerances_of(problem)
     if len(answer.value) > LONGEST_ANSWER:
         return Comparison(False, "too long")
@@ -48,6 +48,12 @@ def compare_answer(problem: Problem, found: Found) -> Comparison:
         return Comparison(True in known, "text or number")
     undecided = [aligned(gold, answer) for gold, equal in zip(golds, known, strict=True) if equal is None]
     return Comparison(None, "symbolic", tuple(Job("symbolic", *pair, tolerances) for pair in undecided))
+
+
+def _unboxed(gold: str) -> str:
+    """The answer in a gold that is a solution, or the last sentence of one, with the answer in a box."""
+    boxed = final_box(gold) if "\\boxed" in gold else None
+    return boxed.answer if boxed else gold
 
 
 def find_option(item: Item) -> Found | None:

@@ -24,7 +24,7 @@ from rlfr_mm.grading.strict.values import number
 
 _NORMAL = NormalizationConfig(basic_latex=True, units=False, malformed_operators=True, nits=True, boxed="none")
 _CASE_MATTERS = ConversionConfig(lowercase_symbols=False)
-_BASED = re.compile(r"\d_")  # the parser drops the base of a number
+_BASED = re.compile(r"\d_")  # the parser drops the base of a number, and "\ldots"
 _DENIED = re.compile(
     r"(?<![A-Za-z\\])(?:not|no|never|except|without)(?![A-Za-z])"
 )  # letters to the parser: "not 0" is 0
@@ -58,7 +58,7 @@ def symbolic_equal(gold: str, answer: str, tolerance: tuple[float, ...] = ()) ->
 
 @lru_cache(maxsize=512)  # one gold is compared with many answers
 def _parsed(text: str) -> sympy.Basic | None:
-    if _BASED.search(text) or _DENIED.search(text):
+    if _BASED.search(text) or _DENIED.search(text) or "dots" in text:
         return None
     text = _REPEATING.sub(lambda match: _fraction(match.group()), text)
     text = _DERIVATIVE.sub(r"{D_{\1\2}}", text)

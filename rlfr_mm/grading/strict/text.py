@@ -17,8 +17,8 @@ from rlfr_mm.grading.item import LONGEST_ANSWER
 from rlfr_mm.grading.strict.extract import trimmed
 from rlfr_mm.grading.strict.names import named, same_relation
 from rlfr_mm.grading.strict.notation import signs, styled, tidy
-from rlfr_mm.grading.strict.units import Letter, conversion, measured
-from rlfr_mm.grading.strict.values import constant, number, same_number, words_to_number
+from rlfr_mm.grading.strict.units import Letter, conversion, in_one_unit, measured
+from rlfr_mm.grading.strict.values import constant, number, same_number
 
 _NAMED = re.compile(  # matches "area = "
     r"^(?![^=]*\b(?:not|if|unless|or|than)\b)(?:\\text\s*\{)?\s*(?=[A-Za-z][A-Za-z. ]*[a-z][A-Za-z. ]{2})[A-Za-z. ]++"
@@ -49,7 +49,9 @@ _CASES = re.compile(r"^\\begin\{cases\}([^&]{1,300})\\end\{cases\}$")
 _MODULUS = re.compile(
     r"(?:\\pmod\s?\{[^{}]{0,40}\}|\((?:\\text\s?\{\s?)?\\?(?:mod|bmod)\b[^()]{0,40}\)|\\?(?:b?mod)\b[^()]{0,40})$"
 )
+_OPERATOR = "operator "  # 12 mod 5 is a calculation, unlike 12 (mod 5)
 _ANGLES = {("deg", "rad"): "\\frac{180}{\\pi}", ("rad", "deg"): "\\frac{\\pi}{180}"}
+_BASE_TEN = re.compile(r"^(\d{1,40})_\{?10\}?$")
 _BASED = re.compile(r"([0-9][0-9A-F]{0,40})_\{?(\d{1,2})\}?")
 
 
@@ -78,14 +80,15 @@ def read(text: str, is_gold: bool = False) -> Quantity:
     if not text.startswith(("'", '"', "`")):  # primes, which are no quotation marks
         text = re.sub(r"(?<=[A-Za-z\d}])'{1,4}(?![a-z])", lambda match: "^{" + len(match[0]) * "\\prime" + "}", text)
     text, condition = _without_condition(text)
-    text = trimmed(text)
+    text = re.sub(r"^([\d.,/]{1,30}) \(\1\)$", r"\1", trimmed(text))  # 12 (twelve)
     if "\n" in text and "\\begin" not in text:  # one answer per line
         text = ", ".join(dict.fromkeys(line.strip() for line in text.split("\n") if line.strip()))
     text = re.sub(r"(?<!\\)\$|\*\*|(?<!\\)\\[()\[\]]", "", text)
-    value, unit = measured(_MAPPED.sub("", _NAMED.sub("", text.strip())), lone_letter)
+    value, unit = measured(_MAPPED.sub("", _NAMED.sub("", in_one_unit(text.strip()))), lone_letter)
     modulus = _MODULUS.search(value)
     if modulus:
-        value, condition = value[: modulus.start()], "mod" + re.sub(r"\D", "", modulus[0])
+        operator = "" if is_gold or re.search(r"\\pmod|\(", modulus[0]) else _OPERATOR
+        value, condition = value[: modulus.start()], f"{operator}mod" + re.sub(r"\D", "", modulus[0])
     value = re.sub(r"^\](.*)\[$", r"(\1)", tidy(value))  # ]0,1[ for (0,1)
     value = re.sub(r"^(?:minus|negative) (?=[\d\\])", "-", value)
     value = _SET_OF.sub(r"\2", value).strip()
@@ -161,7 +164,7 @@ def aligned(gold: Quantity, answer: Quantity) -> tuple[str, str]:
         if "=" not in texts[other]:
             texts[one] = _ASSIGNED.sub("", texts[one])
         if texts[other].startswith("("):
-            texts[one] = _as_point(texts[one])
+            texts[one] = _as_point(re.sub(r",? and ", ",", texts[one]))
     heads = [match.group().replace(" ", "") for match in map(_MEMBER.match, texts) if match]
     # "x \\in" says nothing beside a set without it, but x is not q
     members = texts if len(set(heads)) > 1 else [_MEMBER.sub("", text) for text in texts]
@@ -169,6 +172,8 @@ def aligned(gold: Quantity, answer: Quantity) -> tuple[str, str]:
         texts = [_as_set(member) for member in members]
     if not any(re.search(r"(?<![A-Za-z\\])e(?![A-Za-z])", _SCIENTIFIC.sub("", text)) for text in texts):
         texts = [_SCIENTIFIC.sub(r"\1\\times10^{\2}", text) for text in texts]
+    if ":" in texts[0]:
+        texts[1] = re.sub(r"^(\d{1,9}) to (\d{1,9})$", r"\1:\2", texts[1])
     texts = [named(re.sub(r",? (?:and|or) ", ",", text)) for text in texts]
     # "\frac{2}{3} \approx 0.67" states both values
     approximate = re.fullmatch(r"(.*[\d})i])\\approx(-?[\d.]{1,40})", texts[1])
@@ -212,7 +217,9 @@ def compare_text(gold: Quantity, answer: Quantity, tolerances: tuple[float, ...]
     if _same(gold.whole, answer.whole):
         return True
     gold_text, answer_text = aligned(gold, answer)
-    conditions = {gold.condition, answer.condition} - {""}
+    conditions = {gold.condition, answer.condition.removeprefix(_OPERATOR)} - {""}
+    if answer.condition.startswith(_OPERATOR) and not gold.condition:
+        return False
     unlike = conversion(gold.unit, answer.unit) is None and (gold.unit, answer.unit) not in _ANGLES
     if unlike or len(conditions) > 1 or _differ_in_kind(gold_text, answer_text):
         return False
@@ -220,12 +227,11 @@ def compare_text(gold: Quantity, answer: Quantity, tolerances: tuple[float, ...]
         return related
     if _same(gold_text, answer_text):
         return True
+    gold_text, answer_text = (_BASE_TEN.sub(r"\1", text) for text in (gold_text, answer_text))
     based = [_BASED.fullmatch(text) for text in (gold_text, answer_text)]
     if any(based):
         return based[0] is not None and based[1] is not None and based[0].groups() == based[1].groups()
     gold_number, answer_number = _numbers(gold_text, answer_text)
-    if gold_number is not None and answer_number is None and (spelled := words_to_number(answer_text)) is not None:
-        answer_number = Fraction(spelled)
     if gold_number is not None and answer_number is not None:
         if tolerances:
             return abs(answer_number - gold_number) <= tolerances[0] * 1.01

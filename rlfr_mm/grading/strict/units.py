@@ -43,12 +43,12 @@ _NO_UNIT_WORDS = """
     correct right root mod modulo base factorial negative positive fewer greater false true fourth fifth sixth
     seventh eighth ninth tenth twelfth hundredth thousandth ten pi theta alpha beta gamma delta lambda omega phi
     sigma rho tau epsilon infinity bc bce b.c. maybe perhaps possibly probably but except unless either neither nor
-    though otherwise guess repeating recurring
+    though otherwise guess repeating recurring st nd rd th percentage pct
 """
 _NO_UNITS = frozenset(_NO_UNIT_WORDS.split())
-_NO_UNIT_SIGNS = re.compile("[不非无没错或和与及以约多余半倍几十百千万亿分之上下左右至到]")
+_NO_UNIT_SIGNS = re.compile("[不非无没错或和与及以约多余半倍几十百千万亿分之上下左右至到折第]|平方|立方|次方|进制")
 _FILLER_WORDS = "of the a an total altogether different possible exactly only such 的 个 只 条 本 张 名 次 块 件 位"
-_FILLERS = frozenset(_FILLER_WORDS.split())
+FILLERS = frozenset(_FILLER_WORDS.split())
 _OF_ANGLE = re.compile(r"(?:sin|cos|tan|cot|sec|csc)(?![a-z])")
 _ATTACHED = frozenset(["m", "s", "g", "h", "cm", "mm", "km", "kg", "ft", "in", "min", "dm", "ml", "deg"])  # as in 5cm
 _CURRENCIES = {"\\$": "dollar", "€": "euro", "£": "£", "¥": "¥", "₹": "rupee", "￥": "¥"}
@@ -64,6 +64,10 @@ _ATOM = re.compile(
     rf"|(?<![A-Za-z\\{_HAN}])(?P<word>[A-Za-z]{{1,40}}\.?|[{_HAN}]{{1,12}})){_SPACE}(?P<power>\^\{{?-?\d\}}?|[²³])?$"
 )
 _WORD = re.compile(rf"(/|\bper\b)?\s?([A-Za-zµΩ£$€¢.]{{0,40}}[A-Za-zΩ]\.?|°|[{_HAN}]{{1,12}})\s?(\^\{{?-?\d\}}?|[²³])?")
+
+_TWO_UNITS = re.compile(
+    rf"(\d{{1,15}})\s?([A-Za-z]{{1,12}}|[{_HAN}]{{1,4}}),?\s{{0,2}}(?:and\s)?(\d{{1,15}}(?:\.\d{{1,9}})?)\s?([A-Za-z]{{1,12}}|[{_HAN}]{{1,4}})"
+)
 
 
 @dataclass(frozen=True)
@@ -93,7 +97,7 @@ def _table() -> dict[str, tuple[str, str]]:
     return table
 
 
-_UNITS = _table()
+UNITS = _table()
 
 
 @lru_cache(maxsize=1024)
@@ -107,7 +111,7 @@ def _unit(text: str) -> Unit:
             continue
         name, power = re.fullmatch(r"(.*?)(-?\d)?", token).groups()  # type: ignore[union-attr]
         exponent = int(power or 1)
-        known = _UNITS.get(name)
+        known = UNITS.get(name)
         if known is None:
             words.add(name)
         elif known[0] == name:
@@ -152,9 +156,26 @@ def measured(text: str, lone_letter: Letter = "unit") -> tuple[str, str]:
         words, value = [*found, *words], value[: atom.start()]
     if not words or not value or words[0][1] < 0 or len(words) > 6 or _changes_meaning([name for name, _ in words]):
         return text, ""  # "2/m" is not a number of metres
-    if not wrapped and any(name not in _UNITS and name not in _POWERS for name, _ in words) and number(value) is None:
+    if not wrapped and any(name not in UNITS and name not in _POWERS for name, _ in words) and number(value) is None:
         return text, ""
     return value, _canonical(words)
+
+
+def in_one_unit(text: str) -> str:
+    """The text, or "90 minute" for "1 hour 30 minutes": a quantity in two units as one in the smaller unit.
+
+    >>> in_one_unit("1 hour and 30 minutes")
+    '90 minute'
+    """
+    parts = _TWO_UNITS.fullmatch(re.sub(r"\s?\\(?:text|mathrm)\s?\{([^{}]{1,20})\}\s?", r"\1", text))
+    if parts is None:
+        return text
+    large, small = _spelling(parts[2]), _spelling(parts[4])
+    factor = conversion(small, large) if large in UNITS and small in UNITS and large != small else None
+    if factor is None or factor <= 1:
+        return text
+    value = Fraction(parts[1]) * factor + Fraction(parts[3])
+    return f"{value} {small}"
 
 
 def _names_of(atom: re.Match[str]) -> list[tuple[str, int]]:
@@ -185,7 +206,7 @@ def _exponent(raised: str | None) -> int:
 
 def _split(name: str, power: int) -> list[tuple[str, int]]:
     """A name as it is known; a Chinese one may begin with "square" or "cubic"."""
-    if name[:2] in _POWERS and name[2:] in _UNITS:
+    if name[:2] in _POWERS and name[2:] in UNITS:
         return [(name[2:], power * _POWERS[name[:2]])]
     return [(name.replace("µ", "u"), power)]
 
@@ -195,7 +216,7 @@ def _changes_meaning(names: list[str]) -> bool:
     if _NO_UNITS.intersection([*lowered, *(name.removesuffix("s") for name in lowered)]):
         return True
     return all(name in _POWERS for name in lowered) or any(
-        name not in _UNITS and _NO_UNIT_SIGNS.search(name) for name in names
+        name not in UNITS and _NO_UNIT_SIGNS.search(name) for name in names
     )
 
 
@@ -203,8 +224,8 @@ def _plain_unit(word: str, apart: bool, lone_letter: Letter, before: str) -> boo
     """Whether a word outside LaTeX's \\text may be part of a unit: a single letter only after a number."""
     if re.match(f"[{_HAN}]", word):
         return True
-    word = word if word in _UNITS else word.removesuffix(".")
-    if len(word) > 2 or not (word in _UNITS or word.lower() in _POWERS):
+    word = word if word in UNITS else word.removesuffix(".")
+    if len(word) > 2 or not (word in UNITS or word.lower() in _POWERS):
         return len(word) > 2
     if before.endswith(("/", "*", "\\cdot", "°", "\\circ", "\\circ}")):
         return True
@@ -223,7 +244,7 @@ def _canonical(words: list[tuple[str, int]]) -> str:
                 parts[-1] = parts[-1][0], parts[-1][1] * _POWERS[name]
             else:
                 power = _POWERS[name.lower()]
-        elif known not in _FILLERS and known != "per":
+        elif known not in FILLERS and known != "per":
             if parts and parts[-1][0] == "deg" and known in ("C", "F", "celsius", "fahrenheit"):
                 parts.pop()
             parts.append((known[0].upper() if known in ("celsius", "fahrenheit") else known, exponent * power))
@@ -234,8 +255,8 @@ def _canonical(words: list[tuple[str, int]]) -> str:
 def _spelling(name: str) -> str:
     """The first spelling of a known unit; any other name in lower case and in the singular."""
     for spelling in (name, name.rstrip("."), name.lower().rstrip(".")):
-        if spelling in _UNITS:
-            return _UNITS[spelling][1]
+        if spelling in UNITS:
+            return UNITS[spelling][1]
     lowered = name.lower().rstrip(".")
     return lowered[:-1] if lowered.endswith("s") and len(lowered) > 3 else lowered
 

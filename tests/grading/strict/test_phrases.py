@@ -1,0 +1,49 @@
+import pytest
+
+from rlfr_mm.grading.strict.phrases import concluded, worded
+
+
+@pytest.mark.parametrize(
+    ("text", "answers"),
+    [
+        ("Thus 12 is the answer.", ["12"]), ("So $x = 12$ is our final answer.", ["$x = 12$"]),
+        ("**12 cm** must be the correct answer", ["**12 cm**"]), ("12 is not the answer.", []),
+        ("12 is the answer to part (a).", []), ("Nobody thinks that 12 is the answer.", []),
+        ("12 is the wrong answer.", []), ('{"answer": 12}', ["12"]), ("{'final_answer': 'B'}", ["B"]),
+        ('{"answer": [12, 13]}', []), ('{"answer": 12 or 13}', []),
+    ],
+)  # fmt: skip
+def test_an_answer_may_stand_before_the_words_that_call_it_one(text, answers):
+    assert [found.answer for found in worded(text)] == answers
+
+
+@pytest.mark.parametrize(
+    ("text", "answer", "method"),
+    [
+        ("She sells 9 for $2. So she makes $18.", "$18", "conclusion"), ("Therefore, x = 12.", "12", "conclusion"),
+        ("$y = 6$ So, the ordered pair $(x, y)$ is $(7, 6)$.", "$(7, 6)$", "conclusion"),
+        ("Thus, 12.", "12", "conclusion"),
+        ("Hence there are 12 ways to do that. I hope it is correct.", "12", "conclusion"),
+        ("As a result, the error grows by 100%.", "100%", "conclusion"),
+        ("We find that $x < 3$.", "$x < 3$", "response"), ("Answer \\[ \n 9 \n \\]", "\\[ \n 9 \n \\]", "response"),
+        ("The zero matrix: $\\begin{pmatrix}0&0\\end{pmatrix}$", "$\\begin{pmatrix}0&0\\end{pmatrix}$", "response"),
+        ("Ans. 12", "12", "response"), ("We add both.\n\n**12 cm**", "12 cm", "last line"),
+    ],
+)  # fmt: skip
+def test_a_conclusion_a_labelled_formula_and_a_last_line_state_their_value(text, answer, method):
+    found = concluded(text)
+    assert (found.answer, found.method, text[slice(*found.span)]) == (answer, method, answer)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "She has 12 eggs.", "So it is not 12.", "So it may be 12.", "Thus it is 12 or 13.", "Hence it is at least 12.",
+        "So is it 12?", "So if it were 12.", "Therefore x = 12, which is wrong.", "Given: $x = 12$",
+        "Suppose that $x$ is $12$.",
+        "Step one: $12$", "4\n2", "The given numbers:\n12", "So 12 apples were left. But they were bad.", "- 11\n- 12",
+        "x = 11\ny = 12", "So they say that it is 12.",
+    ],
+)  # fmt: skip
+def test_nothing_else_is_a_conclusion(text):
+    assert concluded(text) is None
