@@ -10,8 +10,8 @@ from transformers import ProcessorMixin
 
 from rlfr_mm.config import ModelArguments, RLFRConfig, RunConfig
 from rlfr_mm.config_file import build
-from rlfr_mm.data.load import load_demonstrations, load_problems
-from rlfr_mm.data.processor import check_prompts, load_processor, prompt_lengths, without_overlong
+from rlfr_mm.data.load import LeftOut, load_demonstrations, load_problems
+from rlfr_mm.data.processor import check_prompts, load_processor
 from rlfr_mm.policy import Processor
 
 
@@ -51,23 +51,29 @@ def naming_settings(train: dict[str, Any]) -> Iterator[None]:
 class RunData:
     """The rows of a run.
 
-    `prompt_tokens` has the lengths of the training prompts, once they are checked; `left_out` a line for each record
-    that cannot be used.
+    `prompt_tokens` has the lengths of the training prompts, once they are checked; `left_out` the records of each
+    dataset that cannot be used, in this order.
     """
 
     problems: Dataset
     held_out: Dataset | None
     demonstrations: Dataset | None
     prompt_tokens: list[int] = field(default_factory=list)
-    left_out: list[str] = field(default_factory=list)
+    left_out: list[LeftOut] = field(default_factory=list)
+
+    @property
+    def reasons(self) -> list[str]:
+        """A line for each record that is left out."""
+        return [reason for one in self.left_out for reason in one.reasons]
 
 
 def load_data(config: RunConfig) -> RunData:
     """The rows that a run reads; their texts and answers are checked, and their images are not decoded yet."""
-    left_out: list[str] = []
-    problems = load_problems(config.data, left_out)
-    held_out = load_problems(config.evaluation.data, left_out) if config.evaluation else None
-    demonstrations = load_demonstrations(config.offline.data, left_out) if config.offline else None
+    sections = [config.data, config.evaluation and config.evaluation.data, config.offline and config.offline.data]
+    left_out = [LeftOut(section.skip_bad_records if section else 0) for section in sections]
+    problems = load_problems(config.data, left_out[0])
+    held_out = load_problems(config.evaluation.data, left_out[1]) if config.evaluation else None
+    demonstrations = load_demonstrations(config.offline.data, left_out[2]) if config.offline else None
     return RunData(problems, held_out, demonstrations, left_out=left_out)
 
 
@@ -81,11 +87,10 @@ def checked_data(
             "train.use_transformers_continuous_batching=true works with text policies only, because TRL refuses "
             "it for vision-language ones: leave it out, or set train.use_vllm=true"
         )
-    lengths = prompt_lengths(data.problems, processor, config.data)
-    problems, held_out, demonstrations = without_overlong(data.problems, lengths, config.data), None, None
-    lengths = [tokens for tokens in lengths if tokens <= (config.data.max_prompt_tokens or tokens)]
+    problems, lengths = check_prompts(data.problems, processor, config.data, data.left_out[0])
+    held_out, demonstrations = None, None
     if config.evaluation and data.held_out:
-        held_out = check_prompts(data.held_out, processor, config.evaluation.data)
+        held_out, _ = check_prompts(data.held_out, processor, config.evaluation.data, data.left_out[1])
     if config.offline and data.demonstrations:
-        demonstrations = check_prompts(data.demonstrations, processor, config.offline.data)
+        demonstrations, _ = check_prompts(data.demonstrations, processor, config.offline.data, data.left_out[2])
     return processor, RunData(problems, held_out, demonstrations, lengths, data.left_out)

@@ -25,7 +25,7 @@ from rlfr_mm.config import (
     RunConfig,
     steps_per_batch,
 )
-from rlfr_mm.files import LOCK, locked, read_json, write_json, write_json_lines, write_whole
+from rlfr_mm.files import LOCK, locked, read_json, with_checksum, write_json, write_json_lines, write_whole
 from rlfr_mm.method.field import FlowField, config_for_policy
 from rlfr_mm.method.scores import SCORES
 from rlfr_mm.policy import Processor, load_policy, response_ends
@@ -44,6 +44,7 @@ from rlfr_mm.training.offline import OfflineStart
 from rlfr_mm.training.rewards import accuracy_reward, format_reward
 from rlfr_mm.training.run_folder import (
     BENCHMARKS,
+    LEFT_OUT,
     RunFolder,
     check_run,
     environment,
@@ -104,8 +105,8 @@ def _prepare(config: RunConfig, overwrite: bool, resume: bool, benchmarks: Any, 
             held.enter_context(lock)
             check_run(config, overwrite, resume)  # another process may have begun here in the meantime
         open_run(config, overwrite)
-        if data.left_out:
-            write_whole(path / "left_out.txt", "\n".join(data.left_out) + "\n")
+        if data.reasons:
+            write_whole(path / LEFT_OUT, "\n".join(data.reasons) + "\n")
     processes.wait_for_everyone()
     folder = resumed or RunFolder(path, write=main)
     if model is not config.model:
@@ -194,7 +195,7 @@ class Run:
             settings = (path / "config.yaml").read_text(encoding="utf-8")
             multimodal = isinstance(self.processor, ProcessorMixin)
             write_model_card(path / "final", config, results, settings, multimodal)
-            write_json(path / "summary.json", results)
+            write_json(path / "summary.json", with_checksum(results))
         return results
 
     def _accuracy_after(self, evaluation: EvaluationConfig) -> dict[str, Any]:

@@ -43,6 +43,7 @@ from rlfr_mm.method.flow_reward import within_group_auc
 from rlfr_mm.method.latents import record_latents, stop_after_layer
 from rlfr_mm.method.loss import latent_regression_loss
 from rlfr_mm.method.shaping import SHAPINGS
+from rlfr_mm.policy import watched_logits
 from rlfr_mm.training.bad_steps import Diverged, SkipBadSteps, not_finite
 from rlfr_mm.training.checkpoints import WholeCheckpoints, named_write_errors
 from rlfr_mm.training.online_flow import OnlineFlow
@@ -147,6 +148,17 @@ class RLFRTrainer(WholeCheckpoints, SkipBadSteps, GRPOTrainer):
                     flow.measure(batch, record, index, latents)
                 self._shape(flow, batch, record, everything, logps)
                 output["advantages"] = batch.advantages
+        return output
+
+    def _generate(self, prompts: list[Any]) -> Any:
+        with watched_logits(self.accelerator.unwrap_model(self.model)) as bad:
+            output = super()._generate(prompts)
+        if self.accelerator.reduce(bad.float(), "sum") > 0:  # all processes stop, or some would wait for the others
+            raise Diverged(
+                f"at step {self.state.global_step + 1} the policy's logits are NaN or infinite while it generates: "
+                "lower train.learning_rate, or compute in float32 or bfloat16; --resume continues from the newest "
+                "whole checkpoint"
+            )
         return output
 
     def _shape(
@@ -346,7 +358,7 @@ class RLFRTrainer(WholeCheckpoints, SkipBadSteps, GRPOTrainer):
         if self.is_fsdp_enabled:  # transformers cannot save a whole model while checkpoints are sharded
             self.accelerator.state.fsdp_plugin.set_state_dict_type("FULL_STATE_DICT")
         with named_write_errors(partial):
-            self.save_model(str(partial))
+            self.save_model(str(partial), _internal_call=True)  # uploads nothing yet
             if self.accelerator.is_main_process:
                 if self.flow is not None:
                     self.flow.save_fields(partial)
@@ -354,3 +366,5 @@ class RLFRTrainer(WholeCheckpoints, SkipBadSteps, GRPOTrainer):
                 seal(partial)
                 replace_folder(partial, folder)
         self.accelerator.wait_for_everyone()
+        if self.args.push_to_hub:
+            self.push_to_hub(commit_message="Model save", revision=self.args.hub_revision)
