@@ -126,11 +126,12 @@ def check_keys(given: Iterable[str], known: Iterable[str], where: str) -> None:
     known = list(known)
     for key in given:
         if key not in known:
+            name = f"{where}{key}" if str(key).isprintable() else f"{where}{key!r}"
             near = difflib.get_close_matches(str(key), known, n=1)
             if near:
-                raise ValueError(f"unknown key {where}{key}; did you mean {where}{near[0]}?")
+                raise ValueError(f"unknown key {name}; did you mean {where}{near[0]}?")
             listed = f"; the keys are {', '.join(known)}" if len(known) <= LISTED_KEYS else ""
-            raise ValueError(f"unknown key {where}{key}{listed}")
+            raise ValueError(f"unknown key {name}{listed}")
 
 
 def _nested(hint: Any) -> type | None:

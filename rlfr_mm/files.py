@@ -23,6 +23,7 @@ from typing import IO, Any
 PARTIAL = ".partial"  # suffix of what is being written
 REPLACED = ".replaced"  # suffix of a folder that is about to be removed, because another one has taken its name
 MANIFEST = "manifest.json"  # of a sealed folder
+CHECKSUM = "sha256"  # the key of a checked mapping's own checksum
 LOCK = ".lock"  # of a folder that only one process may write to
 
 
@@ -143,17 +144,18 @@ def seal(folder: str | Path) -> None:
     sync_folder(folder.parent)
 
 
-def damage(folder: str | Path) -> str | None:
+def damage(folder: str | Path, only: str | None = None) -> str | None:
     """What is wrong with a sealed folder, in one line that names a file; None if all its files are as they were.
 
-    Files that the manifest does not list are left alone.
+    Files that the manifest does not list are left alone. With `only`, that file alone is compared.
     """
     folder = Path(folder)
     if not (folder / MANIFEST).is_file():
         return f"{folder} is unfinished: it has no {MANIFEST}"
     try:
         listed = read_json(folder / MANIFEST)["files"]
-        expected = {folder / name: (entry["size"], entry["sha256"]) for name, entry in listed.items()}
+        names = listed.keys() if only is None else [only]
+        expected = {folder / name: (listed[name]["size"], listed[name]["sha256"]) for name in names}
     except (ValueError, KeyError, TypeError, AttributeError):
         return f"{folder / MANIFEST} is damaged: it is not a list of files"
     for path, (size, _) in expected.items():
@@ -207,6 +209,32 @@ def read_json(path: str | Path) -> Any:
         raise BadFile(f"{path} is not valid JSON: {error}") from None
 
 
+def with_checksum(value: dict[str, Any]) -> dict[str, Any]:
+    """The mapping with a checksum of itself, for a record outside of sealed folders; `checked` is the inverse.
+
+    >>> checked(with_checksum({"file": "000001.jsonl"}), "here")
+    {'file': '000001.jsonl'}
+    """
+    return value | {CHECKSUM: _digest(value)}
+
+
+def checked(value: Any, where: str | Path) -> dict[str, Any]:
+    """A mapping that `with_checksum` made, without its checksum; BadFile naming `where` if it is not as it was made.
+
+    A mapping without a checksum, which an earlier version of this project wrote, is taken as it is.
+    """
+    if not isinstance(value, dict):
+        raise BadFile(f"{where} is damaged: it does not hold a mapping")
+    plain = {key: inner for key, inner in value.items() if key != CHECKSUM}
+    if value.get(CHECKSUM, _digest(plain)) != _digest(plain):
+        raise BadFile(f"{where} is damaged: its content does not match its checksum")
+    return plain
+
+
+def _digest(value: dict[str, Any]) -> str:
+    return hashlib.sha256(json.dumps(value, sort_keys=True).encode()).hexdigest()
+
+
 def write_json_lines(path: str | Path, values: Iterable[Any]) -> None:
     """Write a JSON Lines file whole, one value per line."""
     write_whole(path, "".join(json.dumps(value) + "\n" for value in values))
@@ -227,12 +255,20 @@ def read_lines(path: str | Path, finished_only: bool = False) -> Iterator[tuple[
 def read_json_lines(path: str | Path, finished_only: bool = False) -> list[Any]:
     """The values of a JSON Lines file (see `read_lines`); BadFile with the number of a line that is not JSON."""
     values = []
+    for value in parsed_lines(path, finished_only):
+        if isinstance(value, BadFile):
+            raise value
+        values.append(value)
+    return values
+
+
+def parsed_lines(path: str | Path, finished_only: bool = False) -> Iterator[Any]:
+    """Yield the values of a JSON Lines file (see `read_lines`), and a BadFile in place of a line that is not JSON."""
     for number, line in read_lines(path, finished_only):
         try:
-            values.append(json.loads(line))
-        except ValueError as error:
-            raise BadFile(f"{path}, line {number}, is not valid JSON: {error}") from None
-    return values
+            yield json.loads(line)
+        except (ValueError, RecursionError) as error:
+            yield BadFile(f"{path}, line {number}, is not valid JSON: {error}")
 
 
 class Journal:

@@ -228,6 +228,30 @@ def own_settings_only(model: Any) -> Iterator[None]:
         model.generation_config = saved
 
 
+class NotFinite(RuntimeError):
+    """A policy or a field computes NaN or infinity. The message is one line."""
+
+
+@contextlib.contextmanager
+def watched_logits(model: Any) -> Iterator[Tensor]:
+    """Yield a flag, a tensor of shape (), that becomes True if the model's logits are NaN or infinite in the body.
+
+    Sampling from such logits raises an error on a CPU, and makes a GPU useless to its process; greedy decoding takes
+    any token for an answer. Inside the body they are replaced by finite ones, and the caller must look at the flag.
+    """
+    bad = torch.zeros((), dtype=torch.bool, device=model.device)
+
+    def look(head: Any, inputs: Any, logits: Tensor) -> Tensor:
+        bad.logical_or_((~(logits < torch.inf)).any().to(bad.device))  # -inf is fine: it rules a token out
+        return torch.nan_to_num(logits, neginf=-torch.inf)
+
+    hook = model.get_output_embeddings().register_forward_hook(look)
+    try:
+        yield bad
+    finally:
+        hook.remove()
+
+
 @torch.no_grad()
 def generate(
     model: Any, processor: Processor, rows: Sequence[Mapping[str, Any]], settings: Mapping[str, Any]
@@ -237,6 +261,9 @@ def generate(
     Args:
         settings: of `model.generate`, with `do_sample` and `max_new_tokens`. What they leave out is neutral, whatever
             the checkpoint's generation_config says.
+
+    Raises:
+        NotFinite: the model's logits are NaN or infinite.
     """
     tokenizer = tokenizer_of(processor)
     inputs = {name: value.to(model.device) for name, value in encode_prompts(rows, processor).items()}
@@ -244,8 +271,13 @@ def generate(
     if not explicit["do_sample"]:
         explicit = {name: value for name, value in explicit.items() if name not in ("temperature", "top_p", "top_k")}
     ends = response_ends(model, processor)
-    with own_settings_only(model):
+    with own_settings_only(model), watched_logits(model) as not_finite:
         output = model.generate(**inputs, **explicit, eos_token_id=ends, pad_token_id=tokenizer.pad_token_id)
+    if not_finite:
+        raise NotFinite(
+            f"the logits of {model.name_or_path or 'the policy'} are NaN or infinite while it generates: its weights "
+            f"are damaged, or {model.dtype} is too small for it; float32 and bfloat16 hold the largest numbers"
+        )
     prompt_tokens = inputs["attention_mask"].sum(dim=1).tolist()
     completions = []
     for ids, prompt_length in zip(output[:, inputs["input_ids"].shape[1] :].cpu(), prompt_tokens, strict=True):

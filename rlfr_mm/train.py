@@ -69,7 +69,7 @@ def main(argv: list[str] | None = None) -> None:
             if os.environ.get("RANK", "0") == "0":
                 print(report)
             return
-        from rlfr_mm.training.bad_steps import Diverged
+        from rlfr_mm.policy import NotFinite
         from rlfr_mm.training.run import prepare
 
         run = prepare(config, arguments.overwrite, arguments.resume, _benchmarks(config))
@@ -79,7 +79,7 @@ def main(argv: list[str] | None = None) -> None:
         print((Path(folder) / "summary.json").read_text(), end="")
         return
     command = shlex.join(["python", "-m", "rlfr_mm.train", "--config", arguments.config, *arguments.overrides])
-    with one_line_errors(OSError, BadFile, Diverged, RewardError):
+    with one_line_errors(OSError, BadFile, NotFinite, RewardError):
         results = run.carry_out(command)
     if run.folder.write:
         print(json.dumps(results, indent=2))

@@ -21,7 +21,7 @@ def main(argv: list[str] | None = None) -> None:
         with one_line_errors():
             config: OfflineRunConfig = load_config(OfflineRunConfig, arguments.config, arguments.overrides)
             check_paths(config)
-            from rlfr_mm.training.bad_steps import Diverged
+            from rlfr_mm.policy import NotFinite
             from rlfr_mm.training.offline import prepare
             from rlfr_mm.training.stopping import StopSignals
 
@@ -30,7 +30,7 @@ def main(argv: list[str] | None = None) -> None:
             if main_process:
                 held.enter_context(locked(start.folder / LOCK, str(start.folder)))
         stop = StopSignals("the same command continues there", say=main_process)
-        with one_line_errors(OSError, BadFile, Diverged), stop.taken(), stop.at_steps("the last step"):
+        with one_line_errors(OSError, BadFile, NotFinite), stop.taken(), stop.at_steps("the last step"):
             start.run(stop)
     start.accelerator.print(f"The field is in {start.folder}; set `field: {start.folder}` in a training configuration.")
 

@@ -21,7 +21,7 @@ from rlfr_mm.data.images import open_image
 from rlfr_mm.data.prompts import chat_messages
 from rlfr_mm.data.readers import check_columns, detect_format, read_row, renamed_columns
 from rlfr_mm.data.shares import divided
-from rlfr_mm.files import BadFile, read_bytes, read_json, read_json_lines
+from rlfr_mm.files import BadFile, parsed_lines, read_bytes, read_json
 from rlfr_mm.grading import Item, grade_all
 from rlfr_mm.precheck import check_data, data_kind
 from rlfr_mm.quickstart import world
@@ -41,22 +41,30 @@ QUICKSTART_ROWS = 1024  # rows of the drawn world if data.limit is not set
 logger = logging.getLogger(__name__)
 
 
-class _LeftOut:
-    """Adds the records that cannot be used to a list of reasons, up to `limit` of them."""
+class LeftOut:
+    """The records of one dataset that cannot be used: one reason each, up to `limit` of them.
 
-    def __init__(self, limit: int, reasons: list[str] | None) -> None:
-        self.limit, self.count, self.reasons = limit, 0, [] if reasons is None else reasons
+    `load_problems` begins it, and `rlfr_mm.data.processor.check_prompts` goes on with it.
+    """
+
+    def __init__(self, limit: int = 0) -> None:
+        self.limit = limit
+        self.reasons: list[str] = []
+        self.places: list[int] = []  # among the records of the source, counted from 0: of each row that is left
 
     def add(self, reason: str) -> None:
         """Raise ValueError with the reason if this record is one too many."""
-        self.count += 1
-        if self.count > self.limit:
-            raise ValueError(f"{reason} (data.skip_bad_records={self.limit} were left out)" if self.limit else reason)
+        self.check_count(len(self.reasons) + 1, reason)
         logger.warning("left out: %s", reason)
         self.reasons.append(reason)
 
+    def check_count(self, count: int, reason: str) -> None:
+        """Raise ValueError with the last reason if `count` records are too many."""
+        if count > self.limit:
+            raise ValueError(f"{reason} (data.skip_bad_records={self.limit} were left out)" if self.limit else reason)
 
-def load_problems(args: DataArguments, left_out: list[str] | None = None) -> Dataset:
+
+def load_problems(args: DataArguments, left_out: LeftOut | None = None) -> Dataset:
     """Problems with the columns prompt, images, solution, choices, problem_id and expert.
 
     - `prompt`: messages. Text-only rows have string contents; rows with images have a list of parts with one
@@ -66,28 +74,30 @@ def load_problems(args: DataArguments, left_out: list[str] | None = None) -> Dat
     - `expert`: a correct response for problems of the drawn world, else None. (TRL would append a column named
       `completion` to the prompt.)
 
-    Raises ValueError, in one line, for missing columns, files or answers, placeholders that do not match the images,
-    and answers that the grader does not find equal to themselves. Of the records that this concerns, up to
-    `data.skip_bad_records` are left out instead, and the reasons are added to `left_out`.
+    Raises ValueError, in one line, for lines that are not JSON, missing columns, files or answers, placeholders that do
+    not match the images, and answers that the grader does not find equal to themselves. Of the records that this
+    concerns, up to `data.skip_bad_records` are left out instead, and `left_out` says why.
 
     >>> load_problems(DataArguments("geo.jsonl"))[0]["solution"]
     '48'
     """
-    bad = _LeftOut(args.skip_bad_records, left_out)
-    dataset, indices = _load(args, False, bad)
-    good = _with_gradable_solutions(dataset, indices, args.source, bad)
+    left_out = left_out or LeftOut(args.skip_bad_records)
+    dataset = _load(args, False, left_out)
+    good = _with_gradable_solutions(dataset, args.source, left_out)
     if len(good) < len(dataset):
         dataset = dataset.select(good)
+        left_out.places = [left_out.places[i] for i in good]
     return dataset.rename_column("completion", "expert").with_transform(_decode)
 
 
-def load_demonstrations(args: DataArguments, left_out: list[str] | None = None) -> Dataset:
+def load_demonstrations(args: DataArguments, left_out: LeftOut | None = None) -> Dataset:
     """Expert rows for the offline start: the columns of `load_problems`, with the response in `completion`.
 
     Rows without a response that is known to be correct are left out and counted in the log; `solution` may be empty.
     A worked solution counts as a response, so GSM8K and MATH need no changes.
     """
-    dataset, _ = _load(args, True, _LeftOut(args.skip_bad_records, left_out))
+    left_out = left_out or LeftOut(args.skip_bad_records)
+    dataset = _load(args, True, left_out)
     keep = [i for i, completion in enumerate(dataset["completion"]) if completion]
     if not keep:
         raise ValueError(
@@ -97,6 +107,7 @@ def load_demonstrations(args: DataArguments, left_out: list[str] | None = None) 
     if len(keep) < len(dataset):
         logger.warning("%s: %d of %d rows have no expert response", args.source, len(dataset) - len(keep), len(dataset))
         dataset = dataset.select(keep)
+        left_out.places = [left_out.places[i] for i in keep]
     return dataset.with_transform(_decode)
 
 
@@ -105,26 +116,26 @@ def record_name(row: Row, index: int, source: str) -> str:
     return f"{source}: record {index + 1} (id {row['problem_id']})"
 
 
-def _load(args: DataArguments, expert: bool, bad: _LeftOut) -> tuple[Dataset, list[int]]:
-    """The rows with the columns of FEATURES, and images as stored; and the place of each among the records."""
+def _load(args: DataArguments, expert: bool, left_out: LeftOut) -> Dataset:
+    """The rows with the columns of FEATURES, and images as stored; `left_out` gets their places."""
     instruction, format_name = args.instruction, str(args.format)
-    rows: list[Row] | Dataset
+    rows: list[Row | ValueError] | Dataset
     if args.source == QUICKSTART:
         # The embedded policy was warmed up on bare questions, and every drawn problem has an expert response.
         rules, folder = world.Rules(args.operations, args.max_value), Path()
-        rows = world.rows(args.limit or QUICKSTART_ROWS, args.split, args.levels, args.seed, rules)
+        rows = [*world.rows(args.limit or QUICKSTART_ROWS, args.split, args.levels, args.seed, rules)]
         instruction, format_name, expert = "none", "trl", True
     else:
         rows, folder = _rows(args)
     if len(rows) == 0:
         raise ValueError(f"{args.source} has no rows; give a file or split with at least one record")
-    seen = rows.column_names if isinstance(rows, Dataset) else list(dict.fromkeys(name for row in rows for name in row))
+    seen = rows.column_names if isinstance(rows, Dataset) else _columns(rows)
     columns = renamed_columns(seen, args.columns, args.source)
     format_name = detect_format(columns, args.source) if format_name == "auto" else format_name
     check_columns(columns, format_name, args.source, expert)
     read = partial(
         _read_or_skip,
-        bad=bad,
+        left_out=left_out,
         format_name=format_name,
         source=args.source,
         folder=Path(args.media_dir) if args.media_dir else folder,
@@ -143,19 +154,23 @@ def _load(args: DataArguments, expert: bool, bad: _LeftOut) -> tuple[Dataset, li
         dataset = Dataset.from_list([read(row, i) for i, row in enumerate(rows[: args.limit])], features=FEATURES)
     for column in args.keep:
         dataset = _with_column(dataset, rows, column, args.source)
-    indices = [i for i, problem_id in enumerate(dataset["problem_id"]) if problem_id is not None]
-    if not indices:
+    left_out.places = [i for i, problem_id in enumerate(dataset["problem_id"]) if problem_id is not None]
+    if not left_out.places:
         raise ValueError(f"{args.source}: none of the {len(dataset)} records can be used")
-    return _with_unique_ids(dataset if len(indices) == len(dataset) else dataset.select(indices)), indices
+    return _with_unique_ids(dataset if len(left_out.places) == len(dataset) else dataset.select(left_out.places))
 
 
-def _with_column(dataset: Dataset, rows: list[Row] | Dataset, column: str, source: str) -> Dataset:
+def _with_column(dataset: Dataset, rows: list[Row | ValueError] | Dataset, column: str, source: str) -> Dataset:
     """The rows with one more column of the records, None where a record lacks it."""
-    names = rows.column_names if isinstance(rows, Dataset) else sorted({name for row in rows for name in row})
+    names = rows.column_names if isinstance(rows, Dataset) else sorted(_columns(rows))
     if column not in names or column in [*dataset.column_names, "expert"]:
         free = [name for name in names if name not in [*dataset.column_names, "expert"]]
         raise ValueError(f"data.keep={column} is no further column of {source}, whose are {', '.join(free) or 'none'}")
-    values = rows[column] if isinstance(rows, Dataset) else [row.get(column) for row in rows]
+    values = (
+        rows[column]
+        if isinstance(rows, Dataset)
+        else [None if isinstance(row, ValueError) else row.get(column) for row in rows]
+    )
     try:
         return dataset.add_column(column, list(values)[: len(dataset)])
     except (ValueError, TypeError) as error:  # of pyarrow
@@ -163,27 +178,31 @@ def _with_column(dataset: Dataset, rows: list[Row] | Dataset, column: str, sourc
         raise ValueError(f"data.keep={column}: its values in {source} are of different types ({reason})") from None
 
 
-def _read_or_skip(row: Row, index: int, bad: _LeftOut, **settings: Any) -> Row:
-    """The row as `read_row` gives it; one that cannot be used goes to `bad`, and has no problem_id here."""
+def _columns(rows: list[Row | ValueError]) -> set[str]:
+    """The columns of the rows that could be read; if none could be, the first one's ValueError."""
+    read = [row for row in rows if not isinstance(row, ValueError)]
+    if not read and isinstance(rows[0], ValueError):
+        raise rows[0]
+    return {column for row in read for column in row}
+
+
+def _read_or_skip(row: Row | ValueError, index: int, left_out: LeftOut, **settings: Any) -> Row:
+    """The row as `read_row` gives it; one that cannot be used goes to `left_out`, and has no problem_id here."""
     try:
+        if isinstance(row, ValueError):
+            raise row
         return read_row(row, index, **settings)
     except ValueError as error:
-        bad.add(str(error))
+        left_out.add(str(error))
         return dict.fromkeys(FEATURES)
 
 
-def _rows(args: DataArguments) -> tuple[list[Row] | Dataset, Path]:
+def _rows(args: DataArguments) -> tuple[list[Row | ValueError] | Dataset, Path]:
     """The rows of a file, folder or hub dataset, and the folder that relative image paths start from."""
     check_data(args)
     path = Path(args.source)
     if (kind := data_kind(path)) in (".json", ".jsonl", ".csv", ".tsv"):
-        rows = _json_rows(path) if kind == ".json" else read_json_lines(path) if kind == ".jsonl" else _csv_rows(path)
-        for i, row in enumerate(rows):
-            if not isinstance(row, dict):
-                raise ValueError(
-                    f"{path}: record {i + 1} is a {type(row).__name__}; each record must be an object, {{...}}"
-                )
-        return rows, path.parent
+        return _file_rows(path, kind), path.parent
     try:
         dataset = _dataset(args, path)
         stored = datasets.Image(decode=False)
@@ -217,6 +236,17 @@ def _dataset(args: DataArguments, path: Path) -> Any:
     return saved[args.split]
 
 
+def _file_rows(path: Path, kind: str) -> list[Row | ValueError]:
+    """The records of a JSON, JSON Lines or CSV file; in place of one that is not an object, an error that names it."""
+    rows = _json_rows(path) if kind == ".json" else parsed_lines(path) if kind == ".jsonl" else _csv_rows(path)
+    return [
+        row
+        if isinstance(row, dict | ValueError)
+        else ValueError(f"{path}: record {i + 1} is a {type(row).__name__}; each record must be an object, {{...}}")
+        for i, row in enumerate(rows)
+    ]
+
+
 def _json_rows(path: Path) -> list[Any]:
     """The records of a .json file: a list, or one object per line, as many such files hold."""
     try:
@@ -224,7 +254,7 @@ def _json_rows(path: Path) -> list[Any]:
     except BadFile:
         if not read_bytes(path).lstrip(b"\xef\xbb\xbf \t\r\n").startswith(b"{"):
             raise
-        return read_json_lines(path)
+        return list(parsed_lines(path))
     if not isinstance(rows, list):
         raise ValueError(f"{path} holds a {type(rows).__name__}; give a list of records, [{{...}}, ...]")
     return rows
@@ -262,7 +292,7 @@ def _with_unique_ids(dataset: Dataset) -> Dataset:
     return dataset.remove_columns("problem_id").add_column("problem_id", ids)
 
 
-def _with_gradable_solutions(dataset: Dataset, indices: list[int], source: str, bad: _LeftOut) -> list[int]:
+def _with_gradable_solutions(dataset: Dataset, source: str, left_out: LeftOut) -> list[int]:
     """The rows whose answer is graded correct when given as a response; no response could earn another's reward."""
     solutions, ids = list(dataset["solution"]), list(dataset["problem_id"])
     distinct = list(dict.fromkeys(solutions))
@@ -277,8 +307,8 @@ def _with_gradable_solutions(dataset: Dataset, indices: list[int], source: str, 
         if statuses[solution] == "correct":
             good.append(i)
             continue
-        name = record_name({"problem_id": ids[i]}, indices[i], source)
-        bad.add(
+        name = record_name({"problem_id": ids[i]}, left_out.places[i], source)
+        left_out.add(
             f"{name}: the answer {solution!r:.200} cannot be parsed ({statuses[solution]}); "
             "give a number, a LaTeX expression with balanced braces, or an option letter"
         )

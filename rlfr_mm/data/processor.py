@@ -6,13 +6,14 @@ from pathlib import Path
 from typing import Any
 
 from datasets import Dataset
+from jinja2 import TemplateError
 from tqdm.auto import tqdm
 from transformers import AutoProcessor
 
 from rlfr_mm.config import DataArguments, ModelArguments
 from rlfr_mm.data.conversations import Row
 from rlfr_mm.data.images import open_image
-from rlfr_mm.data.load import record_name
+from rlfr_mm.data.load import LeftOut, record_name
 from rlfr_mm.data.prompts import chat_messages, conversation_text
 from rlfr_mm.data.shares import divided
 from rlfr_mm.grading.pool import available_cores
@@ -69,34 +70,55 @@ def _limit_pixels(image_processor: Any, data: DataArguments, model_name: str) ->
     image_processor.size = type(image_processor.size)(**size)
 
 
-def check_prompts(dataset: Dataset, processor: Processor, args: DataArguments) -> Dataset:
-    """The rows whose prompt fits `data.max_prompt_tokens`, after `prompt_lengths` has decoded every image."""
-    return without_overlong(dataset, prompt_lengths(dataset, processor, args), args)
+def check_prompts(
+    dataset: Dataset, processor: Processor, args: DataArguments, left_out: LeftOut | None = None
+) -> tuple[Dataset, list[int]]:
+    """The rows whose prompts the processor can encode, and the tokens of each prompt, image tokens included.
 
-
-def prompt_lengths(dataset: Dataset, processor: Processor, args: DataArguments) -> list[int]:
-    """Tokens of every prompt, image tokens included, after every image was decoded once.
-
-    Image tokens are computed from the image sizes, as the processor would compute them. The processes of a run share
-    the work. Raises a one-line ValueError that names the record for
+    Every image is decoded once, and image tokens are computed from the image sizes, as the processor would compute
+    them. The processes of a run share the work. Raises a one-line ValueError that names the record for
 
     - an image that cannot be decoded, or images for a text-only policy,
-    - an image token inside the text,
-    - a prompt over the limit, unless `data.overlong` is drop.
+    - a special token of the policy inside the text, or messages that its chat template refuses,
+    - a prompt over `data.max_prompt_tokens`; with `data.overlong` drop, that row is left out.
+
+    Of these records, up to `data.skip_bad_records` are left out instead, together with those that `left_out` has from
+    loading the dataset.
     """
+    left_out = left_out or LeftOut(args.skip_bad_records)
+    places = left_out.places or list(range(len(dataset)))
+    found = _prompt_lengths(dataset, processor, args, left_out, places)
+    for outcome in found:
+        if isinstance(outcome, str):
+            left_out.add(outcome)
+    usable = [i for i, outcome in enumerate(found) if isinstance(outcome, int)]
+    if not usable:
+        raise ValueError(f"{args.source}: none of the {len(found)} prompts can be used")
+    lengths = [outcome for outcome in found if isinstance(outcome, int)]
+    keep = _not_overlong(lengths, args)
+    rows = [usable[i] for i in keep]
+    left_out.places = [places[i] for i in rows]
+    return dataset if len(rows) == len(dataset) else dataset.select(rows), [lengths[i] for i in keep]
+
+
+def _prompt_lengths(
+    dataset: Dataset, processor: Processor, args: DataArguments, left_out: LeftOut, places: list[int]
+) -> list[int | str]:
+    """Per row the tokens of its prompt, or why it cannot be used; ValueError if one process alone finds too many."""
     raw, limit = dataset.with_format(None), args.max_prompt_tokens
 
-    def measured(index: int) -> tuple[Row, list[tuple[int, int]]]:
-        """A row without its images, and the (height, width) of each decoded image."""
+    def measured(index: int) -> tuple[Row, list[tuple[int, int]] | ValueError]:
+        """A row without its images, and the (height, width) of each decoded image or why one cannot be decoded."""
         row = raw[index]
         try:
             images = [open_image(image) for image in row.pop("images")]
         except ValueError as error:
-            raise ValueError(f"{record_name(row, index, args.source)}: {error}") from None
+            return row, error
         return row, [(image.height, image.width) for image in images]
 
-    def lengths(indices: range) -> list[int]:
-        found = []
+    def lengths(indices: range) -> list[int | str]:
+        found: list[int | str] = []
+        bad = len(left_out.reasons)
         pool = ThreadPoolExecutor(available_cores())
         try:
             rows = pool.map(measured, indices)
@@ -105,6 +127,8 @@ def prompt_lengths(dataset: Dataset, processor: Processor, args: DataArguments) 
                 indices, tqdm(rows, "Checking prompts", len(indices), disable=hidden), strict=True
             ):
                 try:
+                    if isinstance(sizes, ValueError):
+                        raise sizes
                     tokens = prompt_length(chat_messages(row["prompt"]), sizes, processor)
                     if limit is not None and tokens > limit and args.overlong == "error":
                         raise ValueError(
@@ -112,8 +136,11 @@ def prompt_lengths(dataset: Dataset, processor: Processor, args: DataArguments) 
                             "data.max_pixels, or set data.overlong to drop"
                         )
                 except ValueError as error:
-                    raise ValueError(f"{record_name(row, i, args.source)}: {error}") from None
-                found.append(tokens)
+                    reason = f"{record_name(row, places[i], args.source)}: {error}"
+                    left_out.check_count(bad := bad + 1, reason)
+                    found.append(reason)
+                else:
+                    found.append(tokens)
         finally:
             pool.shutdown(cancel_futures=True)  # after an error, do not decode the remaining images
         return found
@@ -121,19 +148,19 @@ def prompt_lengths(dataset: Dataset, processor: Processor, args: DataArguments) 
     return divided(len(raw), lengths)
 
 
-def without_overlong(dataset: Dataset, lengths: list[int], args: DataArguments) -> Dataset:
-    """The rows whose prompt, of `lengths` tokens, fits `data.max_prompt_tokens`; ValueError if none does."""
+def _not_overlong(lengths: list[int], args: DataArguments) -> list[int]:
+    """The prompts, of `lengths` tokens, that fit `data.max_prompt_tokens`; ValueError if none does."""
     limit = args.max_prompt_tokens
     keep = [i for i, tokens in enumerate(lengths) if limit is None or tokens <= limit]
     if not keep:
         raise ValueError(f"{args.source}: all {len(lengths)} prompts are over data.max_prompt_tokens={limit}")
-    if len(keep) == len(lengths):
-        return dataset
     dropped, total = len(lengths) - len(keep), len(lengths)
-    logger.warning(
-        "%s: dropped %d of %d prompts over %d tokens (longest: %d)", args.source, dropped, total, limit, max(lengths)
-    )
-    return dataset.select(keep)
+    if dropped:
+        longest = max(lengths)
+        logger.warning(
+            "%s: dropped %d of %d prompts over %d tokens (longest: %d)", args.source, dropped, total, limit, longest
+        )
+    return keep
 
 
 def prompt_length(messages: list[Row], image_sizes: list[tuple[int, int]], processor: Processor) -> int:
@@ -143,7 +170,10 @@ def prompt_length(messages: list[Row], image_sizes: list[tuple[int, int]], proce
         raise ValueError(
             f"the record has images, but {processor.name_or_path} is a text-only policy; use a vision-language one"
         )
-    text = processor.apply_chat_template(messages, add_generation_prompt=True, tokenize=False)
+    try:
+        text = processor.apply_chat_template(messages, add_generation_prompt=True, tokenize=False)
+    except TemplateError as error:
+        raise ValueError(f"the policy's chat template refuses the messages: {error}") from None
     written = conversation_text(messages)
     for token in tokenizer.added_tokens_decoder.values():
         if token.special and token.content in written:

@@ -16,7 +16,7 @@ from tqdm import tqdm
 from rlfr_mm.config_file import load_config
 from rlfr_mm.experiments.grid import Cell, ExperimentConfig, cells, opening_comment, read_base, resolved
 from rlfr_mm.experiments.records import CURVES, UNGRADED, CellRecord, ExperimentRecord, read_results, write_results
-from rlfr_mm.files import read_json_lines, try_lock
+from rlfr_mm.files import read_json_lines, try_lock, warn
 from rlfr_mm.secrets import without_secrets
 from rlfr_mm.training.held_out import by_problem
 from rlfr_mm.training.run_folder import RunFolder
@@ -234,7 +234,10 @@ def _cell_record(cell: Cell, run: RunFolder, problems: dict[str, list[str]]) -> 
 
 def _auc_gain(run: RunFolder) -> float | None:
     """The AUC that the run's flow reward adds to the log-probability; None if it recorded no rollouts or no reward."""
-    records = list(read_rollouts(run.path))
+    broken: list[str] = []
+    records = list(read_rollouts(run.path, broken))
+    for message in broken:
+        warn(message)
     gains = {ranking.score: ranking.gain for ranking in rank_rollouts(flatten(records))} if records else {}
     gain = gains.get("flow_reward")
     return _rounded(gain.value) if gain else None

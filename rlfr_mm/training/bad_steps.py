@@ -17,13 +17,14 @@ from transformers import Trainer
 
 from rlfr_mm.data.prompts import conversation_text
 from rlfr_mm.files import write_json, write_whole
+from rlfr_mm.policy import NotFinite
 from rlfr_mm.training.rollout_batch import RolloutBatch, problem_id_of
 from rlfr_mm.training.run_folder import BAD_STEPS
 
 KEPT_BATCHES = 20  # the tensors of further batches are not kept
 
 
-class Diverged(RuntimeError):
+class Diverged(NotFinite):
     """Training cannot go on, because its numbers are not finite. The message is one line."""
 
 

@@ -1,7 +1,6 @@
 """What a training run does after a step, besides training."""
 
 import json
-import math
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -9,6 +8,7 @@ from typing import Any
 from transformers import TrainerCallback
 
 from rlfr_mm.files import Journal
+from rlfr_mm.training.run_folder import metrics_row
 
 
 class MetricsWriter(TrainerCallback):
@@ -29,9 +29,7 @@ class MetricsWriter(TrainerCallback):
     def on_log(self, args: Any, state: Any, control: Any, logs: dict[str, Any] | None = None, **kwargs: Any) -> None:
         if logs and "loss" in logs and state.is_world_process_zero:
             self.journal = self.journal or Journal(self.path)
-            bad = {key for key, value in logs.items() if isinstance(value, float) and not math.isfinite(value)}
-            row = {"step": state.global_step, **logs, **dict.fromkeys(bad)}  # null: JSON has neither NaN nor infinity
-            self.journal.append([json.dumps(row)])
+            self.journal.append([json.dumps(metrics_row(state.global_step, logs))])
 
 
 class KeepBest(TrainerCallback):

@@ -25,7 +25,7 @@ from rlfr_mm.training.estimate import (
     peak,
     plan_of,
 )
-from rlfr_mm.training.inputs import checked_data, load_data, settings_of
+from rlfr_mm.training.inputs import RunData, checked_data, load_data, settings_of
 from rlfr_mm.training.run import make_trainer
 
 # What keeps TRL's trainer, made for its checks, from loading a second policy, starting vLLM, sharding or writing.
@@ -66,7 +66,7 @@ def check(config: RunConfig, launch: Launch, benchmarks: Any = None) -> str:
         if not wanted:
             raise
         wanted.append(str(error))
-    return _report(plan, data.prompt_tokens, len(data.problems), space, wanted)
+    return _report(plan, data, space, wanted)
 
 
 def _settings(config: RunConfig, launch: Launch) -> tuple[RLFRConfig, list[str]]:
@@ -94,8 +94,8 @@ def _policy(model: ModelArguments, wanted: list[str]) -> Any:
         return policy_without_weights(replace(model, attn_implementation=None))
 
 
-def _report(plan: Plan, prompts: list[int], problems: int, space: Disk, wanted: list[str]) -> str:
-    parts, args = memory(plan), plan.args
+def _report(plan: Plan, data: RunData, space: Disk, wanted: list[str]) -> str:
+    parts, args, prompts = memory(plan), plan.args, data.prompt_tokens
     rows = [
         [part.name, *(part.bytes / GIB if moment in part.moments else None for moment in MOMENTS)] for part in parts
     ]
@@ -110,7 +110,8 @@ def _report(plan: Plan, prompts: list[int], problems: int, space: Disk, wanted: 
         f"processes  {plan.launch.processes}{sharding}",
         f"policy     {policy.parameters:,} parameters, {policy.trained:,} trained; no weights were read",
         f"field      {plan.field_parameters:,} parameters, at most {share:.0%} of the compute" if plan.flow else None,
-        f"data       {problems:,} problems, prompts of at most {max(prompts):,} tokens",
+        f"data       {len(data.problems):,} problems, prompts of at most {max(prompts):,} tokens",
+        *(f"left out   {reason}" for reason in data.reasons),
         f"batch      {batch:,} rollouts of {batch // args.num_generations:,} problems, for {steps:g} policy steps",
         f"memory     peak of {peak(parts) / GIB:.1f} GiB per process" + _vllm(args),
         f"disk       {space.checkpoints} checkpoints of {space.checkpoint / GIB:.2f} GiB and final/ of "

@@ -16,7 +16,7 @@ from transformers.trainer import TRAINING_ARGS_NAME
 from transformers.trainer_pt_utils import safe_globals
 from transformers.trainer_utils import rotate_checkpoints
 
-from rlfr_mm.files import seal
+from rlfr_mm.files import seal, warn
 from rlfr_mm.policy import asks_for_code
 
 TORCH_FILES = ("*.pt", "*.pth", "*.bin")  # pickles, which torch reads as tensors and plain values only
@@ -26,6 +26,7 @@ class WholeCheckpoints(Trainer):
     """A mix-in that must precede the Trainer in the list of base classes."""
 
     _to_push: str | None = None  # the checkpoint that transformers wants to upload
+    push_in_progress: Any = None  # transformers' uploads in the background
 
     @property
     def is_sharded(self) -> bool:
@@ -67,7 +68,8 @@ class WholeCheckpoints(Trainer):
         finally:
             self.args.save_total_limit = limit
         if self._to_push is not None:
-            super()._push_from_checkpoint(self._to_push)
+            with upload_errors_are_warnings(folder):
+                super()._push_from_checkpoint(self._to_push)
             self._to_push = None
         if main:
             rotate_checkpoints(str(run), limit, self.state.best_model_checkpoint)
@@ -76,6 +78,20 @@ class WholeCheckpoints(Trainer):
     def _push_from_checkpoint(self, checkpoint_folder: str) -> None:
         """Wait until the checkpoint is sealed: the upload reads its files in the background."""
         self._to_push = checkpoint_folder
+
+    def push_to_hub(self, *args: Any, **kwargs: Any) -> Any:
+        """transformers' upload; whatever the hub or the network refuses becomes a warning of one line."""
+        with upload_errors_are_warnings(str(self.args.output_dir)):
+            return super().push_to_hub(*args, **kwargs)
+
+    def _finish_current_push(self) -> None:
+        """Wait for uploads in the background; a warning says which have failed, which transformers does not look at."""
+        super()._finish_current_push()
+        if self.push_in_progress is not None:
+            for job in self.push_in_progress.jobs:
+                with upload_errors_are_warnings("a checkpoint"):
+                    job.result()
+            self.push_in_progress = None
 
     def _run_epoch(self, *args: Any, **kwargs: Any) -> None:
         """Do nothing after the last step: transformers 5.23 takes one more step if it resumes there within an epoch."""
@@ -123,6 +139,16 @@ def named_write_errors(folder: Path) -> Iterator[None]:
         shutil.rmtree(folder, ignore_errors=True)
         reason = " ".join(str(error).split())
         raise OSError(f"{folder} cannot be written: {reason}; make room and continue with --resume") from error
+
+
+@contextmanager
+def upload_errors_are_warnings(what: str | Path) -> Iterator[None]:
+    """Turn whatever an upload to the hub raises in the body into a warning of one line: what is on the disk counts."""
+    try:
+        yield
+    except Exception as error:  # of the hub, of HTTP, of the network
+        reason = " ".join(f"{error or type(error).__name__}".split())[:300]
+        warn(f"{what} was not uploaded to the hub, but is whole on the disk: {reason}")
 
 
 def refusal(checkpoint: Path, trust_remote_code: bool = False) -> str | None:

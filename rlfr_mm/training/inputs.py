@@ -13,8 +13,8 @@ from transformers import ProcessorMixin, TrainerState
 
 from rlfr_mm.config import ModelArguments, RLFRConfig, RunConfig
 from rlfr_mm.config_file import build
-from rlfr_mm.data.load import load_demonstrations, load_problems
-from rlfr_mm.data.processor import check_prompts, load_processor, prompt_lengths, without_overlong
+from rlfr_mm.data.load import LeftOut, load_demonstrations, load_problems
+from rlfr_mm.data.processor import check_prompts, load_processor
 from rlfr_mm.policy import Processor, tokenizer_of
 from rlfr_mm.training.own_rewards import BUILT_IN, LEFT_OUT, Reward, check_signatures, load_rewards
 
@@ -62,25 +62,31 @@ def naming_settings(train: dict[str, Any]) -> Iterator[None]:
 class RunData:
     """The rows of a run.
 
-    `prompt_tokens` has the lengths of the training prompts, once they are checked; `left_out` a line for each record
-    that cannot be used.
+    `prompt_tokens` has the lengths of the training prompts, once they are checked; `left_out` the records of each
+    dataset that cannot be used, in this order.
     """
 
     problems: Dataset
     held_out: Dataset | None
     demonstrations: Dataset | None
     prompt_tokens: list[int] = field(default_factory=list)
-    left_out: list[str] = field(default_factory=list)
+    left_out: list[LeftOut] = field(default_factory=list)
+
+    @property
+    def reasons(self) -> list[str]:
+        """A line for each record that is left out."""
+        return [reason for one in self.left_out for reason in one.reasons]
 
 
 def load_data(config: RunConfig) -> RunData:
     """The rows that a run reads; their texts and answers are checked, and their images are not decoded yet."""
-    left_out: list[str] = []
+    sections = [config.data, config.evaluation and config.evaluation.data, config.offline and config.offline.data]
+    left_out = [LeftOut(section.skip_bad_records if section else 0) for section in sections]
     rewards = load_rewards(config)
-    problems = load_problems(config.data, left_out)
+    problems = load_problems(config.data, left_out[0])
     check_signatures(rewards, problems.column_names)
-    held_out = load_problems(config.evaluation.data, left_out) if config.evaluation else None
-    demonstrations = load_demonstrations(config.offline.data, left_out) if config.offline else None
+    held_out = load_problems(config.evaluation.data, left_out[1]) if config.evaluation else None
+    demonstrations = load_demonstrations(config.offline.data, left_out[2]) if config.offline else None
     return RunData(problems, held_out, demonstrations, left_out=left_out)
 
 
@@ -95,13 +101,12 @@ def checked_data(
             "it for vision-language ones: leave it out, or set train.use_vllm=true"
         )
     _try_rewards(load_rewards(config), data.problems, processor)
-    lengths = prompt_lengths(data.problems, processor, config.data)
-    problems, held_out, demonstrations = without_overlong(data.problems, lengths, config.data), None, None
-    lengths = [tokens for tokens in lengths if tokens <= (config.data.max_prompt_tokens or tokens)]
+    problems, lengths = check_prompts(data.problems, processor, config.data, data.left_out[0])
+    held_out, demonstrations = None, None
     if config.evaluation and data.held_out:
-        held_out = check_prompts(data.held_out, processor, config.evaluation.data)
+        held_out, _ = check_prompts(data.held_out, processor, config.evaluation.data, data.left_out[1])
     if config.offline and data.demonstrations:
-        demonstrations = check_prompts(data.demonstrations, processor, config.offline.data)
+        demonstrations, _ = check_prompts(data.demonstrations, processor, config.offline.data, data.left_out[2])
     return processor, RunData(problems, held_out, demonstrations, lengths, data.left_out)
 
 

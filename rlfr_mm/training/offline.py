@@ -14,16 +14,26 @@ from transformers import PreTrainedModel, get_cosine_schedule_with_warmup
 
 from rlfr_mm.config import QUICKSTART, FlowConfig, OfflineConfig, OfflineRunConfig
 from rlfr_mm.config_file import as_dict
-from rlfr_mm.data.load import load_demonstrations
+from rlfr_mm.data.load import LeftOut, load_demonstrations
 from rlfr_mm.data.processor import check_prompts, load_processor
-from rlfr_mm.files import MANIFEST, Journal, damage, read_json, seal, whole_folder, write_json, write_json_lines
+from rlfr_mm.files import (
+    MANIFEST,
+    Journal,
+    damage,
+    read_json,
+    seal,
+    whole_folder,
+    write_json,
+    write_json_lines,
+    write_whole,
+)
 from rlfr_mm.method.field import CONFIG_NAME, FlowField, latent_statistics
 from rlfr_mm.method.latents import Latents, record_latents, stop_after_layer
 from rlfr_mm.method.update import FieldUpdater, sample_seeds
 from rlfr_mm.policy import Processor, encode_demonstrations, load_policy
 from rlfr_mm.training.bad_steps import Diverged, not_finite
 from rlfr_mm.training.checkpoints import named_write_errors, refusal
-from rlfr_mm.training.run_folder import checkpoints, newest_whole, rows_up_to
+from rlfr_mm.training.run_folder import LEFT_OUT, checkpoints, newest_whole, rows_up_to
 from rlfr_mm.training.stopping import StopSignals
 
 STATISTICS_ROWS = 512  # rows whose latents give the mean and deviation of a standardised field
@@ -39,11 +49,15 @@ def prepare(config: OfflineRunConfig) -> "OfflineStart":
             "name a checkpoint, such as runs/quickstart/final"
         )
     accelerator = Accelerator()
-    demonstrations = load_demonstrations(config.offline.data)
-    processor = load_processor(config.model, config.offline.data)
-    rows = check_prompts(demonstrations, processor, config.offline.data)
+    data, folder = config.offline.data, config.offline.output_dir
+    left_out = LeftOut(data.skip_bad_records)
+    demonstrations = load_demonstrations(data, left_out)
+    processor = load_processor(config.model, data)
+    rows, _ = check_prompts(demonstrations, processor, data, left_out)
     policy = load_policy(config.model).to(accelerator.device)
-    return OfflineStart(policy, processor, rows, config.flow, config.offline, config.offline.output_dir, accelerator)
+    start = OfflineStart(policy, processor, rows, config.flow, config.offline, folder, accelerator)
+    start.left_out = left_out.reasons
+    return start
 
 
 class OfflineStart:
@@ -66,6 +80,7 @@ class OfflineStart:
     ):
         self.policy, self.processor, self.demonstrations = policy, processor, demonstrations
         self.flow, self.config, self.folder, self.accelerator = flow, config, Path(folder), accelerator
+        self.left_out: list[str] = []  # why records were left out; listed in the folder
         self.settings = {"policy": policy.config.name_or_path, "flow": as_dict(flow), "offline": as_dict(config)}
         stored = self.folder / "settings.json"
         if stored.exists() and read_json(stored) != self.settings:
@@ -96,6 +111,8 @@ class OfflineStart:
         step = self._resume()
         if step == 0 and self.flow.standardise:
             self._set_statistics()
+        if self.left_out and self.accelerator.is_main_process:
+            write_whole(self.folder / LEFT_OUT, "\n".join(self.left_out) + "\n")
         self._train(step, total)
         self._check_finite(total)
         if self.accelerator.is_main_process:

@@ -169,7 +169,7 @@ class OnlineFlow:
             half = replace(rollouts, deviation=own[FIELD_FOLDER], rejected_deviation=own.get(REJECTED_FOLDER))
             scores.append(self.score(half))
             rewards.append(flow_reward(scores[-1], rollouts.scored, config, self.num_generations))
-        return torch.stack([agreement(*scores, rollouts.scored), agreement(*rewards, rollouts.scored)])
+        return torch.stack([agreement(first, second, rollouts.scored) for first, second in (scores, rewards)])
 
     def advantages(self, batch: RolloutBatch, flow: FlowRecord, index: Tensor) -> Tensor:
         """What the flow reward adds to the advantages of the rollouts `index`, of which `reward` knows."""

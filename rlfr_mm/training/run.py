@@ -26,7 +26,7 @@ from rlfr_mm.config import (
     steps_per_batch,
 )
 from rlfr_mm.config_file import require
-from rlfr_mm.files import LOCK, locked, read_json, write_json, write_json_lines, write_whole
+from rlfr_mm.files import LOCK, locked, read_json, with_checksum, write_json, write_json_lines, write_whole
 from rlfr_mm.method.field import FlowField, config_for_policy
 from rlfr_mm.method.scores import SCORES
 from rlfr_mm.policy import Processor, load_policy, response_ends
@@ -48,6 +48,7 @@ from rlfr_mm.training.own_rewards import load_rewards
 from rlfr_mm.training.run_folder import (
     BENCHMARKS,
     EVALUATION,
+    LEFT_OUT,
     RunFolder,
     check_run,
     environment,
@@ -110,8 +111,8 @@ def _prepare(config: RunConfig, overwrite: bool, resume: bool, benchmarks: Any, 
             held.enter_context(lock)
             check_run(config, overwrite, resume)  # another process may have begun here in the meantime
         open_run(config, overwrite)
-        if data.left_out:
-            write_whole(path / "left_out.txt", "\n".join(data.left_out) + "\n")
+        if data.reasons:
+            write_whole(path / LEFT_OUT, "\n".join(data.reasons) + "\n")
     processes.wait_for_everyone()
     folder = resumed or RunFolder(path, write=main)
     if model is not config.model:
@@ -217,7 +218,7 @@ class Run:
             write_model_card(path / "final", config, results, settings, multimodal, self.repository)
             if self.benchmarks:
                 self.benchmarks.write_leaderboard_files(folder, results["steps"], path / "final")
-            write_json(path / "summary.json", results)
+            write_json(path / "summary.json", with_checksum(results))
         if self.repository:
             message = f"{results['method']}, {results['steps']} steps"
             print("uploaded:", upload(path / "final", self.repository, self.args.hub_revision, message))

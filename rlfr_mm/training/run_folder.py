@@ -1,6 +1,7 @@
 """The folder of one training run: what it holds, which stages are done, and how a killed run is resumed."""
 
 import json
+import math
 import os
 import platform
 import re
@@ -20,12 +21,14 @@ from rlfr_mm.files import (
     LOCK,
     MANIFEST,
     BadFile,
+    checked,
     damage,
     read_json,
     read_json_lines,
     read_lines,
     sha256,
     warn,
+    with_checksum,
     write_json,
     write_json_lines,
     write_whole,
@@ -34,8 +37,10 @@ from rlfr_mm.secrets import without_secrets
 from rlfr_mm.viewing.rollout_records import RolloutWriter
 
 LIBRARIES = ("rlfr_mm", "torch", "transformers", "trl", "accelerate", "datasets")
+LEFT_OUT = "left_out.txt"  # the records that `data.skip_bad_records` left out, one reason a line
 BENCHMARKS = "benchmarks"  # holds a run folder of eval.run per evaluated step, and results.json
 EVALUATION = "evaluation"  # holds the held-out answers at steps during training, step-N.jsonl
+TRAINER_STATE = "trainer_state.json"  # of a checkpoint: everything that was logged up to its step
 BAD_STEPS = "bad_steps"  # what `training.bad_steps` keeps of skipped steps
 
 
@@ -77,7 +82,7 @@ def newest_whole(folder: Path, refusal: Callable[[Path], str | None]) -> Path | 
 
 def rows_up_to(path: Path, step: int) -> list[dict[str, Any]]:
     """The rows of a log up to a step, [] if there is no log; a warning names each line that is not a row."""
-    kept = []
+    kept: list[dict[str, Any]] = []
     for number, line in read_lines(path, finished_only=True) if path.exists() else []:
         try:
             row = json.loads(line)
@@ -85,6 +90,16 @@ def rows_up_to(path: Path, step: int) -> list[dict[str, Any]]:
         except (ValueError, TypeError, KeyError, RecursionError):
             warn(f"{path}, line {number}, is damaged and is left out: it is not a row of a log")
     return kept
+
+
+def metrics_row(step: int, logs: dict[str, Any]) -> dict[str, Any]:
+    """The row of metrics.jsonl for what the trainer logged; null for NaN and infinity, which JSON does not have.
+
+    >>> metrics_row(3, {"loss": 0.5, "auc/logprob": math.nan})
+    {'step': 3, 'loss': 0.5, 'auc/logprob': None}
+    """
+    bad = {key for key, value in logs.items() if isinstance(value, float) and not math.isfinite(value)}
+    return {"step": step, **logs, **dict.fromkeys(bad)}
 
 
 class RunFolder:
@@ -101,11 +116,11 @@ class RunFolder:
         record = self.path / "stages.json"
         if record.exists():
             try:
-                self.stages = read_json(record)
-                if not all({"seconds", "result"} <= stage.keys() for stage in self.stages.values()):
+                stages = checked(read_json(record), record)
+                if not all({"seconds", "result"} <= stage.keys() for stage in stages.values()):
                     raise BadFile
+                self.stages = stages
             except (BadFile, AttributeError):
-                self.stages = {}
                 self._warn(f"{record} is damaged: all stages of the run are repeated")
 
     def _warn(self, message: str) -> None:
@@ -135,13 +150,13 @@ class RunFolder:
             self.stages[name] = {"seconds": round(seconds, 1), "result": result}
             if self.write:
                 self.stages[name] |= {"sha256": sha256(self.path / file)} if file else {}
-                write_json(self.path / "stages.json", self.stages)
+                write_json(self.path / "stages.json", with_checksum(self.stages))
 
     @property
     def summary(self) -> dict[str, Any] | None:
         """The content of summary.json; None until the run is finished. ValueError naming the file if it is damaged."""
         path = self.path / "summary.json"
-        return read_json(path) if path.exists() else None
+        return checked(read_json(path), path) if path.exists() else None
 
     @property
     def is_finished(self) -> bool:
@@ -168,23 +183,37 @@ class RunFolder:
                 shutil.rmtree(folder, ignore_errors=True)
 
     def cut_after(self, step: int, logging_steps: float = 1) -> None:
-        """Delete the records of later steps, which a resumed run repeats; a warning names rows that are damaged."""
+        """Delete the records of later steps, which a resumed run repeats; a warning names what is damaged.
+
+        The rows of metrics.jsonl are also in the checkpoint of that step, if there is one, and are restored from it.
+        """
         path = self.path / "metrics.jsonl"
-        kept = rows_up_to(path, step)
-        if 1 <= logging_steps <= step and not kept:
+        kept, logged = rows_up_to(path, step), self._logged(step)
+        if logged is not None and kept != logged:
+            self._warn(f"{path} is damaged: its rows up to step {step} are restored from checkpoint-{step}")
+            kept = logged
+        elif 1 <= logging_steps <= step and not kept:
             self._warn(f"{path} has no row up to step {step}, where the run continues")
-        if path.exists():
+        if kept or path.exists():
             write_json_lines(path, kept)
         for path in (self.path / BAD_STEPS).glob("*-*"):
             if int(path.name.partition("-")[0]) > step:
                 path.unlink()
-        RolloutWriter(self.path).cut_after(step)
+        RolloutWriter(self.path).continue_after(step)
         for path in (self.path / EVALUATION).glob("step-*.jsonl"):
             if int(path.stem.removeprefix("step-")) > step:
                 path.unlink()
         for answered in (self.path / BENCHMARKS).glob("step-*"):
             if int(answered.name.removeprefix("step-")) > step:
                 shutil.rmtree(answered)
+
+    def _logged(self, step: int) -> list[dict[str, Any]] | None:
+        """The rows of metrics.jsonl as the checkpoint of a step has them; None if it is damaged or does not exist."""
+        checkpoint = self.path / f"checkpoint-{step}"
+        if damage(checkpoint, only=TRAINER_STATE) is not None:
+            return None
+        history = read_json(checkpoint / TRAINER_STATE)["log_history"]
+        return [metrics_row(row.pop("step"), row) for row in history if "loss" in row]
 
     def metrics(self) -> list[dict[str, Any]]:
         """The rows of metrics.jsonl, without a last one that a kill left unfinished."""

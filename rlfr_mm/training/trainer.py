@@ -30,12 +30,7 @@ from torch import Tensor
 from transformers.trainer import TRAINING_ARGS_NAME
 from trl import GRPOTrainer
 from trl.models.utils import disable_gradient_checkpointing
-from trl.trainer.utils import (
-    RepeatSampler,
-    split_pixel_values_by_grid,
-    split_tensor_dict,
-    unsplit_pixel_values_by_grid,
-)
+from trl.trainer.utils import split_pixel_values_by_grid, split_tensor_dict, unsplit_pixel_values_by_grid
 
 from rlfr_mm.config import FlowRewardConfig, OnlineUpdateConfig, RLFRArguments, RLFRConfig
 from rlfr_mm.data.prompts import conversation_text
@@ -45,12 +40,14 @@ from rlfr_mm.method.flow_reward import within_group_auc
 from rlfr_mm.method.latents import record_latents, stop_after_layer
 from rlfr_mm.method.loss import latent_regression_loss
 from rlfr_mm.method.shaping import SHAPINGS
+from rlfr_mm.policy import watched_logits
 from rlfr_mm.precheck import HELD_OUT
 from rlfr_mm.training.bad_steps import Diverged, SkipBadSteps, not_finite
 from rlfr_mm.training.checkpoints import WholeCheckpoints, named_write_errors
 from rlfr_mm.training.online_flow import OnlineFlow
 from rlfr_mm.training.rewards import accuracy_reward, extracted_answers
 from rlfr_mm.training.rollout_batch import FlowRecord, RolloutBatch, Stage
+from rlfr_mm.training.sampler import EpochSampler
 from rlfr_mm.viewing.rollout_records import RolloutWriter
 
 # What _generate_and_score_completions returns for a forward pass of the policy, besides token ids and masks.
@@ -62,17 +59,6 @@ _FORWARD_INPUTS = (
 
 # TRL 1.16 calls `gradient_checkpointing_enable` and its like, whose names transformers 5.24 deprecates.
 warnings.filterwarnings("ignore", r"`(is_)?gradient_checkpointing", FutureWarning)
-
-
-class EpochSampler(RepeatSampler):
-    """TRL's sampler, but with an order per epoch that depends only on the seed and the epoch.
-
-    TRL draws the orders from one running generator, so a resumed run would repeat the order of the first epoch.
-    """
-
-    def set_epoch(self, epoch: int) -> None:
-        if self.shuffle:
-            self.generator.manual_seed((self.seed or 0) + epoch)
 
 
 class RLFRTrainer(WholeCheckpoints, SkipBadSteps, GRPOTrainer):
@@ -138,7 +124,7 @@ class RLFRTrainer(WholeCheckpoints, SkipBadSteps, GRPOTrainer):
         self.writer = RolloutWriter(self.args.output_dir)
         self.batch: RolloutBatch | None = None  # the rollouts that TRL is working on
 
-    def _get_train_sampler(self, dataset: Any = None) -> RepeatSampler:
+    def _get_train_sampler(self, dataset: Any = None) -> EpochSampler:
         trl: Any = super()._get_train_sampler(dataset)
         return EpochSampler(
             trl.data_source, trl.mini_repeat_count, trl.batch_size, trl.repeat_count, trl.shuffle, trl.seed
@@ -177,10 +163,22 @@ class RLFRTrainer(WholeCheckpoints, SkipBadSteps, GRPOTrainer):
 
     def _flatten_logged_messages(self) -> None:
         """Make texts of the messages in TRL's table of rollouts: wandb refuses messages of different shapes."""
+        logs: dict[str, Any] = self._logs
         for name in ("prompt", "completion"):
-            texts = [conversation_text(messages) for messages in self._logs[name]]
-            self._logs[name].clear()
-            self._logs[name].extend(texts)
+            texts = [conversation_text(messages) for messages in logs[name]]
+            logs[name].clear()
+            logs[name].extend(texts)
+
+    def _generate(self, prompts: list[Any]) -> Any:
+        with watched_logits(self.accelerator.unwrap_model(self.model)) as bad:
+            output = super()._generate(prompts)
+        if self.accelerator.reduce(bad.float(), "sum") > 0:  # all processes stop, or some would wait for the others
+            raise Diverged(
+                f"at step {self.state.global_step + 1} the policy's logits are NaN or infinite while it generates: "
+                "lower train.learning_rate, or compute in float32 or bfloat16; --resume continues from the newest "
+                "whole checkpoint"
+            )
+        return output
 
     def _shape(
         self, flow: OnlineFlow, batch: RolloutBatch, record: FlowRecord, index: Tensor, logps: Tensor | None
@@ -386,7 +384,7 @@ class RLFRTrainer(WholeCheckpoints, SkipBadSteps, GRPOTrainer):
         if self.is_fsdp_enabled:  # transformers cannot save a whole model while checkpoints are sharded
             self.accelerator.state.fsdp_plugin.set_state_dict_type("FULL_STATE_DICT")
         with named_write_errors(partial):
-            self.save_model(str(partial))
+            self.save_model(str(partial), _internal_call=True)  # uploads nothing yet
             if self.accelerator.is_main_process:
                 if self.flow is not None:
                     self.flow.save_fields(partial)
@@ -394,3 +392,5 @@ class RLFRTrainer(WholeCheckpoints, SkipBadSteps, GRPOTrainer):
                 seal(partial)
                 replace_folder(partial, folder)
         self.accelerator.wait_for_everyone()
+        if self.args.push_to_hub:
+            self.push_to_hub(commit_message="Model save", revision=self.args.hub_revision)

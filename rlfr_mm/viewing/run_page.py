@@ -9,7 +9,7 @@ import numpy as np
 import yaml
 from markupsafe import Markup
 
-from rlfr_mm.files import read_json, read_json_lines
+from rlfr_mm.files import checked, read_json, read_json_lines
 from rlfr_mm.viewing import token_statistics as statistics
 from rlfr_mm.viewing.learning_curves import NUM_COLOURS, curve_charts, curves_of
 from rlfr_mm.viewing.page import charts
@@ -88,7 +88,7 @@ def read_run(path: Path) -> Run:
     return Run(
         path=path,
         config=yaml.safe_load((path / "config.yaml").read_text()),
-        summary=read_json(summary) if summary.exists() else {},
+        summary=checked(read_json(summary), summary) if summary.exists() else {},
         metrics=read_json_lines(metrics, finished_only=True) if metrics.exists() else [],
         records=records,
         broken=broken,

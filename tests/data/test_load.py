@@ -11,7 +11,7 @@ import datasets
 import pytest
 
 from rlfr_mm.config import DataArguments
-from rlfr_mm.data.load import load_demonstrations, load_problems
+from rlfr_mm.data.load import LeftOut, load_demonstrations, load_problems
 from rlfr_mm.grading import Item, grade_all
 from tests.data.rows import IMAGE_ROW, TEXT_ROW, arguments, write
 
@@ -283,11 +283,11 @@ def test_bad_records_are_left_out_up_to_a_limit_and_listed(folder: Path, as_parq
     if as_parquet:
         source = str(folder / "rows.parquet")
         datasets.Dataset.from_list(rows).to_parquet(source)
-    left_out: list[str] = []
+    left_out = LeftOut(3)
     dataset = load_problems(arguments(source, skip_bad_records=3, media_dir=str(folder)), left_out)
     assert list(dataset["problem_id"]) == ["t", "i"] and dataset[0]["solution"] == "2"
     for record, reason in zip(
-        ("record 1 (id no answer)", "record 3 (id no file)", "record 4 (id no formula)"), left_out, strict=True
+        ("record 1 (id no answer)", "record 3 (id no file)", "record 4 (id no formula)"), left_out.reasons, strict=True
     ):
         assert record in reason
     with pytest.raises(ValueError, match=r"record 4 \(id no formula\).*skip_bad_records=2 were left out"):

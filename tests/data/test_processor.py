@@ -3,6 +3,7 @@
 import logging
 import re
 import shutil
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -11,13 +12,13 @@ from PIL import Image
 from transformers import AutoModelForImageTextToText, AutoTokenizer, ProcessorMixin, Qwen2Config
 
 from rlfr_mm.config import DataArguments, ModelArguments, RLFRConfig
-from rlfr_mm.data.load import load_problems
+from rlfr_mm.data.load import LeftOut, load_problems
 from rlfr_mm.data.processor import check_prompts, load_processor, prompt_length
 from rlfr_mm.quickstart.policy import CHAT_TEMPLATE, build_tokenizer
 from rlfr_mm.training.rewards import accuracy_reward, format_reward
 from rlfr_mm.training.trainer import RLFRTrainer
 from tests.conftest import ROOT
-from tests.data.rows import IMAGE_ROW, TEXT_ROW, arguments, write
+from tests.data.rows import IMAGE_ROW, TEXT_ROW, arguments, bad_records, write
 
 
 @pytest.fixture(scope="module")
@@ -90,12 +91,12 @@ def test_prompts_over_the_limit_are_an_error_or_dropped(
         prompt_length(row["prompt"], [(image.height, image.width) for image in row["images"]], processor)
         for row in dataset
     ]
-    assert len(check_prompts(dataset, processor, arguments(source, max_prompt_tokens=lengths[1]))) == 2
+    assert check_prompts(dataset, processor, arguments(source, max_prompt_tokens=lengths[1]))[1] == lengths
     below = lengths[1] - 1
     with pytest.raises(ValueError, match=rf"record 2 \(id i\): the prompt has {lengths[1]} tokens, over .*={below}"):
         check_prompts(dataset, processor, arguments(source, max_prompt_tokens=below))
     with caplog.at_level(logging.WARNING):
-        kept = check_prompts(dataset, processor, arguments(source, max_prompt_tokens=below, overlong="drop"))
+        kept, _ = check_prompts(dataset, processor, arguments(source, max_prompt_tokens=below, overlong="drop"))
     assert [row["problem_id"] for row in kept] == ["t"]
     assert "dropped 1 of 2 prompts" in caplog.text
     with pytest.raises(ValueError, match="all 2 prompts are over"):
@@ -117,10 +118,36 @@ def test_special_tokens_in_the_text_are_refused(folder: Path, processor: Process
             check_prompts(load_problems(arguments(source)), processor, arguments(source))
 
 
+def test_bad_records_of_every_kind_are_left_out_up_to_a_limit_and_named(
+    folder: Path, processor: ProcessorMixin
+) -> None:
+    source, reasons = bad_records(folder)
+    args = arguments(source, skip_bad_records=len(reasons), max_prompt_tokens=100)
+    left_out = LeftOut(args.skip_bad_records)
+    kept, lengths = check_prompts(load_problems(args, left_out), processor, args, left_out)
+    assert [row["problem_id"] for row in kept] == ["first", "last"] and len(lengths) == 2
+    assert left_out.places == [0, len(reasons) + 1]
+    assert [reason in said for reason, said in zip(reasons, left_out.reasons, strict=True)] == [True] * len(reasons)
+
+    fewer = replace(args, skip_bad_records=len(reasons) - 1)
+    left_out = LeftOut(fewer.skip_bad_records)
+    problems = load_problems(fewer, left_out)
+    with pytest.raises(ValueError, match=rf"{re.escape(reasons[-1])}.*skip_bad_records={len(reasons) - 1} were left"):
+        check_prompts(problems, processor, fewer, left_out)
+
+
+def test_messages_that_the_chat_template_refuses_are_named(folder: Path, text_policy: Path) -> None:
+    tokenizer = load_processor(ModelArguments(str(text_policy)), DataArguments())
+    tokenizer.chat_template = "{{ raise_exception('roles must alternate') }}"
+    source = write(folder, [TEXT_ROW])
+    with pytest.raises(ValueError, match=r"record 1 \(id t\): the policy's chat template refuses .*must alternate"):
+        check_prompts(load_problems(arguments(source)), tokenizer, arguments(source))
+
+
 def test_a_text_only_policy_refuses_images_and_takes_text(folder: Path, text_policy: Path) -> None:
     tokenizer = load_processor(ModelArguments(str(text_policy)), DataArguments())
     texts, images = write(folder, [TEXT_ROW], "texts.jsonl"), write(folder, [IMAGE_ROW], "images.jsonl")
-    assert len(check_prompts(load_problems(arguments(texts)), tokenizer, arguments(texts))) == 1
+    assert len(check_prompts(load_problems(arguments(texts)), tokenizer, arguments(texts))[0]) == 1
     with pytest.raises(ValueError, match=r"record 1 \(id i\): the record has images"):
         check_prompts(load_problems(arguments(images)), tokenizer, arguments(images))
 
@@ -128,7 +155,7 @@ def test_a_text_only_policy_refuses_images_and_takes_text(folder: Path, text_pol
 def test_a_batch_may_mix_problems_with_and_without_images(folder: Path, tiny_policy: Path) -> None:
     source = write(folder, [TEXT_ROW, IMAGE_ROW])
     processor = load_processor(ModelArguments(str(tiny_policy)), DataArguments())
-    dataset = check_prompts(load_problems(arguments(source)), processor, arguments(source))
+    dataset, _ = check_prompts(load_problems(arguments(source)), processor, arguments(source))
 
     def every_second_one(completions: list[Any], **kwargs: Any) -> list[float | None]:
         return [None if i % 2 == 0 else 1.0 for i in range(len(completions))]
@@ -164,7 +191,7 @@ def test_counted_tokens_equal_the_processors_own_on_real_images(shared: Path) ->
         args = DataArguments(str(shared / "hub" / source), split=split, limit=number, max_pixels=262144)
         processor = load_processor(ModelArguments(str(shared / "qwen25vl_processor")), args)
         assert processor.tokenizer.padding_side == "left"
-        dataset = check_prompts(load_problems(args), processor, args)
+        dataset, _ = check_prompts(load_problems(args), processor, args)
         assert len(dataset) == number
         for row in dataset:
             sizes = [(image.height, image.width) for image in row["images"]]

@@ -60,6 +60,7 @@ def _one_line(error: Exception) -> None:
 @fuzz
 @given(st.dictionaries(SECTIONS, JSON, max_size=3))
 @example({"train": None})
+@example({"model": {"\n": None}})
 def test_any_mapping_is_a_configuration_or_a_value_error(values: dict[str, Any]):
     try:
         build(RunConfig, values)

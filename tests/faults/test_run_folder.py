@@ -10,6 +10,7 @@ import pytest
 
 from rlfr_mm import train
 from rlfr_mm.files import LOCK, locked
+from rlfr_mm.viewing.run_page import read_run, render
 from tests.faults import tiny_run
 
 
@@ -42,13 +43,41 @@ def test_everything_damaged_at_once_is_named_and_repaired(config: Path, whole: P
     (run / "checkpoint-best").mkdir()
     (run / "stages.json").write_text("")
     metrics = (run / "metrics.jsonl").read_bytes().splitlines(keepends=True)
-    (run / "metrics.jsonl").write_bytes(b"".join([*metrics[:6], b"\0\0\0\n"]))
+    metrics[1] = metrics[1].replace(b'"num_tokens": ', b'"num_tokens": 1')
+    (run / "metrics.jsonl").write_bytes(b"".join([*metrics[:2], *metrics[3:6], b"\0\0\0\n"]))
+    records, image = run / "rollouts" / "000002.jsonl", next((run / "rollouts" / "images").iterdir())
+    records.write_bytes(records.read_bytes().replace(b'"step":2', b'"step":1'))
+    (run / "rollouts" / "000003.jsonl").unlink()
+    (run / "rollouts" / "000005.jsonl").write_bytes(b"")  # made again, because the newest checkpoint is damaged
+    os.truncate(image, image.stat().st_size // 2)
     (run / "summary.json").write_bytes(bytes(10))
     (run / "flow" / "flow.safetensors").unlink()
     warnings = _resume(config, run)
-    for name in ("checkpoint-7", "model.safetensors", "stages.json", "metrics.jsonl, line 7", "summary.json"):
+    named = ["checkpoint-7", "model.safetensors", "stages.json", "metrics.jsonl, line 6", "summary.json", image.name]
+    for name in (*named, "metrics.jsonl is damaged", "000002.jsonl is damaged", "000003.jsonl is missing"):
         assert sum(name in warning for warning in warnings) == 1, (name, warnings)
     assert f"warning: continuing from {run / 'checkpoint-4'}" in warnings
+    expected = tiny_run.results_of(whole)
+    assert {expected["rollouts"].pop(step)[0]["step"] for step in (2, 3)} == {2, 3}
+    assert tiny_run.results_of(run) == expected
+    page = render([read_run(run)])[0]
+    assert "the rollouts of step 2 are left out" in page and "the rollouts of step 3 are left out" in page
+
+
+@pytest.mark.parametrize("name", ["stages.json", "summary.json"])
+def test_a_changed_figure_of_a_finished_stage_is_named_and_not_believed(
+    name: str, config: Path, whole: Path, unfinished: Path
+):
+    run = unfinished
+    for kept in ("final", "stages.json", "summary.json"):
+        (shutil.copytree if kept == "final" else shutil.copy)(whole / kept, run / kept)
+    if name == "stages.json":
+        (run / "summary.json").unlink()
+    text = (run / name).read_text()
+    (run / name).write_text(text.replace('"accuracy": 0.', '"accuracy": 1.'))
+    assert (run / name).read_text() != text
+    (warning,) = _resume(config, run)
+    assert f"{name} is damaged" in warning
     assert tiny_run.results_of(run) == tiny_run.results_of(whole)
 
 

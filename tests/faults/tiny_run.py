@@ -106,11 +106,19 @@ def results_of(run: Path) -> dict[str, Any]:
     names = ("flow/flow.safetensors", "final/model.safetensors", "final/flow/flow.safetensors")
     return {
         "metrics": [{name: value for name, value in row.items() if name != "step_time"} for row in rows],
-        "rollouts": [record.model_dump() for record in read_rollouts(run)],
+        "rollouts": _rollouts_of(run),
         "answers": [(run / f"evaluation_{stage}.jsonl").read_text() for stage in ("before", "after")],
         "summary": {key: summary[key] for key in ("steps", "bad_steps", "accuracy_before", "accuracy_after")},
         "weights": {name: _digest(run / name) for name in names},
     }
+
+
+def _rollouts_of(run: Path) -> dict[int, list[dict[str, Any]]]:
+    """The rollout records by step; a step whose records are damaged or missing has none."""
+    found: dict[int, list[dict[str, Any]]] = {}
+    for record in read_rollouts(run, broken=[]):
+        found.setdefault(record.step, []).append(record.model_dump())
+    return found
 
 
 def _digest(path: Path) -> list[tuple[str, bytes]]:

@@ -24,6 +24,7 @@ LENGTHS = {
 }
 CONFIG = FlowRewardConfig(threshold=0.2, topk=3, gamma=0.9, flow_coef=0.5)
 LAYERS, DRAWS, SCORING, TRAINING = 3, 2, 0, 1
+WARMUP = 2
 
 
 def naive_error(field: FlowField, hidden, seed: int, k: int, layer: int, kind: int, draw: int, t: float | None):
@@ -103,13 +104,16 @@ def test_fast_and_naive_path_agree(make_field, lengths, accepted, dtype):
         wanted = naive_advantages(expected[b], length) + padding
         torch.testing.assert_close(advantages[b], torch.tensor(wanted), rtol=2e-4, atol=2e-5)
 
-    update = OnlineUpdateConfig(learning_rate=1e-2, batch_multiplier=DRAWS)
+    update = OnlineUpdateConfig(learning_rate=1e-2, batch_multiplier=DRAWS, warmup_steps=WARMUP)
     updater = FieldUpdater(fast, update, Accelerator(cpu=True))
-    optimizer = torch.optim.AdamW(naive.parameters(), lr=1e-2, weight_decay=update.weight_decay, foreach=False)
+    groups = [{"params": [parameter], "weight_decay": 0.01 * (parameter.dim() > 1)} for parameter in naive.parameters()]
+    optimizer = torch.optim.AdamW(groups, lr=1e-2, foreach=False)
     weights = acceptance_weights(mask, accuracy, torch.zeros(mask.shape), -math.inf, update)
     before = copy.deepcopy(fast.state_dict())
     for step in range(2):
         later = seeds + 100 * step
+        for group in optimizer.param_groups:
+            group["lr"] = 1e-2 * (step + 1) / WARMUP
         result = updater.step([(latents.keep(mask & accuracy[:, None]), weights, later)])
         loss = naive_update(naive, optimizer, hidden, lengths, later.tolist(), accepted)
         assert result.loss == pytest.approx(loss, rel=1e-5, nan_ok=True)

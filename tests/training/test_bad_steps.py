@@ -108,6 +108,18 @@ def test_weights_that_are_not_finite_end_the_run_before_it_samples(tiny_policy: 
         trainer.train()
 
 
+@pytest.mark.parametrize("value", [torch.nan, torch.inf])
+def test_logits_that_are_not_finite_while_sampling_end_the_run_in_one_line(
+    value: float, tiny_policy: Path, tmp_path: Path
+):
+    trainer = make_trainer(tiny_policy, tmp_path)
+    norm = trainer.model.model.language_model.norm
+    norm.register_forward_hook(lambda *call: call[-1] + value)  # finite weights that overflow
+    with pytest.raises(Diverged, match="at step 1 the policy's logits are NaN or infinite while it generates") as ended:
+        trainer.train()
+    assert "\n" not in str(ended.value)
+
+
 def test_a_field_update_that_is_not_finite_moves_neither_weights_nor_moments():
     config = FlowConfig(flow_layers=[0.25, 0.5], num_blocks=1, hidden_size=8, num_policy_layers=4, rms_norm_eps=1e-6)
     updater = FieldUpdater(FlowField(config), OnlineUpdateConfig(), Accelerator(cpu=True))

@@ -4,6 +4,8 @@ import json
 import os
 import pickle
 import shutil
+import threading
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +13,7 @@ import pytest
 import torch
 from safetensors.torch import load_file
 from transformers import TrainerState
+from transformers.utils.hub import hf_api
 
 from rlfr_mm.config import FlowConfig, ModelArguments
 from rlfr_mm.files import MANIFEST, damage, seal
@@ -185,3 +188,47 @@ def test_nothing_is_saved_with_weights_that_are_not_finite(tiny_policy: Path, tm
     with pytest.raises(RuntimeError, match=r"weights are not finite \(final_layer.linear.bias\): nothing is saved"):
         trainer.save_policy(tmp_path / "final")
     assert not (tmp_path / "final").exists()
+
+
+class Hub(BaseHTTPRequestHandler):
+    """A hub that lets one make a repository, and then refuses the token."""
+
+    def do_POST(self) -> None:
+        self.rfile.read(int(self.headers["Content-Length"]))
+        made, url = self.path == "/api/repos/create", f"http://{self.headers['Host']}/me/x"
+        body = json.dumps({"url": url} if made else {"error": "wrong\ntoken"}).encode()
+        self.send_response(200 if made else 401)
+        self.send_header("Content-Type", "application/json")
+        self.send_header("Content-Length", str(len(body)))
+        self.end_headers()
+        self.wfile.write(body)
+
+    def log_message(self, *args: object) -> None:
+        pass
+
+
+@pytest.mark.parametrize("gone", [False, True])
+def test_an_upload_that_fails_loses_nothing_and_is_one_line(
+    gone: bool, tiny_policy: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
+):
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Hub)
+    thread = threading.Thread(target=server.serve_forever)
+    thread.start()
+    monkeypatch.setattr(hf_api(), "endpoint", f"http://127.0.0.1:{server.server_port}")
+    pushing = {"push_to_hub": True, "hub_model_id": "me/x", "hub_token": "hf_wrong"}
+    trainer = make_trainer(tiny_policy, tmp_path / "run", **(SAVE | pushing | {"max_steps": 1}))
+
+    def stop() -> None:
+        server.shutdown()
+        thread.join()
+        server.server_close()
+
+    if gone:
+        stop()
+    trainer.train()
+    trainer.save_policy(tmp_path / "run" / "final")
+    if not gone:
+        stop()
+    warnings = [line for line in capsys.readouterr().err.splitlines() if "not uploaded to the hub" in line]
+    assert len(warnings) == 2 and all(line.startswith("warning: ") for line in warnings)  # a checkpoint, and the run
+    assert damage(tmp_path / "run" / "final") is None and damage(tmp_path / "run" / "checkpoint-1") is None

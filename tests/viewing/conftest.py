@@ -45,7 +45,7 @@ def changed(run: Path, tmp_path: Path) -> Callable[..., Path]:
         copy = tmp_path / "changed"
         shutil.copytree(run, copy, ignore=shutil.ignore_patterns("*.jsonl"))
         shutil.copy(run / "metrics.jsonl", copy)
-        for path in sorted((run / "rollouts").glob("*.jsonl")):
+        for path in sorted((run / "rollouts").glob("[0-9]*.jsonl")):
             records = [function(record) for record in read_rollouts(run) if record.step == int(path.stem)]
             repeated = [
                 record.model_copy(update={"problem_id": record.problem_id + f", copy {i}" * bool(i)})

@@ -140,7 +140,7 @@ def test_bad_input_is_one_line(run, tmp_path, capsys):
     assert "metrics.jsonl, line 5, is not valid JSON" in error(capsys, broken)
 
 
-def test_a_broken_line_is_named_and_a_run_that_goes_on_is_shown(changed, tmp_path, capsys):
+def test_damaged_rollouts_are_named_and_a_run_that_goes_on_is_shown(changed, tmp_path, capsys):
     copy = changed(lambda record: record)
     with (copy / "metrics.jsonl").open("a") as file:
         file.write('{"step": 5, "accu')
@@ -148,9 +148,13 @@ def test_a_broken_line_is_named_and_a_run_that_goes_on_is_shown(changed, tmp_pat
     path.write_text(path.read_text().replace('{"step":2', '{"stop":2', 1))
     inspect.main([str(copy), "--out", str(tmp_path / "run.html")])
     output = capsys.readouterr()
-    assert output.err.startswith(f"warning: {path}, line 1, is not a rollout record: ")
+    assert output.err.startswith(f"warning: {path} is damaged: ")
     html = (tmp_path / "run.html").read_text()
-    assert "000002.jsonl, line 1" in html and "31 rollouts recorded" in html and "the run is not finished" in html
+    assert (
+        "rollouts of step 2 are left out" in html
+        and "24 rollouts recorded" in html
+        and "the run is not finished" in html
+    )
 
 
 def test_a_run_that_has_logged_no_step_is_shown(changed, tmp_path):
