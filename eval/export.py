@@ -34,16 +34,25 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
     parser.add_argument(
         "--allow-partial", action="store_true", help="write slices in leaderboard formats, too, marked as partial"
     )
+    parser.add_argument(
+        "--check",
+        action="store_true",
+        help="check the files in DIR against the rules of the board, and say where they are submitted; writes nothing",
+    )
     return parser.parse_args(argv)
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Exit status 0: the files are written; 2: the input cannot be used."""
+    """Exit status 0: the files are written, or may be submitted; 1: they may not; 2: the input cannot be used."""
     args = parse_args(argv)
     tasks = [name.strip() for name in args.tasks.split(",") if name.strip()] if args.tasks else None
     with one_line_errors():
-        from rlfr_mm.eval.engine.exporting import export
+        from rlfr_mm.eval.engine.exporting import check, export
 
+        if args.check:
+            problems, submit = check(args.run, args.to, args.out, tasks, args.rule, args.model)
+            print("\n".join(problems) or f"{args.out} keeps to the rules. To submit it: {submit}")
+            return 1 if problems else 0
         for path in export(args.run, args.to, args.out, tasks, args.rule, args.model, args.allow_partial):
             print(path)
     return 0

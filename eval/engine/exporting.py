@@ -7,7 +7,7 @@ from pathlib import Path
 from rlfr_mm.eval.engine import run_files
 from rlfr_mm.eval.engine.records import RunError
 from rlfr_mm.eval.engine.scoring import result
-from rlfr_mm.eval.formats import FORMATS, EvaluatedRun, EvaluatedTask, Format
+from rlfr_mm.eval.formats import FORMATS, EvaluatedRun, EvaluatedTask, Format, checks
 from rlfr_mm.grading import RuleName
 from rlfr_mm.tasks import registry
 
@@ -35,6 +35,33 @@ def export(
     >>> export(Path("runs/eval"), "markdown", Path("out"))
     [PosixPath('out/scores.md')]
     """
+    chosen, evaluated = _chosen(run, name, tasks, rule, model, allow_partial)
+    try:
+        return chosen.write(evaluated, out)  # type: ignore[misc]
+    except OSError as error:
+        raise RunError(f"cannot write to {out}: {error.strerror}") from error
+
+
+def check(
+    run: Path,
+    name: str,
+    out: Path,
+    tasks: Sequence[str] | None = None,
+    rule: RuleName = "strict",
+    model: str | None = None,
+) -> tuple[list[str], str]:
+    """What keeps the files that `export` wrote from being submitted, one line each; and how they are submitted.
+
+    Slices are refused, whatever the format. ValueError as for `export`, or if nobody takes submissions in this format.
+    """
+    found = checks.problems(name, *_chosen(run, name, tasks, rule, model, False), out)
+    return found, checks.BOARDS[name].submit
+
+
+def _chosen(
+    run: Path, name: str, tasks: Sequence[str] | None, rule: RuleName, model: str | None, allow_partial: bool
+) -> tuple[Format, EvaluatedRun]:
+    """The format, and the part of the run that it fits. RunError as `export` says."""
     chosen = format_named(name)
     evaluated = evaluate_rows(run, rule, model)
     names = [task.spec.name for task in evaluated.tasks]
@@ -47,10 +74,7 @@ def export(
         others = ", ".join(task.spec.name for task in wanted if not chosen.fits(task.spec))
         raise RunError(f"{name} is for {chosen.scope}, not for {others}")
     _check(chosen, name, fitting, allow_partial)
-    try:
-        return chosen.write(EvaluatedRun(evaluated.manifest, fitting), out)  # type: ignore[misc]
-    except OSError as error:
-        raise RunError(f"cannot write to {out}: {error.strerror}") from error
+    return chosen, EvaluatedRun(evaluated.manifest, fitting)
 
 
 def format_named(name: str) -> Format:

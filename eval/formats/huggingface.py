@@ -9,21 +9,25 @@ from rlfr_mm.eval.formats.base import EvaluatedRun, EvaluatedTask, Format, perce
 from rlfr_mm.eval.formats.tables import markdown_table
 from rlfr_mm.training.hub import EVAL_RESULTS, eval_results_text
 
+# The ids of tasks that the eval.yaml of a dataset gives, where they are not the names of its configurations.
+TASK_IDS = {
+    ("MathLLMs/MathVision", "test"): "mathvision",
+    ("MathLLMs/MathVision", "testmini"): "mathvision_testmini",
+}
 CARD_TEMPLATE = Path(__file__).with_name("model_card.md.j2")
 
 
 def write_eval_results(run: EvaluatedRun, out: Path) -> list[Path]:
     """`.eval_results/<task>.yaml` with one entry each, in percent, for the repository of the model.
 
-    `task_id` is the configuration of the dataset, as is usual. If the eval.yaml of the dataset uses another name,
-    change the entry by hand.
+    `task_id` is the id in the eval.yaml of the dataset if we know it, and else the configuration of the dataset.
     """
     written = []
     for task in run.tasks:
         result = task.result
         entry = EvalResultEntry(
             dataset_id=result.dataset,
-            task_id=result.config or "default",
+            task_id=TASK_IDS.get((result.dataset, result.splits[0]), result.config or "default"),
             value=percent(result.score),
             dataset_revision=result.revision,
             date=run.started,

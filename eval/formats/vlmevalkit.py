@@ -241,7 +241,7 @@ def _cell(value: Any) -> str | int | float | None:
 def read(path: Path, spec: TaskSpec) -> list[Response]:
     """The predictions in an .xlsx, .tsv or .json of the kit, in their order, with the fields that identify problems."""
     found = []
-    for number, line in enumerate(_lines(path), start=1):
+    for number, line in enumerate(table_lines(path), start=1):
         where = f"{path}, row {number}"
         fields = {name: line[column] for column, name in IDENTIFYING.items() if line.get(column) is not None}
         if "variant" in fields:
@@ -253,7 +253,8 @@ def read(path: Path, spec: TaskSpec) -> list[Response]:
     return found
 
 
-def _lines(path: Path) -> list[Line]:
+def table_lines(path: Path) -> list[Line]:
+    """The rows of a table of the kit, .xlsx, .tsv or .json. ValueError if it is none."""
     readers = {".xlsx": _xlsx_lines, ".tsv": _tsv_lines, ".json": _json_lines}
     if path.suffix not in readers:
         raise ValueError(f"{path} is not a file of VLMEvalKit: it must end in .xlsx, .tsv or .json")
@@ -301,7 +302,8 @@ def _xlsx_lines(path: Path) -> list[Line]:
 
 def write_openvlm(run: EvaluatedRun, out: Path) -> list[Path]:
     """OpenVLM.json with this model, in percent and in the structure of the leaderboard."""
-    info: Line = {"Method": [run.model, ""], "Verified": "No"}
+    by_hand = dict.fromkeys(("Parameters", "Language Model", "Vision Model", "Org", "OpenSource"), "")
+    info: Line = {"Method": [run.model, ""], **by_hand, "Verified": "No"}
     if run.started:
         info["Time"] = run.started[:10].replace("-", "/")
     entry: Line = {"META": info}

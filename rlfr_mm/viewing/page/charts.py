@@ -79,7 +79,7 @@ def interval_bars(label: str, groups: Sequence[tuple[str, str, Sequence[Bar]]]) 
                 _line(low, y + 4.5, high, y + 4.5, "whisker"),
                 _text(100, y + 8.5, "end", f"{100 * bar.value:.1f}"),
             ]
-            y += 12
+            y += 14
         y += 4
     return _svg(label, y, parts)
 

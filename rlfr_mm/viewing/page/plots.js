@@ -59,7 +59,8 @@
       bands,
       scales: {
         x: {time: false, ...(plot.log2_x ? {distr: 3, log: 2} : {})},
-        y: plot.shares && !settings.log ? {range: [0, 1]} : log,
+        // uPlot would show a curve that is 0 throughout on an axis that ends at 100.
+        y: plot.shares && !settings.log ? {range: [0, 1]} : columns.slice(1).every((column) => column.every((value) => !value)) ? {range: [0, 1]} : log,
       },
       axes: [
         {...axis, label: plot.x_label, labelFont: axis.font, labelSize: 18, size: 28, grid: {show: false}, values: named(false)},

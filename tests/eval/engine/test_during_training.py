@@ -9,8 +9,10 @@ import pytest
 
 from rlfr_mm.eval import run
 from rlfr_mm.eval.engine import run_files
+from rlfr_mm.eval.engine.during_training import write_leaderboard_files
 from rlfr_mm.training.run_folder import RunFolder
 from tests.conftest import ROOT
+from tests.eval.export_runs import BOARDS, DRAWN, make_run
 from tests.training.test_processes import SETTINGS, WITHOUT_STAGES, launched
 from tests.training.test_processes import run as train
 
@@ -61,3 +63,14 @@ def test_benchmarks_of_two_processes_have_the_rows_of_a_run_of_one(tiny_policy, 
     assert [path.name for path in (answered / "rlfr_quickstart").iterdir()] == ["samples.jsonl"]
     assert {session.shard for session in run_files.read_manifest(answered).sessions} == {"0/2", "1/2"}
     assert RunFolder(two).summary["benchmarks"].keys() == {"2"}
+
+
+def test_whole_benchmarks_after_the_last_step_become_leaderboard_files(tmp_path):
+    benchmarks, final = tmp_path / "run" / "benchmarks", tmp_path / "run" / "final"
+    boards = {task: BOARDS[task] for task in ("rlfr_mathvista_testmini", "rlfr_logicvista")}
+    make_run(benchmarks / "step-000002", boards | DRAWN)  # a drawn task has no dataset on the hub
+    make_run(benchmarks / "step-000003", boards, rows_expected=1000)  # slices
+    folder = RunFolder(tmp_path / "run")
+    for step, written in ((3, []), (4, []), (2, sorted(f"{task}.yaml" for task in boards))):
+        write_leaderboard_files(folder, step, final)
+        assert sorted(path.name for path in (final / ".eval_results").glob("*")) == written

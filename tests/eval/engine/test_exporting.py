@@ -226,7 +226,7 @@ def test_hub_entries_are_parsed_by_huggingface_hub(exported):
     paths = sorted((exported / "hf-eval-results" / ".eval_results").glob("*.yaml"))
     assert len(paths) == len(BOARDS)
     (entry,) = huggingface_hub.parse_eval_result_entries(yaml.safe_load(paths[3].read_text()))
-    assert entry.dataset_id == "MathLLMs/MathVision" and entry.task_id == "default"
+    assert entry.dataset_id == "MathLLMs/MathVision" and entry.task_id == "mathvision"
     assert entry.value == 66.67 and entry.date == "2026-03-04T05:06:07+00:00"
     assert entry.dataset_revision == "0123456789abcdef0123456789abcdef01234567"
     assert "95 % interval" in entry.notes and "rule strict" in entry.notes and "partial" not in entry.notes
