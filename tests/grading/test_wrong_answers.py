@@ -6,7 +6,10 @@ Hypothesis draws some of them. RLFR_PROBE=all tries each kind of wrong answer on
 import os
 import re
 from collections.abc import Callable
+from dataclasses import replace
+from fractions import Fraction
 from pathlib import Path
+from zlib import crc32
 
 import hypothesis.strategies as st
 import pytest
@@ -14,11 +17,23 @@ from hypothesis import HealthCheck, given, settings
 
 from rlfr_mm.grading import Problem, grade_all
 from rlfr_mm.grading.strict.choices import letter_of
+from rlfr_mm.grading.strict.notation import tidy
 from rlfr_mm.grading.strict.units import conversion, measured
 from rlfr_mm.grading.strict.values import number
 from rlfr_mm.tasks.registry import TASKS, load
 
 FORMS = ("So $\\boxed{{{}}}$.", "<think>\nThe answer is 7? No.\n</think>\n<answer>{}</answer>")
+# what a response may say of a text without stating it as its answer
+QUOTES = (
+    "The question asks whether the answer is {}.",
+    "The question mentions {}. I cannot tell more.",
+    "Given: {}. Wanted: the rest.",
+    "If the answer is {}, what is n?",
+    'It says "the answer is {}" in the picture.',
+    "A student claims that the answer is {}. Is that so?",
+    "We are told that it is {}.\nWe have to find out more.",
+    "So the answer is not {}.",
+)
 BATCH, BATCHES = 60, 10
 VARIABLE = re.compile(r"(?<![A-Za-z\\_{])([a-df-hj-z])(?![A-Za-z'])")
 
@@ -102,6 +117,26 @@ def another_value(problem: Problem, gold: str) -> str | None:
     return wrong_option(problem, gold) or (None if problem.choices else other_number(gold))
 
 
+def quoted(problem: Problem, gold: str) -> str | None:
+    """A whole response that quotes the gold, or all options, from the question and states no answer."""
+    if problem.choices:
+        return "The options are " + " ".join(f"({letter_of(i)}) {text}" for i, text in enumerate(problem.choices))
+    return None if "\n" in gold or gold.endswith("?") else QUOTES[crc32(gold.encode()) % len(QUOTES)].format(gold)
+
+
+def from_question(problem: Problem, gold: str) -> str | None:
+    """A number that the question mentions but that is not the gold, or the text of another option."""
+    wrong = wrong_option(problem, gold)
+    if wrong:
+        texts = [tidy(text).lower() for text in problem.choices or ()]
+        own, other = (texts[ord(letter) - ord("A")] for letter in (gold, wrong))
+        return (problem.choices or ())[ord(wrong) - ord("A")] if other and texts.count(other) == 1 and own else None
+    value = None if problem.choices else number(gold)
+    mentioned = re.findall(r"(?<![\w.])\d{1,9}(?:\.\d{1,9})?(?![\w.%])", problem.meta["asked"])
+    far = (text for text in mentioned if value is not None and abs(Fraction(text) - value) > 2 + abs(value) / 10)
+    return next((text for text in far if Fraction(text) not in (100 * value, value / 100)), None)  # a percentage
+
+
 def wrong_option(problem: Problem, gold: str) -> str | None:
     """Another option letter if the gold is a letter of an option."""
     options = [letter_of(i) for i in range(len(problem.choices or ()))]
@@ -115,7 +150,7 @@ def plain(gold: str) -> bool:
 
 KINDS: tuple[Callable[[Problem, str], str | None], ...] = (
     other_sign, other_unit, other_letter, other_case, one_more, one_fewer, other_end, scaled, plus_tiny, hedged, listed,
-    negated, another_value,
+    negated, another_value, quoted, from_question,
 )  # fmt: skip
 
 
@@ -129,7 +164,8 @@ def problems(shared: Path) -> list[Problem]:
             continue
         docs = load(spec, shared / "hub")
         for doc in docs.remove_columns([spec.image] if spec.image else []):
-            problem = spec.problem(doc)
+            asked = next((str(doc[name]) for name in ("question", "problem", "query") if doc.get(name)), "")
+            problem = replace(spec.problem(doc), meta={**spec.problem(doc).meta, "asked": asked})
             if len(problem.golds) == 1 and problem.golds[0].strip():
                 found[problem.golds[0], problem.choices, problem.scorer, str(problem.meta)] = problem
     return list(found.values())
@@ -142,7 +178,8 @@ def accepted(problems: list[Problem], drawn: list[tuple[int, int, int]]) -> list
         problem = problems[index % len(problems)]
         wrong = KINDS[kind](problem, problem.golds[0].strip())
         if wrong is not None:
-            tried.append((KINDS[kind].__name__, problem, FORMS[form].format(wrong)))
+            response = wrong if KINDS[kind] is quoted else FORMS[form].format(wrong)
+            tried.append((KINDS[kind].__name__, problem, response))
     verdicts = grade_all([problem.answered(response) for _, problem, response in tried])
     return [
         (kind, problem.golds[0], response)
