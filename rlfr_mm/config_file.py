@@ -12,7 +12,7 @@ from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import MISSING, Field, asdict, field, fields, is_dataclass, replace
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 import yaml
 from pydantic import ConfigDict, TypeAdapter, ValidationError
@@ -240,25 +240,44 @@ def as_dict(config: Any) -> dict[str, Any]:
 # ---- commands --------------------------------------------------------------------------------------------------------
 
 
-def describe(cls: type, section: str = "", defaults: Any = None) -> list[str]:
-    """One line per setting, `key (default): help (allowed values)`; a section that is off by default is marked "(off)".
+class Setting(NamedTuple):
+    """One setting of a configuration, or the head of a section that is off by default."""
 
-    Defaults are those of the instance `defaults`, or of `cls`.
+    name: str  # dotted, such as flow_reward.topk
+    default: Any
+    help: str
+    allowed: str
+    switches_on: bool = False  # the head of a section: setting anything below it switches it on
+
+
+def settings(cls: type, section: str = "", defaults: Any = None) -> Iterator[Setting]:
+    """Every setting of the dataclass, in its order. Defaults are those of the instance `defaults`, or of `cls`.
+
+    >>> next(settings(RunConfig)).name
+    'model.name_or_path'
     """
-    lines: list[str] = []
     for entry in fields(cls):
         name = f"{section}.{entry.name}" if section else entry.name
         default = _default(entry) if defaults is None else getattr(defaults, entry.name)
         nested = _nested(typing.get_type_hints(cls)[entry.name])
-        if nested is not None:
-            if default is None:
-                lines.append(f"  {name} (off): {entry.metadata['help']}; setting any of these switches it on:")
-            lines += describe(nested, name, default)
+        if nested is None:
+            yield Setting(name, default, entry.metadata["help"], allowed(entry))
+            if more := entry.metadata.get("more"):
+                yield from settings(more, name)
             continue
-        limits = allowed(entry)
-        lines.append(f"  {name} ({default!r}): {entry.metadata['help']}" + (f" ({limits})" if limits else ""))
-        if more := entry.metadata.get("more"):
-            lines += describe(more, name)
+        if default is None:
+            yield Setting(name, None, entry.metadata["help"], "", switches_on=True)
+        yield from settings(nested, name, default)
+
+
+def describe(cls: type) -> list[str]:
+    """One line per setting, `key (default): help (allowed values)`; a section that is off is marked "(off)"."""
+    lines = []
+    for name, default, help_text, limits, switches_on in settings(cls):
+        if switches_on:
+            lines.append(f"  {name} (off): {help_text}; setting any of these switches it on:")
+        else:
+            lines.append(f"  {name} ({default!r}): {help_text}" + (f" ({limits})" if limits else ""))
     return lines
 
 

@@ -1,27 +1,24 @@
-"""The docs name files that exist, and the README's example of training on one's own data runs as it stands."""
+"""The docs name files that exist, and become a site that loads nothing from elsewhere."""
 
-import json
 import re
-import shlex
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
-from PIL import Image, ImageDraw
 
-from rlfr_mm.viewing.rollout_records import read_rollouts
-from tests.conftest import ROOT
+from tests.conftest import ROOT, Chromium
 
 README = (ROOT / "README.md").read_text()
 PAGES = sorted([ROOT / "README.md", *(ROOT / "docs").glob("*.md")])
+MADE = ("settings.md",)  # by `make docs`
 FOLDERS = r"(?:rlfr_mm|tasks|eval|configs|benchmarks|docs|tests)"
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
 def test_linked_files_and_images_exist(page: Path):
     for target in re.findall(r"\]\(([^)#]+)", page.read_text()):
-        if not target.startswith("http"):
+        if not target.startswith("http") and target not in MADE:
             assert (page.parent / target).exists(), target
 
 
@@ -48,29 +45,35 @@ def test_every_documented_configuration_exists():
             assert list(ROOT.glob(name)), f"{page.name}: {name}"
 
 
-def test_the_readmes_example_trains_on_rows_with_images(tiny_policy: Path, tmp_path: Path):
-    """The row, the YAML and the command of the README; the overrides are its CPU ones, with an untrained policy."""
-    section = README.partition("## Train on your own data")[2].partition("\n## ")[0]
-    row = json.loads(re.search(r'^    (\{"images".*\})$', section, re.MULTILINE)[1])
-    (config,) = re.findall(r"```yaml\n(.*?)```", section, re.DOTALL)
-    (command,) = re.findall(r"^    python (-m rlfr_mm\.train .*)$", section, re.MULTILINE)
-    (overrides,) = re.findall(r"`(model\.name_or_path=quickstart .*)`", section)
-
-    (tmp_path / "fig").mkdir()
-    for i, shape in enumerate(("ellipse", "rectangle", "chord")):
-        picture = Image.new("RGB", (120, 90), "white")
-        getattr(ImageDraw.Draw(picture), shape)((20, 20, 90, 70), *((0, 200) if shape == "chord" else ()), fill="red")
-        picture.save(tmp_path / "fig" / f"{i}.png")
-    rows = [row | {"images": [f"fig/{i}.png"], "answer": str(i)} for i in range(3)]
-    (tmp_path / "problems.jsonl").write_text("\n".join(map(json.dumps, rows)))
-    name = re.search(r"--config (\S+)", command)[1]
-    (tmp_path / name).write_text(config)
-    settings = [*shlex.split(overrides.replace("quickstart", str(tiny_policy))), "train.max_completion_length=8"]
-    done = subprocess.run(
-        [sys.executable, *shlex.split(command), *settings], cwd=tmp_path, capture_output=True, text=True
-    )
+@pytest.fixture(scope="module")
+def site(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The site as `make docs` builds it; a warning, such as a link to nowhere, is an error."""
+    pytest.importorskip("furo", reason="the site needs pip install 'rlfr_mm[docs]'")
+    folder = tmp_path_factory.mktemp("site")
+    (options,) = re.findall(r"-m sphinx (.*) docs site/html", (ROOT / "Makefile").read_text())
+    command = [sys.executable, "-m", "sphinx", *options.replace("site/", f"{folder}/").split(), "docs", folder / "html"]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr[-3000:]
-    records = list(read_rollouts(tmp_path / "runs" / "my_run"))
-    assert {record.step for record in records} == {1, 2}
-    assert all("Find $x$." in record.prompt and record.images and any(record.deviation) for record in records)
-    assert (tmp_path / "runs" / "my_run" / "final" / "flow" / "flow.safetensors").is_file()
+    return folder / "html"
+
+
+def test_the_site_names_no_file_of_another_site(site: Path):
+    for page in site.rglob("*.html"):
+        loaded = re.findall(r"<(?:script|img|link|iframe)\b[^>]*?(?:src|href)=\"([^\"]+)", page.read_text())
+        assert not [address for address in loaded if re.match(r"(https?:)?//", address)], page.name
+
+
+def test_the_site_lists_every_setting_and_sets_formulas(site: Path):
+    settings = (site / "settings.html").read_text()
+    assert all(f">{key}<" in settings for key in ("flow_layers", "topk", "accept_reward", "max_bad_steps"))
+    assert (site / "method.html").read_text().count('display="block"') >= 6
+    assert "rlfr_mm.method.flow_reward.flow_reward" in (site / "api.html").read_text()
+
+
+@pytest.mark.parametrize("width", [1400, 420])
+def test_a_page_of_the_site_fits_the_window_and_asks_for_nothing_elsewhere(site: Path, chromium: Chromium, width: int):
+    for name in ("index", "method", "settings", "comparison", "notebooks/own_data"):
+        chromium.open((site / f"{name}.html").as_uri(), width=width)
+        assert chromium.evaluate("document.documentElement.scrollWidth") <= width, name
+        assert all(address.startswith("file:") for address in chromium.requests)
+        assert not chromium.errors
