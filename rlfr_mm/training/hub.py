@@ -8,6 +8,7 @@ import yaml
 from huggingface_hub import EvalResultEntry, HfApi, eval_result_entries_to_yaml
 
 from rlfr_mm.config_file import require
+from rlfr_mm.files import warn
 
 EVAL_RESULTS = ".eval_results"  # the folder of a model repository in which the hub looks for scores
 
@@ -37,18 +38,17 @@ def repository_of(train: dict[str, Any], args: Any) -> str | None:
     return str(found.repo_id)
 
 
-def upload(folder: Path, repository: str, revision: str | None, message: str) -> str:
+def upload(folder: Path, repository: str, revision: str | None, message: str) -> str | None:
     """Upload a folder as one commit and return the address of the repository.
 
-    ValueError that says how to upload by hand if that fails: the run itself is complete.
+    None if that fails, after a warning that says how to upload by hand: the run itself is complete.
     """
     try:
         HfApi().upload_folder(repo_id=repository, folder_path=folder, revision=revision, commit_message=message)
     except Exception as error:  # see above
         by_hand = f"hf upload {repository} {folder} ." + (f" --revision {revision}" if revision else "")
-        raise ValueError(
-            f"the run is complete, but {folder} was not uploaded: {_one_line(error)}; to upload it: {by_hand}"
-        ) from None
+        warn(f"the run is complete, but {folder} was not uploaded: {_one_line(error)}; to upload it: {by_hand}")
+        return None
     return f"{HfApi().endpoint}/{repository}"
 
 

@@ -117,7 +117,10 @@ def test_the_repository_has_the_name_of_the_run_by_default(tmp_path: Path, hub: 
 
 
 def test_a_hub_that_refuses_is_named_in_one_line(
-    tmp_path: Path, hub: dict[str, dict[str, Any]], monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path,
+    hub: dict[str, dict[str, Any]],
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture,
 ) -> None:
     monkeypatch.setenv("HF_TOKEN", "hf_wrong")
     with pytest.raises(
@@ -129,8 +132,10 @@ def test_a_hub_that_refuses_is_named_in_one_line(
         repository_of({"hub_strategy": "every_save"}, settings(tmp_path))
     (tmp_path / "final").mkdir()
     (tmp_path / "final" / "README.md").write_text("# card")
-    with pytest.raises(ValueError, match=r"the run is complete, but .* to upload it: hf upload me/my_run .*final \."):
-        upload(tmp_path / "final", "me/my_run", None, "1 step")
+    assert upload(tmp_path / "final", "me/my_run", None, "1 step") is None
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.startswith("warning: the run is complete, but ")
+    assert line.endswith(f"to upload it: hf upload me/my_run {tmp_path / 'final'} .")
     monkeypatch.setattr(constants, "ENDPOINT", "http://127.0.0.1:9")  # nobody listens
     with pytest.raises(ValueError, match="the hub refuses the repository my_run"):
         repository_of({}, settings(tmp_path))
