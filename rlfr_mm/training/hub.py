@@ -9,6 +9,7 @@ from huggingface_hub import EvalResultEntry, HfApi, eval_result_entries_to_yaml
 
 from rlfr_mm.config_file import require
 from rlfr_mm.files import warn
+from rlfr_mm.secrets import hide_secrets
 
 EVAL_RESULTS = ".eval_results"  # the folder of a model repository in which the hub looks for scores
 
@@ -66,4 +67,4 @@ def eval_results_text(entries: Sequence[EvalResultEntry]) -> str:
 
 
 def _one_line(error: Exception) -> str:
-    return " ".join(str(error).split())[:500] or type(error).__name__
+    return hide_secrets(" ".join(str(error).split())[:500]) or type(error).__name__
