@@ -12,6 +12,11 @@ from rlfr_mm.files import warn
 from rlfr_mm.secrets import hide_secrets
 
 EVAL_RESULTS = ".eval_results"  # the folder of a model repository in which the hub looks for scores
+# The ids of tasks in the eval.yaml of a dataset, by dataset and split, where they are not those of its configurations.
+TASK_IDS = {
+    ("MathLLMs/MathVision", "test"): "mathvision",
+    ("MathLLMs/MathVision", "testmini"): "mathvision_testmini",
+}
 
 
 def repository_of(train: dict[str, Any], args: Any) -> str | None:
@@ -51,6 +56,15 @@ def upload(folder: Path, repository: str, revision: str | None, message: str) ->
         warn(f"the run is complete, but {folder} was not uploaded: {_one_line(error)}; to upload it: {by_hand}")
         return None
     return f"{HfApi().endpoint}/{repository}"
+
+
+def task_id(dataset: str, config: str | None, split: str) -> str:
+    """The id of a benchmark's task: that in the dataset's eval.yaml if we know it, else the dataset's configuration.
+
+    >>> task_id("openai/gsm8k", "main", "test")
+    'main'
+    """
+    return TASK_IDS.get((dataset, split), config or "default")
 
 
 def eval_results_text(entries: Sequence[EvalResultEntry]) -> str:

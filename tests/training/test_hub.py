@@ -14,7 +14,7 @@ import yaml
 from huggingface_hub import EvalResultEntry, ModelCard, constants, parse_eval_result_entries
 
 from rlfr_mm import train
-from rlfr_mm.training.hub import eval_results_text, repository_of, upload
+from rlfr_mm.training.hub import eval_results_text, repository_of, task_id, upload
 from tests.tiny_trainer import CPU
 
 TOKEN = "Bearer hf_stand_in"
@@ -139,6 +139,11 @@ def test_a_hub_that_refuses_is_named_in_one_line(
     monkeypatch.setattr(constants, "ENDPOINT", "http://127.0.0.1:9")  # nobody listens
     with pytest.raises(ValueError, match="the hub refuses the repository my_run"):
         repository_of({}, settings(tmp_path))
+
+
+def test_the_ids_of_tasks_are_those_of_their_datasets() -> None:
+    assert task_id("MathLLMs/MathVision", None, "testmini") == "mathvision_testmini"
+    assert (task_id("openai/gsm8k", "main", "test"), task_id("a/b", None, "test")) == ("main", "default")
 
 
 def test_eval_results_are_what_the_hub_reads() -> None:
