@@ -7,13 +7,8 @@ from huggingface_hub import EvalResult, EvalResultEntry, ModelCard, ModelCardDat
 from rlfr_mm import __version__
 from rlfr_mm.eval.formats.base import EvaluatedRun, EvaluatedTask, Format, percent, settings, write_text
 from rlfr_mm.eval.formats.tables import markdown_table
-from rlfr_mm.training.hub import EVAL_RESULTS, eval_results_text
+from rlfr_mm.training.hub import EVAL_RESULTS, eval_results_text, task_id
 
-# The ids of tasks that the eval.yaml of a dataset gives, where they are not the names of its configurations.
-TASK_IDS = {
-    ("MathLLMs/MathVision", "test"): "mathvision",
-    ("MathLLMs/MathVision", "testmini"): "mathvision_testmini",
-}
 CARD_TEMPLATE = Path(__file__).with_name("model_card.md.j2")
 
 
@@ -27,7 +22,7 @@ def write_eval_results(run: EvaluatedRun, out: Path) -> list[Path]:
         result = task.result
         entry = EvalResultEntry(
             dataset_id=result.dataset,
-            task_id=TASK_IDS.get((result.dataset, result.splits[0]), result.config or "default"),
+            task_id=task_id(result.dataset, result.config, result.splits[0]),
             value=percent(result.score),
             dataset_revision=result.revision,
             date=run.started,

@@ -5,6 +5,8 @@ import re
 from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
+from rlfr_mm.data.images import SIGNATURES
+
 Row = dict[str, Any]
 
 # What people call a column; the first word that is part of a name counts.
@@ -93,5 +95,7 @@ def holds_image(value: Any) -> bool:
     if isinstance(value, list):
         return bool(value) and all(map(holds_image, value))
     if isinstance(value, Mapping):
-        return isinstance(value.get("bytes"), bytes)
+        value = value.get("bytes")
+    if isinstance(value, bytes):
+        return value.startswith(SIGNATURES)
     return isinstance(value, str) and _IMAGE_NAME.fullmatch(value) is not None

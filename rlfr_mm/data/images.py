@@ -14,7 +14,7 @@ StoredImage = dict[str, Any]  # {"bytes": bytes | None, "path": str | None}, the
 
 FORMATS = ("PNG", "JPEG", "WEBP", "GIF", "BMP", "TIFF")  # Pillow's other readers run programs, such as Ghostscript
 MOST_PIXELS = 100_000_000  # of one image; decoded, that is 300 MB
-_SIGNATURES = (b"\x89PNG", b"\xff\xd8", b"RIFF", b"GIF8", b"BM", b"II*\0", b"MM\0*")  # of FORMATS, in that order
+SIGNATURES = (b"\x89PNG", b"\xff\xd8", b"RIFF", b"GIF8", b"BM", b"II*\0", b"MM\0*")  # of FORMATS, in that order
 _MIN_BASE64_LENGTH = 64  # shorter text is a path: no image file is that small
 _URL_SAFE = str.maketrans("-_", "+/")
 _URL = re.compile(r"(?!file:)[a-z][a-z0-9+.-]*://", re.IGNORECASE)
@@ -125,4 +125,4 @@ def _base64(text: str) -> bytes | None:
         data = base64.b64decode(encoded + "=" * (-len(encoded) % 4), validate=True)
     except ValueError:  # also if it is not ASCII
         return None
-    return data if marked or data.startswith(_SIGNATURES) else None
+    return data if marked or data.startswith(SIGNATURES) else None

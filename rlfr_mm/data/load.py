@@ -264,8 +264,10 @@ def _csv_rows(path: Path) -> list[Row]:
     """The records of a .csv or .tsv file, whose first line names the columns; every cell is text."""
     csv.field_size_limit(2**31 - 1)  # images in base64
     try:
-        text = io.StringIO(read_bytes(path).decode("utf-8-sig"), newline="")
-        rows = list(csv.DictReader(text, delimiter="\t" if data_kind(path) == ".tsv" else ",", strict=True))
+        text = read_bytes(path).decode("utf-8-sig")
+        head = text.partition("\n")[0]  # where the comma is the decimal point, spreadsheets write semicolons
+        delimiter = "\t" if data_kind(path) == ".tsv" else ";" if ";" in head and "," not in head else ","
+        rows = list(csv.DictReader(io.StringIO(text, newline=""), delimiter=delimiter, strict=True))
     except (csv.Error, UnicodeDecodeError) as error:
         raise ValueError(f"{path} is not a {data_kind(path)} file in UTF-8: {error}") from None
     for i, row in enumerate(rows):

@@ -3,10 +3,12 @@
 A `Format` names the columns that hold these in a dataset. The rules for reading them are the same for all formats.
 """
 
+import ast
 import hashlib
 import json
 import re
 from collections.abc import Callable, Iterable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from itertools import takewhile
 from pathlib import Path
@@ -277,12 +279,14 @@ def _first(row: Row, columns: Iterable[str]) -> Any:
 
 
 def _unpacked(value: Any) -> Any:
-    """The list in a text such as '["1.png", "2.png"]', as cells of a CSV file hold it; any other value as it is."""
+    """The list in a text such as '["1.png", "2.png"]', JSON or as Python prints it; any other value as it is.
+
+    Cells of a CSV file hold lists like this, and so does MMMU.
+    """
     if isinstance(value, str) and value.lstrip().startswith("["):
-        try:
-            return json.loads(value)
-        except (ValueError, RecursionError):
-            return value
+        for read in (json.loads, ast.literal_eval):
+            with suppress(ValueError, SyntaxError, RecursionError, MemoryError):
+                return read(value.strip())
     return value
 
 

@@ -8,8 +8,15 @@ import yaml
 from huggingface_hub import EvalResultEntry, HfApi, eval_result_entries_to_yaml
 
 from rlfr_mm.config_file import require
+from rlfr_mm.files import warn
+from rlfr_mm.secrets import hide_secrets
 
 EVAL_RESULTS = ".eval_results"  # the folder of a model repository in which the hub looks for scores
+# The ids of tasks in the eval.yaml of a dataset, by dataset and split, where they are not those of its configurations.
+TASK_IDS = {
+    ("MathLLMs/MathVision", "test"): "mathvision",
+    ("MathLLMs/MathVision", "testmini"): "mathvision_testmini",
+}
 
 
 def repository_of(train: dict[str, Any], args: Any) -> str | None:
@@ -37,19 +44,27 @@ def repository_of(train: dict[str, Any], args: Any) -> str | None:
     return str(found.repo_id)
 
 
-def upload(folder: Path, repository: str, revision: str | None, message: str) -> str:
+def upload(folder: Path, repository: str, revision: str | None, message: str) -> str | None:
     """Upload a folder as one commit and return the address of the repository.
 
-    ValueError that says how to upload by hand if that fails: the run itself is complete.
+    None if that fails, after a warning that says how to upload by hand: the run itself is complete.
     """
     try:
         HfApi().upload_folder(repo_id=repository, folder_path=folder, revision=revision, commit_message=message)
     except Exception as error:  # see above
         by_hand = f"hf upload {repository} {folder} ." + (f" --revision {revision}" if revision else "")
-        raise ValueError(
-            f"the run is complete, but {folder} was not uploaded: {_one_line(error)}; to upload it: {by_hand}"
-        ) from None
+        warn(f"the run is complete, but {folder} was not uploaded: {_one_line(error)}; to upload it: {by_hand}")
+        return None
     return f"{HfApi().endpoint}/{repository}"
+
+
+def task_id(dataset: str, config: str | None, split: str) -> str:
+    """The id of a benchmark's task: that in the dataset's eval.yaml if we know it, else the dataset's configuration.
+
+    >>> task_id("openai/gsm8k", "main", "test")
+    'main'
+    """
+    return TASK_IDS.get((dataset, split), config or "default")
 
 
 def eval_results_text(entries: Sequence[EvalResultEntry]) -> str:
@@ -66,4 +81,4 @@ def eval_results_text(entries: Sequence[EvalResultEntry]) -> str:
 
 
 def _one_line(error: Exception) -> str:
-    return " ".join(str(error).split())[:500] or type(error).__name__
+    return hide_secrets(" ".join(str(error).split())[:500]) or type(error).__name__

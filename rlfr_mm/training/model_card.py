@@ -11,7 +11,7 @@ from rlfr_mm import __version__
 from rlfr_mm.config import DataArguments, RunConfig
 from rlfr_mm.files import write_whole
 from rlfr_mm.statistics import wilson_interval
-from rlfr_mm.training.hub import EVAL_RESULTS, eval_results_text
+from rlfr_mm.training.hub import EVAL_RESULTS, eval_results_text, task_id
 
 TEMPLATE = Path(__file__).with_name("model_card.md.j2")
 METHODS = {
@@ -85,7 +85,7 @@ def _leaderboard_entry(config: RunConfig, results: Mapping[str, Any]) -> EvalRes
         return None
     return EvalResultEntry(
         dataset_id=data.source,
-        task_id=data.name or "default",
+        task_id=task_id(data.source, data.name, data.split),
         value=round(100 * found["accuracy"], 2),
         dataset_revision=data.revision,
         date=datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),

@@ -221,7 +221,8 @@ class Run:
             write_json(path / "summary.json", with_checksum(results))
         if self.repository:
             message = f"{results['method']}, {results['steps']} steps"
-            print("uploaded:", upload(path / "final", self.repository, self.args.hub_revision, message))
+            if address := upload(path / "final", self.repository, self.args.hub_revision, message):
+                print(f"uploaded: {address}")
         return results
 
     def _accuracy_after(self, evaluation: EvaluationConfig) -> dict[str, Any]:

@@ -13,6 +13,7 @@ import pytest
 import yaml
 from huggingface_hub import ModelCard
 from PIL import Image
+from safetensors.torch import load_file
 
 from rlfr_mm import inspect, train
 from rlfr_mm.data.load import load_demonstrations, load_problems
@@ -108,6 +109,9 @@ def test_the_first_yaml_of_the_page_reaches_a_lora_policy_its_card_and_its_page(
     inspect.main(shlex.split(shown))
     final = Path("runs/my_lora/final")
     assert (final / "adapter_model.safetensors").is_file() and (final / "flow" / "flow.safetensors").is_file()
+    adapter = load_file(final / "adapter_model.safetensors")
+    assert any(weight.any() for name, weight in adapter.items() if "lora_B" in name)
+    assert not any("visual" in name for name in adapter)
     assert "A LoRA adapter for" in ModelCard.load(final / "README.md").content
     assert all(record.images for record in read_rollouts(Path("runs/my_lora")))
     assert "Find $x$." in Path("my_lora.html").read_text()

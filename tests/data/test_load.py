@@ -63,7 +63,7 @@ def test_tables_and_compressed_files_give_the_same_rows(folder: Path) -> None:
         [row["id"], row["problem"], json.dumps(row["images"]) if row["images"] else "", row["answer"]] for row in rows
     ]
     files = {"rows.jsonl.gz": lines, "lines.json": lines, "rows.json.gz": json.dumps(rows)}
-    for name, delimiter in (("rows.csv", ","), ("rows.tsv", "\t"), ("rows.csv.gz", ",")):
+    for name, delimiter in (("rows.csv", ","), ("rows.tsv", "\t"), ("semicolons.csv", ";"), ("rows.csv.gz", ",")):
         table = io.StringIO()
         csv.writer(table, delimiter=delimiter).writerows([["id", "problem", "images", "answer"], *cells])
         files[name] = table.getvalue()

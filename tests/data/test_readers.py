@@ -138,8 +138,9 @@ def test_options_may_stand_in_lettered_columns(read: Any) -> None:
 
 
 def test_lists_that_are_stored_as_text_are_read(read: Any) -> None:
-    row = {"question": "Which?", "options": '["x", "y"]', "answer": "A", "images": '["a.png", "b.png"]'}
-    assert (read(row)["choices"], names(read(row))) == (["x", "y"], ["a.png", "b.png"])
+    for options in ('["x", "y"]', "['x', 'y']"):
+        row = {"question": "Which?", "options": options, "answer": "A", "images": '["a.png", "b.png"]'}
+        assert (read(row)["choices"], names(read(row))) == (["x", "y"], ["a.png", "b.png"])
 
 
 def test_the_instruction_ends_the_last_question(read: Any) -> None:
@@ -313,7 +314,11 @@ def test_unknown_and_missing_columns_say_what_was_seen() -> None:
             {"problem": "?", "answer": "1", "pic": "a.png"},
             "column pic holds an image that would be ignored; set data.co",
         ),
-        ({"problem": "?", "answer": "1", "x": [{"bytes": b"?"}]}, "column x holds an image that would be ignored"),
+        (
+            {"problem": "?", "answer": "1", "x": [{"bytes": b"\x89PNG"}]},
+            "column x holds an image that would be ignored",
+        ),
+        ({"problem": "?", "answer": "1", "x": b"\xff\xd8"}, "column x holds an image that would be ignored"),
         ({"problem": "?", "answer": "1", "x": "data:image/png;base64,iVBO"}, "column x holds an image that would"),
         ({"prompt": [{"role": "user", "content": [{"type": "video"}]}], "answer": "1"}, "type text or image"),
     ],

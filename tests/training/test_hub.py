@@ -14,7 +14,7 @@ import yaml
 from huggingface_hub import EvalResultEntry, ModelCard, constants, parse_eval_result_entries
 
 from rlfr_mm import train
-from rlfr_mm.training.hub import eval_results_text, repository_of, upload
+from rlfr_mm.training.hub import eval_results_text, repository_of, task_id, upload
 from tests.tiny_trainer import CPU
 
 TOKEN = "Bearer hf_stand_in"
@@ -117,7 +117,10 @@ def test_the_repository_has_the_name_of_the_run_by_default(tmp_path: Path, hub: 
 
 
 def test_a_hub_that_refuses_is_named_in_one_line(
-    tmp_path: Path, hub: dict[str, dict[str, Any]], monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path,
+    hub: dict[str, dict[str, Any]],
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture,
 ) -> None:
     monkeypatch.setenv("HF_TOKEN", "hf_wrong")
     with pytest.raises(
@@ -129,11 +132,18 @@ def test_a_hub_that_refuses_is_named_in_one_line(
         repository_of({"hub_strategy": "every_save"}, settings(tmp_path))
     (tmp_path / "final").mkdir()
     (tmp_path / "final" / "README.md").write_text("# card")
-    with pytest.raises(ValueError, match=r"the run is complete, but .* to upload it: hf upload me/my_run .*final \."):
-        upload(tmp_path / "final", "me/my_run", None, "1 step")
+    assert upload(tmp_path / "final", "me/my_run", None, "1 step") is None
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.startswith("warning: the run is complete, but ")
+    assert line.endswith(f"to upload it: hf upload me/my_run {tmp_path / 'final'} .")
     monkeypatch.setattr(constants, "ENDPOINT", "http://127.0.0.1:9")  # nobody listens
     with pytest.raises(ValueError, match="the hub refuses the repository my_run"):
         repository_of({}, settings(tmp_path))
+
+
+def test_the_ids_of_tasks_are_those_of_their_datasets() -> None:
+    assert task_id("MathLLMs/MathVision", None, "testmini") == "mathvision_testmini"
+    assert (task_id("openai/gsm8k", "main", "test"), task_id("a/b", None, "test")) == ("main", "default")
 
 
 def test_eval_results_are_what_the_hub_reads() -> None:

@@ -243,6 +243,15 @@ def test_groups_are_sorted_by_what_their_tokens_say(run, page, chromium):
         assert text.startswith(f"Step {step}{problem}")
 
 
+def test_all_steps_of_a_problem_can_stand_together(changed, chromium, tmp_path):
+    copy = changed(lambda record: record.model_copy(update={"problem_id": f"problem {record.step % 2}"}))
+    inspect.main([str(copy), "--out", str(tmp_path / "run.html")])
+    for order, steps in (("", "1234"), ("problem", "1324")):
+        chromium.open(f"{(tmp_path / 'run.html').as_uri()}#order={order}")
+        shown = chromium.evaluate("[...document.querySelectorAll('.card header b')].map(step => step.textContent)")
+        assert shown == [f"Step {step}" for step in steps]
+
+
 def test_an_image_opens_large(page, chromium):
     chromium.open(page.as_uri())
     assert chromium.evaluate("document.querySelector('.picture').click(), document.querySelector('dialog').open")

@@ -102,6 +102,7 @@
     {value: "deviation", label: "Mean deviation", by: meanOf("deviation")},
     {value: "flow_reward", label: "Mean flow reward", by: meanOf("flow_reward")},
   ].filter(({by}) => by(cards[0]) !== undefined);
+  const places = new Map([...new Set(cards.map((card) => card.problem))].map((problem, place) => [problem, place]));
   const tokens = cards.reduce((sum, {rollouts}) => sum + rollouts.reduce((total, rollout) => total + rollout.tokens.length, 0), 0);
   browse({
     root,
@@ -123,6 +124,7 @@
       ...means.map(({value, label, by}) => ({key: value, label, value: by})),
     ],
     orders: [
+      {value: "problem", label: "by problem", by: (card) => -places.get(card.problem)},
       {value: "latest", label: "latest step first", by: (card) => card.step},
       {value: "right", label: "most correct first", by: share},
       {value: "wrong", label: "most wrong first", by: (card) => share(card) === undefined ? undefined : -share(card)},
