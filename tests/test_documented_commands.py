@@ -22,7 +22,7 @@ import subprocess
 import sys
 import tomllib
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
 
@@ -37,8 +37,8 @@ from PIL import Image, ImageDraw
 from transformers import AutoConfig, AutoModelForCausalLM
 from trl.scripts.vllm_serve import make_parser as vllm_parser
 
-from rlfr_mm.config import OfflineRunConfig, RunConfig
-from rlfr_mm.config_file import load_config
+from rlfr_mm.config import DataArguments, OfflineRunConfig, RunConfig
+from rlfr_mm.config_file import build, load_config
 from rlfr_mm.eval.export import FORMATS
 from rlfr_mm.experiments.grid import ExperimentConfig
 from rlfr_mm.quickstart.policy import CHAT_TEMPLATE, build_tokenizer
@@ -62,6 +62,7 @@ PLACEHOLDERS = {
     r"\bA,B\b|\bTASK\b": "rlfr_quickstart",
 }
 READ_ONLY = ("rlfr_mm.inspect", "eval.report", "eval.score", "eval.compare", "tasks.list")
+TRAINED = Path("runs/my_run")
 RUNS_OF_TRAINING = {"runs/eval": "runs/my_run", "runs/eval_again": "runs/quickstart"}
 FORMATS_OF_ANY_TASK = ("csv", "markdown", "latex", "lmms-eval")
 CONFIGS = {
@@ -129,6 +130,17 @@ def parsed(module: str, arguments: list[str], monkeypatch: pytest.MonkeyPatch) -
     return stopped.value.args[0]
 
 
+def files_shown() -> dict[str, str]:
+    """The files that the pages show whole, by name."""
+    return {file[1]: block.text for block in BLOCKS if (file := FILE.match(block.text))}
+
+
+def runs_shown() -> set[str]:
+    """The run folders that the YAML on the pages writes."""
+    settings = [yaml.safe_load(text) for name, text in files_shown().items() if name.endswith(".yaml")]
+    return {values["train"]["output_dir"] for values in settings if "output_dir" in values.get("train", {})}
+
+
 def command_of(module: str) -> Any:
     return importlib.import_module(module if module.startswith("rlfr_mm.") else f"rlfr_mm.{module}").main
 
@@ -157,13 +169,14 @@ def python(arguments: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
         assert given.to in FORMATS
     if "..." in rest:
         return
+    rest = [str(TRAINED) if word in runs_shown() and not Path(word).exists() else word for word in rest]
     if module in READ_ONLY and not {"--serve", "--from"} & set(rest):
         carry_out(module, rest)
     if module == "eval.export" and given.to in FORMATS_OF_ANY_TASK:
         carry_out(module, rest)
     if module == "eval.run" and (given.model, given.tasks) == ("rlfr=runs/my_run/final", "rlfr_quickstart"):
         carry_out(module, [*rest, *SHORT])
-    if module == "rlfr_mm.train" and given.config == "my_run.yaml":
+    if module == "rlfr_mm.train" and given.config in files_shown():
         elsewhere = [] if given.resume else ["train.output_dir=runs/elsewhere"]
         model = f"model.name_or_path={os.environ['TINY_POLICY']}"
         carry_out(module, [*rest, model, *ON_CPU, *elsewhere, *([] if given.check else ["--check"])])
@@ -242,10 +255,9 @@ def workplace(tiny_policy: Path, tmp_path_factory: pytest.TempPathFactory) -> It
     folder = tmp_path_factory.mktemp("documented")
     for name in ("configs", "tasks", "benchmarks", "tests", "pyproject.toml", "Makefile"):
         (folder / name).symlink_to(ROOT / name)
-    for block in BLOCKS:
-        if file := FILE.match(block.text):
-            (folder / file[1]).parent.mkdir(parents=True, exist_ok=True)
-            (folder / file[1]).write_text(block.text)
+    for name, text in files_shown().items():
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / name).write_text(text)
     (folder / "fig").mkdir()
     row = json.loads(next(block.text for block in BLOCKS if block.kind == "rows" and "own_data" in block.place))
     for name, numbers in {"problems": range(1, 4), "held_out": range(4, 7)}.items():
@@ -325,6 +337,9 @@ def test_yaml_configures_a_run(block: Block, workplace: Path, tiny_policy: Path,
     if "methods" in values:
         file.write_text(block.text)
         load_config(ExperimentConfig, file)
+        return
+    if set(values) <= {entry.name for entry in fields(DataArguments)}:
+        build(DataArguments, values, "data")  # a part of that section, on the page about data
         return
     whole = "source" in values.get("data", {})
     file.write_text(block.text if whole else f"{block.text}base: text.yaml\n")
