@@ -23,6 +23,7 @@ from rlfr_mm.method.update import FieldUpdater, sample_seeds
 from rlfr_mm.policy import Processor, encode_demonstrations, load_policy
 from rlfr_mm.training.bad_steps import Diverged, not_finite
 from rlfr_mm.training.checkpoints import named_write_errors, refusal
+from rlfr_mm.training.latent_cache import LatentCache
 from rlfr_mm.training.run_folder import checkpoints, newest_whole, rows_up_to
 from rlfr_mm.training.stopping import StopSignals
 
@@ -66,6 +67,7 @@ class OfflineStart:
     ):
         self.policy, self.processor, self.demonstrations = policy, processor, demonstrations
         self.flow, self.config, self.folder, self.accelerator = flow, config, Path(folder), accelerator
+        self.cache: LatentCache | None = None
         self.settings = {"policy": policy.config.name_or_path, "flow": as_dict(flow), "offline": as_dict(config)}
         stored = self.folder / "settings.json"
         if stored.exists() and read_json(stored) != self.settings:
@@ -94,9 +96,15 @@ class OfflineStart:
         self.schedule = get_cosine_schedule_with_warmup(self.updater.optimizer, warmup, total)
         self.noise = torch.Generator().manual_seed(self.config.seed)
         step = self._resume()
-        if step == 0 and self.flow.standardise:
-            self._set_statistics()
-        self._train(step, total)
+        try:
+            if self.config.cache_latents and step + steps_per_epoch < total:  # some rows come again
+                self._open_cache(step)
+            if step == 0 and self.flow.standardise:
+                self._set_statistics()
+            self._train(step, total)
+        finally:
+            if self.cache is not None:
+                self.cache.close()
         self._check_finite(total)
         if self.accelerator.is_main_process:
             for folder in [*checkpoints(self.folder), *self.folder.glob("damaged-*")]:
@@ -158,7 +166,24 @@ class OfflineStart:
         shuffle = torch.Generator().manual_seed(self.config.seed * 1_000_003 + epoch)
         return torch.randperm(size, generator=shuffle)[position * batch_size : (position + 1) * batch_size].tolist()
 
+    def _open_cache(self, step: int) -> None:
+        """Start the cache with rows of the next step, which tell how large it will be."""
+        number, processes = self.accelerator.process_index, self.accelerator.num_processes
+        self.cache = LatentCache(self.folder / f"latents-{number}.bin")
+        self._latents(self._rows(step))
+        announced = self.cache.announce(len(self.demonstrations), processes)
+        if self.accelerator.is_main_process:
+            print(announced)
+
     def _latents(self, indices: list[int]) -> Latents:
+        """Latents of expert responses, from the cache if they are there."""
+        if self.cache is None:
+            return self._computed_latents(indices)
+        if missing := [index for index in indices if index not in self.cache]:
+            self.cache.add(missing, self._computed_latents(missing))
+        return self.cache.get(indices)
+
+    def _computed_latents(self, indices: list[int]) -> Latents:
         """Latents of expert responses; the pass ends at the deepest layer."""
         rows, policy, layers = [self.demonstrations[i] for i in indices], self.policy, self.field.layer_indices
         inputs, mask = encode_demonstrations(rows, self.processor, self.config.max_response_tokens)
