@@ -21,9 +21,9 @@ from rlfr_mm.method.field import CONFIG_NAME, FlowField, latent_statistics
 from rlfr_mm.method.latents import Latents, record_latents, stop_after_layer
 from rlfr_mm.method.update import FieldUpdater, sample_seeds
 from rlfr_mm.policy import Processor, encode_demonstrations, load_policy
+from rlfr_mm.training import latent_cache
 from rlfr_mm.training.bad_steps import Diverged, not_finite
 from rlfr_mm.training.checkpoints import named_write_errors, refusal
-from rlfr_mm.training.latent_cache import LatentCache
 from rlfr_mm.training.run_folder import checkpoints, newest_whole, rows_up_to
 from rlfr_mm.training.stopping import StopSignals
 
@@ -55,6 +55,8 @@ class OfflineStart:
     with other settings.
     """
 
+    cache: latent_cache.LatentCache | None = None
+
     def __init__(
         self,
         policy: PreTrainedModel,
@@ -67,7 +69,6 @@ class OfflineStart:
     ):
         self.policy, self.processor, self.demonstrations = policy, processor, demonstrations
         self.flow, self.config, self.folder, self.accelerator = flow, config, Path(folder), accelerator
-        self.cache: LatentCache | None = None
         self.settings = {"policy": policy.config.name_or_path, "flow": as_dict(flow), "offline": as_dict(config)}
         stored = self.folder / "settings.json"
         if stored.exists() and read_json(stored) != self.settings:
@@ -96,15 +97,9 @@ class OfflineStart:
         self.schedule = get_cosine_schedule_with_warmup(self.updater.optimizer, warmup, total)
         self.noise = torch.Generator().manual_seed(self.config.seed)
         step = self._resume()
-        try:
-            if self.config.cache_latents and step + steps_per_epoch < total:  # some rows come again
-                self._open_cache(step)
-            if step == 0 and self.flow.standardise:
-                self._set_statistics()
-            self._train(step, total)
-        finally:
-            if self.cache is not None:
-                self.cache.close()
+        if step == 0 and self.flow.standardise:
+            self._set_statistics()
+        self._train(step, total)
         self._check_finite(total)
         if self.accelerator.is_main_process:
             for folder in [*checkpoints(self.folder), *self.folder.glob("damaged-*")]:
@@ -115,6 +110,16 @@ class OfflineStart:
         return self.field
 
     def _train(self, step: int, total: int) -> None:
+        """The steps, with a cache of latents if it is asked for and rows come again."""
+        try:
+            if self.config.cache_latents and (total - step) * self.config.batch_size > len(self.demonstrations):
+                self._open_cache(step)
+            self._take_steps(step, total)
+        finally:
+            if self.cache is not None:
+                self.cache.close()
+
+    def _take_steps(self, step: int, total: int) -> None:
         main = self.accelerator.is_main_process
         if main:
             write_json(self.folder / "settings.json", self.settings)
@@ -167,9 +172,9 @@ class OfflineStart:
         return torch.randperm(size, generator=shuffle)[position * batch_size : (position + 1) * batch_size].tolist()
 
     def _open_cache(self, step: int) -> None:
-        """Start the cache with rows of the next step, which tell how large it will be."""
+        """Start the cache with the rows of the next step, which tell how large it will be."""
         number, processes = self.accelerator.process_index, self.accelerator.num_processes
-        self.cache = LatentCache(self.folder / f"latents-{number}.bin")
+        self.cache = latent_cache.LatentCache(self.folder / f"latents-{number}.bin")
         self._latents(self._rows(step))
         announced = self.cache.announce(len(self.demonstrations), processes)
         if self.accelerator.is_main_process:
