@@ -20,6 +20,7 @@ from rlfr_mm.files import read_json, write_whole
 ROOT = Path(__file__).resolve().parent.parent
 RESULTS, PAGE = ROOT / "benchmarks/results", ROOT / "docs/performance.md"
 MARKS = "<!-- figures: written by benchmarks/bench.py -->\n", "<!-- end of figures -->\n"
+CHANGES = RESULTS / "changes.json"  # kept by hand: each change, what was predicted and what was measured
 PARITY = Path(os.environ.get("RLFR_SHARED", ROOT.parent / "shared")) / "parity"
 COMMANDS: dict[str, list[str]] = {  # by the name of the script and of its record
     "naive": [],
@@ -55,7 +56,8 @@ SECONDS = "{:.1f} s"
 FIGURES = [
     Figure(
         "scoring, against the public formulation", "naive", lambda r: r["scoring"]["ratio"],
-        "width 2,048, 4 blocks, prompts of 200 tokens, responses of 128 and 64; all positions, in two passes", ("≥", 7),
+        "one layer of width 2,048, 4 blocks, prompts of 200 tokens, responses of 128 and 64; all positions, two passes",
+        ("≥", 7),
     ),
     Figure(
         "largest relative difference of the two", "naive", lambda r: r["scoring"]["largest_relative_difference"],
@@ -94,12 +96,20 @@ FIGURES = [
         "the same work", ("≤", 1.15),
     ),
     Figure(
-        "field update with 4 draws over 1", "draws_per_latent", lambda r: r["update_ratio"],
+        "field update with one draw over one with four", "draws_per_latent", lambda r: r["one draw"]["time"],
         "`update.batch_multiplier`, field of the quickstart",
     ),
     Figure(
-        "held-out loss of the field with 1 draw, above that with 4", "draws_per_latent", lambda r: r["excess"],
+        "what that adds to the field's held-out loss", "draws_per_latent", lambda r: r["one draw"]["excess"],
         "after 128 updates on demonstrations, mean of three seeds", None, "{:.1%}",
+    ),
+    Figure(
+        "one draw for half of the tokens, over four for all", "draws_per_latent",
+        lambda r: r["half of the tokens"]["time"], "`update.token_share`, in the same way",
+    ),
+    Figure(
+        "what that adds to the field's held-out loss", "draws_per_latent",
+        lambda r: r["half of the tokens"]["excess"], "in the same way", None, "{:.1%}",
     ),
     Figure(
         "grading pool against math-verify", "verdict_pool", lambda r: r["speed_up"],
@@ -143,13 +153,20 @@ def measure(names: Sequence[str]) -> list[str]:
     return failed
 
 
-def table(results: Path) -> str:
-    """The table of all figures whose record is in the folder."""
-    records = {figure.record: results / f"{figure.record}.json" for figure in FIGURES}
+def figures() -> str:
+    """The table of all figures that have a record, and that of the changes."""
+    records = {figure.record: RESULTS / f"{figure.record}.json" for figure in FIGURES}
     found = {name: read_json(path) for name, path in records.items() if path.is_file()}
-    rows = [["figure", "goal", "measured", "how"], ["---"] * 4]
-    rows += [figure.cells(found[figure.record]) for figure in FIGURES if figure.record in found]
-    return "".join(f"| {' | '.join(row)} |\n" for row in rows)
+    rows = [figure.cells(found[figure.record]) for figure in FIGURES if figure.record in found]
+    columns = ["change", "predicted", "measured"]
+    changes = [[change[column] for column in columns] for change in read_json(CHANGES)]
+    tables = (["figure", "goal", "measured", "how"], rows), (columns, changes)
+    return "\n".join(table(header, rows) for header, rows in tables)
+
+
+def table(header: list[str], rows: list[list[str]]) -> str:
+    lines = [header, ["---"] * len(header), *rows]
+    return "".join(f"| {' | '.join(line)} |\n" for line in lines)
 
 
 def main() -> int:
@@ -161,7 +178,7 @@ def main() -> int:
     failed = measure([name for name in options.only if name != "none"])
     start, end = MARKS
     before, _, rest = options.page.read_text(encoding="utf-8").partition(start)
-    write_whole(options.page, before + start + table(RESULTS) + end + rest.partition(end)[2])
+    write_whole(options.page, before + start + figures() + end + rest.partition(end)[2])
     if failed:
         print(f"error: {', '.join(failed)} failed; the table has their old figures", file=sys.stderr)
     return 1 if failed else 0

@@ -8,18 +8,19 @@
 """
 
 import argparse
-import itertools
 import json
 import statistics
 import tempfile
 import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from threading import Semaphore
 from typing import Any
 
 import torch
-from gpu_check import StepTimer
+from gpu_check import WARMUP_STEPS
 from timing import in_turn
-from transformers import AutoConfig, AutoModelForCausalLM
+from transformers import AutoConfig, AutoModelForCausalLM, TrainerCallback
 
 from rlfr_mm.config import FlowConfig, FlowRewardConfig, RunConfig
 from rlfr_mm.config_file import load_config
@@ -54,28 +55,48 @@ def early_exit(rounds: int) -> dict[str, Any]:
     return in_turn(whole, ended, rounds)
 
 
-def step(rounds: int) -> dict[str, Any]:
-    """Ratio of the median CPU seconds of whole steps 3 to 12, with the flow and without; the runs alternate.
+class TakesTurns(TrainerCallback):
+    """Lets a training step begin when it is this run's turn, and keeps the CPU seconds of its thread in each step."""
+
+    def __init__(self, mine: Semaphore, other: Semaphore) -> None:
+        self.mine, self.other, self.seconds = mine, other, list[float]()
+
+    def on_step_begin(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+        self.mine.acquire()
+        self.started = time.thread_time()
+
+    def on_step_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+        self.seconds.append(time.thread_time() - self.started)
+        self.other.release()
+
+
+def step(steps: int) -> dict[str, Any]:
+    """The median ratio of CPU seconds of whole steps with the flow and without, of two runs that take turns.
 
     Whole steps are timed, because TRL's `step_time` ends before the field's update.
     """
-    times: dict[str, list[float]] = {"flow": [], "none": []}
-    with tempfile.TemporaryDirectory() as scratch:
-        policy = prepare_policy(scratch, **QUICKSTART_SETTINGS)
-        for index in range(rounds):
-            for shaping, seen in times.items():
-                settings = [f"model.name_or_path={policy}", f"train.output_dir={scratch}/{shaping}-{index}"]
-                settings += [f"train.advantage_shaping={shaping}", "offline=null", "evaluation=null", "data.limit=96"]
-                settings += ["train.save_strategy='no'", "flow.standardise=false", "flow.random_start=true"]
-                settings += ["train.max_steps=12", "train.disable_tqdm=true"]
-                config = load_config(RunConfig, str(ROOT / "configs/rl/quickstart.yaml"), settings)
-                run, timer = prepare(config, overwrite=False, resume=False), StepTimer(time.process_time)
-                assert run is not None
-                run.trainer.add_callback(timer)
-                run.trainer.train()
-                seen.append(statistics.median(end - start for start, end in itertools.pairwise(timer.ends[1:])))
-    ratio = statistics.median(a / b for a, b in zip(*times.values(), strict=True))
-    return {"ratio": ratio, "seconds": [min(seen) for seen in times.values()], "rounds": rounds}
+    turns = {"flow": Semaphore(1), "none": Semaphore(0)}
+    timers = [TakesTurns(mine, other) for mine, other in zip(turns.values(), reversed(turns.values()), strict=True)]
+    with tempfile.TemporaryDirectory() as scratch, ThreadPoolExecutor() as threads:
+        policy, runs = prepare_policy(scratch, **QUICKSTART_SETTINGS), []
+        for shaping, timer in zip(turns, timers, strict=True):
+            settings = [f"model.name_or_path={policy}", f"train.output_dir={scratch}/{shaping}"]
+            settings += [f"train.advantage_shaping={shaping}", "offline=null", "evaluation=null", "data.limit=512"]
+            settings += ["train.save_strategy='no'", "flow.standardise=false", "flow.random_start=true"]
+            settings += [f"train.max_steps={WARMUP_STEPS + steps}", "train.disable_tqdm=true"]
+            config = load_config(RunConfig, str(ROOT / "configs/rl/quickstart.yaml"), settings)
+            run = prepare(config, overwrite=False, resume=False)
+            assert run is not None
+            run.trainer.add_callback(timer)
+            runs.append(run)  # they start once both are there, because Accelerators share a state
+        done = [threads.submit(run.trainer.train) for run in runs]
+        for future, timer in zip(done, timers, strict=True):  # a run that fails does not leave the other waiting
+            future.add_done_callback(lambda _, turn=timer.other: turn.release(WARMUP_STEPS + steps))
+        for future in done:
+            future.result()
+    with_flow, without = (timer.seconds[WARMUP_STEPS:] for timer in timers)
+    ratio = statistics.median(a / b for a, b in zip(with_flow, without, strict=True))
+    return {"ratio": ratio, "seconds": [statistics.median(with_flow), statistics.median(without)], "steps": steps}
 
 
 def scoring(rounds: int) -> dict[str, dict[str, Any]]:
@@ -118,7 +139,7 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=5, help="number of times that each pair is measured")
     parser.add_argument("--json", type=Path, help="file for the figures; they are always printed")
     arguments = parser.parse_args()
-    figures = {"early_exit": early_exit(arguments.rounds), "step": step(arguments.rounds)}
+    figures = {"early_exit": early_exit(arguments.rounds), "step": step(5 * arguments.rounds)}
     figures |= {"scoring": scoring(arguments.rounds), "size": size()}
     figures |= environment()
     print(json.dumps(figures, indent=2))

@@ -101,6 +101,9 @@ class OfflineConfig:
     max_steps: int = option(-1, help="stop after this many steps; -1: after num_train_epochs")
     batch_size: int = option(8, must=">= 1", help="sequences per step")
     max_response_tokens: int = option(4096, must=">= 1", help="responses are truncated to this many tokens")
+    cache_latents: bool = option(
+        False, help="keep latents on disk for later epochs, until the start has ended; their size is announced"
+    )
     learning_rate: float = option(1e-4, must="> 0", help="peak learning rate of AdamW, cosine schedule")
     warmup_ratio: float = option(0.1, must="in [0, 1)", help="share of the steps with a rising learning rate")
     weight_decay: float = option(0.01, help="AdamW's weight decay of matrices, not of norms and biases")

@@ -31,6 +31,7 @@ from rlfr_mm.method.field import CONFIG_NAME, FlowField, latent_statistics
 from rlfr_mm.method.latents import Latents, record_latents, stop_after_layer
 from rlfr_mm.method.update import FieldUpdater, sample_seeds
 from rlfr_mm.policy import Processor, encode_demonstrations, load_policy
+from rlfr_mm.training import latent_cache
 from rlfr_mm.training.bad_steps import Diverged, not_finite
 from rlfr_mm.training.checkpoints import named_write_errors, refusal
 from rlfr_mm.training.run_folder import LEFT_OUT, checkpoints, newest_whole, rows_up_to
@@ -67,6 +68,8 @@ class OfflineStart:
     because order, times and noise depend only on the seed and the step. ValueError if the folder holds an offline start
     with other settings.
     """
+
+    cache: latent_cache.LatentCache | None = None
 
     def __init__(
         self,
@@ -124,6 +127,16 @@ class OfflineStart:
         return self.field
 
     def _train(self, step: int, total: int) -> None:
+        """The steps, with a cache of latents if it is asked for and rows come again."""
+        try:
+            if self.config.cache_latents and (total - step) * self.config.batch_size > len(self.demonstrations):
+                self._open_cache(step)
+            self._take_steps(step, total)
+        finally:
+            if self.cache is not None:
+                self.cache.close()
+
+    def _take_steps(self, step: int, total: int) -> None:
         main = self.accelerator.is_main_process
         if main:
             write_json(self.folder / "settings.json", self.settings)
@@ -175,7 +188,24 @@ class OfflineStart:
         shuffle = torch.Generator().manual_seed(self.config.seed * 1_000_003 + epoch)
         return torch.randperm(size, generator=shuffle)[position * batch_size : (position + 1) * batch_size].tolist()
 
+    def _open_cache(self, step: int) -> None:
+        """Start the cache with the rows of the next step, which tell how large it will be."""
+        number, processes = self.accelerator.process_index, self.accelerator.num_processes
+        self.cache = latent_cache.LatentCache(self.folder / f"latents-{number}.bin")
+        self._latents(self._rows(step))
+        announced = self.cache.announce(len(self.demonstrations), processes)
+        if self.accelerator.is_main_process:
+            print(announced)
+
     def _latents(self, indices: list[int]) -> Latents:
+        """Latents of expert responses, from the cache if they are there."""
+        if self.cache is None:
+            return self._computed_latents(indices)
+        if missing := [index for index in indices if index not in self.cache]:
+            self.cache.add(missing, self._computed_latents(missing))
+        return self.cache.get(indices)
+
+    def _computed_latents(self, indices: list[int]) -> Latents:
         """Latents of expert responses; the pass ends at the deepest layer."""
         rows, policy, layers = [self.demonstrations[i] for i in indices], self.policy, self.field.layer_indices
         inputs, mask = encode_demonstrations(rows, self.processor, self.config.max_response_tokens)

@@ -1,9 +1,21 @@
-"""The offline start sees the policy in the precision in which the run computes."""
+"""The offline start sees the policy in the precision of the run, and sees each row once if latents are cached."""
 
+import shutil
 import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+import torch
+from accelerate import Accelerator
+from transformers import AutoProcessor
+
+from rlfr_mm.config import FlowConfig, ModelArguments, OfflineConfig
+from rlfr_mm.method.latents import Latents
+from rlfr_mm.policy import load_policy
+from rlfr_mm.quickstart import world
+from rlfr_mm.training.latent_cache import LatentCache
+from rlfr_mm.training.offline import OfflineStart
 from tests.conftest import ROOT
 
 # A process of its own, because an Accelerator fixes the precision for the whole process.
@@ -42,3 +54,40 @@ def test_latents_of_the_offline_start_have_the_precision_of_the_run(tiny_policy:
     command = [sys.executable, "-c", SCRIPT, str(tiny_policy), str(tmp_path / "flow")]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr[-2000:]
+
+
+def test_cached_latents_save_the_passes_of_later_epochs_and_change_nothing(tiny_policy: Path, tmp_path: Path, capsys):
+    policy = load_policy(ModelArguments(str(tiny_policy)))
+    processor = AutoProcessor.from_pretrained(tiny_policy, padding_side="left")
+    rows, flow = world.rows(10, "train", [2, 3]), FlowConfig(num_blocks=1, batch_multiplier=1, standardise=True)
+    encoded: list[int] = []
+    policy.get_decoder().layers[0].register_forward_hook(lambda _, inputs, output: encoded.append(len(output)))
+    fields, passed = [], []
+    for cached in (False, True):
+        config = OfflineConfig(batch_size=4, num_train_epochs=3, cache_latents=cached, learning_rate=1e-2)
+        folder = tmp_path / str(cached)
+        fields.append(OfflineStart(policy, processor, rows, flow, config, folder, Accelerator(cpu=True)).run())
+        passed.append(sum(encoded))
+        encoded.clear()
+        assert not list(folder.glob("latents-*"))
+    assert passed == [10 + 3 * 10, 10 + 10]  # for the statistics, and in three epochs or one
+    for name, value in fields[0].state_dict().items():
+        torch.testing.assert_close(fields[1].state_dict()[name], value, rtol=1e-3, atol=1e-4)
+    assert "latents of 10 rows: about 0.00 GB in" in capsys.readouterr().out
+
+
+def test_a_cache_that_does_not_fit_on_the_disk_is_refused(tmp_path: Path, monkeypatch):
+    cache = LatentCache(tmp_path / "latents-0.bin")
+    values = torch.arange(7 * 2 * 4, dtype=torch.bfloat16).view(7, 2, 4)
+    cache.add([5, 3], Latents(values, torch.tensor([[True, True, True], [True, True, False]])))
+    assert torch.equal(cache.get([3]).values, values[4:]) and cache.get([3]).mask.tolist() == [[True, True]]
+    assert torch.equal(cache.get([3, 5]).values, torch.cat([values[4:], values[:4]]))
+    free = shutil.disk_usage(tmp_path)._replace(free=10**9)
+    monkeypatch.setattr(shutil, "disk_usage", lambda folder: free)
+    bytes_per_row = 7 * 2 * 4 * 2 / 2
+    fits = int(1e9 / bytes_per_row)
+    assert f"{fits} rows: about 1.00 GB" in cache.announce(fits, processes=1)
+    with pytest.raises(ValueError, match=r"offline.cache_latents: latents need about 2\.0 GB in .*, which has 1\.0 GB"):
+        cache.announce(fits, processes=2)
+    cache.close()
+    assert not list(tmp_path.iterdir())
