@@ -12,19 +12,20 @@ def test_wandb_gets_the_metrics_and_a_table_of_the_rollouts_with_their_images(
     tiny_policy: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):
     wandb = pytest.importorskip("wandb", reason="wandb is not installed")
-    monkeypatch.setenv("WANDB_MODE", "offline")
-    monkeypatch.setenv("WANDB_DIR", str(tmp_path))
-    monkeypatch.setenv("WANDB_SILENT", "true")
+    for name, value in {"MODE": "offline", "SILENT": "true", "DIR": tmp_path, "DATA_DIR": tmp_path / "data"}.items():
+        monkeypatch.setenv(f"WANDB_{name}", str(value))
     trainer = make_trainer(tiny_policy, tmp_path / "run", report_to="wandb", log_completions=True, max_steps=1)
     trainer.train()
     logged = dict(wandb.run.summary)
     wandb.finish()
     assert logged["train/accuracy"] == 3 / 8 and logged["train/flow/reward_mean"] != 0
-    table = next((tmp_path / "wandb").glob("offline-run-*/files/media/table/completions_*.json"))
-    content = json.loads(table.read_text())
-    assert {"prompt", "completion", "every_third", "advantage", "image"} <= set(content["columns"])
-    assert len(content["data"]) == 8
-    assert list(table.parent.parent.glob("images/**/*.png"))
+    staged = [path.read_bytes() for path in (tmp_path / "data").rglob("staging/*")]  # what would be uploaded
+    table = next(json.loads(content) for content in staged if content.startswith(b'{"_type": "table"'))
+    assert {"prompt", "completion", "every_third", "advantage", "image"} <= set(table["columns"])
+    rows = [dict(zip(table["columns"], row, strict=True)) for row in table["data"]]
+    assert [row["every_third"] for row in rows] == [1, 0, 0, 1, 0, 0, 1, 0]
+    assert all(row["prompt"].startswith("Count ") and row["image"][0]["_type"] == "image-file" for row in rows)
+    assert sum(content.startswith(b"\x89PNG") for content in staged) >= 2
 
 
 def test_tensorboard_gets_the_metrics(tiny_policy: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
@@ -33,3 +34,13 @@ def test_tensorboard_gets_the_metrics(tiny_policy: Path, tmp_path: Path, monkeyp
     make_trainer(tiny_policy, tmp_path / "run", report_to="tensorboard", max_steps=1).train()
     (events,) = (tmp_path / "events").rglob("events.out.tfevents.*")
     assert b"train/flow/reward_mean" in events.read_bytes()
+
+
+def test_trackio_gets_the_metrics_and_a_table_of_the_rollouts(
+    tiny_policy: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    trackio = pytest.importorskip("trackio", reason="trackio is not installed")
+    monkeypatch.setenv("TRACKIO_DIR", str(tmp_path / "trackio"))
+    make_trainer(tiny_policy, tmp_path / "run", report_to="trackio", log_completions=True, max_steps=1).train()
+    trackio.finish()
+    assert list((tmp_path / "trackio").rglob("*.db")) and list((tmp_path / "trackio").rglob("*.png"))
