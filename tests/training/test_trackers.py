@@ -1,10 +1,14 @@
 """Trackers get the metrics of a run, and a table of its rollouts with their images. They run without a network here."""
 
 import json
+import os
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 
+from tests.conftest import ROOT
 from tests.tiny_trainer import make_trainer
 
 
@@ -36,11 +40,21 @@ def test_tensorboard_gets_the_metrics(tiny_policy: Path, tmp_path: Path, monkeyp
     assert b"train/flow/reward_mean" in events.read_bytes()
 
 
-def test_trackio_gets_the_metrics_and_a_table_of_the_rollouts(
-    tiny_policy: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-):
-    trackio = pytest.importorskip("trackio", reason="trackio is not installed")
-    monkeypatch.setenv("TRACKIO_DIR", str(tmp_path / "trackio"))
-    make_trainer(tiny_policy, tmp_path / "run", report_to="trackio", log_completions=True, max_steps=1).train()
-    trackio.finish()
-    assert list((tmp_path / "trackio").rglob("*.db")) and list((tmp_path / "trackio").rglob("*.png"))
+TRACKIO = """
+import sys
+from pathlib import Path
+from tests.tiny_trainer import make_trainer
+policy, run = map(Path, sys.argv[1:])
+make_trainer(policy, run, report_to="trackio", log_completions=True, max_steps=1).train()
+"""
+
+
+def test_trackio_gets_the_metrics_and_a_table_of_the_rollouts_with_their_images(tiny_policy: Path, tmp_path: Path):
+    """In a process of its own, because trackio reads where to write when it is imported."""
+    pytest.importorskip("trackio", reason="trackio is not installed")
+    environment = os.environ | {"TRACKIO_DIR": str(tmp_path / "trackio"), "PYTHONPATH": os.pathsep.join(sys.path)}
+    command = [sys.executable, "-c", TRACKIO, str(tiny_policy), str(tmp_path / "run")]
+    subprocess.run(command, cwd=ROOT, env=environment, check=True, capture_output=True)
+    (database,) = (tmp_path / "trackio").glob("*.db")
+    assert b"flow/reward_mean" in database.read_bytes()
+    assert len(list((tmp_path / "trackio").rglob("*.png"))) >= 8
