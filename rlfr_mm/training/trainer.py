@@ -20,6 +20,7 @@ TRL shuffles and splits the batch before the loss, so every rollout carries its 
 
 import shutil
 import warnings
+from collections import deque
 from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
@@ -163,11 +164,9 @@ class RLFRTrainer(WholeCheckpoints, SkipBadSteps, GRPOTrainer):
 
     def _flatten_logged_messages(self) -> None:
         """Make texts of the messages in TRL's table of rollouts: wandb refuses messages of different shapes."""
-        logs: dict[str, Any] = self._logs
+        logs: Any = self._logs
         for name in ("prompt", "completion"):
-            texts = [conversation_text(messages) for messages in logs[name]]
-            logs[name].clear()
-            logs[name].extend(texts)
+            logs[name] = deque(map(conversation_text, logs[name]), logs[name].maxlen)
 
     def _generate(self, prompts: list[Any]) -> Any:
         with watched_logits(self.accelerator.unwrap_model(self.model)) as bad:

@@ -34,7 +34,7 @@ Metrics = Sequence[Mapping[str, Any]]  # rows of metrics.jsonl
 
 def curves_of(metrics: Metrics) -> dict[str, dict[str, str]]:
     """`CURVES`, and those of the reward functions that the run logged."""
-    names = [name for name in (metrics[-1] if metrics else {}) if name.startswith("rewards/")]
+    names = dict.fromkeys(name for row in metrics for name in row if name.startswith("rewards/"))
     return CURVES | {"Rewards per rollout": {name: name.split("/")[1] for name in names if name.endswith("/mean")}}
 
 

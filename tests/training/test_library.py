@@ -26,6 +26,7 @@ from transformers import (
     PreTrainedModel,
     Qwen2Config,
     Qwen2ForCausalLM,
+    Qwen2ForSequenceClassification,
     Qwen3MoeConfig,
     Qwen3MoeForCausalLM,
 )
@@ -134,7 +135,14 @@ def both(tmp_path: Path) -> Callable[..., tuple[Any, Any]]:
     """Trains GRPOTrainer and RLFRTrainer alike, checks that they log the same, and returns them."""
 
     def train(model: Any, processor: Any, rows: Any, rewards: Any, prepare: Any = None, **settings: Any) -> tuple:
-        made = ("peft_config", "tools", "environment_factory", "eval_dataset")
+        made = (
+            "peft_config",
+            "tools",
+            "environment_factory",
+            "eval_dataset",
+            "rollout_func",
+            "reward_processing_classes",
+        )
         arguments = {key: settings.pop(key) for key in made if key in settings}
         trainers = []
         for kind, config, extra in (
@@ -145,7 +153,7 @@ def both(tmp_path: Path) -> Callable[..., tuple[Any, Any]]:
             output = {"output_dir": str(tmp_path / kind.__name__)}
             trainer = kind(
                 model=copy.deepcopy(model),
-                reward_funcs=rewards,
+                reward_funcs=copy.copy(rewards),  # TRL adds those of environments to the list
                 args=config(**(SETTINGS | extra | output | settings)),
                 train_dataset=Dataset.from_list(rows) if isinstance(rows, list) else rows,
                 processing_class=copy.deepcopy(processor),
@@ -190,6 +198,8 @@ CASES: dict[str, dict[str, Any]] = {
     "high-entropy tokens": {"rewards": length, "top_entropy_quantile": 0.3},
     "truncated completions masked": {"rewards": length, "mask_truncated_completions": True},
     "gradient checkpointing": {"rewards": length, "gradient_checkpointing": True},
+    "head in float32": {"rewards": length, "cast_lm_head_to_fp32": True},
+    "padded": {"rewards": length, "pad_to_multiple_of": 8, "generation_kwargs": {"top_k": 5}},
     "every step logged": {"rewards": length, "logging_steps": 1},
     "a remainder at the end": {"rewards": length, "logging_steps": 2, "max_steps": 3},
 } | {
@@ -327,6 +337,48 @@ def test_environments_reward_as_with_grpo(both: Any, text_policy: Any, tool_toke
     assert ours.state.log_history[-1]["rewards/Counter/mean"] == 3.0
     rewards = [record.rewards["Counter"] for record in read_rollouts(ours.args.output_dir)]
     assert rewards == [12.0, 0.0, 0.0, 0.0] * 2
+
+
+def test_several_environments_and_asynchronous_tools_are_those_of_grpo(
+    both: Any, text_policy: Any, tool_tokenizer: Any
+):
+    class Silent(Counter):
+        async def multiply(self, a: int, b: int) -> int:
+            """Multiply two numbers.
+
+            Args:
+                a: the first number.
+                b: the second number.
+            """
+            return a * b
+
+    rows = [row | {"environment": name} for row, name in zip(CHAT, ("counter", "silent") * 2, strict=True)]
+    environments = {"environment_factory": {"counter": Counter, "silent": Silent}, "max_completion_length": 128}
+    _, ours = both(text_policy, tool_tokenizer, rows, [even], _saying(CALLS), **environments)
+    assert {"rewards/even/mean", "rewards/Counter/mean", "rewards/Silent/mean"} <= ours.state.log_history[-1].keys()
+
+
+def test_a_rollout_function_masks_what_is_not_the_policys(both: Any, text_policy: Any, tokenizer: Any):
+    def rollouts(prompts: list[Any], trainer: Any) -> dict[str, Any]:
+        ids, said = [[5, 6, 7] for _ in prompts], [[place + 8, 9, 10, 11] for place in range(len(prompts))]
+        mask = [[1, 1, 0, 1] for _ in prompts]
+        return {"prompt_ids": ids, "completion_ids": said, "logprobs": None, "env_mask": mask, "place": mask}
+
+    def places(place: list[Any], **kwargs: Any) -> list[float]:
+        return [float(number) for number in range(len(place))]
+
+    _, ours = both(text_policy, tokenizer, CHAT, places, rollout_func=rollouts)
+    assert all(len(record.tokens) == 3 for record in read_rollouts(ours.args.output_dir))
+
+
+def test_a_reward_model_rewards_as_with_grpo(both: Any, text_policy: Any, tokenizer: Any):
+    torch.manual_seed(0)
+    judge = Qwen2ForSequenceClassification(
+        Qwen2Config(vocab_size=len(tokenizer), num_labels=1, **SIZES, **_ids(tokenizer))
+    )
+    judge.config._name_or_path = "org/judge"
+    _, ours = both(text_policy, tokenizer, CHAT, [judge, length], reward_processing_classes=[tokenizer, None])
+    assert ours.reward_func_names == ["judge", "length"]
 
 
 def test_a_grpo_config_is_refused_in_a_sentence_that_says_what_to_pass(text_policy: Any, tokenizer: Any):
