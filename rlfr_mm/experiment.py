@@ -3,7 +3,8 @@
     python -m rlfr_mm.experiment --config configs/experiments/search_flow.yaml
 
 Run the same command again to continue a stopped experiment. Unfinished cells resume from their checkpoints. Finished
-cells are not run again, even if only their record is left. Writes to the folder of results:
+cells are not run again, even if only their record is left. `--plan 2` says what it takes to find a gain of 2 points.
+Writes to the folder of results:
 
 - results.json: one record per cell
 - table.md: accuracy, gains and corrected p values of each method
@@ -21,6 +22,11 @@ from rlfr_mm.experiments.grid import Cell, ExperimentConfig
 def main(argv: list[str] | None = None) -> None:
     parser = parser_for("rlfr_mm.experiment", __doc__, ExperimentConfig)
     parser.add_argument("--jobs", type=int, help="runs side by side; default: one per core this process may use")
+    parser.add_argument(
+        "--plan", type=float, metavar="GAIN",
+        help="run nothing; say how many seeds, problems and answers find a gain of so many points with 80 %% power, "
+        "going by the results of this experiment as a pilot",
+    )  # fmt: skip
     parser.add_argument("--collect-only", action="store_true", help="run nothing; write the results of finished runs")
     arguments = parser.parse_args(argv)
     jobs = len(os.sched_getaffinity(0)) if arguments.jobs is None else arguments.jobs
@@ -28,8 +34,11 @@ def main(argv: list[str] | None = None) -> None:
         if jobs < 1:
             raise ValueError(f"--jobs {jobs} must be >= 1")
 
-        from rlfr_mm.experiments import runner, tables
+        from rlfr_mm.experiments import planning, runner, tables
 
+        if arguments.plan is not None:
+            print(planning.plan(runner.pilot(Path(arguments.config), arguments.overrides), arguments.plan))
+            return
         experiment = runner.open_experiment(Path(arguments.config), arguments.overrides)
     failed: list[Cell] = []
     if experiment.waiting and not arguments.collect_only:

@@ -44,11 +44,18 @@ class PairedTest:
     problems: int
     seeds: int
     left_out: int = 0  # problems that could not be graded for at least one method and seed
+    freedom: float | None = None  # degrees of freedom of a t test
 
     @property
     def detectable(self) -> float | None:
         """The true difference that a test of this size finds with 80 % power; None if the differences do not vary."""
-        return minimal_detectable_difference(self.standard_error) if self.standard_error else None
+        return self.detectable_among(1)
+
+    def detectable_among(self, comparisons: int) -> float | None:
+        """`detectable` with p corrected for so many comparisons: Holm's first step, which the smallest p must pass."""
+        if not self.standard_error:
+            return None
+        return minimal_detectable_difference(self.standard_error, alpha=0.05 / comparisons, freedom=self.freedom)
 
 
 # ------------------------------------------------------------------------------------------------- one method's score
@@ -205,8 +212,7 @@ def paired_seeds(a: ArrayLike, b: ArrayLike, level: float = 0.95) -> PairedTest:
     if problems < 2:
         raise ValueError(f"problems={problems}: a paired test needs at least 2 problems that both methods answered")
     mean = delta.mean()
-    scaled, freedom = _variance_components(delta)
-    error = float(np.sqrt(scaled / (seeds * problems)))
+    error, freedom = error_of_mean(mean_squares(delta), seeds, problems)
     if error <= ROUNDING:
         return _without_spread(float(mean), seeds, problems, level)
     half = stdtrit(freedom, (1 + level) / 2) * error
@@ -219,25 +225,42 @@ def paired_seeds(a: ArrayLike, b: ArrayLike, level: float = 0.95) -> PairedTest:
         method=method,
         problems=problems,
         seeds=seeds,
+        freedom=freedom,
     )
 
 
-def _variance_components(delta: Floats) -> tuple[float, float]:
-    """The variance of the mean of `delta` (seeds, problems) times its size, and the degrees of freedom."""
+@dataclass(frozen=True)
+class MeanSquares:
+    """The mean squares of a two-way layout of differences, one per seed and problem; `rest` is 0 for one seed."""
+
+    seed: float
+    problem: float
+    rest: float
+
+
+def mean_squares(delta: Floats) -> MeanSquares:
+    """The mean squares of the differences `delta` (seeds, problems)."""
     seeds, problems = delta.shape
     mean = delta.mean()
     by_seed, by_problem = delta.mean(axis=1, keepdims=True), delta.mean(axis=0, keepdims=True)
     ms_problem = seeds * ((by_problem - mean) ** 2).sum() / (problems - 1)
     if seeds == 1:
-        return ms_problem, float(problems - 1)
-    rest = (seeds - 1) * (problems - 1)
+        return MeanSquares(0.0, float(ms_problem), 0.0)
     ms_seed = problems * ((by_seed - mean) ** 2).sum() / (seeds - 1)
-    ms_rest = ((delta - by_seed - by_problem + mean) ** 2).sum() / rest
+    ms_rest = ((delta - by_seed - by_problem + mean) ** 2).sum() / ((seeds - 1) * (problems - 1))
+    return MeanSquares(float(ms_seed), float(ms_problem), float(ms_rest))
+
+
+def error_of_mean(squares: MeanSquares, seeds: int, problems: int) -> tuple[float, float]:
+    """The standard error of the mean difference and its degrees of freedom (see `paired_seeds`)."""
+    ms_seed, ms_problem, ms_rest = squares.seed, squares.problem, squares.rest
     scaled = ms_seed + ms_problem - ms_rest
-    if scaled <= max(ms_seed, ms_problem):
-        return max(ms_seed, ms_problem), float(seeds - 1 if ms_seed >= ms_problem else problems - 1)
-    parts = ms_seed**2 / (seeds - 1) + ms_problem**2 / (problems - 1) + ms_rest**2 / rest
-    return scaled, scaled**2 / parts
+    if scaled <= max(ms_seed, ms_problem):  # also with one seed
+        scaled, freedom = max(ms_seed, ms_problem), float(seeds - 1 if ms_seed >= ms_problem else problems - 1)
+    else:
+        parts = ms_seed**2 / (seeds - 1) + ms_problem**2 / (problems - 1)
+        freedom = scaled**2 / (parts + ms_rest**2 / ((seeds - 1) * (problems - 1)))
+    return float(np.sqrt(scaled / (seeds * problems))), freedom
 
 
 def _without_spread(difference: float, seeds: int, problems: int, level: float) -> PairedTest:
@@ -286,13 +309,18 @@ def holm(p_values: Sequence[float]) -> list[float]:
     return corrected.tolist()
 
 
-def minimal_detectable_difference(standard_error: float, alpha: float = 0.05, power: float = 0.8) -> float:
-    """The true difference that a two-sided test at `alpha` finds with probability `power` (normal approximation).
+def minimal_detectable_difference(
+    standard_error: float, alpha: float = 0.05, power: float = 0.8, freedom: float | None = None
+) -> float:
+    """The true difference that a two-sided test at `alpha` finds with probability `power`.
 
     Args:
         standard_error: of the difference; for n paired problems the deviation of the differences / sqrt(n).
+        alpha: the level; 0.05 / m if the smallest of m p values is corrected for the others (Holm, Bonferroni).
+        freedom: degrees of freedom of a t test; None for the normal approximation.
     """
-    return float(standard_error * (ndtri(1 - alpha / 2) + ndtri(power)))
+    quantile = ndtri if freedom is None else lambda p: stdtrit(freedom, p)
+    return float(standard_error * (quantile(1 - alpha / 2) + quantile(power)))
 
 
 # ---------------------------------------------------------------------------------------------------------- bootstrap

@@ -209,6 +209,22 @@ def test_minimal_detectable_difference_agrees_with_statsmodels():
     assert stats.minimal_detectable_difference(deviation / np.sqrt(n)) == pytest.approx(expected, rel=1e-4)
 
 
+@pytest.mark.parametrize("comparisons", [1, 10])
+def test_few_seeds_find_the_detectable_difference_with_the_stated_power_and_correction(comparisons):
+    """Eight seeds: quantiles of the t distribution, and the smallest p compared with 0.05 / comparisons."""
+    generator = np.random.default_rng(0)
+    spread = 0.05 / np.sqrt(8)  # seeds alone vary
+    difference = stats.minimal_detectable_difference(spread, alpha=0.05 / comparisons, freedom=7.0)
+    found, detectable = 0, []
+    for _ in range(1000):
+        effects = difference + generator.normal(0, 0.05, (8, 1)).repeat(20, axis=1)
+        test = stats.paired_seeds(np.zeros((8, 20)), effects)
+        found += test.p * comparisons < 0.05
+        detectable.append(test.detectable_among(comparisons))
+    assert found / 1000 == pytest.approx(0.8, abs=0.05)
+    assert np.mean(detectable) == pytest.approx(difference, rel=0.05)
+
+
 def test_minimal_detectable_difference_is_found_with_the_stated_power():
     generator = np.random.default_rng(0)
     n = 400

@@ -19,6 +19,7 @@ class Comparison:
     against: str
     gain: PairedTest  # of held-out accuracy; its own p is not corrected
     p: float
+    detectable: float | None  # the true gain that this correction finds with 80 % power
     steps_saved: float | None  # until the target accuracy, median over seeds; None without a target
     steps_p: float | None
 
@@ -39,7 +40,7 @@ def compare(record: ExperimentRecord) -> list[Comparison]:
     p_values = holm([each.p for each in found])
     steps_p = holm([each.steps_p for each in found if each.steps_p is not None])
     return [
-        replace(each, p=p, steps_p=steps_p[i] if steps_p else None)
+        replace(each, p=p, detectable=each.gain.detectable_among(len(found)), steps_p=steps_p[i] if steps_p else None)
         for i, (each, p) in enumerate(zip(found, p_values, strict=True))
     ]
 
@@ -67,7 +68,7 @@ def _comparison(record: ExperimentRecord, condition: str, method: str, against: 
         return None
     gain = paired_seeds(a[:, graded], b[:, graded])
     steps = _steps_saved(ours, theirs, record.target_accuracy) if record.target_accuracy is not None else (None, None)
-    return Comparison(condition, method, against, gain, gain.p, *steps)
+    return Comparison(condition, method, against, gain, gain.p, None, *steps)
 
 
 def _steps_saved(ours: list[CellRecord], theirs: list[CellRecord], target: float) -> tuple[float, float]:

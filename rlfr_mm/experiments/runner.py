@@ -91,9 +91,8 @@ def open_experiment(path: Path, overrides: list[str]) -> Experiment:
     22
     """
     config: ExperimentConfig = load_config(ExperimentConfig, path, overrides)
-    base = path.parent / config.base
-    results = Path(config.results_dir or f"docs/results/experiments/{path.stem}")
-    file = results / "results.json"
+    base, file = path.parent / config.base, _results_file(config, path)
+    results = file.parent
     before = read_results(file) if file.exists() else None
     record = ExperimentRecord(
         name=path.stem,
@@ -109,6 +108,18 @@ def open_experiment(path: Path, overrides: list[str]) -> Experiment:
     check_unchanged(experiment, before)
     experiment.collect()
     return experiment
+
+
+def pilot(path: Path, overrides: list[str]) -> ExperimentRecord:
+    """The record of the experiment of a YAML file; ValueError if none of it has been run."""
+    file = _results_file(load_config(ExperimentConfig, path, overrides), path)
+    if not file.exists():
+        raise ValueError(f"{file} does not exist: a plan needs the results of a pilot; run the experiment first")
+    return read_results(file)
+
+
+def _results_file(config: ExperimentConfig, path: Path) -> Path:
+    return Path(config.results_dir or f"docs/results/experiments/{path.stem}") / "results.json"
 
 
 def check_unchanged(experiment: Experiment, before: ExperimentRecord | None) -> None:

@@ -112,7 +112,7 @@ def experiment_table(record: ExperimentRecord) -> str:
         record=record,
         tables=tables,
         comparisons=comparisons,
-        detectable=[100 * each.gain.detectable for each in comparisons if each.gain.detectable],
+        detectable=[100 * each.detectable for each in comparisons if each.detectable],
         commits={re.sub(r"^(\w{10})\w*", r"\1", cell.git_commit or "unknown") for cell in record.cells},
     )
 

@@ -163,13 +163,13 @@ class OnlineFlow:
     def _agreement(self, flow: FlowRecord, index: Tensor, rollouts: ScoredRollouts) -> Tensor:
         """(score or reward, rollouts scored together, 3): `agreement` of those made of one and of the other noise."""
         config = replace(self.reward_config, flow_coef=-1.0)  # the control arm with flow_coef 0 has a reliability, too
-        scores, rewards = [], []
+        halves = []
         for units in (slice(0, None, 2), slice(1, None, 2)):
             own = {folder: values[index] for folder, values in flow.deviations(units).items()}
             half = replace(rollouts, deviation=own[FIELD_FOLDER], rejected_deviation=own.get(REJECTED_FOLDER))
-            scores.append(self.score(half))
-            rewards.append(flow_reward(scores[-1], rollouts.scored, config, self.num_generations))
-        return torch.stack([agreement(first, second, rollouts.scored) for first, second in (scores, rewards)])
+            score = self.score(half)
+            halves.append((score, flow_reward(score, rollouts.scored, config, self.num_generations)))
+        return torch.stack([agreement(a, b, rollouts.scored) for a, b in zip(*halves, strict=True)])
 
     def advantages(self, batch: RolloutBatch, flow: FlowRecord, index: Tensor) -> Tensor:
         """What the flow reward adds to the advantages of the rollouts `index`, of which `reward` knows."""

@@ -46,6 +46,7 @@ def test_the_table_holds_difference_test_and_flips(tmp_path, capsys):
     assert found["test"]["interval"]["low"] == test.interval.low > 0
     assert found["p_holm"] == found["p"]
     assert found["detectable"] == stats.minimal_detectable_difference(found["test"]["standard_error"])
+    assert found["test"]["freedom"] is None  # a bootstrap
     rows = run_files.read_run(tmp_path / "a")[GSM8K.name]
     ids = {row.doc_id: row.problem_id for row in rows}
     assert found["gained"] == [ids[i] for i in range(30, 42)] and found["lost"] == [ids[28], ids[29]]
