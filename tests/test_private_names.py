@@ -18,6 +18,7 @@ from tests.conftest import ROOT
 ALLOWED = {
     "transformers": {
         "_determine_best_metric",
+        "_finish_current_push",
         "_get_grad_norm",
         "_get_num_multimodal_tokens",
         "_get_output_dir",
@@ -31,6 +32,7 @@ ALLOWED = {
     "trl": {
         "_calculate_rewards",
         "_compute_loss",
+        "_generate",
         "_generate_and_score_completions",
         "_get_per_token_logps_and_entropies",
         "_get_train_sampler",
@@ -41,8 +43,13 @@ ALLOWED = {
     },
     "sympy": {"sympy.parsing.latex._parse_latex_antlr"},
 }
-# Of torch, in benchmarks/flow_memory.py, which counts the bytes of live tensors; benchmarks are not installed.
-IN_BENCHMARKS = {"torch.utils._python_dispatch.TorchDispatchMode", "torch.utils._pytree.tree_map_only", "_cdata"}
+# Benchmarks are not installed: flow_memory.py counts the bytes of live tensors, verdict_pool.py times lmms-eval's scorer.
+IN_BENCHMARKS = {
+    "torch.utils._python_dispatch.TorchDispatchMode",
+    "torch.utils._pytree.tree_map_only",
+    "_cdata",
+    "lmms_eval.tasks._task_utils.reasoning_utils.compute_score",
+}
 # What lmms-eval 0.7.3 imports of other packages' private parts (read in its evaluator and its model classes).
 LMMS_EVAL = {"filelock": "filelock._api", "datasets": "datasets.utils._filelock"}
 
