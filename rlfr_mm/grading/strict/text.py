@@ -53,7 +53,7 @@ _OPERATOR = "operator "  # 12 mod 5 is a calculation, unlike 12 (mod 5)
 _ANGLES = {("deg", "rad"): "\\frac{180}{\\pi}", ("rad", "deg"): "\\frac{\\pi}{180}"}
 # a point, an interval, a set or an inequality
 _NO_NUMBER = re.compile(
-    r"^[(\[][^()\[\]]*,[^()\[\]]*[)\]]$|\\cup(?![A-Za-z])|^[^=]*(?:[<>]|\\[lgn]e(?![A-Za-z]))[^=]*$"
+    r"^[(\[][^()\[\],]*,[^()\[\]]*[)\]]$|\\cup(?![A-Za-z])|^(?=[^=]*$).*(?:[<>]|\\[lgn]e(?![A-Za-z]))"
 )
 _MATRIX = re.compile(r"\\begin\{[pb]matrix\}(.{1,500})\\end\{[pb]matrix\}", re.DOTALL)
 _CALCULATION = re.compile(r"(?:[-+*/(){}^.\d =]|\\(?:frac|times|cdot|div|sqrt)(?![A-Za-z])){1,300}=[^=]{1,100}")
