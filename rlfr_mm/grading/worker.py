@@ -76,7 +76,8 @@ def verdict_on(request: str, announce: Callable[[Verdict], None]) -> Verdict:
         return _failed(error, None, "not found")
     if rule == "strict" and not item.known_golds:
         detail = f"the record has no answer to grade by: its gold is {item.gold!r:.80}"
-        return Verdict("error", 0.0, found.answer if found else None, "no gold", detail)
+        answer, span = (found.answer, found.span) if found else (None, None)
+        return Verdict("error", 0.0, answer, "no gold", detail, span)
     if found is None:
         return Verdict("no_answer", 0.0, None, "nothing found")
     try:

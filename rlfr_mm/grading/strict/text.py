@@ -51,6 +51,12 @@ _MODULUS = re.compile(
 )
 _OPERATOR = "operator "  # 12 mod 5 is a calculation, unlike 12 (mod 5)
 _ANGLES = {("deg", "rad"): "\\frac{180}{\\pi}", ("rad", "deg"): "\\frac{\\pi}{180}"}
+# a point, an interval, a set or an inequality
+_NO_NUMBER = re.compile(
+    r"^[(\[][^()\[\],]*,[^()\[\]]*[)\]]$|\\cup(?![A-Za-z])|^(?=[^=]*$).*(?:[<>]|\\[lgn]e(?![A-Za-z]))"
+)
+_MATRIX = re.compile(r"\\begin\{[pb]matrix\}(.{1,500})\\end\{[pb]matrix\}", re.DOTALL)
+_CALCULATION = re.compile(r"(?:[-+*/(){}^.\d =]|\\(?:frac|times|cdot|div|sqrt)(?![A-Za-z])){1,300}=[^=]{1,100}")
 _BASE_TEN = re.compile(r"^(\d{1,40})_\{?10\}?$")
 _BASED = re.compile(r"([0-9][0-9A-F]{0,40})_\{?(\d{1,2})\}?")
 
@@ -228,9 +234,14 @@ def compare_text(gold: Quantity, answer: Quantity, tolerances: tuple[float, ...]
     if _same(gold_text, answer_text):
         return True
     gold_text, answer_text = (_BASE_TEN.sub(r"\1", text) for text in (gold_text, answer_text))
+    matrices = _matrix(gold_text), _matrix(answer_text)
+    if matrices[0] and matrices[1]:
+        return matrices[0] == matrices[1]
     based = [_BASED.fullmatch(text) for text in (gold_text, answer_text)]
     if any(based):
         return based[0] is not None and based[1] is not None and based[0].groups() == based[1].groups()
+    if number(gold_text) is not None and _CALCULATION.fullmatch(answer_text):
+        answer_text = answer_text.rpartition("=")[2]
     gold_number, answer_number = _numbers(gold_text, answer_text)
     if gold_number is not None and answer_number is not None:
         if tolerances:
@@ -246,6 +257,14 @@ def compare_text(gold: Quantity, answer: Quantity, tolerances: tuple[float, ...]
     if len(tolerances) < 2 and (near := _near(constant(gold_text), constant(answer_text), *tolerances)) is not None:
         return near
     return None if tolerances else compare_lists(gold_text, answer_text)
+
+
+def _matrix(text: str) -> list[list[Fraction | None]]:
+    """The rows of a matrix of numbers; empty for other text."""
+    found = _MATRIX.fullmatch(text)
+    rows = re.split(r"\\\\", found[1].removesuffix("\\\\")) if found else []
+    values = [[number(cell) for cell in row.split("&")] for row in rows]
+    return [] if any(None in row for row in values) else values
 
 
 def _numbers(gold: str, answer: str) -> tuple[Fraction | None, Fraction | None]:
@@ -287,8 +306,15 @@ def _differ_in_kind(gold: str, answer: str) -> bool:
     gold_words, answer_words = (len(re.findall(r"(?<![\\A-Za-z])[A-Za-z]{3,}", text)) for text in (gold, answer))
     if answer_words > 8 >= gold_words:
         return True
+    if number(gold) is not None and (answer_words >= 3 or _NO_NUMBER.search(answer)):
+        return True
     if all(re.fullmatch(r"[A-Za-z]{4,}(?: [A-Za-z]+)*|[A-Za-z]", text) for text in (gold, answer)):
         return gold.lower() != answer.lower() or (len(gold) == 1 and gold != answer)
+    letters = [re.fullmatch(r"[A-Za-z]{2,40}", text) is not None for text in (gold, answer)]
+    if all(letters) and sorted(gold.lower()) != sorted(answer.lower()):
+        return True
+    if any(letters) and (number(gold) is not None or number(answer) is not None):
+        return True
     if all(re.fullmatch(r"[A-Z]{3,}", text) for text in (gold, answer)):  # words and lists of points, not products
         return gold != answer
     if any(re.fullmatch(r"\d{4}-\d\d?-\d\d?", text) for text in (gold, answer)):

@@ -23,6 +23,10 @@ FRUIT = ("apple", "pear", "plum")
         ("The answer is A. No: the answer is B.", "B"),
         ("<CONCLUSION> B </CONCLUSION>", "B"),
         ("after a long thought\n\n**(B) pear**", "B"),
+        ("I choose B.", "B"),
+        ("It's B.", "B"),
+        ("I weighed all of them, B is correct.", "B"),
+        ('{"answer": "B"}', "B"),
         ("The answer is (A) and (B).", None),
         ("A pear is a fruit", None),  # an article
         ("The answer is unclear.", None),

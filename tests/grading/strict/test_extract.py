@@ -214,6 +214,15 @@ def test_every_span_lies_in_the_response(text):
         "{}{{,}}345",
         "{}x",
         "{}+1",
+        "{}!",
+        "{} \\bmod 5",
+        "2 \\times {}",
+        "20 - {}",
+        "x + {}",
+        "5/{}",
+        "\\log_2 {}",
+        "x \\ge {}",
+        "{} < x",
     ],
 )
 def test_a_box_inside_a_number_or_formula_is_not_its_value(formula):
@@ -221,7 +230,19 @@ def test_a_box_inside_a_number_or_formula_is_not_its_value(formula):
 
 
 def test_a_step_number_or_figure_before_a_box_is_no_part_of_it():
-    for before in ("Step 4\n", "as in figure 1.\n", "= 3 \\cdot 4 = ", "The answer is 12. "):
+    for before in (
+        "- ",
+        "Answer - ",
+        "**",
+        "<b>",
+        "> ",
+        "a -> ",
+        "The answer is ",
+        "Step 4\n",
+        "as in figure 1.\n",
+        "= 3 \\cdot 4 = ",
+        "The answer is 12. ",
+    ):
         assert stated(before + "\\boxed{12}")[0].answer == "12"
 
 

@@ -22,6 +22,8 @@ CHOICES = ("3", "5", "12", "None of them")
         ("", "4", "no_answer"),
         ("<answer></answer>", "4", "wrong"),
         ("4", "4", "correct"),
+        ("4", "We add, so $x=\\boxed{4}$.", "correct"),
+        ("4", "We add, so $x=\\boxed{5}$.", "wrong"),
         ("0.333333", "0.333", "wrong"),
         ("\\boxed{" + "1+" * 2000 + "1}", "2001", "wrong"),
     ],

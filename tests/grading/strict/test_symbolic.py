@@ -34,6 +34,7 @@ from rlfr_mm.grading.strict.symbolic import symbolic_equal
         ("x^2+1=0", "x^2+2=0", False), ("y=2x+1", "2x-y+1=0", True), ("x<2", "2>x", True), ("x<2", "-x<-2", False),
         ("1+\\frac{1}{3}x", "1+0.\\overline{3}x", True), ("3,-2", "x=3,x=-2", True), ("p=5,q=2", "q=2,p=5", True),
         ("\\sum_{k=1}^{n}k", "\\frac{n(n+1)}{2}", True), ("\\sin x\\cos x", "\\frac{1}{2}\\sin2x", True),
+        ("5", "x<5", False),
         ("4", "2x=4", False), ("5", "2+3=5", True), ("5", "f(2)=5", True), ("7", "a^2+b^2=7", True),
         ("x", "x+10^{-12}", False), ("\\cos60^\\circ", "\\frac{1}{2}", True), ("\\cos60", "\\frac{1}{2}", False),
         ("50\\%", "0.5", True), ("\\begin{pmatrix}1\\\\2\\end{pmatrix}", "\\begin{pmatrix}2\\\\1\\end{pmatrix}", False),

@@ -132,7 +132,15 @@ def test_a_clause_around_an_answer_changes_nothing_unless_it_denies_it(gold, ans
         ("(1,2)", "1\\le x\\le 2", False),
         ("0.005", "\\frac{1}{2}\\text{ percent}", True), ("1.41", "\\sqrt{2} \\approx 1.41", True),
         ("3:45", "3:45 \\text{ PM}", True), ("3:45 \\text{ a.m.}", "3:45 \\text{ p.m.}", False),
-        ("5", "5 \\text{ only}", True),
+        ("5", "5 \\text{ only}", True), ("12", "12_{10}", True), ("90 minutes", "1 hour 30 minutes", True),
+        ("1.5 hours", "1h 30min", True), ("66 inches", "5 ft, 6 in", True), ("30 minutes", "1 hour 30 minutes", False),
+        ("3:4", "3 to 4", True), ("(3,4)", "x = 3 and y = 4", True), ("12", "12 \\bmod 5", False),
+        ("12", "12 mod 13", False), ("1,2,3", "1,2,3,\\ldots", False), ("9", "9\\text{th}", False), ("9", "9折", False),
+        ("12", "12的平方", False), ("0.335", "33.5 pct", True), ("\\text{even}", "odd", False), ("9", "(9,10)", False),
+        ("0.4", "2/5 = 0.4", True), ("5", "x < 5", False), ("\\frac{2}{3}", "two thirds", True),
+        ("2", "二分之一", False),
+        ("\\begin{pmatrix}1&0.5\\end{pmatrix}", "\\begin{bmatrix} 1 & 1/2 \\\\ \\end{bmatrix}", True),
+        ("\\begin{pmatrix}1&2\\end{pmatrix}", "\\begin{pmatrix} 1 \\\\ 2 \\end{pmatrix}", False),
     ],
 )  # fmt: skip
 def test_notation_does_not_matter_and_meaning_does(gold, answer, equal):
