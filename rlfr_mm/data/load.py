@@ -165,7 +165,7 @@ def _with_column(dataset: Dataset, rows: list[Row | ValueError] | Dataset, colum
     names = rows.column_names if isinstance(rows, Dataset) else sorted(_columns(rows))
     if column not in names or column in [*dataset.column_names, "expert"]:
         free = [name for name in names if name not in [*dataset.column_names, "expert"]]
-        raise ValueError(f"data.keep={column} is no further column of {source}, whose are {', '.join(free) or 'none'}")
+        raise ValueError(f"data.keep={column} must be another column of {source}: {', '.join(free) or 'it has none'}")
     values = (
         rows[column]
         if isinstance(rows, Dataset)

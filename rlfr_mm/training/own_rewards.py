@@ -3,6 +3,7 @@
 `rlfr_mm.training.inputs` tries them out before any weights are loaded.
 """
 
+import difflib
 import importlib
 import inspect
 import math
@@ -16,11 +17,11 @@ from pathlib import Path
 from typing import Any
 
 from rlfr_mm.config import RLFRArguments, RunConfig
-from rlfr_mm.config_file import build, check_keys, option, require
+from rlfr_mm.config_file import build, option, require
 from rlfr_mm.training.rewards import accuracy_reward, format_reward
 
 BUILT_IN: dict[str, Callable[..., Any]] = {"accuracy": accuracy_reward, "format": format_reward}
-# What TRL passes to a reward function besides the columns of the data, of which it leaves out the second line.
+# What TRL passes to a reward function, besides the columns of the data that are not LEFT_OUT.
 PASSED = ("prompts", "completions", "completion_ids", "trainer_state", "log_extra", "log_metric")
 LEFT_OUT = ("prompt", "completion", "completion_ids")
 
@@ -94,7 +95,7 @@ def _imported(name: str, beside: Path | None) -> Callable[..., Any]:
             raise RewardError(f"reward {name}: {module_name} imports {error.name}, which is not installed") from error
         where = f"{beside or Path()} and on Python's path"
         raise RewardError(f"reward {name}: there is no module {module_name} in {where}") from error
-    except Exception as error:
+    except (Exception, SystemExit) as error:
         raise RewardError(f"reward {name} cannot be imported: {_told(error)}") from error
     finally:
         if folder:
@@ -104,9 +105,9 @@ def _imported(name: str, beside: Path | None) -> Callable[..., Any]:
     try:
         function = reduce(getattr, attribute.split("."), module)
     except AttributeError:
-        public = [key for key, value in vars(module).items() if callable(value) and not key.startswith("_")]
-        check_keys([attribute], public, f"{module_name}: ")
-        raise
+        near = difflib.get_close_matches(attribute, [key for key, value in vars(module).items() if callable(value)], 1)
+        hint = f"; did you mean {near[0]}?" if near else ""
+        raise RewardError(f"reward {name}: {module_name} has no {attribute}{hint}") from None
     if inspect.isclass(function) or not callable(function):
         raise RewardError(f"reward {name} is not a function, but {function!r:.80}")
     return function
@@ -143,7 +144,7 @@ def _naming(name: str) -> Iterator[None]:
         raise RewardError(f"reward {name} raised {_told(error)}") from error
 
 
-def _told(error: Exception) -> str:
+def _told(error: BaseException) -> str:
     """The error in one line, with the place in the file that raised it."""
     if isinstance(error, SyntaxError):
         place = f"{error.filename}, line {error.lineno}"

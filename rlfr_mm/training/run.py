@@ -44,7 +44,7 @@ from rlfr_mm.training.hub import repository_of, upload
 from rlfr_mm.training.inputs import checked_data, load_data, naming_settings, settings_of
 from rlfr_mm.training.model_card import write_model_card
 from rlfr_mm.training.offline import OfflineStart
-from rlfr_mm.training.own_rewards import load_rewards
+from rlfr_mm.training.own_rewards import RewardError, load_rewards
 from rlfr_mm.training.run_folder import (
     BENCHMARKS,
     EVALUATION,
@@ -178,11 +178,15 @@ class Run:
 
         SIGTERM and SIGUSR1 end the process with status `stopping.STOPPED` after the next checkpoint, Ctrl-C at once.
         """
-        launched = command if self.trainer.accelerator.num_processes == 1 else f"accelerate launch ... {command}"
+        several = self.trainer.accelerator.num_processes > 1
+        launched = command.replace("python", "accelerate launch ...", 1) if several else command
         how = f"the same command with --resume continues the run in {self.folder.path}: {launched} --resume"
         self.stop.how_to_continue = how
         with self.held, self.stop.taken():
-            return self._stages(command)
+            try:
+                return self._stages(command)
+            except RewardError as error:
+                raise RewardError(f"{error}; {how}") from error
 
     def _stages(self, command: str) -> dict[str, Any]:
         config, folder, path = self.config, self.folder, self.folder.path

@@ -96,7 +96,7 @@ def test_asynchronous_functions_and_methods_of_objects_are_rewards(folder: Any):
         ({"function": "accuracy", "weight": float("inf")}, r"rewards\[0\].weight=inf must be a finite number"),
         ("no_such_module:f", "there is no module no_such_module in .* and on Python's path"),
         ("no.such.module:f", "there is no module no.such.module"),
-        ("math:fsun", "unknown key math: fsun; did you mean math: fsum?"),
+        ("math:fsun", r"reward math:fsun: math has no fsun; did you mean fsum\?"),
         ("math:pi", "reward math:pi is not a function, but 3.14"),
         ("collections:Counter", "reward collections:Counter is not a function, but <class"),
     ],
@@ -122,6 +122,7 @@ def test_lists_that_cannot_be_meant_are_refused():
     [
         ("import no_such_package", "imports no_such_package, which is not installed"),
         ("x = 1 / 0", r"cannot be imported: ZeroDivisionError: division by zero \(.*rewards_of_\d+.py, line 1\)"),
+        ("import sys; sys.exit(3)", r"cannot be imported: SystemExit: 3 \(.*rewards_of_\d+.py, line 1\)"),
         ("def f(:", r"cannot be imported: SyntaxError: .*rewards_of_\d+.py, line 1"),
     ],
 )
@@ -232,7 +233,8 @@ def test_a_function_that_fails_in_a_later_step_ends_the_run_in_one_line(
     with pytest.raises(SystemExit) as stopped:
         train.main(["--config", str(run_file), f"rewards=[{module}:f]"])
     assert stopped.value.code == 2
-    assert f"error: reward {module}:f returned 3 rewards for 4 completions" in capsys.readouterr().err
+    told = capsys.readouterr().err
+    assert f"error: reward {module}:f returned 3 rewards for 4 completions; the same command with --resume" in told
 
 
 def test_the_page_on_rewards_is_true(run_file: Path, tiny_policy: Path, monkeypatch: pytest.MonkeyPatch):
@@ -272,8 +274,8 @@ def test_rewards_get_further_columns_of_the_records(run_file: Path, folder: Any)
 @pytest.mark.parametrize(
     ("keep", "message"),
     [
-        ("lvel", "data.keep=lvel is no further column of .*problems.jsonl, whose are answer, level, problem"),
-        ("solution", "data.keep=solution is no further column"),
+        ("lvel", "data.keep=lvel must be another column of .*problems.jsonl: answer, level, problem"),
+        ("solution", "data.keep=solution must be another column"),
         ("level", "data.keep=level: its values in .*problems.jsonl are of different types"),
     ],
 )
