@@ -45,6 +45,12 @@ def test_every_documented_configuration_exists():
             assert list(ROOT.glob(name)), f"{page.name}: {name}"
 
 
+def test_each_claim_in_the_comparison_links_what_shows_it():
+    rows = re.findall(r"^\|(.+)\|$", (ROOT / "docs" / "comparison.md").read_text(), re.MULTILINE)
+    cells = [row.split(" | ")[1].strip() for row in rows if not row.startswith(("---", " feature"))]
+    assert len(cells) > 20 and not [cell for cell in cells if "](" not in cell and cell != "no"]
+
+
 @pytest.fixture(scope="module")
 def site(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The site as `make docs` builds it; a warning, such as a link to nowhere, is an error."""

@@ -172,7 +172,7 @@ def python(arguments: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
     rest = [str(TRAINED) if word in runs_shown() and not Path(word).exists() else word for word in rest]
     if module in READ_ONLY and not {"--serve", "--from"} & set(rest):
         carry_out(module, rest)
-    if module == "eval.export" and given.to in FORMATS_OF_ANY_TASK:
+    if module == "eval.export" and given.to in FORMATS_OF_ANY_TASK and "--check" not in rest:
         carry_out(module, rest)
     if module == "eval.run" and (given.model, given.tasks) == ("rlfr=runs/my_run/final", "rlfr_quickstart"):
         carry_out(module, [*rest, *SHORT])
