@@ -43,7 +43,7 @@ ALLOWED = {
     },
     "sympy": {"sympy.parsing.latex._parse_latex_antlr"},
 }
-# Benchmarks are not installed: flow_memory.py counts the bytes of live tensors, verdict_pool.py times lmms-eval's scorer.
+# Benchmarks are not installed: flow_memory.py counts live bytes, verdict_pool.py times lmms-eval's own scorer.
 IN_BENCHMARKS = {
     "torch.utils._python_dispatch.TorchDispatchMode",
     "torch.utils._pytree.tree_map_only",
