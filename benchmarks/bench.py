@@ -96,12 +96,20 @@ FIGURES = [
         "the same work", ("≤", 1.15),
     ),
     Figure(
-        "field update with 4 draws over 1", "draws_per_latent", lambda r: r["update_ratio"],
+        "field update with one draw over one with four", "draws_per_latent", lambda r: r["one draw"]["time"],
         "`update.batch_multiplier`, field of the quickstart",
     ),
     Figure(
-        "held-out loss of the field with 1 draw, above that with 4", "draws_per_latent", lambda r: r["excess"],
+        "what that adds to the field's held-out loss", "draws_per_latent", lambda r: r["one draw"]["excess"],
         "after 128 updates on demonstrations, mean of three seeds", None, "{:.1%}",
+    ),
+    Figure(
+        "one draw for half of the tokens, over four for all", "draws_per_latent",
+        lambda r: r["half of the tokens"]["time"], "`update.token_share`, in the same way",
+    ),
+    Figure(
+        "what that adds to the field's held-out loss", "draws_per_latent",
+        lambda r: r["half of the tokens"]["excess"], "in the same way", None, "{:.1%}",
     ),
     Figure(
         "grading pool against math-verify", "verdict_pool", lambda r: r["speed_up"],

@@ -1,8 +1,11 @@
-"""Compare field updates with one and with four draws per latent: `python benchmarks/draws_per_latent.py --json OUT`.
+"""Compare field updates with four draws per latent, one, and one for half of the tokens.
 
-`update.batch_multiplier` is how often a field update draws a time and noise for each latent. Here the field of the
-quickstart learns the latents of its demonstrations with 1 and with 4 draws, from the same weights and in the same
-order. For every seed: the loss on demonstrations that it did not see (64 draws per latent), and CPU seconds per update.
+`python benchmarks/draws_per_latent.py --json benchmarks/results/draws_per_latent.json`
+
+`update.batch_multiplier` is how often a field update draws a time and noise for each latent, and `update.token_share`
+the share of the tokens that it uses. Here the field of the quickstart learns the latents of its demonstrations, from
+the same weights and in the same order. For every seed: the loss on demonstrations that it did not see (64 draws per
+latent), and CPU seconds per update. `excess` compares the loss with that of four draws.
 """
 
 import argparse
@@ -23,14 +26,15 @@ from rlfr_mm.files import write_json
 from rlfr_mm.method.field import FlowField, latent_statistics
 from rlfr_mm.method.latents import Latents, record_latents, stop_after_layer
 from rlfr_mm.method.loss import flow_matching_chunks
-from rlfr_mm.method.update import FieldUpdater
+from rlfr_mm.method.update import FieldUpdater, drawn_tokens
 from rlfr_mm.policy import encode_demonstrations
 from rlfr_mm.quickstart import world
 from rlfr_mm.quickstart.warmup import QUICKSTART_SETTINGS, prepare_policy
 from rlfr_mm.training.run_folder import environment
 
 ROOT = Path(__file__).resolve().parent.parent
-DRAWS, TEST_DRAWS, BATCH = (1, 4), 64, 32
+TEST_DRAWS, BATCH = 64, 32
+UPDATES = {"four draws": (4, 1.0), "one draw": (1, 1.0), "half of the tokens": (1, 0.5)}  # draws, share of the tokens
 
 
 def demonstrations(config: FlowConfig, batches: int) -> tuple[Any, list[Latents]]:
@@ -61,7 +65,7 @@ def test_loss(field: FlowField, batches: list[Latents]) -> float:
     return loss / weight
 
 
-def learn(field: FlowField, batches: list[Latents], draws: int, steps: int, seed: int) -> float:
+def learn(field: FlowField, batches: list[Latents], draws: int, share: float, steps: int, seed: int) -> float:
     """Update the field `steps` times, and return the CPU seconds of one update."""
     config = load_config(RunConfig, str(ROOT / "configs/rl/quickstart.yaml"), [])
     update = OnlineUpdateConfig(learning_rate=config.update.learning_rate, batch_multiplier=draws)
@@ -70,7 +74,8 @@ def learn(field: FlowField, batches: list[Latents], draws: int, steps: int, seed
     for step in range(steps):
         latents = batches[int(torch.randint(len(batches), (1,), generator=order))]
         seeds = (seed * steps + step) * BATCH + torch.arange(len(latents.mask))
-        updater.step([(latents, latents.mask.float(), seeds)])
+        used = latents.mask & drawn_tokens(seeds, latents.mask.shape[1], share) if share < 1 else latents.mask
+        updater.step([(latents, used.float(), seeds)])
     return (time.process_time() - started) / steps
 
 
@@ -79,31 +84,26 @@ def measure(steps: int, seeds: int, batches: int) -> dict[str, Any]:
     policy, latents = demonstrations(shape, batches)
     train, test = latents[: -batches // 4], latents[-batches // 4 :]
     parts = [latent_statistics(part) for part in train]
-    losses: dict[str, list[float]] = {str(draws): [] for draws in DRAWS}
-    seconds: dict[str, list[float]] = {str(draws): [] for draws in DRAWS}
+    losses: dict[str, list[float]] = {name: [] for name in UPDATES}
+    seconds: dict[str, list[float]] = {name: [] for name in UPDATES}
     for seed in range(seeds):
-        for draws in DRAWS:
+        for name, (draws, share) in UPDATES.items():
             field = FlowField.for_policy(shape, policy, seed=seed)
             field.set_statistics(sum(parts[1:], parts[0]))
-            seconds[str(draws)].append(learn(field, train, draws, steps, seed))
-            losses[str(draws)].append(test_loss(field, test))
-    one, four = (losses[str(draws)] for draws in DRAWS)
-    excess = [a / b - 1 for a, b in zip(one, four, strict=True)]
-    return {
-        "test_loss": losses,
-        "excess": statistics.mean(excess),
-        "excess_range": [min(excess), max(excess)],
-        "update_ratio": statistics.median(b / a for a, b in zip(*seconds.values(), strict=True)),
-        "steps": steps,
-        "seeds": seeds,
-        **environment(),
-    }
+            seconds[name].append(learn(field, train, draws, share, steps, seed))
+            losses[name].append(test_loss(field, test))
+    figures: dict[str, Any] = {"test_loss": losses, "steps": steps, "seeds": seeds}
+    for name in UPDATES:
+        excess = [a / b - 1 for a, b in zip(losses[name], losses["four draws"], strict=True)]
+        times = statistics.median(a / b for a, b in zip(seconds[name], seconds["four draws"], strict=True))
+        figures[name] = {"excess": statistics.mean(excess), "range": [min(excess), max(excess)], "time": times}
+    return figures | environment()
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--steps", type=int, default=128, help="updates per field")
-    parser.add_argument("--seeds", type=int, default=3, help="fields per number of draws")
+    parser.add_argument("--seeds", type=int, default=3, help="fields per kind of update")
     parser.add_argument("--batches", type=int, default=32, help=f"batches of {BATCH} demonstrations; a quarter tests")
     parser.add_argument("--json", type=Path, help="file for the figures; they are always printed")
     options = parser.parse_args()
