@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from rlfr_mm.eval.engine import run_files
-from rlfr_mm.eval.engine.records import RunError
+from rlfr_mm.eval.engine.records import RunError, complete_rows
 from rlfr_mm.eval.engine.scoring import result
 from rlfr_mm.eval.formats import FORMATS, EvaluatedRun, EvaluatedTask, Format
 from rlfr_mm.grading import RuleName
@@ -48,7 +48,8 @@ def export(
         raise RunError(f"{name} is for {chosen.scope}, not for {others}")
     _check(chosen, name, fitting, allow_partial)
     try:
-        return chosen.write(EvaluatedRun(evaluated.manifest, fitting), out)  # type: ignore[misc]
+        with complete_rows(f"{run} as {name}"):
+            return chosen.write(EvaluatedRun(evaluated.manifest, fitting), out)  # type: ignore[misc]
     except OSError as error:
         raise RunError(f"cannot write to {out}: {error.strerror}") from error
 
