@@ -265,8 +265,9 @@ def measured(kills: int, share: float, only: str) -> Iterator[dict[str, Any]]:
 
 
 def fuzzing(examples: int) -> dict[str, Any]:
-    """The row of tests/faults/test_fuzz.py with that many examples per test."""
-    command = [sys.executable, "-m", "pytest", "-q", "-rf", "tests/faults/test_fuzz.py"]
+    """The row of the fuzzing tests with that many examples per test."""
+    files = [str(path) for path in sorted((ROOT / "tests/faults").glob("test_fuzz*.py"))]
+    command = [sys.executable, "-m", "pytest", "-q", "-rf", *files]
     environment = os.environ | {"RLFR_FUZZ_EXAMPLES": str(examples)}
     said = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True).stdout
     passed, failed = (
@@ -274,7 +275,7 @@ def fuzzing(examples: int) -> dict[str, Any]:
         re.findall(r"^FAILED (.*)", said, re.MULTILINE),
     )
     return {
-        "class": f"fuzzing of readers and settings, {examples:,} examples each",
+        "class": f"fuzzing of readers, importers, exporters and settings, {examples:,} examples each",
         "tried": passed + len(failed),
         "survived": passed,
         "failed": failed,

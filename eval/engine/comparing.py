@@ -13,7 +13,7 @@ import numpy as np
 from tabulate import tabulate
 
 from rlfr_mm.eval.engine import published, run_files
-from rlfr_mm.eval.engine.records import RunError, SampleRow
+from rlfr_mm.eval.engine.records import RunError, SampleRow, complete_rows
 from rlfr_mm.eval.engine.scoring import aggregate_rows, problem_scores
 from rlfr_mm.grading import RuleName
 from rlfr_mm.statistics import PairedTest, holm, paired_test
@@ -63,6 +63,7 @@ def load_method(text: str) -> Method:
     return Method(label, [run_files.read_run(Path(folder)) for folder in folders.split(",")])
 
 
+@complete_rows("the runs cannot be compared")
 def compare(first: Method, others: Sequence[Method], rule: RuleName = "strict") -> list[list[TaskComparison]]:
     """Per other method its comparison with the first on every shared task. Holm's correction is over all of them.
 

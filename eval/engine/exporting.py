@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from rlfr_mm.eval.engine import run_files
-from rlfr_mm.eval.engine.records import RunError
+from rlfr_mm.eval.engine.records import RunError, complete_rows
 from rlfr_mm.eval.engine.scoring import result
 from rlfr_mm.eval.formats import FORMATS, EvaluatedRun, EvaluatedTask, Format, checks
 from rlfr_mm.grading import RuleName
@@ -37,7 +37,8 @@ def export(
     """
     chosen, evaluated = _chosen(run, name, tasks, rule, model, allow_partial)
     try:
-        return chosen.write(evaluated, out)  # type: ignore[misc]
+        with complete_rows(f"{run} as {name}"):
+            return chosen.write(evaluated, out)  # type: ignore[misc]
     except OSError as error:
         raise RunError(f"cannot write to {out}: {error.strerror}") from error
 

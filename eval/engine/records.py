@@ -3,10 +3,11 @@
 `run_files` says where in a run folder they are, and reads and writes them.
 """
 
+import contextlib
 import hashlib
 import json
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any, Literal, NamedTuple
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
@@ -25,6 +26,19 @@ class RunError(ValueError):
 def one_line(error: BaseException) -> str:
     """The first line of an error's message, or the name of its type if the message is empty."""
     return next(iter(str(error).strip().splitlines()), type(error).__name__)
+
+
+@contextlib.contextmanager
+def complete_rows(what: str) -> Iterator[None]:
+    """Turn what the body raises on a row that lacks something its task needs into a RunError; usable as a decorator.
+
+    Rows of earlier versions and edited ones may do so: each field is checked, but not which categories there are.
+    """
+    try:
+        yield
+    except (LookupError, TypeError, AttributeError) as error:
+        kind = type(error).__name__
+        raise RunError(f"{what}: a row lacks what its task needs, or was edited: {kind} {one_line(error)}") from error
 
 
 class RowKey(NamedTuple):

@@ -59,7 +59,7 @@ def _prompt(row: SampleRow) -> str:
         return row.prompt
     try:
         return f"[The prompt was not recorded; this task asks:]\n{registry.task(row.task).text(row.doc)}"
-    except ValueError:  # the file of another harness may lack the question
+    except (ValueError, TypeError, AttributeError):  # the file of another harness may lack the question, or have null
         return "[The prompt was not recorded.]"
 
 

@@ -8,7 +8,7 @@ import numpy as np
 from markupsafe import Markup
 
 from rlfr_mm.eval.engine import report_cards, run_files
-from rlfr_mm.eval.engine.records import BenchmarkResult, Manifest, RunError, SampleRow
+from rlfr_mm.eval.engine.records import BenchmarkResult, Manifest, RunError, SampleRow, complete_rows
 from rlfr_mm.eval.engine.scoring import aggregate_rows, result
 from rlfr_mm.grading import SCORERS
 from rlfr_mm.statistics import Interval, score_interval
@@ -235,7 +235,8 @@ def report_page(runs: Sequence[Run], data_root: Path | None = None) -> tuple[str
 
 def write_report(folders: Sequence[Path], out: Path, data_root: Path | None = None) -> int:
     """Write the page of these run folders and warn about what it leaves out. Returns its size in bytes."""
-    page, notes = report_page(read_runs(folders), data_root)
+    with complete_rows(", ".join(map(str, folders))):
+        page, notes = report_page(read_runs(folders), data_root)
     run_files.write_text(out, page)
     for note in notes:
         run_files.warn(note)

@@ -11,7 +11,14 @@ from tabulate import tabulate
 
 from rlfr_mm.eval import RULES
 from rlfr_mm.eval.engine import records, run_files
-from rlfr_mm.eval.engine.records import BenchmarkResult, RunError, SampleRow, TaskPlan, TaskSource
+from rlfr_mm.eval.engine.records import (
+    BenchmarkResult,
+    RunError,
+    SampleRow,
+    TaskPlan,
+    TaskSource,
+    complete_rows,
+)
 from rlfr_mm.grading import SCORERS, Item, RuleName, Status, Verdict, grade_all
 from rlfr_mm.statistics import jackknife_stderr, wilson_interval
 from rlfr_mm.tasks import aggregate, registry
@@ -115,7 +122,8 @@ def result(
         ValueError: the aggregation of the benchmark does not accept these rows.
     """
     graded = aggregate_rows(rows, rule)
-    metrics = spec.aggregate(graded) if graded else {}
+    with complete_rows(spec.name):
+        metrics = spec.aggregate(graded) if graded else {}
     # There is no pass@32 with fewer samples, and no score of a benchmark with groups without a complete group.
     headline = next((k for k in (spec.headline, f"pass@{plan.samples}") if k in metrics), "accuracy")
     error, interval = None, None

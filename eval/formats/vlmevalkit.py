@@ -8,7 +8,6 @@ import csv
 import io
 import json
 import math
-import zipfile
 from collections.abc import Callable
 from dataclasses import dataclass
 from itertools import zip_longest
@@ -291,10 +290,10 @@ def _json_lines(path: Path) -> list[Line]:
 
 def _xlsx_lines(path: Path) -> list[Line]:
     try:
-        sheet = load_workbook(path, read_only=True).worksheets[0]
-    except (zipfile.BadZipFile, KeyError) as error:
-        raise ValueError(f"{path} is not an .xlsx file: {error}") from None
-    rows = sheet.iter_rows(values_only=True)
+        rows = iter(list(load_workbook(path, read_only=True).worksheets[0].iter_rows(values_only=True)))
+    except Exception as error:  # of its zip file, its XML, or openpyxl, which raises all kinds on damaged files
+        reason = " ".join(f"{error or type(error).__name__}".split())[:300]
+        raise ValueError(f"{path} is not an .xlsx file: {reason}") from None
     columns = [str(name) for name in next(rows, ())]
     # A row may leave out empty cells at its end.
     return [dict(zip_longest(columns, values)) for values in rows]

@@ -1,29 +1,23 @@
-"""Whatever stands in a file or on a command line, the error is one line that a user can act on.
-
-`make faults` draws many more examples (RLFR_FUZZ_EXAMPLES). What they find becomes an `@example` here.
-"""
+"""Whatever stands in a file or on a command line, the error is one line that a user can act on."""
 
 import json
-import os
+import re
 from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import HealthCheck, example, given, settings
+from hypothesis import example, given
 from hypothesis import strategies as st
 
-from rlfr_mm.config import RunConfig
-from rlfr_mm.config_file import build, load_config, with_overrides
+from rlfr_mm.config import RunConfig, train_settings
+from rlfr_mm.config_file import build, describe, load_config, with_overrides
 from rlfr_mm.data.readers import FORMATS, read_row
 from rlfr_mm.files import BadFile, damage, read_json, read_json_lines, seal
 from rlfr_mm.grading.strict.extract import final_box, last_answer_tag, last_boxed, last_conclusion
 from rlfr_mm.secrets import hide_secrets, without_secrets
 from rlfr_mm.training.run_folder import RunFolder
+from tests.faults.fuzzing import JSON, TEXT, fuzz, one_line
 
-fuzz = settings(
-    max_examples=int(os.environ.get("RLFR_FUZZ_EXAMPLES", "50")), deadline=None, suppress_health_check=list(HealthCheck)
-)
-TEXT = st.text(st.characters(exclude_categories=["Cs"]), max_size=30)
 PIECES = st.sampled_from(
     [
         "\\boxed{",
@@ -43,18 +37,12 @@ PIECES = st.sampled_from(
     ]
 )
 RESPONSE = st.lists(PIECES | TEXT, max_size=12).map("".join)
-JSON = st.recursive(
-    st.none() | st.booleans() | st.integers() | st.floats() | TEXT,
-    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(TEXT, inner, max_size=3),
-    max_leaves=6,
-)
 COLUMNS = sorted({name for known in FORMATS.values() for name in (*known.problem, *known.answer, *known.images)})
 ROW = st.dictionaries(st.sampled_from([*COLUMNS, "id", "options", "choices"]), JSON, max_size=5)
+SETTINGS = [found[1] for line in describe(RunConfig) if (found := re.match(r"  (\S+) \(", line))]
+SETTINGS += [f"train.{name}" for name in train_settings() or {}]
+VALUES = st.sampled_from(["null", "[]", "{}", "-1", "0", ".nan", "-.inf", "1e999", "[1, a]", "a: 1", "!!python/name:x"])
 SECTIONS = st.sampled_from(["model", "data", "flow", "flow_reward", "update", "offline", "train", "field", "a", ""])
-
-
-def _one_line(error: Exception) -> None:
-    assert str(error) and "\n" not in str(error)
 
 
 @fuzz
@@ -65,7 +53,7 @@ def test_any_mapping_is_a_configuration_or_a_value_error(values: dict[str, Any])
     try:
         build(RunConfig, values)
     except ValueError as error:
-        _one_line(error)
+        one_line(error)
 
 
 @fuzz
@@ -74,7 +62,16 @@ def test_any_override_is_applied_or_a_value_error(overrides: list[str]):
     try:
         build(RunConfig, with_overrides({}, overrides))
     except ValueError as error:
-        _one_line(error)
+        one_line(error)
+
+
+@fuzz
+@given(st.lists(st.builds("{}={}".format, st.sampled_from(SETTINGS), VALUES | TEXT | JSON.map(json.dumps)), max_size=3))
+def test_any_value_of_any_setting_is_taken_or_a_value_error(overrides: list[str]):
+    try:
+        build(RunConfig, with_overrides({}, overrides))
+    except ValueError as error:
+        one_line(error)
 
 
 @fuzz

@@ -1,0 +1,24 @@
+"""What the fuzzing tests draw, and how many examples they draw of it.
+
+`make faults` draws many more examples (RLFR_FUZZ_EXAMPLES). What they find becomes an `@example` in the tests.
+"""
+
+import os
+
+from hypothesis import HealthCheck, settings
+from hypothesis import strategies as st
+
+fuzz = settings(
+    max_examples=int(os.environ.get("RLFR_FUZZ_EXAMPLES", "50")), deadline=None, suppress_health_check=list(HealthCheck)
+)
+TEXT = st.text(st.characters(exclude_categories=["Cs"]), max_size=30)
+JSON = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | TEXT,
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(TEXT, inner, max_size=3),
+    max_leaves=6,
+)
+
+
+def one_line(error: Exception) -> None:
+    """AssertionError unless the message is one line that a user can read."""
+    assert str(error) and "\n" not in str(error)
