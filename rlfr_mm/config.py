@@ -159,9 +159,10 @@ class BenchmarkConfig:
 class RLFRArguments:
     """The settings that RLFR adds to TRL's GRPOConfig."""
 
-    advantage_shaping: Literal["flow", "entropy", "none", "latent_regression"] = option(
+    advantage_shaping: Literal["flow", "redistribute", "scale", "entropy", "none", "latent_regression"] = option(
         "flow",
-        help="what is added to GRPO's advantages: the flow reward, an entropy term, or nothing (RLVR). "
+        help="what is added to GRPO's advantages: the flow reward, an entropy term, or nothing (RLVR). redistribute: "
+        "the flow reward takes their place; scale: it moves weight between the tokens of a rollout, never a sign. "
         "latent_regression (control without RL): advantages are 0 and the loss is flow_coef times the mean velocity "
         "deviation of the policy's own rollouts, differentiated through their latents",
     )
@@ -178,7 +179,7 @@ class RLFRArguments:
     @property
     def uses_field(self) -> bool:
         """Whether this shaping needs a flow field."""
-        return self.advantage_shaping in ("flow", "latent_regression")
+        return self.advantage_shaping not in ("entropy", "none")
 
     def __post_init__(self) -> None:
         check_options(self, "train", RLFRArguments)

@@ -49,13 +49,16 @@ class FlowRewardConfig:
     the deviation is worth. The field runs and the same tokens are scored whatever the score.
     """
 
-    score: Literal["deviation", "residual", "log_ratio", "logprob", "majority", "departure"] = option(
+    score: Literal[
+        "deviation", "residual", "log_ratio", "flow_value", "group_value", "logprob", "majority", "departure"
+    ] = option(
         "deviation",
         help="score of a token, larger is worse. deviation: its velocity deviation; residual: the deviation after "
         "regressing out the log-probability; log_ratio: the deviation minus that of a second field trained on rejected "
-        "rollouts; logprob (control): minus the log-probability; majority (control): share of the group with another "
-        "answer; departure (control): 1 where a rollout first leaves the expert solution, an upper bound for any dense "
-        "reward",
+        "rollouts; flow_value: what a token takes from the chance of success as these fields see it; group_value: what "
+        "it takes from the share of right rollouts in the group that begin with the same tokens; logprob (control): "
+        "minus the log-probability; majority (control): share of the group with another answer; departure (control): 1 "
+        "where a rollout first leaves the expert solution",
     )
     max_probability: float | None = option(
         None, must="in (0, 1]", help="score only tokens that the policy sampled with at most this probability"

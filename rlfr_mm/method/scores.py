@@ -22,7 +22,7 @@ Scores = Float[Tensor, "all_rollouts longest"]  # of all processes, padded to th
 class ScoredRollouts:
     """What a score is computed from: this process's rollouts, and what is marked as global.
 
-    The last four are filled in only for the scores that need them.
+    The last five are filled in only for the scores that need them.
     """
 
     deviation: Tokens
@@ -31,8 +31,10 @@ class ScoredRollouts:
     scored: Bool[Tensor, "all_rollouts longest"]  # global: the tokens that have a velocity deviation
     num_generations: int
     gather: Callable[[Any], Tensor]  # (batch, token) of this process -> (all_rollouts, longest)
+    channels: int = 1  # of a latent, which the deviation is averaged over
     logps: Tokens | None = None  # log-probabilities under the policy that sampled
     rejected_deviation: Tokens | None = None  # under the field of rejected rollouts
+    outcomes: Float[Tensor, " all_rollouts"] | None = None  # global: 1 right, 0 wrong, NaN not graded
     answers: list[str | None] = field(default_factory=list)  # global: one per rollout
     experts: list[list[int]] = field(default_factory=list)  # token ids of the expert solutions
 
@@ -43,6 +45,7 @@ class Score:
     uses_deviation: ClassVar[bool] = True  # so that it has the noise of the field's draws
     needs_logps: ClassVar[bool] = False  # then the pass that records latents runs the whole policy
     needs_rejected_field: ClassVar[bool] = False  # a second field, which learns the rejected rollouts
+    needs_outcomes: ClassVar[bool] = False  # which rollouts are right
     needs_answers: ClassVar[bool] = False  # the answer in each completion
     needs_experts: ClassVar[bool] = False  # the only correct solution of each problem
     compares_rollouts: ClassVar[bool] = False  # a rollout's score depends on other rollouts
@@ -67,6 +70,49 @@ class LogRatio(Score):
 
     def __call__(self, rollouts: ScoredRollouts) -> Scores:
         return rollouts.gather(rollouts.deviation) - rollouts.gather(rollouts.rejected_deviation)
+
+
+class FlowValue(Score):
+    """What a token takes from the value of its prefix, which the fields of right and of wrong rollouts see in it.
+
+    By Bayes, log P(right | a) - log P(wrong | a) is the log-ratio of the two densities of the latent a plus the prior's
+    log-odds, and the log-ratio is the difference of two squared errors under common noise, summed over channels and
+    weighted by t / (1 - t) (`FlowRewardConfig.debias`; tests/method/test_theory.py). The prior is the group's share of
+    right rollouts. `value_differences` makes the rewards of a rollout add up to its outcome minus that share, so that
+    no policy can farm them: use it without threshold, top-k and normalisation.
+
+        flow_reward: {score: flow_value, normalisation: none, threshold: null, topk: null, flow_coef: 1}
+    """
+
+    needs_rejected_field = needs_outcomes = compares_rollouts = True
+
+    def __call__(self, rollouts: ScoredRollouts) -> Scores:
+        assert rollouts.outcomes is not None  # needs_outcomes
+        difference = rollouts.gather(rollouts.rejected_deviation) - rollouts.gather(rollouts.deviation)
+        share = group_share(rollouts.outcomes, rollouts.num_generations, shrink=1.0)
+        values = torch.sigmoid(rollouts.channels * difference + torch.logit(share)[:, None])
+        start = group_share(rollouts.outcomes, rollouts.num_generations)
+        return -value_differences(values, rollouts.outcomes, start, rollouts.scored)
+
+
+class GroupValue(Score):
+    """What a token takes from the value of its prefix, which is the outcome of the group's rollouts that share it.
+
+    Nothing is learnt: see `prefix_values`. Its differences are GRPO's advantage before the division by the deviation,
+    distributed over the tokens; alone with `train.advantage_shaping: redistribute`.
+
+        flow_reward: {score: group_value, normalisation: none, threshold: null, topk: null, flow_coef: 1}
+    """
+
+    uses_deviation = False
+    needs_outcomes = compares_rollouts = True
+
+    def __call__(self, rollouts: ScoredRollouts) -> Scores:
+        assert rollouts.outcomes is not None  # needs_outcomes
+        ids, mask = rollouts.gather(rollouts.completion_ids), rollouts.gather(rollouts.mask)
+        values = prefix_values(ids, mask, rollouts.outcomes, rollouts.num_generations)
+        start = group_share(rollouts.outcomes, rollouts.num_generations)
+        return -value_differences(values.to(rollouts.deviation), rollouts.outcomes, start, rollouts.scored)
 
 
 class Logprob(Score):
@@ -102,6 +148,8 @@ SCORES: dict[str, Score] = {  # by the values of flow_reward.score
     "deviation": Score(),
     "residual": Residual(),
     "log_ratio": LogRatio(),
+    "flow_value": FlowValue(),
+    "group_value": GroupValue(),
     "logprob": Logprob(),
     "majority": Majority(),
     "departure": Departure(),
@@ -116,6 +164,61 @@ def residual(deviation: Tokens, logps: Tokens, scored: TokenMask) -> Tokens:
     result = torch.zeros_like(deviation)
     result[scored] = y - y.mean() - slope * x
     return result
+
+
+def group_share(outcomes: PerRollout, num_generations: int, shrink: float = 0.0) -> PerRollout:
+    """Each rollout's group's share of right ones among its graded ones, with `shrink` right and wrong ones added.
+
+    One half for a group without a graded rollout.
+
+    >>> group_share(torch.tensor([1.0, 0.0, 0.0, math.nan]), num_generations=4)
+    tensor([0.3333, 0.3333, 0.3333, 0.3333])
+    """
+    grouped = by_group(outcomes, num_generations)
+    graded = (~grouped.isnan()).sum(-1) + 2 * shrink
+    share = torch.where(graded > 0, (grouped.nansum(-1) + shrink) / graded.clamp(min=1), 0.5)
+    return share.repeat_interleave(num_generations)
+
+
+def value_differences(values: Tokens, outcomes: PerRollout, start: PerRollout, scored: TokenMask) -> Tokens:
+    """The change of value at each scored token, from `start` before the first; 0 elsewhere.
+
+    The last value of a rollout is replaced by its outcome, so that its changes add up to outcome minus start. A rollout
+    that could not be graded ends where it started.
+
+    >>> values = torch.tensor([[0.5, 0.75, 0.6]])
+    >>> value_differences(values, torch.tensor([1.0]), torch.tensor([0.25]), values > 0)
+    tensor([[0.2500, 0.2500, 0.2500]])
+    """
+    outcomes = torch.where(outcomes.isnan(), start, outcomes).to(values)
+    place = torch.arange(values.shape[1], device=values.device).expand_as(values)
+    last = torch.where(scored, place, -1).amax(-1, keepdim=True)
+    values = torch.where(place == last, outcomes[:, None], values)
+    latest = torch.where(scored, place, -1).cummax(-1).values
+    before = torch.nn.functional.pad(latest[:, :-1], (1, 0), value=-1)  # the scored token before, -1 for the first
+    previous = torch.where(before >= 0, values.gather(-1, before.clamp(min=0)), start[:, None].to(values))
+    return torch.where(scored, values - previous, 0)
+
+
+def prefix_values(ids: TokenIds, mask: TokenMask, outcomes: PerRollout, num_generations: int) -> Tokens:
+    """The share of right ones among the rollouts of the group that begin with the same tokens, up to each token.
+
+    It is shrunk to the group's share, which counts as one more rollout, so that a prefix that only one rollout has says
+    little. Rollouts that could not be graded do not count.
+
+    >>> ids = torch.tensor([[5, 6], [5, 6], [5, 7], [8, 6]])
+    >>> prefix_values(ids, ids > 0, torch.tensor([1.0, 0.0, 0.0, 1.0]), num_generations=4)[0]
+    tensor([0.3750, 0.5000])
+    """
+    tokens, inside = by_group(ids, num_generations), by_group(mask, num_generations)
+    equal = (tokens[:, :, None] == tokens[:, None]) & inside[:, :, None] & inside[:, None]
+    same = equal.int().cumprod(-1).float()  # (group, rollout, other rollout, token)
+    right = by_group(outcomes, num_generations).float()
+    graded = (~right.isnan()).float()
+    share = by_group(group_share(outcomes, num_generations), num_generations).float()
+    total = (same * right.nan_to_num()[:, None, :, None]).sum(2)
+    count = (same * graded[:, None, :, None]).sum(2)
+    return ((total + share[:, :, None]) / (count + 1)).flatten(0, 1) * mask
 
 
 def majority_disagreement(answers: list[str | None], num_generations: int) -> PerRollout:
@@ -137,7 +240,8 @@ def first_departure(completion_ids: TokenIds, mask: TokenMask, experts: list[lis
     """1 at the first token that differs from the expert's token ids (end of turn included), 0 elsewhere.
 
     If a problem has only one correct solution, that token is the first wrong step. No reward that is computed from the
-    policy's own states can know it, so this control bounds what any dense reward could gain.
+    policy's own states can know it, so this control shows that there is something to gain; rewards of another form, or
+    with another coefficient, could gain more.
     """
     wanted = torch.full_like(completion_ids, -1)
     for row, ids in zip(wanted, experts, strict=True):

@@ -38,6 +38,22 @@ class FlowShaping(Shaping):
         return outcome + flow()
 
 
+class Redistribution(Shaping):
+    """The reward-to-go of the flow reward alone: with scores whose rewards add up to the outcome, such as `flow_value`
+    and `group_value`, it distributes the outcome over the tokens instead of adding to it.
+    """
+
+    def of_rollouts(self, outcome: Tokens, flow: Callable[[], Tokens]) -> Tokens:
+        return flow()
+
+
+class ScaleShaping(Shaping):
+    """The outcome's advantage times a weight from the flow (`scaled_advantage`): its size changes, never its sign."""
+
+    def of_rollouts(self, outcome: Tokens, flow: Callable[[], Tokens]) -> Tokens:
+        return scaled_advantage(outcome, flow())
+
+
 class EntropyShaping(Shaping):
     """A rival: the outcome's advantage plus a clipped entropy term (`entropy_advantage`)."""
 
@@ -57,10 +73,26 @@ class LatentRegression(Shaping):
 
 SHAPINGS: dict[str, type[Shaping]] = {  # by the values of train.advantage_shaping
     "flow": FlowShaping,
+    "redistribute": Redistribution,
+    "scale": ScaleShaping,
     "entropy": EntropyShaping,
     "none": Shaping,
     "latent_regression": LatentRegression,
 }
+
+
+def scaled_advantage(outcome: Tokens, flow: Tokens) -> Tokens:
+    """A w with weights w > 0 whose mean over the tokens of each rollout is one: exp(sign(A) f), divided by its mean.
+
+    `outcome` is GRPO's advantage A at each token and 0 at padding; `flow` is f, what the flow reward would add. A right
+    rollout gives the tokens with a high f more of the praise, a wrong one those with a low f more of the blame.
+
+    >>> scaled_advantage(torch.tensor([[-2.0, -2.0]]), torch.tensor([[0.0, -1.0986123]]))  # weights 1/2 and 3/2
+    tensor([[-1., -3.]])
+    """
+    inside = outcome != 0
+    weights = (outcome.sign() * flow).masked_fill(~inside, -torch.inf).softmax(-1) * inside.sum(-1, keepdim=True)
+    return torch.where(inside, outcome * weights, 0)
 
 
 def entropy_advantage(advantages: Tokens, entropy: Tokens, alpha: float, kappa: float) -> Tokens:

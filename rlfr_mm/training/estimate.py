@@ -104,7 +104,7 @@ class Plan:
     @property
     def fields(self) -> int:
         """Copies of the field that learn; a score may need a second one."""
-        return 0 if self.flow is None else 2 if self.reward.score == "log_ratio" else 1
+        return 0 if self.flow is None else 2 if self.reward.score in ("log_ratio", "flow_value") else 1
 
 
 def plan_of(

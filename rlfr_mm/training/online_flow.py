@@ -138,9 +138,12 @@ class OnlineFlow:
             scored = scored & (self._share(logps) <= math.log(config.max_probability))
         ids, group = batch.completion_ids[index], self.num_generations
         deviation = flow.deviation[index]
-        rollouts = ScoredRollouts(deviation, ids, mask, scored, group, self._share, logps, answers=batch.answers)
+        rollouts = ScoredRollouts(deviation, ids, mask, scored, group, self._share, self.field.latent_size, logps)
+        rollouts.answers = batch.answers
         if self.score.needs_rejected_field:
             rollouts.rejected_deviation = flow.deviations()[REJECTED_FOLDER][index]
+        if self.score.needs_outcomes:
+            rollouts.outcomes = batch.accuracy.to(deviation)
         if self.score.needs_experts:
             experts = [batch.inputs[i]["expert"] for i in index.tolist()]
             encoded = self.tokenizer(experts, add_special_tokens=False)["input_ids"]

@@ -1,7 +1,7 @@
 import pytest
 import torch
 
-from rlfr_mm.method.shaping import entropy_advantage
+from rlfr_mm.method.shaping import entropy_advantage, scaled_advantage
 
 ADVANTAGES = torch.tensor([[1.0, 1.0, 1.0], [-1.0, -1.0, 0.0]])
 ENTROPY = torch.tensor([[0.0, 0.5, 4.0], [0.5, 4.0, 4.0]])
@@ -21,3 +21,15 @@ def test_entropy_advantage_passes_no_gradient_to_the_entropy():
 def test_shapes_are_checked_under_pytest():
     with pytest.raises(Exception, match="entropy"):
         entropy_advantage(ADVANTAGES, ENTROPY[:, :1], alpha=0.4, kappa=2.0)
+
+
+def test_scaling_moves_weight_between_tokens_and_keeps_sign_and_mean():
+    generator = torch.Generator().manual_seed(0)
+    flow = torch.randn(3, 5, generator=generator)
+    outcome = torch.tensor([[1.5] * 5, [-0.5] * 3 + [0.0] * 2, [0.0] * 5])
+    scaled = scaled_advantage(outcome, flow)
+    assert torch.equal(scaled.sign(), outcome.sign())
+    torch.testing.assert_close(scaled.sum(1), outcome.sum(1))
+    assert scaled[0].argmax() == flow[0].argmax()  # praise goes to the best token
+    assert scaled[1, :3].argmin() == flow[1, :3].argmin()  # blame to the worst
+    torch.testing.assert_close(scaled_advantage(outcome, torch.zeros(3, 5)), outcome)

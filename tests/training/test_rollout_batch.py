@@ -33,7 +33,8 @@ def test_a_batch_is_complete_when_the_loss_has_seen_every_rollout():
 def test_a_finished_batch_holds_no_latents():
     batch = generated()
     values = torch.zeros(2, 3)
-    batch.flow = FlowRecord(torch.tensor([1, 2]), values, values)
+    seeds, by_draw = torch.tensor([1, 2]), {"flow": values[None]}
+    batch.flow = FlowRecord(seeds, seeds, by_draw, values, units=1, agreement=torch.zeros(2, 3))
     batch.flow.kept = [(torch.tensor([0]), Latents.pack(torch.zeros(1, 1, 4, 8), batch.mask[:1]))]
     batch.finish()
     assert batch.stage is Stage.FINISHED and batch.flow is None and not batch.latents

@@ -437,6 +437,36 @@ def test_every_step_logs_the_metrics_of_the_method(tiny_policy: Path, tmp_path: 
             assert 0 <= row[name] <= 1
 
 
+@pytest.mark.parametrize(
+    "shaping, changes",
+    [
+        ("redistribute", {"score": "flow_value"}),
+        ("redistribute", {"score": "group_value", "shuffle": "sequence"}),  # the placebo: the same values elsewhere
+        ("scale", {"gamma": 0.0}),
+    ],
+)
+def test_advantages_are_redistributed_or_scaled(shaping: str, changes: dict, tiny_policy: Path, tmp_path: Path):
+    """In a real run, a rollout's tokens share its outcome minus the group's mean, or the advantage that it has."""
+    raw = {"normalisation": "none", "threshold": None, "topk": None, "flow_coef": 1.0, "context_shifts": [-1]}
+    trainer = make_trainer(
+        tiny_policy, tmp_path, max_steps=2, advantage_shaping=shaping,
+        reward_config=FlowRewardConfig(**raw | changes), flow_config=FlowConfig(num_blocks=1, context_shifts=[-1]),
+    )  # fmt: skip
+    batches = _finished_batches(trainer)
+    trainer.train()
+    assert len(batches) == 2
+    for batch in batches:
+        lengths = batch.mask.sum(1)
+        if shaping == "scale":
+            torch.testing.assert_close(batch.advantages.sum(1), batch.outcome * lengths, rtol=1e-3, atol=1e-3)
+            assert (batch.advantages * batch.outcome[:, None] >= 0).all()
+            assert any(row[mask].std() > 0 for row, mask in zip(batch.advantages, batch.mask, strict=True))
+            continue
+        share = batch.accuracy.view(2, 4).mean(1).repeat_interleave(4)
+        torch.testing.assert_close(batch.flow.reward.sum(1), batch.accuracy - share, rtol=1e-4, atol=1e-4)
+        torch.testing.assert_close(batch.advantages[:, 0], batch.accuracy - share, rtol=1e-4, atol=1e-4)
+
+
 @pytest.mark.parametrize("draws, steps", [(8, [1, 2]), (1, [1])])
 def test_reliability_of_the_reward_is_logged_for_every_batch_or_if_it_costs_for_every_tenth(
     draws: int, steps: list, tiny_policy: Path, tmp_path: Path
