@@ -4,6 +4,7 @@ import asyncio
 import json
 import re
 import textwrap
+from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -45,6 +46,12 @@ GOOD = """
     """
 
 
+def _awaited(coroutine: Any) -> Any:
+    """Its result, from a thread of its own, because Playwright's tests leave an event loop in this one."""
+    with ThreadPoolExecutor(1) as pool:
+        return pool.submit(asyncio.run, coroutine).result()
+
+
 @pytest.fixture
 def folder(tmp_path: Path, request: pytest.FixtureRequest) -> Any:
     """Writes a module with a name of its own into a folder, and returns both."""
@@ -81,8 +88,8 @@ def test_asynchronous_functions_and_methods_of_objects_are_rewards(folder: Any):
     judged, judge, later = _loaded([f"{module}:judged", f"{module}:judge", f"{module}:judge.later"], beside)
     state = type("State", (), {"global_step": 3})
     arguments = {"prompts": ["?"] * 2, "completions": ["a", "b"], "completion_ids": [[1], [2]], "trainer_state": state}
-    assert asyncio.run(judged.call(**arguments, solution=["", ""])) == [3.0, None]
-    assert judge.call(**arguments) == [0.0, 0.0] and asyncio.run(later.call(**arguments)) == [1.0, 1.0]
+    assert _awaited(judged.call(**arguments, solution=["", ""])) == [3.0, None]
+    assert judge.call(**arguments) == [0.0, 0.0] and _awaited(later.call(**arguments)) == [1.0, 1.0]
     assert later.name == "later"
 
 
@@ -169,7 +176,7 @@ def test_what_a_function_gets_wrong_is_one_line_that_names_it(body: str, message
         (reward,) = _loaded([f"{module}:f"], beside)
         with pytest.raises(RewardError, match=f"reward {module}:f {message}") as error:
             result = reward.call(completions=["a", "b"])
-            asyncio.run(result) if kind == "async def" else None
+            _awaited(result) if kind == "async def" else None
         assert "\n" not in str(error.value)
 
 

@@ -18,7 +18,7 @@ def test_accuracy_is_mathematical_equality_of_the_tagged_or_boxed_answer() -> No
         "so \\boxed{\\frac{2}{4}}",
         "<think>half</think><answer>\\boxed{1/2}</answer>",
         "<think>half</think><answer>2</answer>",
-        "one half",
+        "I cannot tell.",
     ]
     rewards = accuracy_reward(prompts=[""] * 5, completions=completions, solution=["\\frac{1}{2}"] * 5)
     assert rewards == [1.0, 1.0, 1.0, 0.0, 0.0]
