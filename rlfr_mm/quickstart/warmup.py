@@ -33,11 +33,7 @@ MAX_STEPS = 1000  # per stage
 CHECK_EVERY = 20  # steps between two measurements
 CHECK_PROBLEMS = 256  # standard error 0.03 at an accuracy of one half
 MAX_NEW_TOKENS = 64
-QUICKSTART_SETTINGS: dict[str, Any] = {
-    "levels": [2],
-    "seed": 0,
-    "target_accuracy": 0.5,
-}  # of configs/rl/quickstart.yaml
+QUICKSTART_SETTINGS: dict[str, Any] = {"levels": [2], "seed": 0, "target_accuracy": 0.5}  # configs/rl/quickstart.yaml
 
 Problems = Sequence[world.Problem]
 IGNORED = -100  # label of tokens that do not count in the loss
