@@ -16,9 +16,8 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
-from timing import run_command
+from timing import publish, run_command
 
-from rlfr_mm.files import write_json
 from rlfr_mm.training.run_folder import environment
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -68,9 +67,7 @@ def main() -> None:
     parser.add_argument("--json", type=Path, help="file for the figures; they are always printed")
     options = parser.parse_args()
     figures = measure(options.settings)
-    print(json.dumps(figures, indent=2))
-    if options.json:
-        write_json(options.json, figures)
+    publish(figures, options.json)
 
 
 if __name__ == "__main__":

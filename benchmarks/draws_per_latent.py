@@ -9,7 +9,6 @@ latent), and CPU seconds per update. `excess` compares the loss with that of fou
 """
 
 import argparse
-import json
 import statistics
 import tempfile
 import time
@@ -18,11 +17,11 @@ from typing import Any
 
 import torch
 from accelerate import Accelerator
+from timing import publish
 from transformers import AutoModelForImageTextToText, AutoProcessor
 
 from rlfr_mm.config import FlowConfig, OnlineUpdateConfig, RunConfig
 from rlfr_mm.config_file import load_config
-from rlfr_mm.files import write_json
 from rlfr_mm.method.field import FlowField, latent_statistics
 from rlfr_mm.method.latents import Latents, record_latents, stop_after_layer
 from rlfr_mm.method.loss import flow_matching_chunks
@@ -108,9 +107,7 @@ def main() -> None:
     parser.add_argument("--json", type=Path, help="file for the figures; they are always printed")
     options = parser.parse_args()
     figures = measure(options.steps, options.seeds, options.batches)
-    print(json.dumps(figures, indent=2))
-    if options.json:
-        write_json(options.json, figures)
+    publish(figures, options.json)
 
 
 if __name__ == "__main__":

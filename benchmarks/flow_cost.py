@@ -8,7 +8,6 @@
 """
 
 import argparse
-import json
 import statistics
 import tempfile
 import time
@@ -19,12 +18,11 @@ from typing import Any
 
 import torch
 from gpu_check import WARMUP_STEPS
-from timing import in_turn
+from timing import in_turn, publish
 from transformers import AutoConfig, AutoModelForCausalLM, TrainerCallback
 
 from rlfr_mm.config import FlowConfig, FlowRewardConfig, RunConfig
 from rlfr_mm.config_file import load_config
-from rlfr_mm.files import write_json
 from rlfr_mm.method.field import FlowField
 from rlfr_mm.method.latents import Latents, record_latents, stop_after_layer
 from rlfr_mm.method.loss import has_context, velocity_deviation
@@ -142,9 +140,7 @@ def main() -> None:
     figures = {"early_exit": early_exit(arguments.rounds), "step": step(5 * arguments.rounds)}
     figures |= {"scoring": scoring(arguments.rounds), "size": size()}
     figures |= environment()
-    print(json.dumps(figures, indent=2))
-    if arguments.json:
-        write_json(arguments.json, figures)
+    publish(figures, arguments.json)
 
 
 if __name__ == "__main__":

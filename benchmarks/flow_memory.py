@@ -13,7 +13,6 @@ On a GPU, benchmarks/gpu_check.py reports the peaks of the same two runs at the 
 """
 
 import argparse
-import json
 import tempfile
 import weakref
 from pathlib import Path
@@ -22,13 +21,14 @@ from typing import Any
 import torch
 from datasets import Dataset
 from gpu_check import FixedRollouts, half_right, policy_of
+from timing import publish
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_map_only
 from transformers import AutoProcessor
 
 from rlfr_mm.config import FlowConfig, RLFRConfig, RunConfig
 from rlfr_mm.config_file import build, load_config
-from rlfr_mm.files import write_json, write_whole
+from rlfr_mm.files import write_whole
 from rlfr_mm.method import loss
 from rlfr_mm.method.field import FlowField
 from rlfr_mm.quickstart import world
@@ -171,9 +171,7 @@ def main() -> None:
     parser.add_argument("--page", type=Path, help="page whose memory section is rewritten")
     arguments = parser.parse_args()
     figures = {"measured": measure(arguments.rollouts), "computed": computed(), **environment()}
-    print(json.dumps(figures, indent=2))
-    if arguments.json:
-        write_json(arguments.json, figures)
+    publish(figures, arguments.json)
     if arguments.page:
         start, end = MARKS
         before, _, rest = arguments.page.read_text().partition(start)

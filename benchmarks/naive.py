@@ -9,18 +9,16 @@ for each of them, and masks the result; in RL it does so in the rollout pass and
 """
 
 import argparse
-import json
 from pathlib import Path
 from typing import Any
 
 import torch
 from accelerate import Accelerator
-from timing import in_turn
+from timing import in_turn, publish
 from torch import Tensor
 from transformers import AutoConfig, AutoModelForCausalLM
 
 from rlfr_mm.config import FlowConfig, FlowRewardConfig, OfflineConfig
-from rlfr_mm.files import write_json
 from rlfr_mm.method.field import FlowField
 from rlfr_mm.method.latents import Latents, record_latents, stop_after_layer
 from rlfr_mm.method.loss import scored_tokens, velocity_deviation
@@ -138,9 +136,7 @@ def main() -> None:
         "offline": offline(options.rounds, shape),
     }
     figures |= {"prompt_tokens": [PROMPT, EXPERT_PROMPT], "response_tokens": RESPONSES, **environment()}
-    print(json.dumps(figures, indent=2))
-    if options.json:
-        write_json(options.json, figures)
+    publish(figures, options.json)
 
 
 if __name__ == "__main__":

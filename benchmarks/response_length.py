@@ -5,17 +5,15 @@ the ratio of CPU seconds per token, `memory` that of the peak bytes of tensors m
 """
 
 import argparse
-import json
 from pathlib import Path
 from typing import Any
 
 import torch
 from accelerate import Accelerator
 from flow_memory import LiveBytes
-from timing import in_turn
+from timing import in_turn, publish
 
 from rlfr_mm.config import FlowConfig, FlowRewardConfig, OnlineUpdateConfig
-from rlfr_mm.files import write_json
 from rlfr_mm.method.field import FlowField
 from rlfr_mm.method.flow_reward import flow_advantages, flow_reward
 from rlfr_mm.method.latents import Latents
@@ -61,9 +59,7 @@ def main() -> None:
     parser.add_argument("--json", type=Path, help="file for the figures; they are always printed")
     options = parser.parse_args()
     figures = measure(options.rounds)
-    print(json.dumps(figures, indent=2))
-    if options.json:
-        write_json(options.json, figures)
+    publish(figures, options.json)
 
 
 if __name__ == "__main__":

@@ -4,6 +4,7 @@ CPU seconds count only what the process computes, so that other work on the mach
 parallel work; figures about that use the clock.
 """
 
+import json
 import os
 import statistics
 import subprocess
@@ -11,6 +12,8 @@ import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
+
+from rlfr_mm.files import write_json
 
 
 def cpu_seconds(work: Callable[[], object]) -> float:
@@ -42,3 +45,10 @@ def run_command(command: Sequence[str | Path], cwd: Path, succeeds: bool = True)
         "seconds": time.perf_counter() - started,
         "peak_mib": usage.ru_maxrss / 1024,
     }
+
+
+def publish(figures: dict[str, Any], path: Path | None) -> None:
+    """Print the figures of a benchmark, and write them to a file if one is given."""
+    print(json.dumps(figures, indent=2))
+    if path:
+        write_json(path, figures)

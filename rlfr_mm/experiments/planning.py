@@ -95,11 +95,11 @@ def _table(condition: str, found: Spread, gain: float, comparisons: int) -> str:
     rows = [[str(n), *(str(seeds[n, samples] or f"> {MOST_SEEDS}") for samples in SAMPLES)] for n in PROBLEMS]
     header = ["problems", *(f"seeds with {n} answer{'s' * (n > 1)}" for n in SAMPLES)]
     reached = [(number, *size) for size, number in seeds.items() if number]
-    sentence = f"No design of this table finds a gain of {gain:g} points in four cases of five."
+    sentence = f"No design in this table finds a gain of {gain:g} points with 80 % power."
     if reached:
         number, problems, samples = min(reached, key=lambda each: (each[0], each[1] * each[2]))
         sentence = (
-            f"A gain of {gain:g} points is found in four cases of five with {number} seeds, {problems} problems and "
-            f"{samples} answers per problem, if p is corrected for {comparisons} comparisons."
+            f"To find a gain of {gain:g} points with 80 % power takes {number} seeds, {problems} problems and "
+            f"{samples} answers per problem, with p corrected for {comparisons} comparisons."
         )
     return f"### {condition}\n\n{tabulate(rows, header, tablefmt='github', disable_numparse=True)}\n\n{sentence}"

@@ -19,17 +19,20 @@ TASK_IDS = {
 }
 
 
-def repository_of(train: dict[str, Any], args: Any) -> str | None:
+def repository_of(train: dict[str, Any], args: Any, main: bool = True) -> str | None:
     """The id of the repository that a run uploads to, which exists from now on; None if it uploads nothing.
 
     `train` are the settings as given, and `args` all of them; those for uploads are taken out of `args`, because
-    TRL's trainer would upload the whole run folder, without the card and with every rollout. ValueError in one line
-    if the hub refuses.
+    TRL's trainer would upload the whole run folder, without the card and with every rollout. Only the main process of
+    a run asks the hub and gets the id. ValueError in one line if the hub refuses.
     """
     if not args.push_to_hub:
         return None
     strategy = train.get("hub_strategy", "end")
     require(strategy == "end", f"train.hub_strategy={strategy}", "left out: a run uploads final/ once, at its end")
+    args.push_to_hub = False
+    if not main:
+        return None
     name = args.hub_model_id or Path(args.output_dir).resolve().name
     try:
         found = HfApi().create_repo(name, private=args.hub_private_repo, exist_ok=True)
@@ -40,7 +43,6 @@ def repository_of(train: dict[str, Any], args: Any) -> str | None:
             f"train.push_to_hub=true, but the hub refuses the repository {name}: {_one_line(error)}; set HF_TOKEN to a "
             "token that may write there, name a repository in train.hub_model_id, or leave push_to_hub out"
         ) from None
-    args.push_to_hub = False
     return str(found.repo_id)
 
 

@@ -93,8 +93,7 @@ def _prepare(config: RunConfig, overwrite: bool, resume: bool, benchmarks: Any, 
     if resumed and resumed.is_finished:
         return None
 
-    repository = repository_of(config.train, args) if main else None
-    args.push_to_hub = False  # on all processes
+    repository = repository_of(config.train, args, main)
     started = time.monotonic()
     model = _embedded_policy(config, processes) if config.model.name_or_path == QUICKSTART else config.model
     warmed = time.monotonic()
@@ -169,9 +168,7 @@ class Run:
     benchmarks: Any
     repository: str | None  # on the hub, for final/
     held: ExitStack = field(default_factory=ExitStack)  # of the folder's lock
-
-    def __post_init__(self) -> None:
-        self.stop = StopSignals("", say=self.folder.write)
+    stop: StopSignals = field(init=False)
 
     def carry_out(self, command: str) -> dict[str, Any]:
         """All stages that are not done yet; returns the content of summary.json, which records `command`.
@@ -181,7 +178,7 @@ class Run:
         several = self.trainer.accelerator.num_processes > 1
         launched = command.replace("python", "accelerate launch ...", 1) if several else command
         how = f"the same command with --resume continues the run in {self.folder.path}: {launched} --resume"
-        self.stop.how_to_continue = how
+        self.stop = StopSignals(how, say=self.folder.write)
         with self.held, self.stop.taken():
             try:
                 return self._stages(command)

@@ -9,7 +9,7 @@ _OPENINGS = re.compile(
     r"<\|im_start\|>(\w+)\n?|<\|start_header_id\|>(\w+)<\|end_header_id\|>\n{0,2}|<start_of_turn>(\w+)\n?"
     r"|<\|(system|user|assistant)\|>\n?|<[|｜](User|Assistant)[|｜]>|(\[/?INST\])"
 )
-_ROLES = {"[INST]": "user", "[/INST]": "assistant", "model": "assistant"}
+_ROLES = {"[inst]": "user", "[/inst]": "assistant", "model": "assistant"}
 _MARKS = re.compile(
     r"<\|(?:im_end|eot_id|end|begin_of_text|endoftext|end_of_text)\|>\n?|<end_of_turn>\n?|</?s>|<[be]os>"
     r"|<[|｜](?:begin|end)▁of▁sentence[|｜]>|\[gMASK\]|<sop>"
@@ -44,7 +44,7 @@ def messages_of(prompt: str, images: int) -> list[Message]:
     for opening, end in zip(openings, ends, strict=True):
         role = next(filter(None, opening.groups())).lower()
         text = _MARKS.sub("", prompt[opening.end() : end]).strip("\n")
-        found.append((_ROLES.get(role.upper(), _ROLES.get(role, role)), text))
+        found.append((_ROLES.get(role, role), text))
     if len(found) > 1 and found[-1][0] == "assistant" and not found[-1][1].strip():
         found.pop()  # the beginning of the response
     placed = images if sum(len(_IMAGE.findall(text)) for _, text in found) == images else -1

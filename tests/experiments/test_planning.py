@@ -54,7 +54,7 @@ def test_the_plan_names_a_design_per_condition(tmp_path, capsys):
     experiment.main(["--config", str(tmp_path / "pilot.yaml"), "--plan", "4"])
     printed = capsys.readouterr().out
     assert printed.strip() == plan(record(*methods), 4.0).strip()
-    assert "### base" in printed and "A gain of 4 points is found in four cases of five with" in printed
+    assert "### base" in printed and "To find a gain of 4 points with 80 % power takes" in printed
 
 
 def test_a_plan_without_a_pilot_says_what_is_missing(tmp_path, capsys):

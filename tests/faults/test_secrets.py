@@ -1,47 +1,33 @@
 """Secrets given to a training run and to an evaluation are in none of the files that these leave."""
 
 import json
-import threading
 from collections.abc import Iterator
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import pytest
 
 from rlfr_mm import inspect
 from tests.faults import tiny_run
+from tests.json_server import JsonHandler, serving
 
 PLANTED = [f"{name}c4Ry{number:02d}Qz" for number, name in enumerate(["pl", "an", "te", "dd"] * 5)]
 
 
-class Server(BaseHTTPRequestHandler):
+class Server(JsonHandler):
     """An OpenAI-compatible server that answers every request with 7."""
 
     def do_POST(self) -> None:
-        asked = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
+        asked = json.loads(self.body())
         message = {"role": "assistant", "content": "7"}
         choices = [{"index": 0, "message": message, "finish_reason": "stop"}]
-        answer = {"id": "1", "object": "chat.completion", "created": 0, "model": asked["model"], "choices": choices}
-        body = json.dumps(answer).encode()
-        self.send_response(200)
-        self.send_header("Content-Type", "application/json")
-        self.send_header("Content-Length", str(len(body)))
-        self.end_headers()
-        self.wfile.write(body)
-
-    def log_message(self, *args: object) -> None:
-        pass
+        common = {"id": "1", "object": "chat.completion", "created": 0, "model": asked["model"]}
+        self.answer(common | {"choices": choices})
 
 
 @pytest.fixture
 def address() -> Iterator[str]:
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Server)
-    thread = threading.Thread(target=server.serve_forever)
-    thread.start()
-    yield f"127.0.0.1:{server.server_port}"
-    server.shutdown()
-    thread.join()
-    server.server_close()
+    with serving(Server) as address:
+        yield address
 
 
 def _leaks(folder: Path) -> list[str]:

@@ -4,8 +4,7 @@ import json
 import os
 import pickle
 import shutil
-import threading
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +20,7 @@ from rlfr_mm.method.field import FlowField
 from rlfr_mm.policy import load_policy
 from rlfr_mm.training.checkpoints import refusal
 from rlfr_mm.training.run_folder import checkpoints, newest_whole
+from tests.json_server import JsonHandler, serving
 from tests.tiny_trainer import make_trainer
 
 SAVE = {"save_strategy": "steps", "save_steps": 1, "max_steps": 3}
@@ -190,45 +190,27 @@ def test_nothing_is_saved_with_weights_that_are_not_finite(tiny_policy: Path, tm
     assert not (tmp_path / "final").exists()
 
 
-class Hub(BaseHTTPRequestHandler):
+class Hub(JsonHandler):
     """A hub that lets one make a repository, and then refuses the token."""
 
     def do_POST(self) -> None:
-        self.rfile.read(int(self.headers["Content-Length"]))
+        self.body()
         made, url = self.path == "/api/repos/create", f"http://{self.headers['Host']}/me/x"
-        body = json.dumps({"url": url} if made else {"error": "wrong\ntoken"}).encode()
-        self.send_response(200 if made else 401)
-        self.send_header("Content-Type", "application/json")
-        self.send_header("Content-Length", str(len(body)))
-        self.end_headers()
-        self.wfile.write(body)
-
-    def log_message(self, *args: object) -> None:
-        pass
+        self.answer({"url": url} if made else {"error": "wrong\ntoken"}, 200 if made else 401)
 
 
 @pytest.mark.parametrize("gone", [False, True])
 def test_an_upload_that_fails_loses_nothing_and_is_one_line(
     gone: bool, tiny_policy: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
 ):
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Hub)
-    thread = threading.Thread(target=server.serve_forever)
-    thread.start()
-    monkeypatch.setattr(hf_api(), "endpoint", f"http://127.0.0.1:{server.server_port}")
     pushing = {"push_to_hub": True, "hub_model_id": "me/x", "hub_token": "hf_wrong"}
-    trainer = make_trainer(tiny_policy, tmp_path / "run", **(SAVE | pushing | {"max_steps": 1}))
-
-    def stop() -> None:
-        server.shutdown()
-        thread.join()
-        server.server_close()
-
-    if gone:
-        stop()
-    trainer.train()
-    trainer.save_policy(tmp_path / "run" / "final")
-    if not gone:
-        stop()
+    with ExitStack() as server:
+        monkeypatch.setattr(hf_api(), "endpoint", f"http://{server.enter_context(serving(Hub))}")
+        trainer = make_trainer(tiny_policy, tmp_path / "run", **(SAVE | pushing | {"max_steps": 1}))
+        if gone:
+            server.close()
+        trainer.train()
+        trainer.save_policy(tmp_path / "run" / "final")
     warnings = [line for line in capsys.readouterr().err.splitlines() if "not uploaded to the hub" in line]
     assert len(warnings) == 2 and all(line.startswith("warning: ") for line in warnings)  # a checkpoint, and the run
     assert damage(tmp_path / "run" / "final") is None and damage(tmp_path / "run" / "checkpoint-1") is None

@@ -2,9 +2,7 @@
 
 import base64
 import json
-import threading
 from collections.abc import Iterator
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -15,69 +13,55 @@ from huggingface_hub import EvalResultEntry, ModelCard, constants, parse_eval_re
 
 from rlfr_mm import train
 from rlfr_mm.training.hub import eval_results_text, repository_of, task_id, upload
+from tests.json_server import JsonHandler, serving
 from tests.tiny_trainer import CPU
 
 TOKEN = "Bearer hf_stand_in"
 
 
-class Hub(BaseHTTPRequestHandler):
+class Hub(JsonHandler):
     """Creates repositories and takes commits from whoever has the token; every file goes into the commit itself."""
 
     repositories: dict[str, dict[str, Any]]  # by id: visibility, and the commits, each {path: content}
 
     def do_POST(self) -> None:
-        body = self.rfile.read(int(self.headers.get("Content-Length", 0)))
+        body = self.body()
         if self.headers.get("Authorization") != TOKEN:
-            return self._answer({"error": "Invalid credentials in Authorization header"}, 401)
+            return self.answer({"error": "Invalid credentials in Authorization header"}, 401)
         if self.path == "/api/repos/create":
             wanted = json.loads(body)
             name = f"{wanted.get('organization') or 'me'}/{wanted['name']}"
             self.repositories.setdefault(name, {"visibility": wanted.get("visibility"), "commits": []})
-            return self._answer({"url": f"{constants.ENDPOINT}/{name}"})
+            return self.answer({"url": f"{constants.ENDPOINT}/{name}"})
         if "/preupload/" in self.path:
             files = [{"path": file["path"], "uploadMode": "regular"} for file in json.loads(body)["files"]]
-            return self._answer({"files": [file | {"shouldIgnore": False, "oid": None} for file in files]})
+            return self.answer({"files": [file | {"shouldIgnore": False, "oid": None} for file in files]})
         if "/commit/" in self.path:
             lines = [json.loads(line)["value"] for line in body.splitlines() if b'"file"' in line]
             name, _, revision = self.path.removeprefix("/api/models/").partition("/commit/")
             commit = {line["path"]: base64.b64decode(line["content"]) for line in lines}
             self.repositories[name]["commits"].append((revision, commit))
-            return self._answer(
+            return self.answer(
                 {"success": True, "commitUrl": f"{constants.ENDPOINT}/{name}/commit/1", "commitOid": "1"}
             )
-        return self._answer({"errors": [], "warnings": []})  # of a card's header
+        return self.answer({"errors": [], "warnings": []})  # of a card's header
 
     def do_GET(self) -> None:
         known = self.headers.get("Authorization") == TOKEN
-        self._answer(
+        self.answer(
             {"sha": "0" * 40, "siblings": []} if known else {"error": "Invalid credentials"}, 200 if known else 401
         )
-
-    def _answer(self, value: Any, status: int = 200) -> None:
-        data = json.dumps(value).encode()
-        self.send_response(status)
-        self.send_header("Content-Type", "application/json")
-        self.send_header("Content-Length", str(len(data)))
-        self.end_headers()
-        self.wfile.write(data)
-
-    def log_message(self, *args: Any) -> None:
-        pass
 
 
 @pytest.fixture
 def hub(monkeypatch: pytest.MonkeyPatch) -> Iterator[dict[str, dict[str, Any]]]:
     """The repositories of a running stand-in, which huggingface_hub takes for the hub."""
     Hub.repositories = {}
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Hub)
-    thread = threading.Thread(target=server.serve_forever, daemon=True)
-    thread.start()
-    monkeypatch.setattr(constants, "ENDPOINT", f"http://127.0.0.1:{server.server_port}")
     monkeypatch.setattr(constants, "HF_HUB_OFFLINE", False)
     monkeypatch.setenv("HF_TOKEN", TOKEN.removeprefix("Bearer "))
-    yield Hub.repositories
-    server.shutdown()
-    server.server_close()
+    with serving(Hub) as address:
+        monkeypatch.setattr(constants, "ENDPOINT", f"http://{address}")
+        yield Hub.repositories
 
 
 def settings(folder: Path, **changes: Any) -> Any:

@@ -4,7 +4,6 @@ import json
 import shutil
 import threading
 import time
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import ClassVar
 
 import pytest
@@ -18,6 +17,7 @@ from rlfr_mm.eval.engine.records import RunError
 from rlfr_mm.quickstart.policy import build_tokenizer
 from rlfr_mm.tasks import registry
 from tests.eval.commands import exit_status
+from tests.json_server import JsonHandler, serving
 
 GREEDY = {"max_new_tokens": 6, "temperature": 0.0, "top_p": 1.0, "do_sample": False, "until": []}
 SAMPLED = GREEDY | {"temperature": 1.0, "do_sample": True}
@@ -147,7 +147,7 @@ def server():
 
     counting, enough = threading.Lock(), threading.Event()
 
-    class Handler(BaseHTTPRequestHandler):
+    class Handler(JsonHandler):
         reply = staticmethod(lambda asked: str(asked.get("seed")))
         usage = True
         refused: tuple[str, ...] = ()  # fields that it does not know
@@ -157,7 +157,7 @@ def server():
         wait_for = 0  # answers none before it has this many requests
 
         def do_POST(self):
-            asked = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
+            asked = json.loads(self.body())
             type(self).asked.append(asked)
             if unknown := [name for name in self.refused if name in asked]:
                 self.send_error(422, f"unexpected {unknown}")
@@ -178,29 +178,10 @@ def server():
                 "model": asked["model"],
                 "choices": [{"index": 0, "message": message, "finish_reason": "stop"}],
             } | ({"usage": usage} if self.usage else {})
-            body = json.dumps(answer).encode()
-            self.send_response(200)
-            self.send_header("Content-Type", "application/json")
-            self.send_header("Content-Length", str(len(body)))
-            self.end_headers()
-            self.wfile.write(body)
+            self.answer(answer)
 
-        def log_message(self, *args):
-            pass
-
-    class Server(ThreadingHTTPServer):
-        request_queue_size = 512
-
-    running = Server(("127.0.0.1", 0), Handler)
-    thread = threading.Thread(target=running.serve_forever)
-    thread.start()
-    yield (
-        Handler,
-        f"openai,model_version=tiny,api_key=x,base_url=http://127.0.0.1:{running.server_port}/v1,max_retries=1",
-    )
-    running.shutdown()
-    thread.join()
-    running.server_close()
+    with serving(Handler) as address:
+        yield Handler, f"openai,model_version=tiny,api_key=x,base_url=http://{address}/v1,max_retries=1"
 
 
 def test_a_server_gets_a_seed_of_its_own_for_every_sample(server, arguments, tmp_path):
