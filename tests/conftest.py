@@ -7,7 +7,12 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import hypothesis
 import pytest
+
+# Times of single examples say nothing on a busy machine; patterns over model text have a growth test of their own.
+hypothesis.settings.register_profile("rlfr", deadline=None)
+hypothesis.settings.load_profile("rlfr")
 
 ROOT = Path(__file__).resolve().parent.parent
 

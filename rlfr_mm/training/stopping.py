@@ -19,18 +19,22 @@ from transformers import TrainerCallback
 
 STOPPED = 75  # exit status after SIGTERM or SIGUSR1: EX_TEMPFAIL, try again; the same command with --resume goes on
 INTERRUPTED = 130  # exit status after Ctrl-C
+AGAIN = 5.0  # seconds after which a signal that has not ended the process does so again
 
 
 class StopSignals:
     """What the signals have asked of this process since `taken` began.
 
     Where steps are taken (`at_steps`), a signal waits until the processes agree on it at a step boundary; everywhere
-    else it ends the process at once, with exit status `STOPPED` and one line that says how to continue.
+    else it ends the process at once, with exit status `STOPPED` and one line that says how to continue. Libraries
+    swallow the exception that does so where they catch everything (`datasets` does while it hashes the arguments of a
+    transform), so that it is raised again after `AGAIN` seconds.
     """
 
     def __init__(self, how_to_continue: str, say: bool = True):
         self.how_to_continue, self.say = how_to_continue, say  # `say` on one process only
         self.name: str | None = None  # of the signal that has arrived
+        self._interrupted = False
         self._waits = False
 
     @contextmanager
@@ -39,7 +43,10 @@ class StopSignals:
         if threading.current_thread() is not threading.main_thread():  # only the main thread may take signals
             yield
             return
-        before = {number: signal.signal(number, self._arrive) for number in (signal.SIGTERM, signal.SIGUSR1)}
+        numbers = [signal.SIGTERM, signal.SIGUSR1, signal.SIGALRM]
+        if signal.getsignal(signal.SIGINT) is signal.default_int_handler:  # else Ctrl-C is ignored, as in `nohup ... &`
+            numbers.append(signal.SIGINT)
+        before = {number: signal.signal(number, self._arrive) for number in numbers}
         try:
             yield
         except KeyboardInterrupt:
@@ -47,6 +54,7 @@ class StopSignals:
                 print(f"interrupted; {self.how_to_continue}", file=sys.stderr)
             raise SystemExit(INTERRUPTED) from None
         finally:
+            signal.setitimer(signal.ITIMER_REAL, 0)
             for number, handler in before.items():
                 signal.signal(number, handler)
 
@@ -74,7 +82,14 @@ class StopSignals:
         raise SystemExit(STOPPED)
 
     def _arrive(self, number: int, frame: FrameType | None) -> None:
-        self.name = signal.Signals(number).name
+        if number == signal.SIGINT:
+            self._interrupted = True
+        elif number != signal.SIGALRM:
+            self.name = signal.Signals(number).name
+        if self._interrupted or not self._waits:
+            signal.setitimer(signal.ITIMER_REAL, AGAIN)
+        if self._interrupted:
+            raise KeyboardInterrupt
         if not self._waits:
             self.end()
 

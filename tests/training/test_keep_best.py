@@ -23,6 +23,7 @@ def steady(completions, trainer_state, **kwargs):
 
 
 def _config(policy: Path, folder: Path) -> Path:
+    (folder / "judge_that_fails.py").write_text(FAILING.replace("== 3", "== 30"))
     quickstart = {"source": "quickstart", "instruction": "none"}
     values = {
         "model": {"name_or_path": str(policy)},
@@ -59,7 +60,6 @@ def runs(tiny_policy: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[st
     """A run without measurements, one with, and one whose reward fails in the fourth step and that is then resumed."""
     folder = tmp_path_factory.mktemp("runs")
     config, module = _config(tiny_policy, folder), folder / "judge_that_fails.py"
-    module.write_text(FAILING.replace("== 3", "== 30"))
     made = {name: RunFolder(folder / name) for name in ("plain", "whole", "failed")}
     command = ["--config", str(config)]
     plain = ["train.load_best_model_at_end=false"]

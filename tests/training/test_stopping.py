@@ -1,12 +1,15 @@
 """When signals end a process, when they wait, and what is said."""
 
+import contextlib
 import os
 import signal
 import threading
+import time
 
 import pytest
 from accelerate import Accelerator
 
+from rlfr_mm.training import stopping
 from rlfr_mm.training.stopping import INTERRUPTED, STOPPED, StopSignals
 
 
@@ -41,6 +44,21 @@ def test_outside_of_stages_a_signal_ends_the_process_at_once(capfd: pytest.Captu
         _send(signal.SIGINT)
     assert stopped.value.code == INTERRUPTED
     assert capfd.readouterr().err == "stopped by SIGTERM; go on\n"  # the other process says nothing
+
+
+@pytest.mark.parametrize("number, status", [(signal.SIGTERM, STOPPED), (signal.SIGINT, INTERRUPTED)])
+def test_a_signal_that_a_library_swallows_ends_the_process_a_little_later(
+    number: signal.Signals, status: int, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr(stopping, "AGAIN", 0.1)
+    with pytest.raises(SystemExit) as stopped, StopSignals("go on").taken():
+        with contextlib.suppress(BaseException):
+            _send(number)
+            pytest.fail("the signal was ignored")
+        time.sleep(10)
+        pytest.fail("the signal was forgotten")
+    assert stopped.value.code == status
+    assert signal.getitimer(signal.ITIMER_REAL) == (0.0, 0.0)
 
 
 def test_a_run_in_another_thread_leaves_the_signals_alone():
