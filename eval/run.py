@@ -91,7 +91,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         try:
             return _run(args)
         except KeyboardInterrupt:
-            print(f"interrupted; the same command resumes the run in {args.output_dir}", file=sys.stderr)
+            print(f"\ninterrupted; the same command resumes the run in {args.output_dir}", file=sys.stderr)
             return 130
 
 

@@ -315,5 +315,5 @@ def one_line_errors(*kinds: type[Exception]) -> Iterator[None]:
         print(f"error: {' '.join(str(error).split())}", file=sys.stderr)
         raise SystemExit(2) from None
     except KeyboardInterrupt:
-        print("interrupted; run the same command again", file=sys.stderr)
+        print("\ninterrupted; run the same command again", file=sys.stderr)
         raise SystemExit(130) from None

@@ -3,7 +3,6 @@
 Schedulers send SIGTERM before they kill a job; SLURM sends any signal some time before (`--signal=USR1@300`).
 """
 
-import os
 import signal
 import sys
 import threading
@@ -35,6 +34,7 @@ class StopSignals:
         self.how_to_continue, self.say = how_to_continue, say  # `say` on one process only
         self.name: str | None = None  # of the signal that has arrived
         self._interrupted = False
+        self._cause: str | None = None  # of the end of this process
         self._waits = False
 
     @contextmanager
@@ -50,9 +50,12 @@ class StopSignals:
         try:
             yield
         except KeyboardInterrupt:
-            if self.say:
-                print(f"interrupted; {self.how_to_continue}", file=sys.stderr)
+            self._tell("interrupted")
             raise SystemExit(INTERRUPTED) from None
+        except SystemExit:
+            if self._cause is not None:
+                self._tell(self._cause)
+            raise
         finally:
             signal.setitimer(signal.ITIMER_REAL, 0)
             for number, handler in before.items():
@@ -76,10 +79,13 @@ class StopSignals:
 
     def end(self, saved: str = "") -> None:
         """End this process; `saved` says what was saved just before."""
-        if self.say:
-            cause = self.name or "a signal to another process"
-            os.write(2, f"stopped by {cause}{saved}; {self.how_to_continue}\n".encode())  # may interrupt a print
+        self._cause = f"stopped by {self.name or 'a signal to another process'}{saved}"
         raise SystemExit(STOPPED)
+
+    def _tell(self, cause: str) -> None:
+        """Say what ended the run, after progress bars have closed, on a line of its own: a print may be unfinished."""
+        if self.say:
+            print(f"\n{cause}; {self.how_to_continue}", file=sys.stderr, flush=True)
 
     def _arrive(self, number: int, frame: FrameType | None) -> None:
         if number == signal.SIGINT:

@@ -24,7 +24,7 @@ def test_a_signal_waits_for_the_end_of_a_stage_and_is_agreed_on_at_its_steps(cap
             seen.append(stop.agreed(Accelerator(cpu=True)))
             _send(signal.SIGUSR1)
     assert seen == [False, True] and stopped.value.code == STOPPED
-    assert capfd.readouterr().err == "stopped by SIGUSR1 after the last step; go on with --resume\n"
+    assert capfd.readouterr().err == "\nstopped by SIGUSR1 after the last step; go on with --resume\n"
 
 
 def test_an_error_in_a_stage_is_not_hidden_by_a_signal():
@@ -43,7 +43,7 @@ def test_outside_of_stages_a_signal_ends_the_process_at_once(capfd: pytest.Captu
     with pytest.raises(SystemExit) as stopped, StopSignals("go on", say=False).taken():
         _send(signal.SIGINT)
     assert stopped.value.code == INTERRUPTED
-    assert capfd.readouterr().err == "stopped by SIGTERM; go on\n"  # the other process says nothing
+    assert capfd.readouterr().err == "\nstopped by SIGTERM; go on\n"  # the other process says nothing
 
 
 @pytest.mark.parametrize("number, status", [(signal.SIGTERM, STOPPED), (signal.SIGINT, INTERRUPTED)])
