@@ -147,7 +147,7 @@ def _problem(fields: Mapping[str, Any], spec: TaskSpec) -> Problem:
         raise IncompleteRecord(one_line(error)) from None
     except (TypeError, AttributeError, LookupError) as error:
         raise RunError(f"{spec.name}: a record of the file cannot be read: {one_line(error)}") from None
-    if not isinstance(problem.gold, str):
-        kind = type(problem.gold).__name__
-        raise RunError(f"{spec.name}: the answer of problem {problem.id} must be text, not a {kind}")
+    for what, value in (("id of a problem", problem.id), (f"answer of problem {problem.id!r:.80}", problem.gold)):
+        if not isinstance(value, str):
+            raise RunError(f"{spec.name}: the {what} must be text, not a {type(value).__name__}")
     return problem

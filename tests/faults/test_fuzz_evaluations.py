@@ -26,6 +26,7 @@ NAMES = sorted({key for doc in TASKS.values() for key in doc} | {
     "index", "prediction", "response", "resps", "filtered_resps", "doc_id", "sample_id", "sample_index", "problem_id",
     "metadata", "output", "raw", "model_answer", "qid", "varid", "text", "extraction",
 })  # fmt: skip
+MATHVISTA = "rlfr_mathvista_testmini"
 CELL = st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False)
 CELL |= st.text(st.characters(exclude_categories=["Cs", "Cc"], exclude_characters="\ufffe\uffff"), max_size=30)
 ENTRY = st.dictionaries(st.sampled_from(NAMES), JSON, max_size=6)
@@ -65,12 +66,15 @@ def test_any_bytes_are_the_file_of_a_harness_or_one_line(
     folder = tmp_path_factory.getbasetemp()
     path = folder / f"fuzzed{suffix}"
     path.write_bytes(data)
-    _import(reader, path, "rlfr_mathvista_testmini", folder)
+    _import(reader, path, MATHVISTA, folder)
 
 
 @fuzz
 @given(st.sampled_from(READERS), entries(), st.sampled_from(["lines", "list", "by id", "columns", "tsv"]))
 @example("jsonl", ("rlfr_visulogic", [TASKS["rlfr_visulogic"] | {"question": None, "response": "1"}]), "lines")
+@example(
+    "jsonl", ("rlfr_mathvista_testmini", [TASKS["rlfr_mathvista_testmini"] | {"pid": [], "response": "1"}]), "lines"
+)
 def test_any_entries_of_a_harness_become_a_run_that_can_be_shown_or_one_line(
     tmp_path_factory: pytest.TempPathFactory, reader: str, drawn: tuple[str, list[dict[str, Any]]], layout: str
 ):
@@ -98,7 +102,7 @@ def test_any_sheet_is_read_or_one_line(tmp_path_factory: pytest.TempPathFactory,
     for row in rows:
         sheet.append(row)
     book.save(path)
-    _import("vlmevalkit", path, "rlfr_mathvista_testmini", folder)
+    _import("vlmevalkit", path, MATHVISTA, folder)
 
 
 @fuzz
@@ -120,7 +124,7 @@ def test_a_damaged_sheet_is_one_line(tmp_path_factory: pytest.TempPathFactory, d
         for part, content in parts.items():
             if part != name or change != "removed":
                 archive.writestr(part, content)
-    _import("vlmevalkit", path, "rlfr_mathvista_testmini", folder)
+    _import("vlmevalkit", path, MATHVISTA, folder)
 
 
 def _written(run: Path, writer: str, out: Path) -> None:
