@@ -61,7 +61,7 @@ class Faults:
     def resumed(self, run: Path, lost: int | None = None) -> str | None:
         """What is wrong with a run after it was resumed; None if it ended like the undisturbed one.
 
-        The rollout records of the step `lost` may be missing, but not differ.
+        The rollout records and answers of the step `lost` may be missing, but not differ.
         """
         resume = ["--resume"] if (run / "config.yaml").exists() else []
         status = tiny_run.finish(tiny_run.train(self.config, run, *resume))
@@ -71,8 +71,9 @@ class Faults:
             found = tiny_run.results_of(run)
         except (ValueError, OSError) as error:
             return " ".join(str(error).split())[:200]
-        if lost is not None and lost not in found["rollouts"]:
-            found["rollouts"][lost] = self.expected["rollouts"][lost]
+        for name in ("rollouts", "answers during training"):
+            if lost is not None and lost in self.expected[name] and lost not in found[name]:
+                found[name][lost] = self.expected[name][lost]
         differing = [name for name, value in self.expected.items() if found[name] != value]
         return f"other {', '.join(differing)}" if differing else None
 
@@ -104,8 +105,8 @@ class Faults:
 
     def unfinished(self, name: str) -> Path:
         """A copy of the undisturbed run as a kill just before its end leaves it."""
-        _clear(self.folder / name)
-        run = Path(shutil.copytree(self.whole, self.folder / name))
+        _clear(run := self.folder / name / self.whole.name)  # the card in final/ has the folder's name
+        shutil.copytree(self.whole, run)
         (run / "summary.json").unlink()
         return run
 
@@ -113,7 +114,8 @@ class Faults:
         """Every file of a folder of the run, damaged in every way, in random order.
 
         The run must end as undisturbed, or be refused in one line. The damage must be named, or the file made again.
-        A damaged file of rollout records may be lost, because the run goes on from a checkpoint after its step.
+        A damaged file of rollout records or of answers during training may be lost, because the run goes on from a
+        checkpoint after its step.
         """
         files = [path.relative_to(self.whole) for path in sorted((self.whole / inside).rglob("*")) if path.is_file()]
         files = [path for path in files if path.name != ".lock" and (inside or "checkpoint" not in str(path))]
@@ -125,8 +127,8 @@ class Faults:
             if inside:  # or final/ would be used, and no checkpoint be read
                 shutil.rmtree(run / "final")
             HARMS[harm](run / name)
-            records = name.parent.name == "rollouts" and name.stem.isdecimal()
-            wrong = self.resumed(run, lost=int(name.stem) if records else None)
+            step = re.fullmatch(r"(?:rollouts/|evaluation/step-)(\d+)\.jsonl", str(name))
+            wrong = self.resumed(run, lost=int(step[1]) if step else None)
             named = name.name in "\n".join(tiny_run.log_of(run))
             made_again = (run / name).is_file() and (run / name).read_bytes() == (self.whole / name).read_bytes()
             if wrong and re.search(rf"error: .*{re.escape(str(run))}", wrong):

@@ -4,6 +4,7 @@ A step is bad if the latents or the field's scores of its rollouts, its loss, it
 NaN or infinity on any process. After `max_bad_steps` of them in a row the run stops (`Diverged`).
 """
 
+import json
 import math
 from collections.abc import Callable
 from pathlib import Path
@@ -16,10 +17,9 @@ from torch.distributed.tensor import DTensor
 from transformers import Trainer
 
 from rlfr_mm.data.prompts import conversation_text
-from rlfr_mm.files import write_json, write_whole
 from rlfr_mm.policy import NotFinite
 from rlfr_mm.training.rollout_batch import RolloutBatch, problem_id_of
-from rlfr_mm.training.run_folder import BAD_STEPS
+from rlfr_mm.training.run_folder import bad_step_files
 
 KEPT_BATCHES = 20  # the tensors of further batches are not kept
 
@@ -44,16 +44,17 @@ class BadSteps:
     """
 
     def __init__(self, run_dir: str | Path):
-        self.folder = Path(run_dir) / BAD_STEPS
+        self.files = bad_step_files(run_dir)
 
     @property
     def count(self) -> int:
         """How many steps were bad."""
-        return len({path.name.partition("-")[0] for path in self.folder.glob("*.json")})
+        return len(self.files.steps)
 
     def keep(self, step: int, process: int, reason: str, batch: RolloutBatch | None, decode: Any) -> None:
         """Record a bad step; `decode` turns token ids into text."""
-        path = self.folder / f"{step:06d}-{process}.json"
+        name = f"{step:06d}-{process}"
+        kept: dict[str, bytes] = {}
         rollouts: list[dict[str, Any]] = []
         if batch is not None:
             for row, ids, mask in zip(batch.inputs, batch.completion_ids, batch.mask, strict=True):
@@ -62,8 +63,9 @@ class BadSteps:
                 rollouts.append({"problem_id": problem_id_of(row), "prompt": prompt, "completion": completion})
             if self.count < KEPT_BATCHES:
                 tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in batch.tensors().items()}
-                write_whole(path.with_suffix(".safetensors"), save(tensors))
-        write_json(path, {"step": step, "reason": reason, "rollouts": rollouts})
+                kept = {f"{name}.safetensors": save(tensors)}
+        record = {"step": step, "reason": reason, "rollouts": rollouts}
+        self.files.write(kept | {f"{name}.json": json.dumps(record, indent=2).encode()})
 
 
 class SkipBadSteps(Trainer):
@@ -110,9 +112,9 @@ class SkipBadSteps(Trainer):
         decode = self.processing_class.decode
         folder.keep(step, self.accelerator.process_index, reason, self.batch, decode)
         limit, row = self.args.max_bad_steps, self.bad_in_a_row
-        self.accelerator.print(f"warning: step {step} is skipped: {reason} (see {folder.folder})")
+        self.accelerator.print(f"warning: step {step} is skipped: {reason} (see {folder.files.folder})")
         if row >= limit:
             raise Diverged(
                 f"{row} steps in a row, up to step {step}, were skipped: {reason}; lower train.learning_rate or "
-                f"update.learning_rate, or raise train.max_bad_steps={limit}; the batches are in {folder.folder}"
+                f"update.learning_rate, or raise train.max_bad_steps={limit}; the batches are in {folder.files.folder}"
             )

@@ -47,9 +47,9 @@ from rlfr_mm.training.offline import OfflineStart
 from rlfr_mm.training.own_rewards import RewardError, load_rewards
 from rlfr_mm.training.run_folder import (
     BENCHMARKS,
-    EVALUATION,
     LEFT_OUT,
     RunFolder,
+    answer_files,
     check_run,
     environment,
     newest_whole,
@@ -240,9 +240,11 @@ class Run:
 
     def _measure(self, evaluation: EvaluationConfig, step: int) -> bool:
         """Measure and log the held-out accuracy at a step during training; returns whether it is the best so far."""
-        policy, file = self.trainer.accelerator.unwrap_model(self.trainer.model), f"{EVALUATION}/step-{step:06d}.jsonl"
-        found = self._held_out_accuracy(policy, evaluation, f"accuracy at step {step}", file)
+        policy, files = self.trainer.accelerator.unwrap_model(self.trainer.model), answer_files(self.folder.path)
+        title, name = f"accuracy at step {step}", f"step-{step:06d}.jsonl"
+        found = self._held_out_accuracy(policy, evaluation, title, f"{files.folder.name}/{name}")
         if self.folder.write:
+            files.record(name)
             print(
                 f"step {step}: held-out accuracy {found['accuracy']:.3f}, standard error {found['standard_error']:.3f}"
             )

@@ -34,14 +34,23 @@ from rlfr_mm.files import (
     write_whole,
 )
 from rlfr_mm.secrets import without_secrets
-from rlfr_mm.viewing.rollout_records import RolloutWriter
+from rlfr_mm.step_files import StepFiles
+from rlfr_mm.viewing.rollout_records import rollout_files
 
 LIBRARIES = ("rlfr_mm", "torch", "transformers", "trl", "accelerate", "datasets")
 LEFT_OUT = "left_out.txt"  # the records that `data.skip_bad_records` left out, one reason a line
 BENCHMARKS = "benchmarks"  # holds a run folder of eval.run per evaluated step, and results.json
-EVALUATION = "evaluation"  # holds the held-out answers at steps during training, step-N.jsonl
 TRAINER_STATE = "trainer_state.json"  # of a checkpoint: everything that was logged up to its step
-BAD_STEPS = "bad_steps"  # what `training.bad_steps` keeps of skipped steps
+
+
+def answer_files(run: str | Path) -> StepFiles:
+    """The files in RUN/evaluation: the held-out answers at steps during training."""
+    return StepFiles(Path(run) / "evaluation", r"step-(\d+)\.jsonl")
+
+
+def bad_step_files(run: str | Path) -> StepFiles:
+    """The files in RUN/bad_steps: what `training.bad_steps` keeps of skipped steps, STEP-PROCESS."""
+    return StepFiles(Path(run) / "bad_steps", r"(\d+)-\d+\.(?:json|safetensors)")
 
 
 def step_of(checkpoint: Path) -> int:
@@ -196,13 +205,8 @@ class RunFolder:
             self._warn(f"{path} has no row up to step {step}, where the run continues")
         if kept or path.exists():
             write_json_lines(path, kept)
-        for path in (self.path / BAD_STEPS).glob("*-*"):
-            if int(path.name.partition("-")[0]) > step:
-                path.unlink()
-        RolloutWriter(self.path).continue_after(step)
-        for path in (self.path / EVALUATION).glob("step-*.jsonl"):
-            if int(path.stem.removeprefix("step-")) > step:
-                path.unlink()
+        for files in (rollout_files(self.path), answer_files(self.path), bad_step_files(self.path)):
+            files.continue_after(step)
         for answered in (self.path / BENCHMARKS).glob("step-*"):
             if int(answered.name.removeprefix("step-")) > step:
                 shutil.rmtree(answered)

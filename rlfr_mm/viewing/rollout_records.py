@@ -1,22 +1,16 @@
 """What a run keeps of its rollouts on disk: one record per rollout, with figures for every token. Loads no torch."""
 
-import contextlib
-import hashlib
 import io
-import json
-import re
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 from pydantic import BaseModel, ConfigDict, ValidationError, model_validator
 
-from rlfr_mm.files import BadFile, Journal, checked, read_lines, sha256, warn, with_checksum, write_whole
+from rlfr_mm.files import BadFile, read_lines
+from rlfr_mm.step_files import StepFiles
 
-RECORDS = "[0-9]*.jsonl"  # the files of records in RUN/rollouts
 IMAGES = "images"
-CHECKSUMS = "checksums.jsonl"  # the checksum of each file in RUN/rollouts
-_NAME = re.compile(r"\d+\.jsonl|images/[^/]+\.png")  # of such a file: nothing outside of the folder is touched
 
 
 class RolloutRecord(BaseModel):
@@ -57,106 +51,29 @@ class RolloutRecord(BaseModel):
         return [value if abs(value) > rounding else 0.0 for value in added]
 
 
+def rollout_files(run_dir: str | Path) -> StepFiles:
+    """The files in RUN/rollouts: the records of each step, and images."""
+    return StepFiles(Path(run_dir) / "rollouts", r"(\d+)\.jsonl|images/[^/]+\.png")
+
+
 class RolloutWriter:
-    """Writes `RUN/rollouts/<step>.jsonl`, the image of each problem once, and the checksums of both."""
+    """Writes `RUN/rollouts/<step>.jsonl` and the image of each problem once, with the checksums of both."""
 
     def __init__(self, run_dir: str | Path):
-        self.folder = Path(run_dir) / "rollouts"
+        self.files = rollout_files(run_dir)
 
     def write(self, records: Sequence[RolloutRecord], images: dict[str, Any]) -> None:
         """Write the records of one step, all or none of them; `images` are PIL images by file name."""
         lines = "".join(record.model_dump_json(exclude_none=True) + "\n" for record in records)
-        written = {f"{IMAGES}/{name}": _png(image) for name, image in images.items() if not self._has_image(name)}
-        written[f"{records[0].step:06d}.jsonl"] = lines.encode()
-        for name, data in written.items():
-            write_whole(self.folder / name, data)
-        journal = Journal(self.folder / CHECKSUMS)
-        try:  # last, so that a kill leaves files without a checksum, and never a checksum without its file
-            journal.append(_entry(name, hashlib.sha256(data).hexdigest()) for name, data in written.items())
-        finally:
-            journal.close()
-
-    def _has_image(self, name: str) -> bool:
-        return (self.folder / IMAGES / name).exists()
-
-    def continue_after(self, step: int) -> None:
-        """Remove the records of later steps, which a resumed run makes again, and set damaged files aside.
-
-        A warning names each file that is damaged or missing. A damaged one is renamed to NAME.damaged. The records of
-        its step are missing from then on; an image is written again when its problem is next sampled.
-        """
-        for path in self.folder.glob(RECORDS):
-            if int(path.stem) > step:
-                path.unlink()
-        known, unreadable = _read_checksums(self.folder)
-        for message in unreadable:
-            warn(message)
-        kept = {name: checksum for name, checksum in known.items() if _step_of(name) <= step}
-        for name, checksum in list(kept.items()):
-            path = self.folder / name
-            if checksum is None or (reason := _damage(path, checksum)) is None:
-                continue
-            with contextlib.suppress(FileNotFoundError):
-                path.replace(path.with_name(path.name + ".damaged"))
-                reason += f"; moved to {path.name}.damaged"
-            warn(reason)
-            if _step_of(name):
-                kept[name] = None
-            else:
-                del kept[name]
-        for path in sorted([*self.folder.glob(RECORDS), *(self.folder / IMAGES).glob("*.png")]):
-            name = str(path.relative_to(self.folder))
-            if name not in kept:  # written by an earlier version or just before a kill, or its line is damaged
-                kept[name] = sha256(path)
-        journal, text = self.folder / CHECKSUMS, "".join(_entry(*item) + "\n" for item in kept.items())
-        if text.encode() != (journal.read_bytes() if journal.exists() else b""):
-            write_whole(journal, text)
+        there = self.files.folder / IMAGES
+        new = {f"{IMAGES}/{name}": _png(image) for name, image in images.items() if not (there / name).exists()}
+        self.files.write(new | {f"{records[0].step:06d}.jsonl": lines.encode()})
 
 
 def _png(image: Any) -> bytes:
     encoded = io.BytesIO()
     image.save(encoded, format="PNG")
     return encoded.getvalue()
-
-
-def _step_of(name: str) -> int:
-    """The step of a file of records; 0 for an image, which belongs to no step."""
-    return int(stem) if (stem := name.partition(".")[0]).isdecimal() else 0
-
-
-def _entry(name: str, checksum: str | None) -> str:
-    """The line of a file in CHECKSUMS, with a checksum of its own."""
-    return json.dumps(with_checksum({"file": name, "content": checksum}))
-
-
-def _read_checksums(folder: Path) -> tuple[dict[str, str | None], list[str]]:
-    """The checksums of the files in RUN/rollouts by name, None for one that is known to be lost; and what is damaged.
-
-    The second value has a message per line that cannot be read, or one if there are records but no checksums.
-    """
-    path = folder / CHECKSUMS
-    if not path.exists():
-        return {}, [f"{path} is missing: damage to rollouts cannot be told"] if list(folder.glob(RECORDS)) else []
-    known: dict[str, str | None] = {}
-    unreadable = []
-    for number, line in read_lines(path, finished_only=True):
-        try:
-            entry = checked(json.loads(line), path)
-            if not _NAME.fullmatch(entry["file"]):
-                raise BadFile(f"{entry['file']} is not a file of rollouts")
-            known[entry["file"]] = entry["content"]
-        except (ValueError, KeyError, TypeError, RecursionError):
-            unreadable.append(f"{path}, line {number}, is damaged: damage to the file that it names cannot be told")
-    return known, unreadable
-
-
-def _damage(path: Path, checksum: str | None) -> str | None:
-    """What is wrong with a file of RUN/rollouts, in one line; None if it is as it was written."""
-    if not path.is_file():
-        return f"{path} is missing"
-    if checksum is not None and sha256(path) != checksum:
-        return f"{path} is damaged: its content does not match its checksum in {CHECKSUMS}"
-    return None
 
 
 def read_rollouts(run_dir: str | Path, broken: list[str] | None = None) -> Iterator[RolloutRecord]:
@@ -167,14 +84,9 @@ def read_rollouts(run_dir: str | Path, broken: list[str] | None = None) -> Itera
 
     >>> correct = [record.correct for record in read_rollouts("runs/quickstart")]
     """
-    folder = Path(run_dir) / "rollouts"
-    checksums, _ = _read_checksums(folder)
-    names = {path.name for path in folder.glob(RECORDS)} | {name for name in checksums if _step_of(name)}
-    for name in sorted(names, key=_step_of):
-        path = folder / name
-        reason = _damage(path, checksums[name]) if name in checksums else None
+    for step, path, reason in rollout_files(run_dir).by_step():
         if reason is not None:
-            _complain(f"{reason}; the rollouts of step {_step_of(name)} are left out", broken)
+            _complain(f"{reason}; the rollouts of step {step} are left out", broken)
             continue
         for number, line in read_lines(path):
             try:

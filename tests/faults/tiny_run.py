@@ -18,6 +18,7 @@ import torch
 import yaml
 from safetensors.torch import load_file
 
+from rlfr_mm.training.run_folder import answer_files
 from rlfr_mm.viewing.rollout_records import read_rollouts
 
 PRELOADED = ["rlfr_mm.training.run", "rlfr_mm.eval.engine.harness", "rlfr_mm.eval.engine.running", __name__]
@@ -34,14 +35,14 @@ def write_config(policy: Path, folder: Path) -> Path:
         "use_cpu": True, "bf16": False, "gradient_checkpointing": False, "dataloader_pin_memory": False,
         "report_to": "none", "disable_tqdm": True, "max_steps": STEPS, "per_device_train_batch_size": 4,
         "num_generations": 4, "max_completion_length": 6, "learning_rate": 1e-3, "save_strategy": "steps",
-        "save_steps": 2, "save_total_limit": 2,
+        "save_steps": 2, "save_total_limit": 3,
     }  # fmt: skip
     values = {
         "model": {"name_or_path": str(policy), "dtype": "float32"},
         "data": quickstart | {"limit": 4},
         "flow": {"num_blocks": 1},
         "offline": {"data": quickstart | {"limit": 8}, "batch_size": 4, "max_steps": 4, "save_steps": 1},
-        "evaluation": {"data": quickstart | {"split": "test", "limit": 4}},
+        "evaluation": {"data": quickstart | {"split": "test", "limit": 4}, "steps": 2},
         "update": {"accept_reward": 0.0},
         "train": train,
     }
@@ -108,6 +109,7 @@ def results_of(run: Path) -> dict[str, Any]:
         "metrics": [{name: value for name, value in row.items() if name != "step_time"} for row in rows],
         "rollouts": _rollouts_of(run),
         "answers": [(run / f"evaluation_{stage}.jsonl").read_text() for stage in ("before", "after")],
+        "answers during training": _answers_of(run),
         "summary": {key: summary[key] for key in ("steps", "bad_steps", "accuracy_before", "accuracy_after")},
         "weights": {name: _digest(run / name) for name in names},
     }
@@ -119,6 +121,11 @@ def _rollouts_of(run: Path) -> dict[int, list[dict[str, Any]]]:
     for record in read_rollouts(run, broken=[]):
         found.setdefault(record.step, []).append(record.model_dump())
     return found
+
+
+def _answers_of(run: Path) -> dict[int, str]:
+    """The held-out answers at steps during training; a step whose answers are damaged or missing has none."""
+    return {step: path.read_text() for step, path, reason in answer_files(run).by_step() if reason is None}
 
 
 def _digest(path: Path) -> list[tuple[str, bytes]]:

@@ -53,7 +53,7 @@ def test_steps_come_in_order_and_images_are_kept_once(tmp_path):
         writer.write([record(step=step, images=["p.png"])], {"p.png": Image.new("RGB", (step % 7 + 1, 1))})
     assert [found.step for found in read_rollouts(tmp_path)] == [9, 10, 1000000]
     assert Image.open(tmp_path / "rollouts" / "images" / "p.png").size == (4, 1)
-    writer.continue_after(9)
+    writer.files.continue_after(9)
     assert [found.step for found in read_rollouts(tmp_path)] == [9]
 
 
@@ -93,18 +93,18 @@ def test_damage_is_named_set_aside_and_costs_only_the_damaged_file(tmp_path, cap
     broken: list[str] = []
     left = [1, 3] if path.suffix == ".jsonl" else [1, 2, 3]
     assert [found.step for found in read_rollouts(tmp_path, broken)] == left and len(broken) == 3 - len(left)
-    writer.continue_after(3)
+    writer.files.continue_after(3)
     (warning,) = capsys.readouterr().err.splitlines()
     assert warning.startswith(f"warning: {path} is ") and not path.exists()
     assert path.with_name(f"{path.name}.damaged").exists() == (harm != "removed")
-    writer.continue_after(3)
+    writer.files.continue_after(3)
     assert capsys.readouterr().err == ""  # said once
     broken.clear()
     assert [found.step for found in read_rollouts(tmp_path, broken)] == left
     assert broken == [f"{path} is missing; the rollouts of step 2 are left out"] * (3 - len(left))
     writer.write([record(step=2), record(step=2)], {"p.png": Image.new("RGB", (9, 9))})
     assert [found.step for found in read_rollouts(tmp_path)] == [1, 2, 2, 3] and Image.open(
-        writer.folder / "images/p.png"
+        writer.files.folder / "images/p.png"
     )
 
 
@@ -116,7 +116,7 @@ def test_damaged_checksums_are_named_and_cost_no_record(tmp_path, capsys, harm: 
     path = tmp_path / "rollouts" / "checksums.jsonl"
     whole = path.read_text()
     HARMS[harm](path) if harm != "flipped" else path.write_text(whole.replace("000002", "000003"))
-    writer.continue_after(3)
+    writer.files.continue_after(3)
     assert all(str(path) in line for line in capsys.readouterr().err.splitlines())
     assert [found.step for found in read_rollouts(tmp_path)] == [1, 2, 3]
     assert sorted(path.read_text().splitlines()) == sorted(whole.splitlines())
@@ -129,9 +129,9 @@ def test_a_kill_between_a_file_and_its_checksum_loses_nothing(tmp_path, capsys):
     path = tmp_path / "rollouts" / "checksums.jsonl"
     path.write_bytes(path.read_bytes()[:-9])
     assert [found.step for found in read_rollouts(tmp_path)] == [1, 2]
-    writer.continue_after(1)
+    writer.files.continue_after(1)
     writer.write([record(step=2)], {})
-    writer.continue_after(2)
+    writer.files.continue_after(2)
     assert [found.step for found in read_rollouts(tmp_path)] == [1, 2]
     assert capsys.readouterr().err == ""
 
@@ -141,10 +141,10 @@ def test_a_list_of_checksums_names_no_file_outside_of_its_folder(tmp_path):
     victim.write_bytes(b"mine")
     writer = RolloutWriter(tmp_path / "run")
     writer.write([record()], {})
-    with (writer.folder / "checksums.jsonl").open("a") as file:
+    with (writer.files.folder / "checksums.jsonl").open("a") as file:
         for name in ("../../victim.png", "images/../../../victim.png", str(victim)):
             file.write(json.dumps(with_checksum({"file": name, "content": "0" * 64})) + "\n")
-    writer.continue_after(1)
+    writer.files.continue_after(1)
     assert victim.read_bytes() == b"mine" and list(read_rollouts(tmp_path / "run")) == [record()]
 
 
