@@ -127,7 +127,7 @@ def _run(args: argparse.Namespace) -> int:
     status = scoring.print_results(found.results, [*found.incomplete, *found.failures])
     page = shlex.join(["python", "-m", "eval.report", str(args.output_dir), "--out", "report.html"])
     print(f"responses and results are in {args.output_dir}; {page} shows them")
-    # What other shards have not answered yet is no failure of this one.
+    # What other shards have not answered yet is not a failure of this one.
     return status if shard == WHOLE else int(bool(found.failures))
 
 

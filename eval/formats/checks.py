@@ -81,7 +81,7 @@ def _of_file(path: Path, fresh: Path, rule: FileRule) -> Iterator[str]:
     entries = _by_key(value, rule.key)
     answered, wanted = (Counter(key for key, _ in found) for found in (entries, _by_key(_content(fresh), rule.key)))
     yield from (f"{answered[key]} records of {key}, of which there must be one" for key in wanted if answered[key] != 1)
-    yield from (f"{key} is no problem of the run" for key in answered if key not in wanted)
+    yield from (f"{key} is not a problem of the run" for key in answered if key not in wanted)
     for key, entry in entries:
         yield from (f"{key}: {_told(error)}" for error in validator.iter_errors(entry))
 

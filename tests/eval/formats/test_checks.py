@@ -90,7 +90,7 @@ BROKEN = [
         "logicvista",
         "*/*-answers.json",
         lambda all_: all_.update(v1_99={"answer": "A"}),
-        "v1_99 is no problem of the run",
+        "v1_99 is not a problem of the run",
     ),
     ("visulogic", "*/*.jsonl", lambda lines: lines[0].pop("model_response"), "'model_response' is a required property"),
     ("openvlm", "OpenVLM.json", lambda board: board.pop("results"), "'results' is a required property"),
