@@ -35,9 +35,10 @@ class LatentCache:
         self.shape, self.dtype = latents.values.shape[1:], latents.values.dtype
         positions = (latents.mask.sum(1) + 1).tolist()
         for row, values in zip(rows, latents.values.cpu().split(positions), strict=True):
-            data = values.contiguous().flatten().view(torch.uint8).numpy()
+            data = memoryview(values.contiguous().flatten().view(torch.uint8).numpy())
             self.places[row] = (self.file.seek(0, os.SEEK_END), data.nbytes)
-            self.file.write(memoryview(data))
+            while data:  # a disk that is nearly full takes a part, and refuses the next
+                data = data[self.file.write(data) :]
 
     def get(self, rows: Sequence[int]) -> Latents:
         """The latents of these rows; KeyError if one was never added."""
