@@ -37,6 +37,8 @@ HARMS: dict[str, Callable[[Path], object]] = {
     "removed": lambda path: path.unlink(),
 }
 EXAMPLES = 3000  # per fuzzing test
+GUIDED_RECORD = ROOT / "benchmarks/results/guided_fuzzing.json"
+GUIDED = [sys.executable, str(ROOT / "benchmarks/guided_fuzzing.py"), "--json", str(GUIDED_RECORD)]
 Outcome = tuple[str, str | None]  # what was tried, and what went wrong if anything did
 
 
@@ -247,6 +249,7 @@ def main() -> None:
 
 def measured(kills: int, share: float, only: str) -> Iterator[dict[str, Any]]:
     """Yield the rows of the chosen classes; each is tried for its share of the time."""
+    guided = subprocess.Popen(GUIDED, cwd=ROOT) if only in "coverage-guided fuzzing" else None  # beside the others
     with tempfile.TemporaryDirectory() as folder:
         faults = Faults(Path(folder), seed=0)
         for name, outcomes, most, shares in (
@@ -264,6 +267,22 @@ def measured(kills: int, share: float, only: str) -> Iterator[dict[str, Any]]:
         yield evaluation_kills(kills)
     if only in "fuzzing":
         yield fuzzing(EXAMPLES)
+    if guided is not None and guided.wait() == 0:
+        yield guided_fuzzing()
+
+
+def guided_fuzzing() -> dict[str, Any]:
+    """The row of benchmarks/guided_fuzzing.py."""
+    found = read_json(GUIDED_RECORD)
+    examples, minutes = sum(row["examples"] for row in found["tests"]), found["seconds"] // 60
+    failed = [f"{row['test']}: {row['failure']}" for row in found["tests"] if row["failure"]]
+    return {
+        "class": "coverage-guided fuzzing of the same",
+        "said": f"{examples:,} examples in {minutes} minutes",
+        "tried": len(found["tests"]),
+        "survived": len(found["tests"]) - len(failed),
+        "failed": failed,
+    }
 
 
 def fuzzing(examples: int) -> dict[str, Any]:
@@ -288,7 +307,9 @@ def page(text: str, rows: list[dict[str, Any]]) -> str:
     """The text of docs/reliability.md with what stands between its two marks made from the record."""
     counted = [row for row in rows if "tried" in row]
     lines = ["| class | tried | survived |", "|---|---|---|"]
-    lines += [f"| {row['class']} | {row['tried']} | {row['survived']} |" for row in counted]
+    for row in counted:
+        name = f"{row['class']}, {row['said']}" if "said" in row else row["class"]
+        lines.append(f"| {name} | {row['tried']} | {row['survived']} |")
     failures = [f"- {row['class']}: {failure}" for row in counted for failure in row["failed"]]
     lines += ["", "Not survived:", "", *failures] if failures else []
     for soak in (row for row in rows if "steps" in row):

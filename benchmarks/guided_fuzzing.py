@@ -13,6 +13,7 @@ import re
 import subprocess
 import sys
 from importlib import import_module
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -62,6 +63,8 @@ def main() -> None:
     parser.add_argument("--test", help="only this one, with all that libFuzzer prints")
     parser.add_argument("--json", type=Path, help="where the record goes")
     args = parser.parse_args()
+    if find_spec("atheris") is None:
+        parser.error("atheris is missing: pip install atheris")
     if args.test:
         fuzz_one(args.test, args.seconds)
     from rlfr_mm.files import write_json
