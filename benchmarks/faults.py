@@ -59,6 +59,7 @@ class Faults:
         assert tiny_run.finish(tiny_run.train(self.config, self.whole)) == 0
         self.seconds = time.monotonic() - started
         self.expected = tiny_run.results_of(self.whole)
+        self.kept = Path(shutil.copytree(self.whole, folder / "kept"))
 
     def resumed(self, run: Path, lost: int | None = None) -> str | None:
         """What is wrong with a run after it was resumed; None if it ended like the undisturbed one.
@@ -105,12 +106,12 @@ class Faults:
                 yield f"{moment / self.seconds:.0%} of the run", f"exit status {status}"
             _clear(run)
 
-    def unfinished(self, name: str) -> Path:
-        """A copy of the undisturbed run as a kill just before its end leaves it."""
-        _clear(run := self.folder / name / self.whole.name)  # the card in final/ has the folder's name
-        shutil.copytree(self.whole, run)
-        (run / "summary.json").unlink()
-        return run
+    def unfinished(self) -> Path:
+        """The undisturbed run, at its old place, as a kill just before its end leaves it."""
+        _clear(self.whole)
+        shutil.copytree(self.kept, self.whole)
+        (self.whole / "summary.json").unlink()
+        return self.whole
 
     def damage(self, inside: str) -> Iterator[Outcome]:
         """Every file of a folder of the run, damaged in every way, in random order.
@@ -119,20 +120,21 @@ class Faults:
         A damaged file of rollout records or of answers during training may be lost, because the run goes on from a
         checkpoint after its step.
         """
-        files = [path.relative_to(self.whole) for path in sorted((self.whole / inside).rglob("*")) if path.is_file()]
+        files = [path.relative_to(self.kept) for path in sorted((self.kept / inside).rglob("*")) if path.is_file()]
         files = [path for path in files if path.name != ".lock" and (inside or "checkpoint" not in str(path))]
         cases = [(name, harm) for name in files for harm in HARMS]
+        cases = [case for case in cases if case != (Path("summary.json"), "removed")]  # that is an unfinished run
         for name, harm in self.draw.sample(cases, len(cases)):
-            run = self.unfinished("damaged")
+            run = self.unfinished()
             if not (run / name).exists():  # summary.json, which an unfinished run does not have
-                shutil.copy(self.whole / name, run / name)
+                shutil.copy(self.kept / name, run / name)
             if inside:  # or final/ would be used, and no checkpoint be read
                 shutil.rmtree(run / "final")
             HARMS[harm](run / name)
             step = re.fullmatch(r"(?:rollouts/|evaluation/step-)(\d+)\.jsonl", str(name))
             wrong = self.resumed(run, lost=int(step[1]) if step else None)
             named = name.name in "\n".join(tiny_run.log_of(run))
-            made_again = (run / name).is_file() and (run / name).read_bytes() == (self.whole / name).read_bytes()
+            made_again = (run / name).is_file() and (run / name).read_bytes() == (self.kept / name).read_bytes()
             if wrong and re.search(rf"error: .*{re.escape(str(run))}", wrong):
                 wrong = None
             elif not wrong and not named and not made_again:
@@ -142,7 +144,7 @@ class Faults:
 
     def full_disks(self) -> Iterator[Outcome]:
         """A limit on the size of files, drawn anew each time; then the limit is gone and the run is resumed."""
-        largest = max(path.stat().st_size for path in self.whole.rglob("*") if path.is_file())
+        largest = max(path.stat().st_size for path in self.kept.rglob("*") if path.is_file())
         while True:
             run, limit = self.folder / "full", int(10 ** self.draw.uniform(2.3, 6.2))
             log = run.with_name("full.log")
@@ -207,7 +209,7 @@ def tally(name: str, outcomes: Iterator[Outcome], most: int, seconds: float) -> 
     """One row of the record: how often a class of faults was tried and survived, and each failure."""
     started, tried, failed = time.monotonic(), 0, []
     for what, wrong in outcomes:
-        wrong = wrong and re.sub(r"/\S*/(?=(killed|terminated|damaged|full)\b)", "", wrong)  # the temporary folder
+        wrong = wrong and re.sub(r"/\S*/(?=(killed|terminated|whole|full)\b)", "", wrong)  # the temporary folder
         tried += 1
         failed += [f"{what}: {wrong}"] if wrong else []
         print(f"{name} {tried}: {what}: {wrong or 'survived'}", flush=True)
