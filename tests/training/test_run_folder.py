@@ -1,4 +1,4 @@
-"""The versions and the commit that a run records."""
+"""What a run folder says of a run: its stages, and the versions and the commit that it ran with."""
 
 import json
 import os
