@@ -36,8 +36,9 @@ docs: $(TEST_READY)
 test: $(TEST_READY)
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist worksteal
 
-# Kills, damage and full disks, at most an hour on two cores; writes docs/reliability.md.
+# Kills, damage, full disks and fuzzing, at most an hour on two cores; writes docs/reliability.md.
 faults: $(TEST_READY)
+	$(BIN)/python -m pip install --quiet atheris
 	OMP_NUM_THREADS=1 $(BIN)/python benchmarks/faults.py
 
 # Speed and memory, ten minutes on two idle cores; writes the records and the table of docs/performance.md.

@@ -37,6 +37,8 @@ HARMS: dict[str, Callable[[Path], object]] = {
     "removed": lambda path: path.unlink(),
 }
 EXAMPLES = 3000  # per fuzzing test
+GUIDED_RECORD = ROOT / "benchmarks/results/guided_fuzzing.json"
+GUIDED = [sys.executable, str(ROOT / "benchmarks/guided_fuzzing.py"), "--json", str(GUIDED_RECORD)]
 Outcome = tuple[str, str | None]  # what was tried, and what went wrong if anything did
 
 
@@ -57,6 +59,7 @@ class Faults:
         assert tiny_run.finish(tiny_run.train(self.config, self.whole)) == 0
         self.seconds = time.monotonic() - started
         self.expected = tiny_run.results_of(self.whole)
+        self.kept = Path(shutil.copytree(self.whole, folder / "kept"))
 
     def resumed(self, run: Path, lost: int | None = None) -> str | None:
         """What is wrong with a run after it was resumed; None if it ended like the undisturbed one.
@@ -103,12 +106,12 @@ class Faults:
                 yield f"{moment / self.seconds:.0%} of the run", f"exit status {status}"
             _clear(run)
 
-    def unfinished(self, name: str) -> Path:
-        """A copy of the undisturbed run as a kill just before its end leaves it."""
-        _clear(run := self.folder / name / self.whole.name)  # the card in final/ has the folder's name
-        shutil.copytree(self.whole, run)
-        (run / "summary.json").unlink()
-        return run
+    def unfinished(self) -> Path:
+        """The undisturbed run, at its old place, as a kill just before its end leaves it."""
+        _clear(self.whole)
+        shutil.copytree(self.kept, self.whole)
+        (self.whole / "summary.json").unlink()
+        return self.whole
 
     def damage(self, inside: str) -> Iterator[Outcome]:
         """Every file of a folder of the run, damaged in every way, in random order.
@@ -117,20 +120,21 @@ class Faults:
         A damaged file of rollout records or of answers during training may be lost, because the run goes on from a
         checkpoint after its step.
         """
-        files = [path.relative_to(self.whole) for path in sorted((self.whole / inside).rglob("*")) if path.is_file()]
+        files = [path.relative_to(self.kept) for path in sorted((self.kept / inside).rglob("*")) if path.is_file()]
         files = [path for path in files if path.name != ".lock" and (inside or "checkpoint" not in str(path))]
         cases = [(name, harm) for name in files for harm in HARMS]
+        cases = [case for case in cases if case != (Path("summary.json"), "removed")]  # that is an unfinished run
         for name, harm in self.draw.sample(cases, len(cases)):
-            run = self.unfinished("damaged")
+            run = self.unfinished()
             if not (run / name).exists():  # summary.json, which an unfinished run does not have
-                shutil.copy(self.whole / name, run / name)
+                shutil.copy(self.kept / name, run / name)
             if inside:  # or final/ would be used, and no checkpoint be read
                 shutil.rmtree(run / "final")
             HARMS[harm](run / name)
             step = re.fullmatch(r"(?:rollouts/|evaluation/step-)(\d+)\.jsonl", str(name))
             wrong = self.resumed(run, lost=int(step[1]) if step else None)
             named = name.name in "\n".join(tiny_run.log_of(run))
-            made_again = (run / name).is_file() and (run / name).read_bytes() == (self.whole / name).read_bytes()
+            made_again = (run / name).is_file() and (run / name).read_bytes() == (self.kept / name).read_bytes()
             if wrong and re.search(rf"error: .*{re.escape(str(run))}", wrong):
                 wrong = None
             elif not wrong and not named and not made_again:
@@ -140,7 +144,7 @@ class Faults:
 
     def full_disks(self) -> Iterator[Outcome]:
         """A limit on the size of files, drawn anew each time; then the limit is gone and the run is resumed."""
-        largest = max(path.stat().st_size for path in self.whole.rglob("*") if path.is_file())
+        largest = max(path.stat().st_size for path in self.kept.rglob("*") if path.is_file())
         while True:
             run, limit = self.folder / "full", int(10 ** self.draw.uniform(2.3, 6.2))
             log = run.with_name("full.log")
@@ -205,7 +209,7 @@ def tally(name: str, outcomes: Iterator[Outcome], most: int, seconds: float) -> 
     """One row of the record: how often a class of faults was tried and survived, and each failure."""
     started, tried, failed = time.monotonic(), 0, []
     for what, wrong in outcomes:
-        wrong = wrong and re.sub(r"/\S*/(?=(killed|terminated|damaged|full)\b)", "", wrong)  # the temporary folder
+        wrong = wrong and re.sub(r"/\S*/(?=(killed|terminated|whole|full)\b)", "", wrong)  # the temporary folder
         tried += 1
         failed += [f"{what}: {wrong}"] if wrong else []
         print(f"{name} {tried}: {what}: {wrong or 'survived'}", flush=True)
@@ -247,6 +251,7 @@ def main() -> None:
 
 def measured(kills: int, share: float, only: str) -> Iterator[dict[str, Any]]:
     """Yield the rows of the chosen classes; each is tried for its share of the time."""
+    guided = subprocess.Popen(GUIDED, cwd=ROOT) if only in "coverage-guided fuzzing" else None  # beside the others
     with tempfile.TemporaryDirectory() as folder:
         faults = Faults(Path(folder), seed=0)
         for name, outcomes, most, shares in (
@@ -264,6 +269,22 @@ def measured(kills: int, share: float, only: str) -> Iterator[dict[str, Any]]:
         yield evaluation_kills(kills)
     if only in "fuzzing":
         yield fuzzing(EXAMPLES)
+    if guided is not None and guided.wait() == 0:
+        yield guided_fuzzing()
+
+
+def guided_fuzzing() -> dict[str, Any]:
+    """The row of benchmarks/guided_fuzzing.py."""
+    found = read_json(GUIDED_RECORD)
+    examples, minutes = sum(row["examples"] for row in found["tests"]), found["seconds"] // 60
+    failed = [f"{row['test']}: {row['failure']}" for row in found["tests"] if row["failure"]]
+    return {
+        "class": "coverage-guided fuzzing of the same",
+        "said": f"{examples:,} examples in {minutes} minutes",
+        "tried": len(found["tests"]),
+        "survived": len(found["tests"]) - len(failed),
+        "failed": failed,
+    }
 
 
 def fuzzing(examples: int) -> dict[str, Any]:
@@ -288,7 +309,9 @@ def page(text: str, rows: list[dict[str, Any]]) -> str:
     """The text of docs/reliability.md with what stands between its two marks made from the record."""
     counted = [row for row in rows if "tried" in row]
     lines = ["| class | tried | survived |", "|---|---|---|"]
-    lines += [f"| {row['class']} | {row['tried']} | {row['survived']} |" for row in counted]
+    for row in counted:
+        name = f"{row['class']}, {row['said']}" if "said" in row else row["class"]
+        lines.append(f"| {name} | {row['tried']} | {row['survived']} |")
     failures = [f"- {row['class']}: {failure}" for row in counted for failure in row["failed"]]
     lines += ["", "Not survived:", "", *failures] if failures else []
     for soak in (row for row in rows if "steps" in row):

@@ -75,6 +75,10 @@ class StepFiles:
         known, unreadable = self._checksums()
         for message in unreadable:
             warn(message)
+        unknown = [name for name in self.existing() if self.step_of(name) and name not in known]
+        if unknown and not unreadable:
+            files = ", ".join(unknown[:3]) + (f" and {len(unknown) - 3:,} more" if len(unknown) > 3 else "")
+            warn(f"{self.folder / CHECKSUMS} is damaged or missing: damage to {files} cannot be told")
         kept = {name: checksum for name, checksum in known.items() if self.step_of(name) <= step}
         for name, checksum in list(kept.items()):
             path = self.folder / name
@@ -96,16 +100,11 @@ class StepFiles:
             write_whole(journal, text)
 
     def _checksums(self) -> tuple[dict[str, str | None], list[str]]:
-        """The checksums by name, None for a file that is known to be lost; and what is damaged.
-
-        The second value has a message per line that cannot be read, or one if there are files but no checksums.
-        """
+        """The checksums by name, None for a file that is known to be lost; and a message per line that is damaged."""
         path = self.folder / CHECKSUMS
-        if not path.exists():
-            return {}, [f"{path} is missing: damage to the files beside it cannot be told"] if self.existing() else []
         known: dict[str, str | None] = {}
         unreadable = []
-        for number, line in read_lines(path, finished_only=True):
+        for number, line in read_lines(path) if path.exists() else []:
             try:
                 entry = checked(json.loads(line), path)
                 if not self._names.fullmatch(entry["file"]):

@@ -33,3 +33,18 @@ def test_other_files_in_the_folder_are_left_alone(tmp_path):
         path.write_bytes(b"mine")
     files.continue_after(4)
     assert files.existing() == [] and all(path.read_bytes() == b"mine" for path in mine)
+
+
+@pytest.mark.parametrize("left", [0, 1])
+def test_files_whose_checksums_are_lost_are_named_once(left: int, tmp_path, capsys):
+    files = StepFiles(tmp_path, r"step-(\d+)\.jsonl")
+    for step in (1, 2):
+        files.write({f"step-{step}.jsonl": b"[]"})
+    journal = tmp_path / "checksums.jsonl"
+    journal.write_text("".join(journal.read_text().splitlines(keepends=True)[:left]))
+    files.continue_after(2)
+    (warning,) = capsys.readouterr().err.splitlines()
+    lost = ", ".join(["step-1.jsonl", "step-2.jsonl"][left:])
+    assert warning == f"warning: {journal} is damaged or missing: damage to {lost} cannot be told"
+    files.continue_after(2)
+    assert capsys.readouterr().err == ""

@@ -39,6 +39,7 @@ from rlfr_mm.viewing.rollout_records import rollout_files
 
 LIBRARIES = ("rlfr_mm", "torch", "transformers", "trl", "accelerate", "datasets")
 LEFT_OUT = "left_out.txt"  # the records that `data.skip_bad_records` left out, one reason a line
+FIRST_RESULTS = ("evaluation_before.jsonl", f"flow/{MANIFEST}", "metrics.jsonl")  # each of a stage of its own
 BENCHMARKS = "benchmarks"  # holds a run folder of eval.run per evaluated step, and results.json
 TRAINER_STATE = "trainer_state.json"  # of a checkpoint: everything that was logged up to its step
 
@@ -131,6 +132,8 @@ class RunFolder:
                 self.stages = stages
             except (BadFile, AttributeError):
                 self._warn(f"{record} is damaged: all stages of the run are repeated")
+        elif sum((self.path / name).exists() for name in FIRST_RESULTS) > 1:
+            self._warn(f"{record} is missing: all stages of the run are repeated")
 
     def _warn(self, message: str) -> None:
         if self.write:

@@ -5,7 +5,6 @@ import re
 from pathlib import Path
 from typing import Any
 
-import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
@@ -16,7 +15,7 @@ from rlfr_mm.files import BadFile, damage, read_json, read_json_lines, seal
 from rlfr_mm.grading.strict.extract import final_box, last_answer_tag, last_boxed, last_conclusion
 from rlfr_mm.secrets import hide_secrets, without_secrets
 from rlfr_mm.training.run_folder import RunFolder
-from tests.faults.fuzzing import JSON, TEXT, fuzz, one_line
+from tests.faults.fuzzing import JSON, TEXT, fuzz, one_line, scratch
 
 PIECES = st.sampled_from(
     [
@@ -76,8 +75,8 @@ def test_any_value_of_any_setting_is_taken_or_a_value_error(overrides: list[str]
 
 @fuzz
 @given(st.binary(max_size=60))
-def test_any_bytes_are_a_configuration_file_or_a_value_error(tmp_path_factory: pytest.TempPathFactory, data: bytes):
-    path = tmp_path_factory.getbasetemp() / "fuzzed.yaml"
+def test_any_bytes_are_a_configuration_file_or_a_value_error(data: bytes):
+    path = scratch() / "fuzzed.yaml"
     path.write_bytes(data)
     try:
         load_config(RunConfig, path)
@@ -87,8 +86,8 @@ def test_any_bytes_are_a_configuration_file_or_a_value_error(tmp_path_factory: p
 
 @fuzz
 @given(st.binary(max_size=60) | JSON.map(lambda value: json.dumps(value).encode()))
-def test_any_bytes_are_a_run_folder_or_named(tmp_path_factory: pytest.TempPathFactory, data: bytes):
-    folder = tmp_path_factory.getbasetemp() / "fuzzed"
+def test_any_bytes_are_a_run_folder_or_named(data: bytes):
+    folder = scratch() / "fuzzed"
     folder.mkdir(exist_ok=True)
     for name in ("stages.json", "metrics.jsonl", "summary.json"):
         (folder / name).write_bytes(data)
@@ -106,8 +105,8 @@ def test_any_bytes_are_a_run_folder_or_named(tmp_path_factory: pytest.TempPathFa
 
 @fuzz
 @given(st.binary(max_size=60) | JSON.map(lambda value: json.dumps({"files": value}).encode()))
-def test_any_bytes_are_a_manifest_or_damage(tmp_path_factory: pytest.TempPathFactory, data: bytes):
-    folder = tmp_path_factory.getbasetemp() / "sealed"
+def test_any_bytes_are_a_manifest_or_damage(data: bytes):
+    folder = scratch() / "sealed"
     folder.mkdir(exist_ok=True)
     (folder / "weights").write_bytes(b"weights")
     seal(folder)

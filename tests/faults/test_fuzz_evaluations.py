@@ -1,5 +1,6 @@
 """Whatever stands in the file of another harness or in a run folder, importing and exporting is one line at worst."""
 
+import functools
 import json
 import zipfile
 from pathlib import Path
@@ -17,7 +18,7 @@ from rlfr_mm.eval.formats import FORMATS
 from rlfr_mm.tasks import registry
 from tests.eval.export_runs import BOARDS, DRAWN, SAMPLED, make_run
 from tests.eval.export_runs import TEXT as TEXTS
-from tests.faults.fuzzing import JSON, fuzz, one_line
+from tests.faults.fuzzing import JSON, fuzz, one_line, scratch
 
 READERS = sorted(name for name, one in FORMATS.items() if one.read is not None)
 WRITERS = sorted(name for name, one in FORMATS.items() if one.write is not None)
@@ -60,10 +61,8 @@ def _import(reader: str, path: Path, task: str, folder: Path) -> Path | None:
 @fuzz
 @given(st.sampled_from(READERS), st.sampled_from([".json", ".jsonl", ".tsv", ".xlsx"]), st.binary(max_size=80))
 @example("vlmevalkit", ".xlsx", b"PK\x05\x06" + bytes(18))
-def test_any_bytes_are_the_file_of_a_harness_or_one_line(
-    tmp_path_factory: pytest.TempPathFactory, reader: str, suffix: str, data: bytes
-):
-    folder = tmp_path_factory.getbasetemp()
+def test_any_bytes_are_the_file_of_a_harness_or_one_line(reader: str, suffix: str, data: bytes):
+    folder = scratch()
     path = folder / f"fuzzed{suffix}"
     path.write_bytes(data)
     _import(reader, path, MATHVISTA, folder)
@@ -76,9 +75,9 @@ def test_any_bytes_are_the_file_of_a_harness_or_one_line(
     "jsonl", ("rlfr_mathvista_testmini", [TASKS["rlfr_mathvista_testmini"] | {"pid": [], "response": "1"}]), "lines"
 )
 def test_any_entries_of_a_harness_become_a_run_that_can_be_shown_or_one_line(
-    tmp_path_factory: pytest.TempPathFactory, reader: str, drawn: tuple[str, list[dict[str, Any]]], layout: str
+    reader: str, drawn: tuple[str, list[dict[str, Any]]], layout: str
 ):
-    folder, (task, found) = tmp_path_factory.getbasetemp(), drawn
+    folder, (task, found) = scratch(), drawn
     layouts = {
         "lines": (".jsonl", lambda: "\n".join(map(json.dumps, found))),
         "list": (".json", lambda: json.dumps(found)),
@@ -95,8 +94,8 @@ def test_any_entries_of_a_harness_become_a_run_that_can_be_shown_or_one_line(
 
 @fuzz
 @given(st.lists(st.lists(CELL, max_size=4), max_size=3))
-def test_any_sheet_is_read_or_one_line(tmp_path_factory: pytest.TempPathFactory, rows: list[list[Any]]):
-    folder = tmp_path_factory.getbasetemp()
+def test_any_sheet_is_read_or_one_line(rows: list[list[Any]]):
+    folder = scratch()
     book, path = Workbook(write_only=True), folder / "fuzzed.xlsx"
     sheet = book.create_sheet("Sheet1")
     for row in rows:
@@ -107,8 +106,8 @@ def test_any_sheet_is_read_or_one_line(tmp_path_factory: pytest.TempPathFactory,
 
 @fuzz
 @given(st.data())
-def test_a_damaged_sheet_is_one_line(tmp_path_factory: pytest.TempPathFactory, data: st.DataObject):
-    folder = tmp_path_factory.getbasetemp()
+def test_a_damaged_sheet_is_one_line(data: st.DataObject):
+    folder = scratch()
     book, path = Workbook(), folder / "fuzzed.xlsx"
     book.active.append(["index", "question", "prediction"])
     book.active.append([0, "How much?", "1"])
@@ -140,16 +139,15 @@ def _places(value: Any, path: tuple[Any, ...] = ()) -> list[tuple[Any, ...]]:
     return [path] * bool(path) + [place for key, one in inner for place in _places(one, (*path, key))]
 
 
-@pytest.fixture(scope="module")
-def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return make_run(tmp_path_factory.mktemp("fuzzed") / "run", BOARDS | TEXTS | SAMPLED | DRAWN)
+@functools.cache
+def whole_run() -> Path:
+    return make_run(scratch() / "whole", BOARDS | TEXTS | SAMPLED | DRAWN)
 
 
 @fuzz
 @given(st.data(), JSON, st.sampled_from([*WRITERS, "report"]))
-def test_a_run_with_any_field_changed_is_exported_or_one_line(
-    run: Path, tmp_path_factory: pytest.TempPathFactory, data: st.DataObject, value: Any, writer: str
-):
+def test_a_run_with_any_field_changed_is_exported_or_one_line(data: st.DataObject, value: Any, writer: str):
+    run = whole_run()
     path = data.draw(st.sampled_from(sorted(run.rglob("*.json*"))))
     whole = path.read_bytes()
     lines = [json.loads(whole)] if path.suffix == ".json" else list(map(json.loads, whole.splitlines()))
@@ -163,7 +161,7 @@ def test_a_run_with_any_field_changed_is_exported_or_one_line(
     else:
         target[last] = value
     path.write_text("\n".join(json.dumps(line) for line in lines))
-    out = tmp_path_factory.getbasetemp() / "exported"
+    out = scratch() / "exported"
     try:
         _written(run, writer, out)
     except ValueError as error:

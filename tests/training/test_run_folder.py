@@ -1,4 +1,4 @@
-"""The versions and the commit that a run records."""
+"""What a run folder says of a run: its stages, and the versions and the commit that it ran with."""
 
 import json
 import os
@@ -7,6 +7,9 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
+from rlfr_mm.training.run_folder import RunFolder
 from tests.conftest import ROOT
 
 ENVIRONMENTS = """
@@ -40,3 +43,22 @@ def test_the_commit_is_dirty_where_code_changed_not_where_a_record_was_written(t
     done = subprocess.run(command, cwd=tmp_path, env=environment, check=True, capture_output=True, text=True)
     head = git("rev-parse", "HEAD").strip()
     assert json.loads(done.stdout.splitlines()[-1]) == [head, head, f"{head}-dirty"]
+
+
+@pytest.mark.parametrize(
+    ("there", "named"),
+    [
+        (["metrics.jsonl"], False),
+        (["evaluation_before.jsonl"], False),
+        (["evaluation_before.jsonl", "metrics.jsonl"], True),
+        (["flow/manifest.json", "metrics.jsonl"], True),
+    ],
+)
+def test_a_missing_record_of_stages_is_named_where_results_of_a_later_stage_are(
+    there: list[str], named: bool, tmp_path: Path, capsys: pytest.CaptureFixture
+):
+    for name in there:
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).touch()
+    assert RunFolder(tmp_path).stages == {}
+    assert ("stages.json is missing" in capsys.readouterr().err) == named

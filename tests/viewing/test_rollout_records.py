@@ -133,7 +133,8 @@ def test_a_kill_between_a_file_and_its_checksum_loses_nothing(tmp_path, capsys):
     writer.write([record(step=2)], {})
     writer.files.continue_after(2)
     assert [found.step for found in read_rollouts(tmp_path)] == [1, 2]
-    assert capsys.readouterr().err == ""
+    (warning,) = capsys.readouterr().err.splitlines()
+    assert f"{path}, line 2, is damaged" in warning
 
 
 def test_a_list_of_checksums_names_no_file_outside_of_its_folder(tmp_path):
