@@ -11,7 +11,8 @@ _FILLERS = frozenset(_FILLER_WORDS.split())
 _SAYING = "think|say|guess|expect|believe|assume|suppose|conclude|argue|suspect|claim"
 _DENIAL = re.compile(
     r"(?:^|\s)(?:whether|if|unless|until|suppose|supposing|assume|assuming|imagine|not|\w*n't|cannot|never|neither|nor"
-    r"|doubt(?:s|ed|ful)?|den(?:y|ies|ied)|unlikely|impossible|false|wrong|incorrect|hardly|I guess|I thought"
+    r"|doubt(?:s|ed|ful)?|den(?:y|ies|ied)|unlikely|impossible|false|wrong|incorrect|hardly|I guess|I thought|no way"
+    r"|(?:nobody|no one|none)(?: [a-z]+){0,2}|anything but|far from"
     rf"|(?:not|\w*n't) (?:the case|true|sure|certain|clear|known?|mean|{_SAYING})"
     r"|^(?:show|prove|verify|check)"
     r"|(?:more|less|greater|fewer|smaller|larger|other|rather) than|instead of|except(?: for)?|excluding)$",
@@ -29,8 +30,11 @@ _QUOTATION = re.compile(
 _LEFT_OPEN = re.compile(
     r"[ \t$*_)\]},;:–—-]*(?:\\text\s{0,3}\{ {0,3})?(?:\\quad {0,3})?\(?(?:or\b(?! equivalently)|but\b|(?:al)?though\b"
     r"|unless\b|maybe\b|perhaps\b|possibly\b|else\b|\?|if\b|not\b|wrong\b|incorrect\b"
-    r"|(?:is|are|was|were)(?:n't| not| wrong| incorrect| impossible| false| one of| (?:only |just )?a guess)\b"
+    r"|(?:is|are|was|were|(?:would|must|may|might|could|seems to) be)(?:n't| not| wrong| incorrect| impossible| false"
+    r"| one of| (?:only |just )?a guess)\b|(?:which |and )?I (?:doubt|disagree|reject|do(?: not|n't) agree)\b"
     r"|(?:could|might|may) (?:also )?be\b|can(?:not|'t| not| be (?:excluded|ruled))\b"
+    r"|(?:is|are|was|were) (?:too |(?:only |just )?an? (?:upper|lower) bound|(?:only |just )?my (?:first|initial))"
+    r"|and (?:also |maybe |perhaps |possibly )\$?[-\d\\]"
     r"|[^()\n.]{0,40}\b(?:also (?:works?|possible|plausible|valid|correct|right|fits?)|equally)\b)",
     re.IGNORECASE,
 )
@@ -47,7 +51,8 @@ _TAKEN_BACK = re.compile(
     re.IGNORECASE,
 )
 _MISTAKE = re.compile(
-    r"\bI (?:was (?:wrong|mistaken)|made an? (?:\w+ )?(?:mistake|error)|mis(?:calculated|read|counted))|\bscratch that"
+    r"\bI (?:disagree|doubt (?:it|that))\b"
+    r"|\bI (?:was (?:wrong|mistaken)|made an? (?:\w+ )?(?:mistake|error)|mis(?:calculated|read|counted))|\bscratch that"
     r"|\bcorrection:|\b(?:my|the) (?:(?:previous|earlier|above|first|last|initial) )?(?:answer|result)(?: above)? "
     r"(?:is|was) (?:wrong|incorrect)",
     re.IGNORECASE,

@@ -9,13 +9,14 @@ from collections.abc import Iterator
 from dataclasses import replace
 
 from rlfr_mm.grading.item import Found, Span
+from rlfr_mm.grading.strict.around import continued, inside_formula, sign_of, unbracketed
 from rlfr_mm.grading.strict.doubt import denied, open_end, taken_back
 from rlfr_mm.grading.strict.phrases import concluded, worded
-from rlfr_mm.grading.strict.units import measured
+from rlfr_mm.grading.strict.words import in_digits
 
 _BRACES = re.compile(r"\\(?:boxed|fbox)\s*\{|\\.|[{}]", re.DOTALL)
 # full-width letters and signs, as in Chinese text and in DeepSeek's tokens; each stays one character
-_WIDE = {0xFF01 + i: 0x21 + i for i in range(94)} | {ord("、"): ",", ord("▁"): "_"}
+_WIDE = {0xFF01 + i: 0x21 + i for i in range(94)} | {ord("、"): ",", ord("▁"): "_", ord("「"): '"', ord("」"): '"'}
 _TOKEN = r"(?:<\|(?!begin_of|end_of_(?:box|thought|solution))[^|<>\s]{1,40}\|>|\[\|\w{1,30}\|\]|</?s>|<(?:eos|bos|pad)>|<(?:end|start)_of_\w{1,20}>|\[/?INST\]|\[EOS\])"  # noqa: E501
 _TURN_END = re.compile(_TOKEN)
 _TURN_START = re.compile(rf"\s*(?:{_TOKEN}\s*(?:(?:assistant|model)\b\s*)?)+")
@@ -29,25 +30,6 @@ _JOINT = re.compile(
     r"|(?:[A-Za-z]|\\[a-z]{2,8})(?:_\{?\w{1,3}\}?)?\s{0,3}&?=)*"
 )
 _LABEL = re.compile(r"(?<![A-Za-z\\])(?:[A-Za-z]|\\[a-z]{2,8})(?:_\{?\w{1,3}\}?)?\s{0,3}(?=&?=[\s${]{0,4}$)")
-# a box behind this is a part of a number or formula
-_PART_OF = re.compile(
-    r"(?:\d|\b0\.|\\(?:[dt]?frac|sqrt|binom)(?:\[\w{1,5}\])?\{[^{}]{0,20}|\\[dt]?frac\{[^{}]{0,20}\}\{|[\^_]\{?"
-    r"|\\(?:times|cdot|div|pm|mp|b?mod|log|ln|lg|exp|sin|cos|tan|sec|csc|cot|sqrt)(?:[_^]\{?\w{1,3}\}?)?[ {]{0,3}"
-    r"|(?:\d|[)}\]]|(?<![A-Za-z<\\/])[A-Za-z]) {0,3}(?:[-−+/÷×·<>≤≥]|\\[lg]eq?|\*(?!\*)) {0,3})\Z"
-)
-# what follows a box and belongs to its value
-_CONTINUED = re.compile(
-    r"(?: ?(?:\\?%|°|\^ ?\{?\\circ\}?)|[_^](?:\{[^{}]{1,20}\}|\w)"
-    r"|(?:\\[,;:! ]|[ ~])*(?:\\(?:pi|sqrt|pm|cdot|times|div|frac|b?mod)|mod)(?![A-Za-z])[^$\n.,]{0,40}"
-    r"| ?(?:[<>≤≥]|\\[lg]eq?(?![A-Za-z])) ?(?:\d|[a-z](?![A-Za-z])|\\)[^$\n.,]{0,40}"
-    r"|\.\d{1,20}|\{?,\}?\d{3}\b|[a-zA-Z](?![a-zA-Z])| ?[-+*/] ?[\da-z(\\][^$\n.,=]{0,40}(?![^$\n]{0,40}=)"
-    r"|[$ ~]*(?:hundred|thousand|million|billion|trillion|dozen|percent)\b)"
-)
-_UNIT_BEHIND = re.compile(
-    r"(?:\\[,;:! ]|[$ ~])*(?:\\(?:text|mathrm|textrm|mbox)\{[^{}()]{1,30}\}(?:\^\{?\d\}?)?"
-    r"|[A-Za-z]{1,12}(?:[/^²³]\{?[a-z\d]{0,4}\}?)?(?=[$)]?(?:[.,;]|\s*$)))",
-    re.MULTILINE,
-)
 _STYLES = re.compile(
     r"\\(?:text(?:bf|it|rm|sf|tt|sc|up|normal)?|math(?:bf|it|rm|sf|tt|normal)|boldsymbol|bm|rm|bf|mbox|underline"
     r"|emph|textcolor\s{0,3}\{[^{}]{0,20}\}|colorbox\s{0,3}\{[^{}]{0,20}\})\s{0,3}\{([^{}]*)\}"
@@ -55,17 +37,19 @@ _STYLES = re.compile(
     r"|checkmark|blacksquare|square|qed)(?![A-Za-z])|\\color\s{0,3}\{[^{}]{0,20}\}"
 )
 _STATEMENT = re.compile(
-    r"(?:\b(?:answer|(?:correct|right|final|true|actual) (?:result|value|solution)"
+    r"(?:(?<![A-Za-z\d])(?:answer|(?:correct|right|final|true|actual) (?:result|value|solution)"
     r"|(?:correct|right|best|final|likely) (?:option|choice)|the (?:option|choice)(?!s))s?(?: letter)?[*_]{0,2}"
     r"(?: (?:to|for|of) [^.\n:]{1,80}?)?"
     r"(?: (?:is|are|would be|should be|will be|must be|becomes)\b:?|\s?:|\s?(?:=|->|→|⇒))"
     r"|\bthe solutions? (?:is|are):?(?=[\s$*(]{0,4}(?:[-\d]|\\[a-z(]|[a-z]\s?=))"
     r"|^[#*_ \t]*(?:final )?answer[*_ \t]*(?=\n)"  # a heading
-    r"|答案(?:应?[是为选]|:)+:?|(?:选项|选择)(?:是|为|:)|(?<![可不能])选择?\s{0,3}:?\s{0,3}(?=[(\[]?[A-I](?![A-Za-z]))"
+    r"|答案(?:应?[是为為选]|:)+:?|(?:答え|정답|답)(?:[は은는:] ?)+"
+    r"|(?:选项|选择)(?:是|为|:)|(?<![可不能])选择?\s{0,3}:?\s{0,3}(?=[(\[]?[A-I](?![A-Za-z]))"
     # OpenAI's formats for GSM8K, if only a number and its unit follow
     r"|^(?:####|A:)(?=[ \t*$\\(]*[-−]?\d[\d,.]*+(?:/\d+)?[ ]?(?-i:\\?%|°|[a-zµ²³/^2]+(?: [a-z²³]+){0,2})?"
     r"[*$\\)]*+\.?[*$\\)]*\s*$))"
-    r"[\s*:]*(?:(?:thus|therefore|then|simply|given by|as follows|the following)\b[\s*:,]*)?",
+    r"(?:[\s*:]|__(?=\s)|</(?:b|strong|em|i)>)*"
+    r"(?:(?:thus|therefore|then|simply|given by|as follows|the following)\b[\s*:,]*)?",
     re.IGNORECASE | re.MULTILINE,
 )
 _SENTENCE_END = re.compile(r"\n|(?<!\\)[.!?](?=\$?\s+[A-Z\"(*]|\$?\s*$)|(?<=\d)[.?](?=\s+\d)|。")
@@ -75,6 +59,11 @@ _DISPLAY = re.compile(
     rf"|\\begin\{{{_ENVIRONMENT}\*?\}}(?P<environment>(?:(?!\\end).)+)\\end\{{{_ENVIRONMENT}\*?\}}"
     r"|```\w*\n(?P<fence>[^`]+)```|~~~\w*\n(?P<tildes>[^~]+)~~~|<(?:b|p|center|strong|code|pre)>(?P<html>[^<]+)</\w+>",
     re.DOTALL,
+)
+_PROGRAM = re.compile(
+    r"```(?:python|py|cpp|c\+\+|c|java|javascript|js|typescript|rust|go|bash|sh|sql|matlab|julia|sage|asy)\w?\n"
+    r"(?:[^`]|`(?!``))*```",
+    re.IGNORECASE,
 )
 _ITEM = re.compile(r"[ \t]*(?:[-*+•>]|#{1,6}|\(?[a-z0-9]{1,2}[.)])[ \t]+(?=\S)([^\n]*)")
 _LEAD = re.compile(
@@ -91,9 +80,10 @@ _CLAUSE = re.compile(
     rf" (?:{_SAYS})(?= [-−\d$\\(])"
 )
 _TAIL = re.compile(
-    r"(?<!\s)\s*(?:[,;(–—]\s*)?(?:\b(?:because|since|which|due to|where|given that)\b"
+    r"(?<!\s)\s*(?:[,;(–—]\s*)?(?:\b(?:because|since|which(?! I )|due to|where|given that)\b"
     r"|(?<=[,;(] )(?:as(?! well)|(?:but )?not(?! (?:sure|certain|necessarily|only)\b))\b"
     r"|(?<=\()not\b(?! (?:sure|certain))|\brather than\b|\binstead of\b"
+    r"|(?<=[,;(] )no other\b|(?<=[,;])(?:过程|因为|由于|理由|详见|如上|其中)"
     r"|\(see\b|\b(?:and|so) we are done\b|[✓✔✅■□]|"
     r"(?:correct |rounded |accurate )?to (?:the nearest|\w+ (?:decimal|significant))\b).*$",
     re.IGNORECASE | re.DOTALL,
@@ -142,8 +132,12 @@ def final_box(text: str) -> Found | None:
         if len(between) > 60 or not _JOINT.fullmatch(between):
             break
         group, joints = [box, *group], joints + between
-    before = text[max(0, group[0][0] - 120) : group[0][0]]
-    if denied(before) or _PART_OF.search(before):
+    around = unbracketed(text, group[0][0], group[-1][2] + 1)
+    if around is None:
+        return None
+    (start, end), brackets = around
+    before = text[max(0, start - 120) : start]
+    if denied(before) or inside_formula(before):
         return None
     contents = [text[start:end].strip() for _, start, end in group]
     labels = [
@@ -151,29 +145,17 @@ def final_box(text: str) -> Found | None:
     ]
     if len(set(labels)) == len(labels) > 1 and all(labels):
         contents = [f"{label}={content}" for label, content in zip(labels, contents, strict=True)]
-    sign = "-" if re.search(r"(?:^|[=($\s{])[-−]$", text[max(0, group[0][0] - 2) : group[0][0]]) else ""
     joint = " or " if re.search(r"\bor\b|\\lor|\\vee", joints) else ", "
-    end = group[-1][2] + 1
-    behind = text[end : _continued(text, end)]
-    if not behind and text[end : end + 1] == "!" and not re.search(r"(?:[A-Za-z]{2}|:)[*_$\s]*\Z", before):
-        behind = "!"  # a factorial, unless it ends a sentence
-    answer = sign + joint.join(dict.fromkeys(contents)) + re.sub(r"\$", "", behind)
+    answer = joint.join(dict.fromkeys(contents))
+    if len(contents) > 1 and brackets and joint == ", ":  # the point (\boxed{1}, \boxed{2})
+        answer = brackets[0] + ", ".join(contents) + brackets[1]
+    behind = text[end : continued(text, start, end)]
+    answer = sign_of(before) + answer + re.sub(r"\$", "", behind)
     span = (
         _stripped(text, group[0][1], group[0][2])[0],
         end + len(behind) if behind else _stripped(text, *group[-1][1:])[1],
     )
     return Found(answer, "boxed", span)
-
-
-def _continued(text: str, end: int) -> int:
-    """The end of what belongs to the box that ends there: a unit, a factor, a power, or a doubt."""
-    more = _CONTINUED.match(text, end, end + 80)
-    unit = None if more else _UNIT_BEHIND.match(text, end, end + 60)
-    if more:
-        end = more.end()
-    elif unit and measured("1 " + unit.group().lstrip("$ ~"))[1] not in ("", "?"):
-        end = unit.end()
-    return open_end(text, end)
 
 
 def last_answer_tag(text: str) -> str | None:
@@ -210,13 +192,14 @@ def _stripped(text: str, start: int, end: int) -> Span:
 def final_part(response: str) -> tuple[str, int]:
     """The part of a response that answers, and where it begins: after the thinking, up to a token that ends the turn.
 
-    Full-width signs and GLM's box become the usual ones. No character moves.
+    Full-width signs and GLM's box become the usual ones, and programs are blanked. No character moves.
     """
     text = (
         response.translate(_WIDE)
         .replace("<|begin_of_box|>", "\\boxed{".ljust(16))
         .replace("<|end_of_box|>", "}".ljust(14))
     )
+    text = _PROGRAM.sub(lambda code: " " * len(code[0]) if re.search("[=(#]", code[0]) else code[0], text)
     begin, ends = 0, list(_THOUGHT_END.finditer(text))
     if ends and re.sub(_TURN_END, "", text[ends[-1].end() :]).strip():
         begin = ends[-1].end()
@@ -263,7 +246,11 @@ def _statement(text: str, start: int, on_new_line: bool) -> Found:
         return Found(", ".join(dict.fromkeys(parts)) + text[end:more], "statement", _stripped(text, start, more))
     last = _SENTENCE_END.search(text, start, limit)
     end = limit if last is None else last.end() if last.group() == "?" else last.start()
-    sentence = text[start:end].rstrip().rstrip(". ")
+    sentence = text[start:end].rstrip()
+    if sentence.endswith(".."):  # 0.33... goes on
+        sentence = text[start : end + 1]
+    else:
+        sentence = sentence.rstrip(". ")
     start += len(sentence) - len(sentence.lstrip())
     return Found(sentence.strip(), "statement", (start, start + len(sentence.strip())))
 
@@ -374,7 +361,7 @@ def trimmed(text: str) -> str:
     text = re.sub(r"^<+([^<>]*)>+$|^\\?(['\"“])([^'\"”]*?)\\?['\"”]$", r"\1\3", text)
     tail = _TAIL.search(text)
     text = _CLAUSE.sub("", text[: tail.start()] if tail and tail.start() else text)
-    return _LEAD.sub("", text).strip(" \t\n,;:*").rstrip(". ")
+    return _LEAD.sub("", text).strip(" \t\n,;:*").rstrip(". 。")
 
 
 def bare_answer(response: str) -> Found | None:
@@ -387,7 +374,7 @@ def bare_answer(response: str) -> Found | None:
     if conclusion is not None and conclusion.span is not None:
         return _moved(conclusion, offset)
     answer = displayed(text[start:end]) if _DISPLAY.fullmatch(text[start:end]) else text[start:end]
-    words = re.findall(r"[A-Za-z]{2,}", re.sub(r"\\[A-Za-z]+", "", answer))
+    words = re.findall(r"[A-Za-z]{2,}", re.sub(r"\\[A-Za-z]+", "", in_digits(answer[:200])))
     if not answer or len(answer) > 80 or len(words) > 2 or answer.endswith("?") or "\\boxed" in answer:
         return None
     if "\n" in text[start:end] and not _DISPLAY.fullmatch(text[start:end]):

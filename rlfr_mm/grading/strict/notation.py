@@ -76,6 +76,7 @@ _SYNONYMS: list[tuple[re.Pattern[str], str | Callable[[re.Match[str]], str]]] = 
     (re.compile(r"\\(?:geq|geqslant|geqq)(?![A-Za-z])|>=|=>"), r"\\ge "),
     (re.compile(r"\\(?:neq|not\s?=)|!=|<>"), r"\\ne "),
     (re.compile(r"\\lt(?![A-Za-z])"), "<"),
+    (re.compile(r":=|\\coloneqq(?![A-Za-z])"), "="),
     (re.compile(r"(?<![A-Za-z\\])log(10|2)(?=\s?\()"), r"\\log_{\1}"),
     (re.compile(r"\\log_(?:e(?![A-Za-z])|\{e\})"), r"\\ln "),
     (re.compile(r"(?<=\d)\s?x\s?(?=10\s?\^)"), r"\\times "),
@@ -95,6 +96,12 @@ _SYNONYMS: list[tuple[re.Pattern[str], str | Callable[[re.Match[str]], str]]] = 
     (re.compile(r"\\(?:langle|rangle)(?![A-Za-z])"), lambda match: "(" if "lang" in match.group() else ")"),
     (re.compile(r"\\mathbb\s?\{?R\}?(?![A-Za-z])|\\R(?![A-Za-z])"), r"(-\\infty,\\infty)"),
 ]
+
+
+_CHOSEN = re.compile(
+    r"(?<![\w\\])(?:C\((\d{1,4}),(\d{1,4})\)|(?:\{\})?_\{?(\d{1,4})\}?C_\{?(\d{1,4})\}?|(\d{1,4})C(\d{1,4})(?!\w)"
+    r"|C_\{?(\d{1,4})\}?\^\{?(\d{1,4})\}?|C\^\{?(\d{1,4})\}?_\{?(\d{1,4})\}?)"
+)
 
 
 @lru_cache(maxsize=2048)
@@ -238,3 +245,21 @@ def tidy(text: str) -> str:
     text = re.sub(r"(?<=\d), (?=\d{3}(?!\d))", ",,", text)  # a list, not thousands
     text = re.sub(r"(?<![A-Za-z]{2})(?:(?<!\d) | (?!\d))(?![A-Za-z]{2})", "", text)
     return re.sub(r"(\\[A-Za-z]{1,20}) (?![A-Za-z])", r"\1", text.replace(",,", ", "))
+
+
+def combinations(text: str) -> str:
+    r"""The text with binomial coefficients for numbers of combinations.
+
+    With an upper and a lower index, as in ``C_5^2`` and ``C_2^5``, the larger is the total.
+
+    >>> combinations("C(5,2)+1")
+    '\\binom{5}{2}+1'
+    """
+    return _CHOSEN.sub(_binomial, text)
+
+
+def _binomial(match: re.Match[str]) -> str:
+    total, chosen = (int(part) for part in match.groups() if part is not None)
+    if chosen > total and match[1] is match[3] is match[5] is None:
+        total, chosen = chosen, total
+    return f"\\binom{{{total}}}{{{chosen}}}"

@@ -130,12 +130,18 @@ def _is_relation(value: sympy.Basic) -> bool:
 
 
 def _is_calculation(value: sympy.Basic) -> bool:
-    """Whether equations give the value of what is on the left, as 2 + 3 = 5 and f(2) = 5 do, but 2x = 4 does not."""
+    """Whether equations give the value of what is on the left, as 2 + 3 = 5, f(2) = 5 and sin x = 1/2 do.
+
+    2x = 4, x^2 = 9, |x| = 9 and sqrt(x) = 3 are equations to solve; |z| = 5 is the size of z.
+    """
     first = value.args[0] if isinstance(value, sympy.And) else value
     if not isinstance(first, sympy.Eq) or not isinstance(first.lhs, sympy.Expr):
         return isinstance(first, sympy.Eq)
-    unknown = len(first.lhs.free_symbols) == 1 and not first.lhs.is_Symbol
-    return not (unknown and first.lhs.is_rational_function())
+    unknowns = first.lhs.free_symbols
+    if len(unknowns) != 1 or first.lhs.is_Symbol:
+        return True
+    size = isinstance(first.lhs, sympy.Abs) and first.lhs.args[0].is_Symbol and str(first.lhs.args[0]) not in "xynmkt"
+    return size or not (first.lhs.is_algebraic_expr() or first.lhs.has(sympy.Abs, sympy.exp, sympy.log))
 
 
 def _solved(value: sympy.Basic) -> sympy.Basic | None:
@@ -235,7 +241,9 @@ def _same_expression(gold: sympy.Expr, answer: sympy.Expr) -> bool:
     percents = [value.atoms(sympy.UnevaluatedExpr) != set() for value in (gold, answer)]
     if percents[0] != percents[1]:  # "50%" is equal to 50 and to 0.5
         gold, answer = (get_pct_val(value, value) for value in (gold, answer))
-        return any(_same_expression(gold, answer * factor) for factor in _percent_factors(percents))
+        sign_may_be_missing = percents[0] or (gold.is_number and bool(abs(gold) > 1))
+        factors = [sympy.Integer(100) if percents[0] else sympy.Rational(1, 100), *([1] if sign_may_be_missing else [])]
+        return any(_same_expression(gold, answer * factor) for factor in factors)
     gold, answer = _complex(gold), _complex(answer)
     if gold == answer:
         return gold not in (sympy.nan, sympy.zoo)
@@ -252,11 +260,6 @@ def _complex(value: sympy.Expr) -> sympy.Expr:
     """The value with i as the imaginary unit, unless it is one of the unit vectors i, j and k."""
     names = {symbol.name for symbol in value.free_symbols}
     return value.subs(sympy.Symbol("i", real=True), sympy.I) if "i" in names and not names & {"j", "k"} else value
-
-
-def _percent_factors(percents: list[bool]) -> tuple[sympy.Rational, ...]:
-    hundred = sympy.Integer(100)
-    return (sympy.Integer(1), 1 / hundred if percents[1] else hundred)
 
 
 def _same_value(gold: sympy.Expr, answer: sympy.Expr) -> bool:

@@ -16,7 +16,7 @@ from functools import lru_cache
 from rlfr_mm.grading.item import LONGEST_ANSWER
 from rlfr_mm.grading.strict.extract import trimmed
 from rlfr_mm.grading.strict.names import named, same_relation
-from rlfr_mm.grading.strict.notation import signs, styled, tidy
+from rlfr_mm.grading.strict.notation import combinations, signs, styled, tidy
 from rlfr_mm.grading.strict.units import Letter, conversion, in_one_unit, measured
 from rlfr_mm.grading.strict.values import constant, number, same_number
 
@@ -47,16 +47,25 @@ _SET_OF = re.compile(r"^\\?\{\s?([A-Za-z])\s?(?:\\in[^|:]{1,30})?(?:\\mid|:|\|)(
 _POINT = re.compile(r"^\(([A-Za-z](?:,[A-Za-z]){1,5})\)=\(([^()\[\]]{1,200})\)$")
 _CASES = re.compile(r"^\\begin\{cases\}([^&]{1,300})\\end\{cases\}$")
 _MODULUS = re.compile(
-    r"(?:\\pmod\s?\{[^{}]{0,40}\}|\((?:\\text\s?\{\s?)?\\?(?:mod|bmod)\b[^()]{0,40}\)|\\?(?:b?mod)\b[^()]{0,40})$"
+    r"(?:\\pmod\s?(?:\{[^{}]{0,40}\}|\w{1,9})|\((?:\\text\s?\{\s?)?\\?(?:mod|bmod)\b[^()]{0,40}\)|\\?(?:b?mod)\b[^()]{0,40})$"
 )
-_OPERATOR = "operator "  # 12 mod 5 is a calculation, unlike 12 (mod 5)
+_CONGRUENT = re.compile(r"^.{1,40}\\equiv(?![A-Za-z])")
+_DOTS = ("...", "\\ldots", "\\cdots", "\\dots")
+_BINDING = "needed "  # 12 mod 13 and 12... are not 12, though 2n for integers n is 2n
+_POINT_LABEL = re.compile(r"^[A-Z](?:'|_\{?\d\}?)?(?=\([^(),]*,[^()]*\)$)")
+_GENERIC = re.compile(
+    r"^(?:the )?(?:(?:ordered )?(?:pair|triple)|point|interval|set|vector|matrix|ratio|value|number|expression)s? "
+    r"(?=[-\\($\[{\d])",
+    re.IGNORECASE,
+)
 _ANGLES = {("deg", "rad"): "\\frac{180}{\\pi}", ("rad", "deg"): "\\frac{\\pi}{180}"}
 # a point, an interval, a set or an inequality
 _NO_NUMBER = re.compile(
     r"^[(\[][^()\[\],]*,[^()\[\]]*[)\]]$|\\cup(?![A-Za-z])|^(?=[^=]*$).*(?:[<>]|\\[lgn]e(?![A-Za-z]))"
 )
 _MATRIX = re.compile(r"\\begin\{[pb]matrix\}(.{1,500})\\end\{[pb]matrix\}", re.DOTALL)
-_CALCULATION = re.compile(r"(?:[-+*/(){}^.\d =]|\\(?:frac|times|cdot|div|sqrt)(?![A-Za-z])){1,300}=[^=]{1,100}")
+_CALCULATION = re.compile(r"(?:[-+*/(){}^.\d =]|\\(?:frac|times|cdot|div|sqrt|binom)(?![A-Za-z])){1,300}=[^=]{1,100}")
+_DECIMAL_COMMA = re.compile(r"-?(?:\d{1,15},(?:\d\d|\d{4,15})|0,\d{1,15})")
 _BASE_TEN = re.compile(r"^(\d{1,40})_\{?10\}?$")
 _BASED = re.compile(r"([0-9][0-9A-F]{0,40})_\{?(\d{1,2})\}?")
 
@@ -69,6 +78,7 @@ class Quantity:
     value: str
     unit: str
     condition: str = ""  # "integer" for "2n, where n is an integer"
+    attached: bool = False  # whether the unit is a letter directly behind the number, as in "5g"
 
 
 @lru_cache(maxsize=4096)
@@ -85,23 +95,31 @@ def read(text: str, is_gold: bool = False) -> Quantity:
     whole, text = tidy(text), styled(signs(text))
     if not text.startswith(("'", '"', "`")):  # primes, which are no quotation marks
         text = re.sub(r"(?<=[A-Za-z\d}])'{1,4}(?![a-z])", lambda match: "^{" + len(match[0]) * "\\prime" + "}", text)
+    goes_on = text.rstrip("$ \n").endswith(_DOTS)
     text, condition = _without_condition(text)
-    text = re.sub(r"^([\d.,/]{1,30}) \(\1\)$", r"\1", trimmed(text))  # 12 (twelve)
+    text = re.sub(
+        r"^([\d.,/]{1,30}) ?(?:\\text\s?\{)? ?\(\1\)\}?$", r"\1", _GENERIC.sub("", trimmed(text))
+    )  # 12 (twelve)
     if "\n" in text and "\\begin" not in text:  # one answer per line
         text = ", ".join(dict.fromkeys(line.strip() for line in text.split("\n") if line.strip()))
     text = re.sub(r"(?<!\\)\$|\*\*|(?<!\\)\\[()\[\]]", "", text)
     value, unit = measured(_MAPPED.sub("", _NAMED.sub("", in_one_unit(text.strip()))), lone_letter)
+    attached = len(unit) == 1 and re.search(r"\d[a-z]$", text.strip()) is not None
     modulus = _MODULUS.search(value)
     if modulus:
-        operator = "" if is_gold or re.search(r"\\pmod|\(", modulus[0]) else _OPERATOR
-        value, condition = value[: modulus.start()], f"{operator}mod" + re.sub(r"\D", "", modulus[0])
+        value = _CONGRUENT.sub("", value[: modulus.start()])
+        condition = "mod" + "".join(re.findall(r"\d+|(?<![A-Za-z])[a-z](?![A-Za-z])", modulus[0]))
+    elif goes_on:
+        condition = "goes on"
+    if not is_gold and (modulus or goes_on):
+        condition = _BINDING + condition
     value = re.sub(r"^\](.*)\[$", r"(\1)", tidy(value))  # ]0,1[ for (0,1)
     value = re.sub(r"^(?:minus|negative) (?=[\d\\])", "-", value)
     value = _SET_OF.sub(r"\2", value).strip()
     value = _CASES.sub(lambda match: re.sub(r"\s?\\\\\s?", ",", match[1].strip().removesuffix("\\\\")), value)
     value = "(-\\infty,\\infty)" if value.lower() in ("all real numbers", "all reals", "real numbers") else value
     value = re.sub(r"^([-\d./]{1,40}|\\frac\{\d{1,9}\}\{\d{1,9}\})=([A-Za-z])$", r"\2=\1", value)
-    return Quantity(whole, value, unit, condition)
+    return Quantity(whole, value, unit, condition, attached)
 
 
 def _without_condition(text: str) -> tuple[str, str]:
@@ -136,7 +154,6 @@ def interval(text: str) -> str | None:
         return None
     low, first, _, second, high = parts if _upwards(parts[1]) else parts[::-1]
     low, high = low or "-\\infty", high or "\\infty"
-    low, high = low or "-\\infty", high or "\\infty"
     return f"{'[' if 'e' in first else '('}{low},{high}{']' if 'e' in second else ')'}"
 
 
@@ -165,12 +182,12 @@ def aligned(gold: Quantity, answer: Quantity) -> tuple[str, str]:
 
     Commas stand for "and" and "or", intervals for inequalities if one side is one, and each name is one symbol.
     """
-    texts = [_spread(text) for text in (gold.value, _converted(gold, answer))]
+    texts = [re.sub(r" ?; ?", ",", _spread(text)) for text in (gold.value, _converted(gold, answer))]
     for one, other in ((0, 1), (1, 0)):
         if "=" not in texts[other]:
             texts[one] = _ASSIGNED.sub("", texts[one])
         if texts[other].startswith("("):
-            texts[one] = _as_point(re.sub(r",? and ", ",", texts[one]))
+            texts[one] = _as_point(_POINT_LABEL.sub("", re.sub(r",? and ", ",", texts[one])))
     heads = [match.group().replace(" ", "") for match in map(_MEMBER.match, texts) if match]
     # "x \\in" says nothing beside a set without it, but x is not q
     members = texts if len(set(heads)) > 1 else [_MEMBER.sub("", text) for text in texts]
@@ -180,6 +197,8 @@ def aligned(gold: Quantity, answer: Quantity) -> tuple[str, str]:
         texts = [_SCIENTIFIC.sub(r"\1\\times10^{\2}", text) for text in texts]
     if ":" in texts[0]:
         texts[1] = re.sub(r"^(\d{1,9}) to (\d{1,9})$", r"\1:\2", texts[1])
+    if number(texts[0]) is not None:  # else C(5,2) is a point
+        texts[1] = combinations(texts[1])
     texts = [named(re.sub(r",? (?:and|or) ", ",", text)) for text in texts]
     # "\frac{2}{3} \approx 0.67" states both values
     approximate = re.fullmatch(r"(.*[\d})i])\\approx(-?[\d.]{1,40})", texts[1])
@@ -196,11 +215,15 @@ def _spread(text: str) -> str:
 
 
 def _converted(gold: Quantity, answer: Quantity) -> str:
-    """The answer's value in the gold's unit. A letter read as a unit is a variable if the gold contains it as one."""
-    if not gold.unit and len(answer.unit) == 1 and re.search(rf"(?<![A-Za-z\\]){answer.unit}(?![A-Za-z])", gold.value):
+    """The answer's value in the gold's unit.
+
+    A letter read as a unit is a variable if the gold contains it as one, or has no unit where the answer is "5g".
+    """
+    in_gold = len(answer.unit) == 1 and re.search(rf"(?<![A-Za-z\\]){answer.unit}(?![A-Za-z])", gold.value)
+    if not gold.unit and (answer.attached or in_gold):
         return answer.whole
-    if (gold.unit, answer.unit) in _ANGLES:
-        return f"{_ANGLES[gold.unit, answer.unit]}\\cdot({answer.value})"
+    if (units := _angles(gold, answer)) in _ANGLES:
+        return f"{_ANGLES[units]}\\cdot({answer.value})"
     size = conversion(gold.unit, answer.unit)
     if size in (None, 1):
         return answer.value
@@ -208,6 +231,14 @@ def _converted(gold: Quantity, answer: Quantity) -> str:
     if value is None:
         return f"\\frac{{{size.numerator}}}{{{size.denominator}}}\\cdot({answer.value})"
     return f"\\frac{{{(value * size).numerator}}}{{{(value * size).denominator}}}"
+
+
+def _angles(gold: Quantity, answer: Quantity) -> tuple[str, str]:
+    """The units of the two. Multiples of pi beside degrees are radians."""
+    gold_unit, unit = gold.unit, answer.unit
+    if "\\pi" in gold.value + answer.value:
+        gold_unit, unit = gold_unit or ("rad" if unit == "deg" else ""), unit or ("rad" if gold_unit == "deg" else "")
+    return gold_unit, unit
 
 
 def compare_text(gold: Quantity, answer: Quantity, tolerances: tuple[float, ...] = ()) -> bool | None:
@@ -218,14 +249,12 @@ def compare_text(gold: Quantity, answer: Quantity, tolerances: tuple[float, ...]
     >>> compare_text(read("0.5", is_gold=True), read("1/2"))
     True
     """
-    if not answer.whole:
+    if not answer.whole or (answer.condition.startswith(_BINDING) and not gold.condition):
         return False
     if _same(gold.whole, answer.whole):
         return True
     gold_text, answer_text = aligned(gold, answer)
-    conditions = {gold.condition, answer.condition.removeprefix(_OPERATOR)} - {""}
-    if answer.condition.startswith(_OPERATOR) and not gold.condition:
-        return False
+    conditions = {gold.condition, answer.condition.removeprefix(_BINDING)} - {""}
     unlike = conversion(gold.unit, answer.unit) is None and (gold.unit, answer.unit) not in _ANGLES
     if unlike or len(conditions) > 1 or _differ_in_kind(gold_text, answer_text):
         return False
@@ -248,7 +277,11 @@ def compare_text(gold: Quantity, answer: Quantity, tolerances: tuple[float, ...]
             return abs(answer_number - gold_number) <= tolerances[0] * 1.01
         return same_number(gold_number, answer_number)
     percents = [number(re.sub(r"\\?%$", "", text)) if text.endswith("%") else None for text in (gold_text, answer_text)]
-    for percent, other in ((percents[0], answer_number), (percents[1], gold_number), tuple(percents)):
+    if percents[1] is not None and gold_number is not None:
+        # The gold of "what percentage" often has no sign: 16 of 6,541 published right answers, and no wrong one, are
+        # read so. But 0.5 is 50%, so it is not 0.5%.
+        return gold_number == percents[1] / 100 or (gold_number == percents[1] and abs(gold_number) > 1)
+    for percent, other in ((percents[0], answer_number), tuple(percents)):
         if percent is not None and other is not None:
             return other == percent or (None in percents and other == percent / 100)
     names = [re.match(r"[A-Za-z](?==)", text) for text in (gold_text, answer_text)]
@@ -268,16 +301,12 @@ def _matrix(text: str) -> list[list[Fraction | None]]:
 
 
 def _numbers(gold: str, answer: str) -> tuple[Fraction | None, Fraction | None]:
-    """The two values as `number` reads them. Beside a number with a decimal point, "2,74" has a decimal comma."""
-    values = [
-        number(
-            text.replace(",", ".")
-            if "." in other and re.fullmatch(r"-?(?:\d{1,15},(?:\d\d?|\d{4,15})|0,\d{1,15})", text)
-            else text
-        )
-        for text, other in ((gold, answer), (answer, gold))
-    ]
-    return values[0], values[1]
+    """The two values as `number` reads them. Beside a decimal point, "2,74" has a decimal comma; "1,2" is a list."""
+    one, other = (
+        number(text.replace(",", ".") if "." in beside and _DECIMAL_COMMA.fullmatch(text) else text)
+        for text, beside in ((gold, answer), (answer, gold))
+    )
+    return one, other
 
 
 def _same(gold: str, answer: str) -> bool:
@@ -315,8 +344,8 @@ def _differ_in_kind(gold: str, answer: str) -> bool:
         return True
     if any(letters) and (number(gold) is not None or number(answer) is not None):
         return True
-    if all(re.fullmatch(r"[A-Z]{3,}", text) for text in (gold, answer)):  # words and lists of points, not products
-        return gold != answer
+    if all(re.fullmatch(r"[A-Z]{3,}|[IVX]{2}", text) for text in (gold, answer)):
+        return gold != answer  # words, lists of points and Roman numbers, not products
     if any(re.fullmatch(r"\d{4}-\d\d?-\d\d?", text) for text in (gold, answer)):
         return gold != answer
     if any(

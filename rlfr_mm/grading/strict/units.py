@@ -47,8 +47,10 @@ _NO_UNIT_WORDS = """
 """
 _NO_UNITS = frozenset(_NO_UNIT_WORDS.split())
 _NO_UNIT_SIGNS = re.compile("[不非无没错或和与及以约多余半倍几十百千万亿分之上下左右至到折第]|平方|立方|次方|进制")
-_FILLER_WORDS = "of the a an total altogether different possible exactly only such 的 个 只 条 本 张 名 次 块 件 位"
+_FILLER_WORDS = "of the a an total altogether different possible exactly only such 的"
 FILLERS = frozenset(_FILLER_WORDS.split())
+COUNTERS = frozenset("个只条本张名次块件位")  # 个 counts anything, the others only what they stand for
+_COUNTED = frozenset(["person", "man", "woman", "child", "unit"])
 _OF_ANGLE = re.compile(r"(?:sin|cos|tan|cot|sec|csc)(?![a-z])")
 _ATTACHED = frozenset(["m", "s", "g", "h", "cm", "mm", "km", "kg", "ft", "in", "min", "dm", "ml", "deg"])  # as in 5cm
 _CURRENCIES = {"\\$": "dollar", "€": "euro", "£": "£", "¥": "¥", "₹": "rupee", "￥": "¥"}
@@ -60,7 +62,7 @@ _HAN = "\u4e00-\u9fff"
 _ATOM = re.compile(
     rf"(?P<gap>{_SPACE})(?P<per>(?:/|\\cdot|\*)?){_SPACE}(?:\\(?:text|textrm|mathrm|mbox|operatorname|rm)\s?"
     r"\{(?P<text>[^{}]{0,200}(?:\{[^{}]{0,9}\}[^{}]{0,99}){0,3})\}|(?P<degree>\^?\{?\\circ\}?|\\degree|°)"
-    rf"|(?P<micro>\\mu\s?[A-Za-z]{{1,3}})|(?P<primes>(?<=\d)\^\{{(?:\\prime){{1,2}}\}})"
+    rf"|(?P<micro>\\mu\s?[A-Za-z]{{1,3}})"
     rf"|(?<![A-Za-z\\{_HAN}])(?P<word>[A-Za-z]{{1,40}}\.?|[{_HAN}]{{1,12}})){_SPACE}(?P<power>\^\{{?-?\d\}}?|[²³])?$"
 )
 _WORD = re.compile(rf"(/|\bper\b)?\s?([A-Za-zµΩ£$€¢.]{{0,40}}[A-Za-zΩ]\.?|°|[{_HAN}]{{1,12}})\s?(\^\{{?-?\d\}}?|[²³])?")
@@ -185,8 +187,6 @@ def _names_of(atom: re.Match[str]) -> list[tuple[str, int]]:
         return [("deg", power)]
     if atom["micro"]:
         return [("u" + atom["micro"][3:].strip(), power)]
-    if atom["primes"]:
-        return [("arc" + "'" * atom["primes"].count("prime"), power)]
     if atom["text"] is None:
         return _split(atom["word"], power)
     inside = atom["text"].replace("\\", " ").replace("~", " ")
@@ -205,9 +205,11 @@ def _exponent(raised: str | None) -> int:
 
 
 def _split(name: str, power: int) -> list[tuple[str, int]]:
-    """A name as it is known; a Chinese one may begin with "square" or "cubic"."""
+    """A name as it is known; a Chinese one may begin with "square" or "cubic", or with a counter."""
     if name[:2] in _POWERS and name[2:] in UNITS:
         return [(name[2:], power * _POWERS[name[:2]])]
+    if len(name) > 1 and name[0] in COUNTERS and name not in UNITS:
+        return [(name[1:], power)]
     return [(name.replace("µ", "u"), power)]
 
 
@@ -265,7 +267,8 @@ def _spelling(name: str) -> str:
 def conversion(one: str, other: str) -> Fraction | None:
     """How many of the unit `one` are one of the unit `other`; None if they measure different things.
 
-    A missing unit is any unit, "units" any of its power, and "red apples" may be called "apples".
+    A missing unit is any unit, "units" any of its power, and "red apples" may be called "apples". A Chinese
+    counter counts things: 5个 may be 5 apples or 5只, but not 5 metres.
 
     >>> conversion("m", "cm")
     Fraction(1, 100)
@@ -273,6 +276,10 @@ def conversion(one: str, other: str) -> Fraction | None:
     if not one or not other or one == other or {one, other} in ({"deg", "C"}, {"deg", "F"}):
         return Fraction(1)
     first, second = _unit(one), _unit(other)
+    if COUNTERS & {one, other}:
+        things = second if one in COUNTERS else first
+        counted = not things.powers or {base for base, _ in things.powers} <= _COUNTED
+        return Fraction(1) if counted and ("个" in (one, other) or not COUNTERS.issuperset((one, other))) else None
     if not (first.words <= second.words or second.words <= first.words):
         return None
     if first.powers == second.powers:

@@ -2,7 +2,7 @@
 
 import re
 
-from rlfr_mm.grading.strict.units import FILLERS, UNITS
+from rlfr_mm.grading.strict.units import COUNTERS, UNITS
 
 _ONES = "one two three four five six seven eight nine"
 _TEENS = "ten eleven twelve thirteen fourteen fifteen sixteen seventeen eighteen nineteen"
@@ -43,7 +43,7 @@ _HAN_SPELLED = re.compile(
     re.ASCII,
 )
 _HAN_TOTAL = re.compile(
-    r"^(?:一共|总共|共计|合计|共|大约|约|等于)(?:有|是|为|需要?)?(?=[-\d\\$零一二三四五六七八九十百千两])"
+    r"^(?:(?:因此|所以|故|综上(?:所述)?|于是|从而),?)?(?:一共|总共|共计|合计|共|大约|约|等于)(?:有|是|为|需要?)?(?=[-\d\\$零一二三四五六七八九十百千两])"
 )
 
 
@@ -105,7 +105,7 @@ def _han_digits(match: re.Match[str]) -> str:
     if match["half"]:
         return "1/2"
     value, unit = _han_value(match["number"]), match["unit"]
-    counted = unit in UNITS or unit in FILLERS or unit.startswith("个")  # 一次函数 is a function
+    counted = unit in UNITS or unit in COUNTERS or unit.startswith("个")  # 一次函数 is a function
     return f"{value}{unit}" if value is not None and (counted or not unit) else match.group()
 
 

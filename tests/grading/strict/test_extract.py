@@ -2,6 +2,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from rlfr_mm.grading import Item, grade
 from rlfr_mm.grading.item import Found
 from rlfr_mm.grading.strict.extract import (
     bare_answer,
@@ -107,28 +108,13 @@ def test_boxes_of_one_statement_are_read_together(between, joined):
     assert found.answer == f"-2{joined}1"
 
 
-@pytest.mark.parametrize(
-    "between", [". Hence ", " so ", " = ", " + 3 = ", ". Step 2 gives ", " \\Rightarrow ", " plus "]
-)
+@pytest.mark.parametrize("between", [". Hence ", " so ", " = ", " + 3 = ", ". Step 2 gives ", " \\Rightarrow "])
 def test_a_box_before_more_reasoning_was_a_step(between):
     assert stated(f"\\boxed{{-2}}{between}\\boxed{{1}}")[0].answer == "1"
 
 
 def test_different_labels_are_part_of_the_answer():
     assert stated("$k=\\boxed{45}$ and $n=\\boxed{2}$")[0].answer == "k=45, n=2"
-
-
-@pytest.mark.parametrize(
-    ("response", "answer"),
-    [
-        ("\\boxed{5}\\text{ cm}", "5\\text{ cm}"), ("$\\boxed{5}$ cm.", "5 cm"), ("\\boxed{5}\\pi", "5\\pi"),
-        ("x = -\\boxed{5}", "-5"), ("\\boxed{5} million", "5 million"), ("\\boxed{5}, or maybe 6.", "5, or maybe 6"),
-        ("\\boxed{5} (6 also works)", "5 (6 also works)"), ("\\boxed{5}\n\nIf you have questions, ask.", "5"),
-        ("\\boxed{5} \\checkmark", "5"), ("\\boxed{5} in total", "5"), ("\\boxed{5}. But 6 is near.", "5"),
-    ],
-)  # fmt: skip
-def test_what_changes_a_box_belongs_to_it(response, answer):
-    assert stated(response)[0].answer == answer
 
 
 @pytest.mark.parametrize(
@@ -201,52 +187,31 @@ def test_every_span_lies_in_the_response(text):
         assert 0 <= found.span[0] <= found.span[1] <= len(text) + 14
 
 
-@pytest.mark.parametrize(
-    "formula",
-    [
-        "\\frac{{{}}}{{13}}",
-        "\\frac{{13}}{{{}}}",
-        "\\sqrt{{{}}}",
-        "x^{{{}}}",
-        "13{}",
-        "0.{}",
-        "{}.5",
-        "{}{{,}}345",
-        "{}x",
-        "{}+1",
-        "{}!",
-        "{} \\bmod 5",
-        "2 \\times {}",
-        "20 - {}",
-        "x + {}",
-        "5/{}",
-        "\\log_2 {}",
-        "x \\ge {}",
-        "{} < x",
-    ],
-)
-def test_a_box_inside_a_number_or_formula_is_not_its_value(formula):
-    assert [found.answer for found in stated("$" + formula.format("\\boxed{12}") + "$")] != ["12"]
-
-
-def test_a_step_number_or_figure_before_a_box_is_no_part_of_it():
-    for before in (
-        "- ",
-        "Answer - ",
-        "**",
-        "<b>",
-        "> ",
-        "a -> ",
-        "The answer is ",
-        "Step 4\n",
-        "as in figure 1.\n",
-        "= 3 \\cdot 4 = ",
-        "The answer is 12. ",
-    ):
-        assert stated(before + "\\boxed{12}")[0].answer == "12"
-
-
 def test_a_question_is_an_answer_only_as_the_long_text_of_an_option():
     assert stated("The answer is 12, or is it 13?") == [] == stated("So \\boxed{12}?")
     question = "Does the board slide down the hill in less time with wax?"
     assert stated(f"\\boxed{{{question}}}")[0].answer == question
+
+
+def test_programs_state_nothing_and_displayed_values_do():
+    program = "```python\nanswer = 12\nprint(f'\\\\boxed{12}')\n```"
+    assert stated(program) == [] and bare_answer(program) is None
+    assert stated(f"{program}\n\nThe answer is 13.")[0].answer == "13"
+    assert stated("The answer is:\n```python\n12\n```")[0].answer == "12"
+
+
+@pytest.mark.parametrize(
+    "response",
+    [
+        "<b>Answer:</b> 12", "__Answer:__ 12", "**Answer**: 12", "答案是：「12」。", "所以，答案為12。", "答え：12",
+        "답은 12", "答案是12，过程如上。",
+        "The answer is 12; no other value works.", "The answer is the number 12.",
+    ],
+)  # fmt: skip
+def test_markup_and_remarks_around_a_stated_answer_do_not_matter(response):
+    assert grade(Item(response, "12")).correct
+
+
+def test_an_answer_that_goes_on_is_not_cut():
+    assert statements("The answer is 9...")[0].answer == "9..."
+    assert statements("The answer is 9..")[0].answer == "9"

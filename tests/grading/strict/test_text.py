@@ -72,7 +72,7 @@ def test_a_unit_counts_only_where_both_sides_have_one(gold, answer, equal):
         ("\\frac{3}{2}", "1 1/2", True), ("\\frac{11}{2}", "1 1/2", False), ("42", "\\approx 42", True),
         ("42", "42, not 43", True),
         ("42", "approximately 42", True), ("42", "not 42", None), ("-4.9\n-4.9", "-4.9", True), ("50\\%", "0.5", True),
-        ("50", "0.5", False), ("42", "42 \\pmod{50}", True),
+        ("50", "0.5", False), ("42", "42 \\pmod{50}", False),
     ],
 )  # fmt: skip
 def test_kinds_of_answers_are_told_apart(gold, answer, equal):
@@ -122,6 +122,7 @@ def test_a_clause_around_an_answer_changes_nothing_unless_it_denies_it(gold, ans
         ("500 \\text{ BC}", "500 \\text{ AD}", False), ("5^\\circ", "5''", False), ("12 cm", "12厘米", True),
         ("CAT", "ACT", False), ("\\Omega", "\\omega", False), ("A'", "A", False), ("\\angle ABC", "\\angle CBA", True),
         ("12", "12_5", False), ("12_5", "12 base 5", True), ("10^{-500}", "10^{-501}", False), ("2.74", "2,74", True),
+        ("1.2", "1,2", False),
         ("\\frac{1}{3}", "0.333...", True), ("\\frac{1}{3}", "0.3333", False), ("32349", "32, 349", False),
         ("2n+1", "2n+1 \\text{ for all } n", True), ("2n+1", "2n+1, n \\in \\mathbb{Z}", True), ("yes", "YES", True),
         ("2n, n\\in\\mathbb{Z}", "2n, n\\in\\mathbb{N}", False), ("42", "42 with remainder 3", False),
@@ -141,6 +142,29 @@ def test_a_clause_around_an_answer_changes_nothing_unless_it_denies_it(gold, ans
         ("2", "二分之一", False),
         ("\\begin{pmatrix}1&0.5\\end{pmatrix}", "\\begin{bmatrix} 1 & 1/2 \\\\ \\end{bmatrix}", True),
         ("\\begin{pmatrix}1&2\\end{pmatrix}", "\\begin{pmatrix} 1 \\\\ 2 \\end{pmatrix}", False),
+        # a modulus is a part of the answer, as dots and marks are
+        ("3 \\pmod 7", "x \\equiv 3 \\pmod{7}", True), ("3 \\pmod{7}", "3", True), ("3 \\pmod 7", "3 \\pmod 8", False),
+        ("3", "x \\equiv 3 \\pmod 7", False), ("3 \\pmod p", "3 \\pmod q", False), ("9", "9...", False),
+        ("9", "9\\ldots", False), ("1,2,\\ldots", "1, 2, \\ldots", True), ("9", "9'", False), ("9", "9''", False),
+        ("9'", "9'", True),
+        # equations that say the value, and equations to solve
+        ("9", "|x|=9", False), ("3", "x^2=9", False), ("9", "\\sqrt{x}=9", False), ("5", "|z|=5", True),
+        ("\\frac{1}{2}", "\\sin x=\\frac{1}{2}", True), ("3", "x := 3", True),
+        # units, counters, percent signs
+        ("5", "5g", False), ("5", "5 g", True), ("5 g", "5g", True), ("5米", "5个", False), ("5个", "5元", False),
+        ("5个", "5", True),
+        ("5", "5个", True), ("5个", "5只", True), ("5本", "5只", False), ("5个", "5人", True),
+        ("5个苹果", "5苹果", True),
+        ("50", "50\\%", True), ("0.5", "50\\%", True), ("0.5", "0.5\\%", False), ("1", "1\\%", False),
+        ("\\frac{1}{2}", "\\frac{1}{2}\\%", False),
+        # names of points, combinations, Roman numbers, repeated in words
+        ("(2,-3)", "A(2,-3)", True), ("(2,-3)", "the point (2, -3)", True), ("(2,-3)", "A(-3,2)", False),
+        ("3,7", "3; 7", True),
+        ("10", "C(5,2)", True), ("10", "{}_5C_2", True), ("10", "C_5^2 = 10", True), ("10", "C^2_5", True),
+        ("10", "C(5,3)+1", False),
+        ("(5,2)", "C(5,2)", True), ("IV", "VI", False), ("AB", "BA", True), ("10", "10 \\text{ (ten)}", True),
+        ("10", "10 (twelve)", False),
+        ("\\frac{11}{4}", "two and three quarters", True),
     ],
 )  # fmt: skip
 def test_notation_does_not_matter_and_meaning_does(gold, answer, equal):

@@ -11,7 +11,7 @@ from rlfr_mm.grading.strict.units import agree, conversion, measured
         ("9.4\\text{ cm}^2", "9.4", "cm2"), ("5 km/h", "5", "km h-1"), ("3 square metres", "3", "m2"),
         ("5 m squared", "5", "m2"), ("8\\text{ g/cm}^3", "8", "g cm-3"), ("60 \\text{ miles per hour}", "60", "mi h-1"),
         ("12平方厘米", "12", "厘米2"), ("5 \\mu m", "5", "um"), ("\\$5", "5", "dollar"), ("€20", "20", "euro"),
-        ("9 red apples", "9", "red apple"), ("20\\% \\text{ increase}", "20\\%", "increase"), ("5个", "5", ""),
+        ("9 red apples", "9", "red apple"), ("20\\% \\text{ increase}", "20\\%", "increase"), ("5个", "5", "个"),
         ("20 ^\\circ C", "20", "C"), ("5万", "5万", ""), ("5 million", "5 million", ""), ("500 BC", "500 BC", ""),
         ("5 or 6", "5 or 6", ""), ("2/m", "2/m", ""), ("20+5t", "20+5t", ""), ("5不对", "5不对", ""),
     ],
