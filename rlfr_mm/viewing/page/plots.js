@@ -4,11 +4,14 @@
   const css = (name) => getComputedStyle(document.documentElement).getPropertyValue(`--${name}`).trim();
   const drawn = new Map(); // element -> {plot, chart}
 
-  /** Centred moving average of the values that are there. */
-  function smooth(values, window) {
+  /** Centred moving average over a window of x, of the values that are there. */
+  function smooth(x, values, window) {
     const half = Math.floor(window / 2);
     return values.map((_, i) => {
-      const near = values.slice(Math.max(0, i - half), i + half + 1).filter((value) => value !== null);
+      let first = i, last = i; // x ascends
+      while (x[first - 1] >= x[i] - half) first--;
+      while (x[last + 1] <= x[i] + half) last++;
+      const near = values.slice(first, last + 1).filter((value) => value !== null);
       return near.length ? near.reduce((sum, value) => sum + value, 0) / near.length : null;
     });
   }
@@ -37,7 +40,7 @@
       }
       const averaged = smoothed && window > 1;
       if (averaged && lines.length === 1) add(x, y, {class: "aside", stroke: `${stroke}59`, width: 1});
-      add(x, averaged ? smooth(y, window) : y, {
+      add(x, averaged ? smooth(x, y, window) : y, {
         label: name, stroke, width: 1.8, points: {show: x.length < 30, size: 5, fill: stroke},
         value: (chart, value) => format(value, shares),
       });
@@ -80,15 +83,17 @@
     const told = el("output");
     const log = el("input", {type: "checkbox"});
     controls.append(el("label", {}, "Moving average over ", window_, told), el("label", {}, log, " logarithmic"));
-    const change = () => {
+    const read = () => {
       settings = {window: Number(window_.value), log: log.checked};
       told.textContent = settings.window > 1 ? `${settings.window} steps` : "1 step";
+    };
+    const change = () => {
+      read();
       plots.filter((element) => JSON.parse(element.dataset.plot).smoothed).forEach((element) => draw(element, settings));
     };
     window_.addEventListener("input", change);
     log.addEventListener("change", change);
-    settings = {window: Number(window_.value), log: false};
-    told.textContent = `${settings.window} steps`;
+    read();
   }
   const drawAll = () => plots.forEach((element) => draw(element, drawn.get(element)?.settings ?? settings));
   drawAll();
