@@ -342,3 +342,30 @@ def test_a_content_id_depends_on_the_content_and_not_on_the_folder(read: Any, tm
     assert moved["problem_id"] == first
     for change in ({"answer": "2"}, {"problem": "<image>!"}, {"images": ["b.png"]}):
         assert read({**row, **change})["problem_id"] != first
+
+
+def test_alpacas_instruction_and_input_are_one_problem(read: Any) -> None:
+    row = {"instruction": "Add.", "input": "40 and 8", "output": "It is \\boxed{48}.", "system": "Be brief."}
+    record = read(row | {"history": [["Hello", "Hello."]]})
+    said = [(message["role"], message["content"][0]["text"]) for message in record["prompt"]]
+    assert said == [("system", "Be brief."), ("user", "Hello"), ("assistant", "Hello."), ("user", "Add.\n40 and 8")]
+    assert record["solution"] == "48"
+    assert read(row, expert=True)["completion"] == "It is \\boxed{48}."
+    assert read(row | {"input": ""})["prompt"][-1]["content"] == [text("Add.")]
+    assert read(row | {"answer": "49"})["solution"] == "49"  # a column of its own counts before the reply
+    assert read(row | {"question": "1+1?"} | {"answer": "2"})["prompt"][-1]["content"] == [text("1+1?")]
+
+
+def test_half_of_an_alpaca_problem_is_refused(read: Any) -> None:
+    row = {"instruction": "Add.", "input": "40 and 8", "output": "48"}
+    named = {"problem": "instruction", "answer": "output"}
+    with pytest.raises(ValueError, match=r"instruction and input are one problem; leave data\.columns\.problem out"):
+        read(row, named=named)
+    assert read(row | {"input": ""}, named=named)["solution"] == "48"
+    assert detect_format(["answer", "messages"], "x") == "trl"
+    with pytest.raises(ValueError, match="record 8: messages is empty"):
+        read({"instruction": "", "output": ""})
+    with pytest.raises(ValueError, match="must end with a user message"):
+        read({"instruction": "", "output": "48"})
+    with pytest.raises(ValueError, match="history is 'Hello'; give a list of pairs"):
+        read(row | {"history": "Hello"})

@@ -2,6 +2,7 @@
 // Drag to zoom in, double-click to see everything again; the legend shows the values under the cursor.
 {
   const css = (name) => getComputedStyle(document.documentElement).getPropertyValue(`--${name}`).trim();
+  const WHOLE = Array.from({length: 9}, (_, i) => [1, 2, 5].map((first) => first * 10 ** i)).flat(); // between two ticks of x
   const drawn = new Map(); // element -> {plot, chart}
 
   /** Centred moving average over a window of x, of the values that are there. */
@@ -66,7 +67,7 @@
         y: plot.shares && !settings.log ? {range: [0, 1]} : columns.slice(1).every((column) => column.every((value) => !value)) ? {range: [0, 1]} : log,
       },
       axes: [
-        {...axis, label: plot.x_label, labelFont: axis.font, labelSize: 18, size: 28, grid: {show: false}, values: named(false)},
+        {...axis, label: plot.x_label, labelFont: axis.font, labelSize: 18, size: 28, grid: {show: false}, incrs: WHOLE, values: named(false)},
         {...axis, size: 52, values: named(plot.shares)},
       ],
       cursor: {drag: {x: true, y: false}, sync: plot.smoothed ? {key: "steps"} : undefined, points: {size: 6}},
