@@ -152,6 +152,8 @@ def python(arguments: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
         assert Path(arguments[0]).is_file(), arguments
         return
     module, *rest = arguments[1:]
+    if module.startswith(("rlfr_mm.eval.", "rlfr_mm.tasks.")):  # what eval.NAME is called outside of a checkout
+        module = module.removeprefix("rlfr_mm.")
     if module.startswith("tests."):
         assert importlib.util.find_spec(module), module
         return
