@@ -153,7 +153,10 @@ def detect_format(columns: Iterable[str], source: str) -> str:
     trl = FORMATS["trl"]
     lacking = [
         role
-        for role, names in (("problem", trl.problem), ("answer", (*trl.answer, *trl.completion_columns)))
+        for role, names in (
+            ("problem", (*trl.problem, ASKED[0])),  # the instruction of alpaca, which becomes a conversation
+            ("answer", (*trl.answer, *trl.completion_columns)),
+        )
         if not _has(seen, names)
     ]
     if not lacking:
@@ -187,7 +190,7 @@ def renamed_columns(seen: Iterable[str], columns: Mapping[str, Any], source: str
 
 def _conversation_of_alpaca(row: Row) -> Row:
     """The row, alpaca's instruction and output as a conversation if no other column has the problem."""
-    answers = {"output", *FORMATS["trl"].answer}
+    answers = {"output", "completion", *FORMATS["trl"].answer}
     alpaca = "instruction" in row and answers & row.keys() and not _has(set(row), FORMATS["trl"].problem)
     return with_messages(row) if alpaca else row
 
@@ -285,7 +288,11 @@ def final_answer(value: Any) -> str:
 
 
 def _first(row: Row, columns: Iterable[str]) -> Any:
-    return next((value for column in columns if (value := value_of(row, column)) not in (None, "", [])), None)
+    return next((value for column in columns if not _is_empty(value := value_of(row, column))), None)
+
+
+def _is_empty(value: Any) -> bool:
+    return value in (None, []) or (isinstance(value, str) and not value.strip())
 
 
 def _unpacked(value: Any) -> Any:

@@ -287,7 +287,7 @@ def test_unknown_and_missing_columns_say_what_was_seen() -> None:
         ({"problem": "?", "answer": "1", "images": ["c.png"]}, "no image file"),
         ({"problem": None, "answer": "1"}, "problem is empty or missing"),
         ({"problem": "?", "answer": ""}, "answer is empty or missing"),
-        ({"problem": "?", "answer": " "}, "the answer is ''; give one"),
+        ({"problem": "?", "answer": " "}, "answer is empty or missing"),
         ({"problem": "?", "answer": float("nan")}, "the answer is 'nan'; give one"),
         ({"problem": "?", "answer": "None"}, "the answer is 'None'; give one"),
         ({"problem": "?", "answer": {"value": "2"}}, "the answer is \"{'value': '2'}\"; give one"),
@@ -354,6 +354,17 @@ def test_alpacas_instruction_and_input_are_one_problem(read: Any) -> None:
     assert read(row | {"input": ""})["prompt"][-1]["content"] == [text("Add.")]
     assert read(row | {"answer": "49"})["solution"] == "49"  # a column of its own counts before the reply
     assert read(row | {"question": "1+1?"} | {"answer": "2"})["prompt"][-1]["content"] == [text("1+1?")]
+
+
+def test_what_names_an_answer_of_alpacas_rows_leaves_the_problem_whole() -> None:
+    with pytest.raises(ValueError, match=r"data\.columns: \{answer: response\}"):
+        detect_format(["instruction", "input", "response"], "x.jsonl")
+
+
+@pytest.mark.parametrize("problem", ["", "  \n", None, []])
+def test_a_problem_without_a_word_is_empty(problem: Any, read: Any) -> None:
+    with pytest.raises(ValueError, match="record 8: problem is empty or missing"):
+        read({"problem": problem, "answer": "2"})
 
 
 def test_half_of_an_alpaca_problem_is_refused(read: Any) -> None:
