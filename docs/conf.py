@@ -1,4 +1,4 @@
-"""The documentation as a site. `make docs` builds it into dist/docs; its pages load nothing from elsewhere."""
+"""The documentation as a site. `make docs` builds it into site/html; its pages load nothing from elsewhere."""
 
 from pathlib import Path
 from typing import Any

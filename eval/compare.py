@@ -30,6 +30,8 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
     args = parser.parse_args(argv)
     if len(args.methods) < 2:
         parser.error("give at least two runs")
+    if args.flips < 0:
+        parser.error(f"--flips {args.flips} must be >= 0")
     return args
 
 
@@ -39,7 +41,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     with one_line_errors():
         from rlfr_mm.eval.engine import comparing, run_files
 
-        first, *others = [comparing.load_method(text) for text in args.methods]
+        first, *others = comparing.load_methods(args.methods)
         found = comparing.compare(first, others, args.rule)
         text = comparing.comparison_report(found, args.published, args.flips)
         if args.json:

@@ -27,7 +27,7 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
     parser.add_argument(
         "--model", help="lmms-eval back end as NAME[,key=value...], or rlfr=CHECKPOINT for a policy of rlfr_mm.train"
     )
-    parser.add_argument("--tasks", help="tasks and groups, separated by commas; python -m tasks.list prints them")
+    parser.add_argument("--tasks", help="tasks and groups, separated by commas; rlfr_mm.tasks.list prints them")
     parser.add_argument("--include_path", help="folder with benchmarks of your own (docs/adding_a_benchmark.md)")
     parser.add_argument("--output_dir", type=Path, help="run folder; the same command resumes the run in it")
     parser.add_argument("--data_root", help="local mirror of the dataset repositories, used instead of the hub")
@@ -125,7 +125,7 @@ def _run(args: argparse.Namespace) -> int:
         print(f"shard {shard} of {args.output_dir} is done; the last one to finish scores the run")
         return 1 if found.failures else 0
     status = scoring.print_results(found.results, [*found.incomplete, *found.failures])
-    page = shlex.join(["python", "-m", "eval.report", str(args.output_dir), "--out", "report.html"])
+    page = shlex.join(["python", "-m", "rlfr_mm.eval.report", str(args.output_dir), "--out", "report.html"])
     print(f"responses and results are in {args.output_dir}; {page} shows them")
     # What other shards have not answered yet is not a failure of this one.
     return status if shard == WHOLE else int(bool(found.failures))
@@ -135,7 +135,7 @@ def named_tasks(names: str) -> list[TaskSpec]:
     """The tasks behind comma-separated names of tasks and groups. ValueError for an unknown name, or without names."""
     specs = registry.expand(name.strip() for name in names.split(",") if name.strip())
     if not specs:
-        raise ValueError("--tasks names no task; python -m tasks.list prints them")
+        raise ValueError("--tasks names no task; python -m rlfr_mm.tasks.list prints them")
     return specs
 
 

@@ -142,7 +142,7 @@ class EvaluationConfig:
 class BenchmarkConfig:
     """Benchmarks that all processes answer during training: RUN/benchmarks/step-N is a run folder of `eval.run`."""
 
-    eval_tasks: list[str] = option(make=list, help="tasks and groups; python -m tasks.list prints them")
+    eval_tasks: list[str] = option(make=list, help="tasks and groups; python -m rlfr_mm.tasks.list prints them")
     steps: int | None = option(None, must=">= 1", help="evaluate every N steps and after the last; null: only the last")
     limit: int | None = option(None, must=">= 1", help="the first N problems of each task; null: all")
     samples: int | None = option(None, must=">= 1", help="responses per problem; null: the task's number")

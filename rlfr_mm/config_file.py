@@ -193,6 +193,17 @@ def _merged(below: dict[str, Any], above: dict[str, Any]) -> dict[str, Any]:
     return result
 
 
+class _Loader(yaml.SafeLoader):
+    """Safe YAML in which a key must not occur twice in one mapping: the first value would be lost without a word."""
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
+        keys = [key.value for key, _ in node.value if isinstance(key, yaml.ScalarNode)]
+        for key, _ in node.value:
+            if keys.count(key.value) > 1:
+                raise yaml.constructor.ConstructorError(None, None, f"the key {key.value} occurs twice", key.start_mark)
+        return super().construct_mapping(node, deep)
+
+
 def _read_mapping(path: Path, role: str = "") -> dict[str, Any]:
     if path.is_dir():
         raise ValueError(f"{path}{role} is a folder, not a configuration file; give a YAML file, such as one in it")
@@ -200,7 +211,7 @@ def _read_mapping(path: Path, role: str = "") -> dict[str, Any]:
         raise ValueError(f"no configuration file {path}{role}; the ones that come with rlfr_mm are under configs/")
     try:
         with path.open() as file:  # from a file rather than its text, so that YAML's errors name it
-            values = yaml.safe_load(file) or {}
+            values = yaml.load(file, _Loader) or {}
     except (yaml.YAMLError, UnicodeDecodeError) as error:
         raise ValueError(f"{path} is not valid YAML: {' '.join(str(error).split())}") from None
     if not isinstance(values, dict):

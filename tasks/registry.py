@@ -118,7 +118,7 @@ def task(name: str) -> TaskSpec:
         hint = (
             f"did you mean {', '.join(nearest)}?"
             if nearest
-            else "python -m tasks.list prints all; RLFR_TASKS names more"
+            else "python -m rlfr_mm.tasks.list prints all; RLFR_TASKS names more"
         )
         raise ValueError(f"unknown task {name!r}: {hint}")
     return TASKS[name]

@@ -43,10 +43,24 @@ def test_the_path_of_a_base_is_relative_to_the_file_that_names_it(tmp_path: Path
 
 def test_errors_name_the_file_that_is_not_yaml(tmp_path: Path):
     path = tmp_path / "run.yaml"
-    for content in (b"train: [1, 2", b"\x80"):
+    for content in (b"train: [1, 2", b"\x80", b"train:\n\tseed: 1"):
         path.write_bytes(content)
         with pytest.raises(ValueError, match=r"run.yaml is not valid YAML"):
             read_settings(path)
+
+
+def test_a_key_that_occurs_twice_is_refused(tmp_path: Path):
+    path = tmp_path / "run.yaml"
+    for content in (
+        "train: {seed: 1}\ntrain: {max_steps: 2}",
+        "train: {seed: 1, seed: 2}",
+        "train: {seed: 1, 'seed': 2}",
+    ):
+        path.write_text(content)
+        with pytest.raises(ValueError, match=r"run.yaml is not valid YAML: the key (train|seed) occurs twice"):
+            read_settings(path)
+    path.write_text("a: &same {seed: 1}\ntrain: {<<: *same, seed: 2}")
+    assert read_settings(path)["train"] == {"seed": 2}
 
 
 @pytest.mark.parametrize(

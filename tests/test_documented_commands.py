@@ -34,6 +34,7 @@ from huggingface_hub import ModelCard
 from lmms_eval.__main__ import parse_eval_args
 from markdown_it import MarkdownIt
 from PIL import Image, ImageDraw
+from safetensors.torch import load_file
 from transformers import AutoConfig, AutoModelForCausalLM
 from trl.scripts.vllm_serve import make_parser as vllm_parser
 
@@ -151,6 +152,8 @@ def python(arguments: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
         assert Path(arguments[0]).is_file(), arguments
         return
     module, *rest = arguments[1:]
+    if module.startswith(("rlfr_mm.eval.", "rlfr_mm.tasks.")):  # what eval.NAME is called outside of a checkout
+        module = module.removeprefix("rlfr_mm.")
     if module.startswith("tests."):
         assert importlib.util.find_spec(module), module
         return
@@ -302,6 +305,9 @@ def test_a_yaml_of_fifteen_lines_trains_a_lora_policy_with_its_page_and_card(wor
     assert all("Find $x$." in record.prompt and record.images and any(record.deviation) for record in records)
     assert Path("runs/my_run/final/adapter_model.safetensors").is_file()
     assert Path("runs/my_run/final/flow/flow.safetensors").is_file()
+    adapter = load_file("runs/my_run/final/adapter_model.safetensors")
+    assert any(weight.any() for name, weight in adapter.items() if "lora_B" in name)
+    assert not any("visual" in name for name in adapter)
     assert "lora" in ModelCard.load(Path("runs/my_run/final/README.md")).data.tags
     importlib.import_module("rlfr_mm.inspect").main(["runs/my_run"])
     assert "Find $x$." in Path("runs/my_run/inspect.html").read_text()

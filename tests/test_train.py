@@ -208,7 +208,7 @@ def test_a_run_folder_is_never_lost_by_accident(config: Path, tmp_path: Path, ca
     assert (run / "thesis.txt").read_text() == "precious"
     (run / "config.yaml").write_text("train: {}")
     assert "holds an unfinished run: --resume continues it" in _error(capsys, "--config", config)
-    assert "--resume with settings other than" in _error(capsys, "--config", config, "--resume")
+    assert "config.yaml is of another version of rlfr_mm" in _error(capsys, "--config", config, "--resume")
     (run / "summary.json").write_text("{}")
     assert "holds a finished run" in _error(capsys, "--config", config)
     bad = ("model.name_or_path=no/such/model", "model.lora={rr: 8}", "field=nowhere")
@@ -272,6 +272,7 @@ def test_every_step_has_its_row_where_a_batch_of_rollouts_serves_several(config:
         ("flow.hidden_size=64", "hidden_size"),
         ("flow_reward={score: log_ratio}", "score=log_ratio needs update.enabled"),
         ("train.reward_weights=[5.0, 1.0]", "set train.format_reward_weight, or `rewards`"),
+        ("train.output_dir=pyproject.toml/run", "pyproject.toml is not a folder"),
         ("train.temperature=0", "train.temperature=0.0 must be > 0"),
         ("train.eval_strategy=steps", "train.eval_strategy=steps: "),
         ("train.report_to=no_such_logger", "train.report_to=no_such_logger: no_such_logger is not supported"),

@@ -63,6 +63,16 @@ def load_method(text: str) -> Method:
     return Method(label, [run_files.read_run(Path(folder)) for folder in folders.split(",")])
 
 
+def load_methods(texts: Sequence[str]) -> list[Method]:
+    """The methods in `load_method`'s texts; those with the same label get their whole text as one."""
+    methods = [load_method(text) for text in texts]
+    labels = [method.label for method in methods]
+    return [
+        replace(method, label=text) if labels.count(method.label) > 1 else method
+        for method, text in zip(methods, texts, strict=True)
+    ]
+
+
 @complete_rows("the runs cannot be compared")
 def compare(first: Method, others: Sequence[Method], rule: RuleName = "strict") -> list[list[TaskComparison]]:
     """Per other method its comparison with the first on every shared task. Holm's correction is over all of them.
@@ -142,7 +152,7 @@ def _check_same(spec: TaskSpec, rows: Sequence[SampleRow]) -> list[str]:
     differing = {
         "the rendered prompts": any(len(found) > 1 for found in prompts.values()),
         "the generation settings": len({row.generation_hash for row in rows}) > 1,
-        "the scorer versions (python -m eval.score RUN grades again)": len({row.scorer_version for row in rows}) > 1,
+        "the scorer versions (rlfr_mm.eval.score RUN grades again)": len({row.scorer_version for row in rows}) > 1,
     }
     return [f"{what} differ" for what, differs in differing.items() if differs]
 

@@ -32,7 +32,7 @@ def check_benchmarks(benchmarks: BenchmarkConfig, sharded: bool) -> None:
             raise ValueError(f"{spec.name}: {changed}; benchmarks.allow_changed_data runs it and marks the results")
     if sharded:
         raise ValueError(
-            "benchmarks cannot be answered by a sharded policy: evaluate its checkpoints with python -m eval.run"
+            "benchmarks cannot be answered by a sharded policy: evaluate its checkpoints with rlfr_mm.eval.run"
         )
 
 

@@ -235,6 +235,8 @@ def report_page(runs: Sequence[Run], data_root: Path | None = None) -> tuple[str
 
 def write_report(folders: Sequence[Path], out: Path, data_root: Path | None = None) -> int:
     """Write the page of these run folders and warn about what it leaves out. Returns its size in bytes."""
+    if data_root is not None and not data_root.is_dir():
+        raise RunError(f"--data_root {data_root} is not a folder")
     with complete_rows(", ".join(map(str, folders))):
         page, notes = report_page(read_runs(folders), data_root)
     run_files.write_text(out, page)

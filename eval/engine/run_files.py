@@ -183,8 +183,11 @@ def read_manifest(run: Path) -> Manifest:
     """
     try:
         return Manifest.model_validate_json((run / MANIFEST).read_bytes())
-    except FileNotFoundError:
-        raise RunError(f"{run} is not a run folder: it has no {MANIFEST}; give the --output_dir of eval.run") from None
+    except (FileNotFoundError, NotADirectoryError):
+        trained = "; rlfr_mm.inspect shows runs of training" if (run / "config.yaml").is_file() else ""
+        raise RunError(
+            f"{run} is not a run folder: it has no {MANIFEST}; give the --output_dir of eval.run{trained}"
+        ) from None
     except ValidationError as error:
         raise RunError(f"{run / MANIFEST} cannot be read: {invalid(error)}") from None
 
@@ -199,7 +202,7 @@ def read_results(run: Path) -> list[BenchmarkResult]:
     try:
         return [BenchmarkResult.model_validate(entry) for entry in files.read_json(run / RESULTS)]
     except FileNotFoundError:
-        raise RunError(f"{run} has no {RESULTS}: run `python -m eval.score {run}`") from None
+        raise RunError(f"{run} has no {RESULTS}: run `python -m rlfr_mm.eval.score {run}`") from None
 
 
 def read_run(run: Path) -> dict[str, list[SampleRow]]:

@@ -242,7 +242,7 @@ def _manifest(
         if old != new:
             raise RunError(
                 f"{run} holds a run with other settings: {what} was {old}, now {new}; "
-                + (f"python -m eval.score {run} grades it again" if "scorer_v" in what else "use another --output_dir")
+                + (f"rlfr_mm.eval.score {run} grades it again" if "scorer_v" in what else "use another --output_dir")
             )
     return now.model_copy(update={"tasks": before.tasks | plans, "sessions": before.sessions + now.sessions})
 

@@ -16,6 +16,8 @@ Row = dict[str, Any]
 PLACEHOLDER = "<image>"  # numbered ones, such as MATH-V's <image1>, name parts of one picture and stay in the text
 SPEAKERS = {"human": "user", "gpt": "assistant", "chatgpt": "assistant", "model": "assistant", "bot": "assistant"}
 ROLES = ("system", "user", "assistant")
+ASKED = ("instruction", "input")
+ALPACA = (*ASKED, "output", "history")
 _STORED_AS_TEXT = re.compile(r'\s*\[\s*\{\s*"(?:role|content|from|value)"\s*:')  # as in some MM-Eureka files
 _IMAGE_KEYS = ("image", "image_url", "url", "path", "base64")  # where a part of a message has its image
 
@@ -62,6 +64,22 @@ def read_conversation(problem: Any, system: Any = None) -> Conversation:
     if not last or last[-1]["type"] == "image":
         last.append({"type": "text", "text": ""})  # options and the instruction are added here
     return found
+
+
+def with_messages(row: Row) -> Row:
+    """The row with alpaca's `instruction`, `input`, `history` and `output` as `messages`.
+
+    >>> with_messages({"instruction": "Add.", "input": "1 and 1", "output": "2"})["messages"]
+    [{'role': 'user', 'content': 'Add.\n1 and 1'}, {'role': 'assistant', 'content': '2'}]
+    """
+    history = row.get("history") or []
+    if not (isinstance(history, list) and all(isinstance(turn, list) and len(turn) == 2 for turn in history)):
+        raise ValueError(f"history is {history!r:.80}; give a list of pairs of a question and its answer")
+    asked = "\n".join(str(part) for part in map(row.get, ASKED) if part)
+    turns = [*history, (asked, row.get("output"))]
+    said = [(role, text) for turn in turns for role, text in zip(("user", "assistant"), turn, strict=True) if text]
+    messages = [{"role": role, "content": text} for role, text in said]
+    return {name: value for name, value in row.items() if name not in ALPACA} | {"messages": messages}
 
 
 def _turn(message: Any) -> tuple[str, Any]:

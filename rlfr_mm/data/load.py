@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import datasets
+import pyarrow.parquet
 from datasets import Dataset, Features, IterableDataset, List, Value
 
 from rlfr_mm.config import QUICKSTART, DataArguments
@@ -222,6 +223,9 @@ def _rows(args: DataArguments) -> tuple[list[Row | ValueError] | Dataset, Path]:
 def _dataset(args: DataArguments, path: Path) -> Any:
     """What `datasets` makes of a Parquet file, a folder or a hub id: a Dataset, or with data.streaming an iterable."""
     if data_kind(path) == ".parquet":
+        pyarrow.parquet.read_schema(
+            path
+        )  # names what is wrong with the file in one line, where `datasets` logs another
         return Dataset.from_parquet(str(path))
     if not ((path / "state.json").is_file() or (path / "dataset_dict.json").is_file()):
         name, streaming = args.name, args.streaming
@@ -256,7 +260,7 @@ def _json_rows(path: Path) -> list[Any]:
             raise
         return list(parsed_lines(path))
     if not isinstance(rows, list):
-        raise ValueError(f"{path} holds a {type(rows).__name__}; give a list of records, [{{...}}, ...]")
+        raise ValueError(f"{path} is not a list of records: write [{{...}}, ...], or one record per line")
     return rows
 
 
@@ -267,9 +271,16 @@ def _csv_rows(path: Path) -> list[Row]:
         text = read_bytes(path).decode("utf-8-sig")
         head = text.partition("\n")[0]  # where the comma is the decimal point, spreadsheets write semicolons
         delimiter = "\t" if data_kind(path) == ".tsv" else ";" if ";" in head and "," not in head else ","
-        rows = list(csv.DictReader(io.StringIO(text, newline=""), delimiter=delimiter, strict=True))
-    except (csv.Error, UnicodeDecodeError) as error:
+        reader = csv.DictReader(io.StringIO(text, newline=""), delimiter=delimiter, strict=True)
+        columns, rows = reader.fieldnames or [], list(reader)
+    except UnicodeDecodeError as error:
         raise ValueError(f"{path} is not a {data_kind(path)} file in UTF-8: {error}") from None
+    except csv.Error as error:
+        raise ValueError(
+            f"{path} is not a {data_kind(path)} file: {error}; a cell may open a quote and not close it"
+        ) from None
+    if twice := [name for name, count in Counter(columns).items() if count > 1]:
+        raise ValueError(f"{path} has the column {twice[0]} more than once; give each its own name")
     for i, row in enumerate(rows):
         if None in row:
             raise ValueError(f"{path}: record {i + 1} has more cells than the first line has columns")

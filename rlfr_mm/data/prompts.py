@@ -20,22 +20,26 @@ INSTRUCTIONS: dict[str, str] = {
 }
 
 
-def content_text(content: str | list[dict[str, Any]] | None) -> str:
-    """The text of one message: its content if that is a string, else its text parts joined; images are left out.
+def content_text(content: str | list[dict[str, Any]] | None, image: str = "") -> str:
+    """The text of one message: its content if that is a string, else its text parts joined, with `image` for images.
 
     >>> content_text([{"type": "image"}, {"type": "text", "text": "How many?"}])
     'How many?'
     """
     if content is None or isinstance(content, str):
         return content or ""
-    return "".join(part.get("text") or "" for part in content)
+    return "".join(image if part.get("type") == "image" else part.get("text") or "" for part in content)
 
 
-def conversation_text(messages: str | list[dict[str, Any]]) -> str:
-    """The text of a conversation, one line per message that has any; a plain string stays as it is."""
+def conversation_text(messages: str | list[dict[str, Any]], image: str = "") -> str:
+    """The text of a conversation, one line per message that has any; a plain string stays as it is.
+
+    >>> conversation_text([{"content": [{"type": "image"}, {"type": "text", "text": "How many?"}]}], image="<image>")
+    '<image>How many?'
+    """
     if isinstance(messages, str):
         return messages
-    return "\n".join(filter(None, (content_text(message.get("content")) for message in messages)))
+    return "\n".join(filter(None, (content_text(message.get("content"), image) for message in messages)))
 
 
 def chat_messages(messages: list[dict[str, Any]]) -> list[dict[str, Any]]:

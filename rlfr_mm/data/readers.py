@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from rlfr_mm.data.columns import check_named, holds_image, renamed, suggestion, value_of
-from rlfr_mm.data.conversations import Row, place_images, read_conversation
+from rlfr_mm.data.conversations import ASKED, Row, place_images, read_conversation, with_messages
 from rlfr_mm.data.images import store_image
 from rlfr_mm.data.options import lettered, read_options
 from rlfr_mm.data.prompts import InstructionName, content_text, with_instruction, with_options
@@ -153,7 +153,10 @@ def detect_format(columns: Iterable[str], source: str) -> str:
     trl = FORMATS["trl"]
     lacking = [
         role
-        for role, names in (("problem", trl.problem), ("answer", (*trl.answer, *trl.completion_columns)))
+        for role, names in (
+            ("problem", (*trl.problem, ASKED[0])),  # the instruction of alpaca, which becomes a conversation
+            ("answer", (*trl.answer, *trl.completion_columns)),
+        )
         if not _has(seen, names)
     ]
     if not lacking:
@@ -182,7 +185,14 @@ def renamed_columns(seen: Iterable[str], columns: Mapping[str, Any], source: str
     """The names that rows with these columns have after `data.columns`; ValueError if it names one that is missing."""
     names = list(seen)
     check_named(columns, names, source)
-    return list(renamed(dict.fromkeys(names), columns, USUAL))
+    return list(_conversation_of_alpaca(renamed(dict.fromkeys(names), columns, USUAL)))
+
+
+def _conversation_of_alpaca(row: Row) -> Row:
+    """The row, alpaca's instruction and output as a conversation if no other column has the problem."""
+    answers = {"output", "completion", *FORMATS["trl"].answer}
+    alpaca = "instruction" in row and answers & row.keys() and not _has(set(row), FORMATS["trl"].problem)
+    return with_messages(row) if alpaca else row
 
 
 def _has(seen: set[str], names: Iterable[str]) -> bool:
@@ -210,15 +220,18 @@ def read_row(
 
     `named` is `data.columns`.
     """
-    row, columns = renamed(row, named or {}, USUAL), FORMATS[format_name]
-    own_id = _first(row, ID_COLUMNS)
+    columns, named = FORMATS[format_name], named or {}
+    own_id = _first(renamed(row, named, USUAL), ID_COLUMNS)
     try:
+        if named.get("problem") in ASKED and all(isinstance(row.get(name), str) and row[name] for name in ASKED):
+            raise ValueError("instruction and input are one problem; leave data.columns.problem out to read both")
+        row = _conversation_of_alpaca(renamed(row, named, USUAL))
         talk = read_conversation(_required(row, columns.problem), row.get("system"))
         messages, images = talk.messages, talk.images
         if not images:
             given = _unpacked(_first(row, columns.images))
             images = given if isinstance(given, list) else [] if given is None else [given]
-        _refuse_other_media(row, columns.images, bool(images) or "images" in (named or {}))
+        _refuse_other_media(row, columns.images, bool(images) or "images" in named)
         stored = [store_image(image, folder, allow_outside) for image in images]
         given = _first(row, columns.answer)
         if given is None and not expert:
@@ -275,7 +288,11 @@ def final_answer(value: Any) -> str:
 
 
 def _first(row: Row, columns: Iterable[str]) -> Any:
-    return next((value for column in columns if (value := value_of(row, column)) not in (None, "", [])), None)
+    return next((value for column in columns if not _is_empty(value := value_of(row, column))), None)
+
+
+def _is_empty(value: Any) -> bool:
+    return value in (None, []) or (isinstance(value, str) and not value.strip())
 
 
 def _unpacked(value: Any) -> Any:

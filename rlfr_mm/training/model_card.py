@@ -1,6 +1,7 @@
 """The model card of a trained policy: README.md in final/, the folder that one publishes."""
 
 import datetime
+import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -9,9 +10,10 @@ from huggingface_hub import EvalResult, EvalResultEntry, ModelCard, ModelCardDat
 
 from rlfr_mm import __version__
 from rlfr_mm.config import DataArguments, RunConfig
+from rlfr_mm.data.prompts import with_instruction
 from rlfr_mm.files import write_whole
-from rlfr_mm.statistics import wilson_interval
 from rlfr_mm.training.hub import EVAL_RESULTS, eval_results_text, task_id
+from rlfr_mm.viewing.accuracy import accuracy_text
 
 TEMPLATE = Path(__file__).with_name("model_card.md.j2")
 METHODS = {
@@ -56,7 +58,7 @@ def write_model_card(
         method=METHODS.get(config.train.get("advantage_shaping", "flow"), "GRPO"),
         data=config.data.source,
         accuracies={
-            name: _with_interval(results[key])
+            name: accuracy_text(results[key])
             for name, key in (("before", "accuracy_before"), ("after", "accuracy_after"))
             if _measured(results.get(key))
         },
@@ -65,6 +67,8 @@ def write_model_card(
         version=__version__,
         multimodal=multimodal,
         adapter=adapter,
+        # As the problems were asked; JSON's text is Python's, too.
+        question=lambda text: json.dumps(with_instruction(text, config.data.instruction)),
     )
     write_whole(folder / "README.md", str(card))
     if (entry := _leaderboard_entry(config, results)) is not None:
@@ -89,7 +93,7 @@ def _leaderboard_entry(config: RunConfig, results: Mapping[str, Any]) -> EvalRes
         value=round(100 * found["accuracy"], 2),
         dataset_revision=data.revision,
         date=datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
-        notes=f"accuracy on the split {data.split}: {_with_interval(found)}; one response per problem at temperature "
+        notes=f"accuracy on the split {data.split}: {accuracy_text(found)}; one response per problem at temperature "
         f"{evaluation.temperature:g}, graded by rlfr_mm {__version__}",
     )
 
@@ -102,13 +106,6 @@ def _is_on_hub(source: str) -> bool:
 def _measured(found: Mapping[str, Any] | None) -> bool:
     """Whether an accuracy was measured, and any of its answers could be graded."""
     return found is not None and found["n"] > 0
-
-
-def _with_interval(found: Mapping[str, Any]) -> str:
-    """An accuracy in percent with its 95 % interval and the number of problems."""
-    interval = wilson_interval(found["accuracy"], 0.0, found["n"])  # one answer per problem, which n alone describes
-    low, high = 100 * interval.low, 100 * interval.high
-    return f"{100 * found['accuracy']:.1f} % (95 % interval {low:.1f} to {high:.1f}, n = {found['n']:,})"
 
 
 def _eval_results(config: RunConfig, results: Mapping[str, Any], task: str) -> list[EvalResult] | None:
@@ -126,7 +123,7 @@ def _eval_results(config: RunConfig, results: Mapping[str, Any], task: str) -> l
             dataset_split=held_out.split,
             dataset_revision=held_out.revision,
             metric_type="accuracy",
-            metric_name=f"accuracy at temperature {evaluation.temperature:g}, {_with_interval(found)}",
+            metric_name=f"accuracy at temperature {evaluation.temperature:g}, {accuracy_text(found)}",
             metric_value=round(100 * found["accuracy"], 2),
         )
     ]

@@ -174,7 +174,7 @@ class RolloutBatch:
                     step=self.step,
                     problem_id=problem_id,
                     sample=seen[problem_id],
-                    prompt=conversation_text(row.get("prompt") or ""),
+                    prompt=conversation_text(row.get("prompt") or "", image="<image>"),
                     images=list(named),
                     solution=str(row.get("solution", "")),
                     completion=str(tokenizer.decode(ids, skip_special_tokens=True)),

@@ -8,7 +8,7 @@ import re
 import shutil
 import subprocess
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -42,6 +42,8 @@ LEFT_OUT = "left_out.txt"  # the records that `data.skip_bad_records` left out, 
 FIRST_RESULTS = ("evaluation_before.jsonl", f"flow/{MANIFEST}", "metrics.jsonl")  # each of a stage of its own
 BENCHMARKS = "benchmarks"  # holds a run folder of eval.run per evaluated step, and results.json
 TRAINER_STATE = "trainer_state.json"  # of a checkpoint: everything that was logged up to its step
+# Sections that hold what was set and not every setting there is; a list of rewards is compared as a whole.
+OPEN = re.compile(r"train\.|model\.lora\.|(?:\w+\.)?data\.columns\.")
 
 
 def answer_files(run: str | Path) -> StepFiles:
@@ -234,6 +236,10 @@ def check_run(config: RunConfig, overwrite: bool, resume: bool) -> None:
     saved = path / "config.yaml"
     if path.exists() and not path.is_dir():
         raise ValueError(f"train.output_dir={path} is not a folder: choose another one")
+    above = next(folder for folder in path.absolute().parents if folder.exists())
+    if not path.exists() and not (above.is_dir() and os.access(above, os.W_OK)):
+        why = "may not be written to" if above.is_dir() else "is not a folder"
+        raise ValueError(f"train.output_dir={path} cannot be made: {above} {why}")
     if not path.exists() or all(entry.name == LOCK for entry in path.iterdir()):
         if resume:
             what = "is empty" if path.exists() else "does not exist"
@@ -250,9 +256,32 @@ def check_run(config: RunConfig, overwrite: bool, resume: bool) -> None:
         before, now = read_settings(saved), as_record(config)
         for settings in (before, now):
             (settings.get("train") or {}).pop("output_dir", None)  # the folder may have been moved
-        if changed := [key for key in now if now[key] != before.get(key)]:
-            where = ", ".join(changed)
-            raise ValueError(f"--resume with settings other than {saved} under {where}: use the same, or --overwrite")
+        changed, unknown = _differences(before, now)
+        if unknown:
+            raise ValueError(
+                f"{saved} is of another version of rlfr_mm, with other settings ({', '.join(unknown[:5])}"
+                f"{', ...' * (len(unknown) > 5)}): continue it with that version, or start again with --overwrite"
+            )
+        if changed:
+            raise ValueError(
+                f"--resume with settings other than {saved}: {', '.join(changed)}: use the same, or --overwrite"
+            )
+
+
+def _differences(before: Mapping[str, Any], now: Mapping[str, Any], prefix: str = "") -> tuple[list[str], list[str]]:
+    """The settings of two records that differ, as "name (old, now new)", and the names that only one of them knows."""
+    changed: list[str] = []
+    unknown: list[str] = []
+    for key in dict.fromkeys([*now, *before]):
+        name, (old, new) = prefix + key, (before.get(key), now.get(key))
+        if isinstance(old, Mapping) and isinstance(new, Mapping):
+            inside = _differences(old, new, name + ".")
+            changed, unknown = changed + inside[0], unknown + inside[1]
+        elif (key in before) != (key in now) and not OPEN.match(prefix):
+            unknown.append(name)
+        elif old != new:
+            changed.append(f"{name} ({old!r:.60}, now {new!r:.60})")
+    return changed, unknown
 
 
 def open_run(config: RunConfig, overwrite: bool) -> None:

@@ -16,17 +16,24 @@ CURVES: dict[str, dict[str, str]] = {
     },
     "Loss": {"loss": "loss"},
     "Gradient norm": {"grad_norm": "gradient norm"},
-    "Tokens clipped by the loss": {"clip_ratio/region_mean": "clipped tokens"},
+    "Share of the tokens that the loss clipped": {"clip_ratio/region_mean": "clipped tokens"},
     "Learning rate": {"learning_rate": "learning rate"},
     "Field loss": {"flow/field_loss": "field loss"},
     "Mean velocity deviation": {"flow/deviation_mean": "velocity deviation"},
     "Mean flow reward per token": {"flow/reward_mean": "flow reward"},
     "Mean size of the shaping per token": {"flow/shaping_magnitude": "|shaping|"},
+    "Reliability under fresh noise": {
+        "flow/score_reliability": "score", "flow/reward_reliability": "flow reward"
+    },
     "Response length in tokens": {"completions/mean_length": "mean length"},
     "Entropy in nats": {"entropy": "entropy"},
 }  # fmt: skip
 SHARES = ("Accuracy of the rollouts", "Held-out accuracy", "Groups without signal")  # shown in percent, from 0 to 100
-COLOURS = {"auc/logprob": "run5", "auc/deviation": "run0", "auc/flow_reward": "run1"}
+COLOURS = {
+    "auc/logprob": "run5", "auc/deviation": "run0", "auc/flow_reward": "run1",
+    "flow/score_reliability": "run0", "flow/reward_reliability": "run1",
+}  # fmt: skip
+ERRORS = {"held_out/accuracy": "held_out/standard_error"}  # of the metrics that have one
 NUM_COLOURS = 6
 
 Metrics = Sequence[Mapping[str, Any]]  # rows of metrics.jsonl
@@ -73,4 +80,9 @@ def curve_charts(runs: Mapping[str, Metrics]) -> list[tuple[str, str]]:
 def _line(label: str, colour: str, metrics: Metrics, name: str) -> charts.Line:
     rows = [row for row in metrics if name in row]  # some metrics are logged at some steps only
     finite = [None if row[name] is None or not math.isfinite(row[name]) else row[name] for row in rows]
-    return charts.Line(label, colour, [row["step"] for row in rows], finite)
+    low: list[float] = []
+    high: list[float] = []
+    if name in ERRORS and all(row.get(ERRORS[name]) is not None for row in rows) and None not in finite:
+        low = [max(0.0, row[name] - 1.96 * row[ERRORS[name]]) for row in rows]
+        high = [min(1.0, row[name] + 1.96 * row[ERRORS[name]]) for row in rows]
+    return charts.Line(label, colour, [row["step"] for row in rows], finite, low, high)

@@ -40,7 +40,7 @@ def messages_of(prompt: str, images: int) -> list[Message]:
     openings = list(_OPENINGS.finditer(prompt))
     ends = [opening.start() for opening in openings[1:]] + [len(prompt)]
     if not openings or _MARKS.sub("", prompt[: openings[0].start()]).strip():
-        return [{"role": "", "parts": _parts(prompt, images)}]
+        return [{"role": "", "parts": parts_of(prompt, images)}]
     for opening, end in zip(openings, ends, strict=True):
         role = next(filter(None, opening.groups())).lower()
         text = _MARKS.sub("", prompt[opening.end() : end]).strip("\n")
@@ -49,12 +49,17 @@ def messages_of(prompt: str, images: int) -> list[Message]:
         found.pop()  # the beginning of the response
     placed = images if sum(len(_IMAGE.findall(text)) for _, text in found) == images else -1
     return [
-        {"role": role, "parts": _parts(text, len(_IMAGE.findall(text)) if placed >= 0 else -1)} for role, text in found
+        {"role": role, "parts": parts_of(text, len(_IMAGE.findall(text)) if placed >= 0 else -1)}
+        for role, text in found
     ]
 
 
-def _parts(text: str, images: int) -> list[str | None]:
-    """The text around its placeholders, with None in place of each, if there are `images` of them."""
+def parts_of(text: str, images: int) -> list[str | None]:
+    """The text around its placeholders, with None in place of each, if there are `images` of them.
+
+    >>> parts_of("<image>Is <image> larger?", 2)
+    [None, 'Is ', None, ' larger?']
+    """
     pieces: list[str] = _IMAGE.split(text)
     if len(pieces) - 1 != images:
         return [text]

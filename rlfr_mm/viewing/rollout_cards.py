@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
+from rlfr_mm.viewing.messages import parts_of
 from rlfr_mm.viewing.page.html import thumbnail
 from rlfr_mm.viewing.rollout_records import RolloutRecord
 from rlfr_mm.viewing.token_statistics import Rollouts
@@ -66,7 +67,8 @@ def group_cards(records: Sequence[RolloutRecord], run: int = 0, max_tokens: int 
     found: dict[tuple[int, str], dict[str, Any]] = {}
     for record in records:
         if record.step in kept:
-            card = {"run": run, "step": record.step, "problem": record.problem_id, "prompt": record.prompt}
+            card = {"run": run, "step": record.step, "problem": record.problem_id}
+            card["prompt"] = parts_of(record.prompt, len(record.images))
             images = [f"{run}/{name}" for name in record.images]
             card |= {"gold": record.solution, "images": images, "rollouts": []}
             found.setdefault((record.step, record.problem_id), card)["rollouts"].append(_rollout(record))

@@ -11,6 +11,7 @@ from markupsafe import Markup
 
 from rlfr_mm.files import checked, read_json, read_json_lines
 from rlfr_mm.viewing import token_statistics as statistics
+from rlfr_mm.viewing.accuracy import accuracy_text
 from rlfr_mm.viewing.learning_curves import NUM_COLOURS, curve_charts, curves_of
 from rlfr_mm.viewing.page import charts
 from rlfr_mm.viewing.page.html import render_page
@@ -128,7 +129,9 @@ def tables(run: Run, rollouts: Rollouts) -> dict[str, Any]:
     return result
 
 
-def bin_figures(title: str, bins: Mapping[str, Sequence[Bin]], x_label: str, shares: bool = False) -> list[Figure]:
+def bin_figures(
+    title: str, bins: Mapping[str, Sequence[Bin]], names: Mapping[str, str], x_label: str, shares: bool = False
+) -> list[Figure]:
     """The means of each list of bins over the number of the bin, with bands; no figure if all lists are empty."""
     lines = []
     for name, members in bins.items():
@@ -136,7 +139,7 @@ def bin_figures(title: str, bins: Mapping[str, Sequence[Bin]], x_label: str, sha
             y = [member.y.value for member in members]
             low = [member.y.value if member.y.low is None else member.y.low for member in members]
             high = [member.y.value if member.y.high is None else member.y.high for member in members]
-            lines.append(charts.Line(SCORES[name], COLOURS[name], range(1, len(members) + 1), y, low, high))
+            lines.append(charts.Line(names[name], COLOURS[name], range(1, len(members) + 1), y, low, high))
     return [(title, charts.line_chart(title, lines, x_label, shares=shares))] if lines else []
 
 
@@ -183,6 +186,7 @@ def render(runs: Sequence[Run]) -> tuple[str, list[str], dict[str, Any]]:
         strip=lambda score, estimate: charts.interval_strip(
             charts.Bar(SCORES[score], COLOURS[score], estimate.value, (estimate.low, estimate.high))
         ),
+        accuracy=accuracy_text,
         curves=curve_charts({label: run.metrics for label, run in zip(labels, runs, strict=True)}),
         window=window_for(max(len(run.metrics) for run in runs)),
     )
@@ -235,10 +239,14 @@ def _token_tables(figures: Mapping[str, Any]) -> dict[str, Any]:
 def _chart_figures(figures: Mapping[str, Any]) -> dict[str, Any]:
     """The charts that are drawn from the tables, by their names in the template."""
     x_label = "tenth by score within the group, lowest to highest"
-    correctness = bin_figures("Correct rollouts, in percent", figures["accuracy_by_score"], x_label, shares=True)
+    correctness = bin_figures(
+        "Correct rollouts, in percent", figures["accuracy_by_score"], SCORES, x_label, shares=True
+    )
     deviations, x_label = [], "tenth of the tokens by deviation, lowest to highest"
     for name, bins in figures.get("by_deviation", {}).items():
-        deviations += bin_figures(f"{QUANTITIES[name].capitalize()} by deviation, in nats", {name: bins}, x_label)
+        deviations += bin_figures(
+            f"{QUANTITIES[name].capitalize()} by deviation, in nats", {name: bins}, QUANTITIES, x_label
+        )
     colours = dict(OUTCOMES.values())
     spreads = [
         charts.Spread(label, colours[label], lengths["count"], tuple(lengths["quantiles"]))

@@ -177,7 +177,7 @@ def test_a_source_that_is_not_there_is_named(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match=r"data\.source=.*gone\.jsonl does not exist"):
         load_problems(arguments(tmp_path / "gone.jsonl"))
     (tmp_path / "rows.json").write_text('{"problem": "?"}')
-    with pytest.raises(ValueError, match=r"rows\.json holds a dict; give a list of records"):
+    with pytest.raises(ValueError, match=r"rows\.json is not a list of records"):
         load_problems(arguments(tmp_path / "rows.json"))
     (tmp_path / "zip.jsonl").write_bytes(b"PK\x03\x04\xff")
     with pytest.raises(ValueError, match=r"zip\.jsonl, line 1, is not valid JSON"):
@@ -193,6 +193,13 @@ def test_a_source_that_is_not_there_is_named(tmp_path: Path) -> None:
     (tmp_path / "wide.csv").write_text("problem,answer\n1,000 + 1?,1001\n")
     with pytest.raises(ValueError, match=r"wide\.csv: record 1 has more cells than the first line has columns"):
         load_problems(arguments(tmp_path / "wide.csv"))
+    for name, content, message in (
+        ("twice.csv", "problem,answer,answer\n1+1?,2,3", r"twice\.csv has the column answer more than once"),
+        ("open.csv", 'problem,answer\n"1+1?,2', r"open\.csv is not a \.csv file: .*; a cell may open a quote"),
+    ):
+        (tmp_path / name).write_text(content)
+        with pytest.raises(ValueError, match=message):
+            load_problems(arguments(tmp_path / name))
     datasets.DatasetDict(test=datasets.Dataset.from_list([{"problem": "?", "answer": "1"}])).save_to_disk(
         tmp_path / "d"
     )

@@ -287,7 +287,7 @@ def test_unknown_and_missing_columns_say_what_was_seen() -> None:
         ({"problem": "?", "answer": "1", "images": ["c.png"]}, "no image file"),
         ({"problem": None, "answer": "1"}, "problem is empty or missing"),
         ({"problem": "?", "answer": ""}, "answer is empty or missing"),
-        ({"problem": "?", "answer": " "}, "the answer is ''; give one"),
+        ({"problem": "?", "answer": " "}, "answer is empty or missing"),
         ({"problem": "?", "answer": float("nan")}, "the answer is 'nan'; give one"),
         ({"problem": "?", "answer": "None"}, "the answer is 'None'; give one"),
         ({"problem": "?", "answer": {"value": "2"}}, "the answer is \"{'value': '2'}\"; give one"),
@@ -342,3 +342,41 @@ def test_a_content_id_depends_on_the_content_and_not_on_the_folder(read: Any, tm
     assert moved["problem_id"] == first
     for change in ({"answer": "2"}, {"problem": "<image>!"}, {"images": ["b.png"]}):
         assert read({**row, **change})["problem_id"] != first
+
+
+def test_alpacas_instruction_and_input_are_one_problem(read: Any) -> None:
+    row = {"instruction": "Add.", "input": "40 and 8", "output": "It is \\boxed{48}.", "system": "Be brief."}
+    record = read(row | {"history": [["Hello", "Hello."]]})
+    said = [(message["role"], message["content"][0]["text"]) for message in record["prompt"]]
+    assert said == [("system", "Be brief."), ("user", "Hello"), ("assistant", "Hello."), ("user", "Add.\n40 and 8")]
+    assert record["solution"] == "48"
+    assert read(row, expert=True)["completion"] == "It is \\boxed{48}."
+    assert read(row | {"input": ""})["prompt"][-1]["content"] == [text("Add.")]
+    assert read(row | {"answer": "49"})["solution"] == "49"  # a column of its own counts before the reply
+    assert read(row | {"question": "1+1?"} | {"answer": "2"})["prompt"][-1]["content"] == [text("1+1?")]
+
+
+def test_what_names_an_answer_of_alpacas_rows_leaves_the_problem_whole() -> None:
+    with pytest.raises(ValueError, match=r"data\.columns: \{answer: response\}"):
+        detect_format(["instruction", "input", "response"], "x.jsonl")
+
+
+@pytest.mark.parametrize("problem", ["", "  \n", None, []])
+def test_a_problem_without_a_word_is_empty(problem: Any, read: Any) -> None:
+    with pytest.raises(ValueError, match="record 8: problem is empty or missing"):
+        read({"problem": problem, "answer": "2"})
+
+
+def test_half_of_an_alpaca_problem_is_refused(read: Any) -> None:
+    row = {"instruction": "Add.", "input": "40 and 8", "output": "48"}
+    named = {"problem": "instruction", "answer": "output"}
+    with pytest.raises(ValueError, match=r"instruction and input are one problem; leave data\.columns\.problem out"):
+        read(row, named=named)
+    assert read(row | {"input": ""}, named=named)["solution"] == "48"
+    assert detect_format(["answer", "messages"], "x") == "trl"
+    with pytest.raises(ValueError, match="record 8: messages is empty"):
+        read({"instruction": "", "output": ""})
+    with pytest.raises(ValueError, match="must end with a user message"):
+        read({"instruction": "", "output": "48"})
+    with pytest.raises(ValueError, match="history is 'Hello'; give a list of pairs"):
+        read(row | {"history": "Hello"})

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 import yaml
 from huggingface_hub import ModelCard, parse_eval_result_entries
+from markdown_it import MarkdownIt
 from PIL import Image
 
 from rlfr_mm.config import RunConfig
@@ -48,6 +49,15 @@ def test_the_card_names_base_data_pipeline_and_score(card):
     assert result.metric_value == 62.0 and "57.7 to 66.1, n = 512" in result.metric_name
     assert "| after training | 62.0 % (95 % interval 57.7 to 66.1, n = 512) |" in loaded.content
     assert "2510.10201" in loaded.content and "None" not in loaded.content
+
+
+def test_the_card_is_markdown_without_gaps_that_asks_as_training_did(card):
+    for overrides, multimodal in (([], True), (["data.instruction=boxed"], False)):
+        _, loaded = card(*overrides, multimodal=multimodal, results=RESULTS | {"rewards": {"accuracy": 1.0}})
+        kinds = [token.type for token in MarkdownIt("commonmark").enable("table").parse(loaded.text)]
+        assert kinds.count("table_open") == 1 and kinds.count("tr_open") == 3  # the head, before and after
+        assert "\n\n\n" not in loaded.text
+    assert "put your final answer within" in loaded.text.partition("```python")[2].partition("```")[0]
 
 
 def test_a_local_base_is_named_but_not_linked(card):

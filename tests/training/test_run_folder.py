@@ -1,4 +1,4 @@
-"""What a run folder says of a run: its stages, and the versions and the commit that it ran with."""
+"""What a run folder says of a run: its stages, its versions and commit, and settings that differ on --resume."""
 
 import json
 import os
@@ -6,10 +6,14 @@ import shutil
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
+import yaml
 
-from rlfr_mm.training.run_folder import RunFolder
+from rlfr_mm.config import RunConfig
+from rlfr_mm.config_file import build
+from rlfr_mm.training.run_folder import RunFolder, check_run, open_run
 from tests.conftest import ROOT
 
 ENVIRONMENTS = """
@@ -62,3 +66,43 @@ def test_a_missing_record_of_stages_is_named_where_results_of_a_later_stage_are(
         (tmp_path / name).touch()
     assert RunFolder(tmp_path).stages == {}
     assert ("stages.json is missing" in capsys.readouterr().err) == named
+
+
+@pytest.fixture
+def resumed(tmp_path: Path):
+    """What --resume says with `now`, to a run with `before` whose record went through `change`."""
+
+    def refusal(now: dict[str, Any], before: dict[str, Any] = {}, change=lambda record: None) -> str:  # noqa: B006
+        start = {"flow": {"random_start": True}, "train": {"output_dir": str(tmp_path), "max_steps": 4}}
+        open_run(build(RunConfig, start | before), overwrite=True)
+        saved = tmp_path / "config.yaml"
+        record = yaml.safe_load(saved.read_text())
+        change(record)
+        saved.write_text(yaml.safe_dump(record))
+        with pytest.raises(ValueError) as error:
+            check_run(build(RunConfig, start | now), overwrite=False, resume=True)
+        return str(error.value).removeprefix(f"--resume with settings other than {saved}: ")
+
+    return refusal
+
+
+def test_settings_that_differ_on_resume_are_named_with_both_values(resumed, tmp_path: Path):
+    train = {"output_dir": "moved/away", "max_steps": 9, "seed": 7}
+    assert resumed({"train": train | {"output_dir": str(tmp_path)}}) == (
+        "train.max_steps (4, now 9), train.seed (None, now 7): use the same, or --overwrite"
+    )
+    assert "model.lora.r (4, now 8)" in resumed({"model": {"lora": {"r": 8}}}, {"model": {"lora": {"r": 4}}})
+    assert "data.columns.answer (None, now 'gold')" in resumed(
+        {"data": {"source": "x", "columns": {"answer": "gold"}}}, {"data": {"source": "x"}}
+    )
+    assert "rewards (None, now ['accuracy'])" in resumed({"rewards": ["accuracy"]})
+
+
+def test_a_run_of_another_version_is_refused_by_the_settings_that_only_one_knows(resumed):
+    def older(record: dict[str, Any]) -> None:
+        del record["flow_reward"]["noise_draws"], record["update"]["warmup_steps"]
+        record["flow_reward"]["gone"] = 1
+
+    told = resumed({}, change=older)
+    assert "is of another version of rlfr_mm, with other settings (flow_reward.noise_draws, flow_reward.gone, " in told
+    assert told.endswith("update.warmup_steps): continue it with that version, or start again with --overwrite")

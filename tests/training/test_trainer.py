@@ -493,7 +493,7 @@ def test_rollout_records_hold_each_token_once(tiny_policy: Path, tmp_path: Path)
         lengths = {len(getattr(record, name)) for name in ("tokens", "advantages", "logprob", "entropy", "flow_reward")}
         assert len(lengths) == 1 and 1 <= lengths.pop() <= 10
         assert (tmp_path / "rollouts" / "images" / record.images[0]).is_file()
-        assert record.prompt.startswith("Count ")
+        assert record.prompt.startswith("<image>Count ")
 
 
 def test_flow_shaping_without_a_field_is_refused(tiny_policy: Path, tmp_path: Path):

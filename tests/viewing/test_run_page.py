@@ -1,9 +1,11 @@
 """The page of a real training run: what it says, what it shows in a browser, and what it does with bad input."""
 
 import json
+import re
 import shutil
 import subprocess
 import sys
+from html import unescape
 from pathlib import Path
 
 import numpy as np
@@ -15,6 +17,7 @@ from rlfr_mm.viewing import token_statistics
 from rlfr_mm.viewing.rollout_records import read_rollouts
 from rlfr_mm.viewing.run_page import SCORES
 
+PLOT = re.compile(r'aria-label="([^"]+)" data-plot="([^"]+)"')
 HOSTILE = "</script><script>alert(1)</script><img src=x onerror=alert(2)>\u2028\u202e🙂"
 
 
@@ -88,6 +91,28 @@ def test_a_run_without_flow_says_so_and_shows_the_rest(run_without_flow, tmp_pat
     assert "tokens" not in tables
     assert '"key":"advantage"' in html and '"key":"shaping"' not in html  # nothing was added but rounding
     assert [row["score"] for row in tables["ranking"]] == ["logprob", "entropy", "length"]
+
+
+def test_curves_of_entropy_say_entropy(page):
+    plots = dict(PLOT.findall(page.read_text()))
+    (line,) = json.loads(unescape(plots["Entropy by deviation, in nats"]))["lines"]
+    assert line["name"] == "entropy" and min(line["y"]) > 0
+
+
+def test_the_held_out_accuracy_has_an_interval_and_a_band(changed, tmp_path):
+    copy = changed(lambda record: record)
+    measured = {"accuracy": 0.0, "standard_error": 0.0, "n": 8, "unscored": 0}
+    (copy / "summary.json").write_text(json.dumps({"accuracy_before": measured, "accuracy_after": measured}))
+    rows = [json.loads(line) for line in (copy / "metrics.jsonl").read_text().splitlines()]
+    rows[1] |= {"held_out/accuracy": 0.5, "held_out/standard_error": 0.1, "flow/reward_reliability": 0.8}
+    (copy / "metrics.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    inspect.main([str(copy), "--out", str(tmp_path / "run.html")])
+    page = (tmp_path / "run.html").read_text()
+    assert "0.0 % (95 % interval 0.0 to 32.4, n = 8) before" in page
+    plots = {label: json.loads(unescape(plot)) for label, plot in PLOT.findall(page)}
+    (line,) = plots["Held-out accuracy"]["lines"]
+    assert (line["x"], line["low"], line["high"]) == ([rows[1]["step"]], [0.304], [0.696])
+    assert [0.8] in [line["y"][-1:] for line in plots["Reliability under fresh noise"]["lines"]]
 
 
 def test_all_ungraded_rollouts_leave_nothing_to_rank(changed, tmp_path):
@@ -252,6 +277,26 @@ def test_all_steps_of_a_problem_can_stand_together(changed, chromium, tmp_path):
         assert shown == [f"Step {step}" for step in steps]
 
 
+def test_images_stand_where_the_problem_has_them(changed, tmp_path, chromium):
+    def asked(record):
+        (image,) = record.images
+        prompt = {1: "<image>Count.", 2: "Is <image> or <image> larger?"}.get(record.step, "Count.")
+        rewards = record.rewards | {"brief": None}
+        return record.model_copy(
+            update={"prompt": prompt, "images": [image] * prompt.count("<image>") or [image], "rewards": rewards}
+        )
+
+    inspect.main([str(changed(asked)), "--out", str(tmp_path / "run.html")])
+    chromium.open((tmp_path / "run.html").as_uri())
+    beside, inside = (
+        chromium.evaluate(f"[...document.querySelectorAll('.question')].map(q => q.querySelectorAll('{path}').length)")
+        for path in (":scope > .picture", "pre .picture")
+    )
+    assert (beside, inside) == ([1, 1, 0, 0, 1, 1, 1, 1], [0, 0, 2, 2, 0, 0, 0, 0])
+    facts = chromium.evaluate("[...document.querySelectorAll('.answer dd')].map(value => value.textContent)")
+    assert "none" in facts and "not graded" not in facts  # a reward that says nothing is no failed grading
+
+
 def test_an_image_opens_large(page, chromium):
     chromium.open(page.as_uri())
     assert chromium.evaluate("document.querySelector('.picture').click(), document.querySelector('dialog').open")
@@ -281,6 +326,23 @@ def test_curves_are_drawn_smoothed_and_zoomed(page, chromium):
     chromium.drag((x + 0.2 * width, y + 20), (x + 0.6 * width, y + 20))
     assert chromium.evaluate(ink) != logarithmic
     assert chromium.errors == []
+
+
+def test_moving_averages_are_over_steps_and_not_over_what_is_logged(changed, tmp_path, chromium):
+    copy = changed(lambda record: record)
+    name = "flow/score_reliability"
+    rows = [
+        {"step": 10 * i, name: value, "flow/reward_reliability": value / 2} for i, value in enumerate([0.2, 0.9, 0.4])
+    ]
+    (copy / "metrics.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    inspect.main([str(copy), "--out", str(tmp_path / "run.html")])
+    chromium.open((tmp_path / "run.html").as_uri())
+    drawn = []
+    for window in (1, 19, 21):
+        slider = "(value) => { const c = document.querySelector('#plot-controls input'); c.value = value; "
+        chromium.evaluate(f"({slider} c.dispatchEvent(new Event('input')) }})({window})")
+        drawn.append(chromium.evaluate("document.querySelector('.plot canvas').toDataURL()"))
+    assert drawn[0] == drawn[1] != drawn[2]
 
 
 def test_several_runs_share_their_charts_and_say_what_differs(run, run_without_flow, tmp_path, chromium):

@@ -32,7 +32,7 @@
       return token;
     });
     const rewards = Object.entries(rollout.rewards).map(([name, value]) =>
-      el("div", {}, el("dt", {}, name), el("dd", {}, value === null ? "not graded" : short(value))));
+      el("div", {}, el("dt", {}, name), el("dd", {}, value !== null ? short(value) : name === "accuracy" ? "not graded" : "none")));
     return el("section", {class: `answer ${status}`},
       el("h4", {}, `${i + 1} `, el("span", {class: `status ${status}`}, {correct: "✓ correct", wrong: "✗ wrong", error: "not graded"}[status])),
       el("dl", {}, ...rewards, el("div", {}, el("dt", {}, "advantage"), el("dd", {}, signed(rollout.advantage)))),
@@ -43,14 +43,18 @@
   const graded = ({rollouts}) => rollouts.filter(({correct}) => correct !== null).length;
 
   function renderCard(card) {
-    const shown = card.images.filter((name) => name in images);
-    const missing = card.images.length - shown.length;
+    const pictures = card.images.map((name) => name in images ? picture(images[name]) : el("span", {class: "note"}, "[image not shown]"));
+    const missing = card.images.filter((name) => !(name in images)).length;
+    // The images that the problem begins with stand beside it, all others in their places; without places, all beside it.
+    const text = card.prompt.findIndex((part) => part !== null);
+    const before = pictures.splice(0, card.prompt.includes(null) ? Math.max(0, text) : pictures.length);
+    const question = card.prompt.slice(Math.max(0, text)).map((part) => part ?? pictures.shift());
     return el("article", {class: "card"},
       el("header", {}, runs.length > 1 ? el("span", {class: `run ${runs[card.run].colour}`}, el("span", {class: "swatch"}), runs[card.run].label) : "",
         el("b", {}, `Step ${card.step}`), el("span", {}, card.problem),
         el("span", {class: "chip"}, `${right(card)} of ${card.rollouts.length} correct`)),
-      el("div", {class: "question"}, ...shown.map((name) => picture(images[name])),
-        el("div", {class: "text"}, el("pre", {tabindex: 0}, card.prompt),
+      el("div", {class: "question"}, ...before,
+        el("div", {class: "text"}, el("pre", {tabindex: 0}, ...question),
           el("dl", {}, el("dt", {}, "gold"), el("dd", {}, el("code", {}, card.gold))),
           missing ? el("p", {class: "note"}, `${missing} image${missing > 1 ? "s" : ""} not shown`) : "")),
       el("div", {class: "answers group"}, ...card.rollouts.map(renderRollout)));
@@ -131,7 +135,7 @@
       {value: "longest", label: "longest first", by: (card) => mean(card.rollouts.map(({tokens}) => tokens.length))},
       ...means.map(({value, label, by}) => ({value, label: `${label.toLowerCase()}, largest first`, by})),
     ],
-    text: (card) => [card.problem, card.prompt, card.gold, ...card.rollouts.map((rollout) => rollout.tokens.join(""))].join("\n"),
+    text: (card) => [card.problem, card.prompt.join(""), card.gold, ...card.rollouts.map((rollout) => rollout.tokens.join(""))].join("\n"),
     render: renderCard,
   });
   recolour();

@@ -2,13 +2,17 @@
 // Drag to zoom in, double-click to see everything again; the legend shows the values under the cursor.
 {
   const css = (name) => getComputedStyle(document.documentElement).getPropertyValue(`--${name}`).trim();
+  const WHOLE = Array.from({length: 9}, (_, i) => [1, 2, 5].map((first) => first * 10 ** i)).flat(); // between two ticks of x
   const drawn = new Map(); // element -> {plot, chart}
 
-  /** Centred moving average of the values that are there. */
-  function smooth(values, window) {
+  /** Centred moving average over a window of x, of the values that are there. */
+  function smooth(x, values, window) {
     const half = Math.floor(window / 2);
     return values.map((_, i) => {
-      const near = values.slice(Math.max(0, i - half), i + half + 1).filter((value) => value !== null);
+      let first = i, last = i; // x ascends
+      while (x[first - 1] >= x[i] - half) first--;
+      while (x[last + 1] <= x[i] + half) last++;
+      const near = values.slice(first, last + 1).filter((value) => value !== null);
       return near.length ? near.reduce((sum, value) => sum + value, 0) / near.length : null;
     });
   }
@@ -37,7 +41,7 @@
       }
       const averaged = smoothed && window > 1;
       if (averaged && lines.length === 1) add(x, y, {class: "aside", stroke: `${stroke}59`, width: 1});
-      add(x, averaged ? smooth(y, window) : y, {
+      add(x, averaged ? smooth(x, y, window) : y, {
         label: name, stroke, width: 1.8, points: {show: x.length < 30, size: 5, fill: stroke},
         value: (chart, value) => format(value, shares),
       });
@@ -63,7 +67,7 @@
         y: plot.shares && !settings.log ? {range: [0, 1]} : columns.slice(1).every((column) => column.every((value) => !value)) ? {range: [0, 1]} : log,
       },
       axes: [
-        {...axis, label: plot.x_label, labelFont: axis.font, labelSize: 18, size: 28, grid: {show: false}, values: named(false)},
+        {...axis, label: plot.x_label, labelFont: axis.font, labelSize: 18, size: 28, grid: {show: false}, incrs: WHOLE, values: named(false)},
         {...axis, size: 52, values: named(plot.shares)},
       ],
       cursor: {drag: {x: true, y: false}, sync: plot.smoothed ? {key: "steps"} : undefined, points: {size: 6}},
@@ -80,15 +84,17 @@
     const told = el("output");
     const log = el("input", {type: "checkbox"});
     controls.append(el("label", {}, "Moving average over ", window_, told), el("label", {}, log, " logarithmic"));
-    const change = () => {
+    const read = () => {
       settings = {window: Number(window_.value), log: log.checked};
       told.textContent = settings.window > 1 ? `${settings.window} steps` : "1 step";
+    };
+    const change = () => {
+      read();
       plots.filter((element) => JSON.parse(element.dataset.plot).smoothed).forEach((element) => draw(element, settings));
     };
     window_.addEventListener("input", change);
     log.addEventListener("change", change);
-    settings = {window: Number(window_.value), log: false};
-    told.textContent = `${settings.window} steps`;
+    read();
   }
   const drawAll = () => plots.forEach((element) => draw(element, drawn.get(element)?.settings ?? settings));
   drawAll();

@@ -55,6 +55,14 @@ def test_the_table_holds_difference_test_and_flips(tmp_path, capsys):
     assert "only A right: 2" in table and "one run each" in table
 
 
+def test_methods_of_one_name_are_told_apart(tmp_path, capsys):
+    paths = [made(tmp_path / folder / "seed0", wins) for folder, wins in (("a", [1, 0, 1, 0]), ("b", [1, 1, 1, 0]))]
+    assert compare.main(paths) == 0
+    assert f"A = {paths[0]}, B = {paths[1]}" in capsys.readouterr().out
+    assert compare.main([f"x={path}" for path in paths]) == 0
+    assert f"A = x={paths[0]}, B = x={paths[1]}" in capsys.readouterr().out
+
+
 def test_published_scores_stand_beside_their_task(tmp_path, capsys):
     spec = registry.task("rlfr_math500")
     fields = [

@@ -358,12 +358,17 @@ def test_bad_input_ends_in_one_line_and_status_2(runs, tmp_path, capsys):
     empty = tmp_path / "empty"
     run_files.write_rows(empty / "rlfr_quickstart" / run_files.SAMPLES, [])
     run_files.write_manifest(empty, run_files.read_manifest(runs[0]))
+    (tmp_path / "trained").mkdir()
+    (tmp_path / "trained" / "config.yaml").write_text("train: {}")
     run, out = str(runs[0]), str(tmp_path / "page.html")
     for arguments, told in (
         ([str(tmp_path / "nothing"), "--out", out], "is not a run folder"),
         ([run, str(empty), "--out", out], "has no responses yet"),
         ([run, run + "/", "--out", out], "given twice"),
         ([run, "--out", str(tmp_path)], "cannot write"),
+        ([str(tmp_path / "trained"), "--out", out], "rlfr_mm.inspect shows runs of training"),
+        ([str(tmp_path / "trained/config.yaml"), "--out", out], "is not a run folder"),
+        ([run, "--out", out, "--data_root", str(tmp_path / "gone")], "gone is not a folder"),
     ):
         assert exit_status(report.main, arguments) == 2
         message = capsys.readouterr().err.strip().splitlines()[-1]
