@@ -94,7 +94,7 @@ def by_preference(learnt: Sampled, rollouts: Sampled, start: FlowField) -> Tenso
 def main() -> None:
     options = parse(__doc__ or "", prompts=LEARNT[-1] * 4 // 3)
     setting = Setting.of(options)
-    everything = sample(setting.policy, setting.processor, options.level, options.prompts)
+    everything = sample(setting.policy, setting.processor, setting.problems)
     learnt = everything[slice(0, GROUP * LEARNT[-1])]
     rollouts = everything[slice(GROUP * LEARNT[-1], None)]
     start = setting.field(context_shifts=[-1])

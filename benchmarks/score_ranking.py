@@ -58,22 +58,23 @@ class Sampled:
     """N rollouts of T tokens, `GROUP` per prompt, with the latents of all layers."""
 
     latents: Tensor  # (N, layer, 1 + T, hidden)
+    ids: Tensor  # (N, T)
     logps: Tensor  # (N, T)
     mask: Tensor  # (N, T)
     correct: Tensor  # (N,)
 
     def __getitem__(self, rows: slice) -> "Sampled":
-        return Sampled(self.latents[rows], self.logps[rows], self.mask[rows], self.correct[rows])
+        return Sampled(self.latents[rows], self.ids[rows], self.logps[rows], self.mask[rows], self.correct[rows])
 
 
-def sample(policy: Any, processor: Any, level: int, prompts: int) -> Sampled:
-    """Rollouts at temperature 1 on problems that neither the warm-up nor the offline start has seen."""
-    problems = [row for row in world.rows(prompts, "test", [level]) for _ in range(GROUP)]
+def sample(policy: Any, processor: Any, rows: list[dict[str, Any]]) -> Sampled:
+    """`GROUP` rollouts per row, at temperature 1."""
+    problems = [row for row in rows for _ in range(GROUP)]
     sampling: dict[str, Any] = {"max_new_tokens": MAX_NEW_TOKENS, "temperature": 1.0, "seed": 0}
     texts = answer_problems(policy, processor, problems, batch_size=BATCH, description="rollouts", **sampling)
     rewards = accuracy_reward(completions=texts, solution=[row["solution"] for row in problems])
     rows = [{**row, "completion": text} for row, text in zip(problems, texts, strict=True)]
-    parts: dict[str, list[Tensor]] = {"latents": [], "logps": [], "mask": []}
+    parts: dict[str, list[Tensor]] = {"latents": [], "ids": [], "logps": [], "mask": []}
     layers = list(range(policy.config.get_text_config().num_hidden_layers))
     for start in tqdm(range(0, len(rows), BATCH), desc="latents", unit="batch"):
         inputs, mask = encode_demonstrations(rows[start : start + BATCH], processor, MAX_NEW_TOKENS)
@@ -81,13 +82,14 @@ def sample(policy: Any, processor: Any, level: int, prompts: int) -> Sampled:
         whole = torch.ones_like(mask)  # padding too, because the probe works on rectangles
         with torch.no_grad(), record_latents(policy, layers, whole) as recorder:
             logits = policy(**inputs, use_cache=False, logits_to_keep=length + 1).logits[:, :-1]
-        logps = logits.log_softmax(-1).gather(-1, inputs["input_ids"][:, -length:, None])[..., 0]
+        ids = inputs["input_ids"][:, -length:]
+        logps = logits.log_softmax(-1).gather(-1, ids[..., None])[..., 0]
         latents = recorder.passes[0].values.unflatten(0, (len(mask), length + 1))  # (row, position, layer, hidden)
-        for name, values in (("latents", latents), ("logps", logps), ("mask", mask)):
+        for name, values in (("latents", latents), ("ids", ids), ("logps", logps), ("mask", mask)):
             parts[name] += list(values)
     padded = {name: pad_sequence(values, batch_first=True) for name, values in parts.items()}
     correct = torch.tensor([reward == 1 for reward in rewards])
-    return Sampled(padded["latents"].transpose(1, 2), padded["logps"], padded["mask"], correct)
+    return Sampled(padded["latents"].transpose(1, 2), padded["ids"], padded["logps"], padded["mask"], correct)
 
 
 def ranked(rollouts: Sampled, values: Tensor, scored: Tensor) -> dict[str, Any]:
@@ -130,6 +132,8 @@ def contrast(field: FlowField, rollouts: Sampled, learns: Tensor, accelerator: A
 def parse(about: str, prompts: int) -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=about.split("\n\n")[0])
     parser.add_argument("--level", type=int, default=3, choices=world.LEVELS)
+    parser.add_argument("--operations", type=int, help="per problem; default: one less than counts")
+    parser.add_argument("--max-value", type=int, default=world.DEFAULT_RULES.max_value, help="largest answer")
     parser.add_argument("--warmup-accuracy", type=float, default=0.3, help="ends the warm-up of the policy")
     parser.add_argument("--prompts", type=int, default=prompts)
     parser.add_argument("--cache", type=Path, default=Path(".cache/quickstart"), help="folder of warmed-up policies")
@@ -144,15 +148,20 @@ class Setting:
     policy: Any
     processor: Any
     demonstrations: Dataset
+    problems: list[dict[str, Any]]  # that neither the warm-up nor the offline start has seen
     accelerator: Accelerator
 
     @classmethod
     def of(cls, options: argparse.Namespace) -> "Setting":
-        folder = prepare_policy(options.cache, levels=[options.level], seed=0, target_accuracy=options.warmup_accuracy)
+        levels, rules = [options.level], world.Rules(options.operations, options.max_value)
+        folder = prepare_policy(
+            options.cache, levels=levels, seed=0, target_accuracy=options.warmup_accuracy, rules=rules
+        )
         return cls(
             load_policy(ModelArguments(name_or_path=str(folder))).eval(),
             AutoProcessor.from_pretrained(folder, padding_side="left"),
-            Dataset.from_list(world.rows(2048, "train", [options.level])),
+            Dataset.from_list(world.rows(2048, "train", levels, rules=rules)),
+            world.rows(options.prompts, "test", levels, rules=rules),
             Accelerator(cpu=True),
         )
 
@@ -187,7 +196,7 @@ def write(options: argparse.Namespace, everything: Sampled, rollouts: Sampled, r
 def main() -> None:
     options = parse(__doc__ or "", prompts=512)
     setting = Setting.of(options)
-    everything = sample(setting.policy, setting.processor, options.level, options.prompts)
+    everything = sample(setting.policy, setting.processor, setting.problems)
     half = GROUP * (options.prompts // 2)
     learnt, rollouts = everything[slice(0, half)], everything[slice(half, None)]
     uncertain = rollouts.mask & (rollouts.logps <= math.log(UNCERTAIN))

@@ -159,12 +159,10 @@ class BenchmarkConfig:
 class RLFRArguments:
     """The settings that RLFR adds to TRL's GRPOConfig."""
 
-    advantage_shaping: Literal["flow", "redistribute", "scale", "entropy", "none", "latent_regression"] = option(
+    advantage_shaping: Literal["flow", "redistribute", "scale", "entropy", "none"] = option(
         "flow",
         help="what is added to GRPO's advantages: the flow reward, an entropy term, or nothing (RLVR). redistribute: "
-        "the flow reward takes their place; scale: it moves weight between the tokens of a rollout, never a sign. "
-        "latent_regression (control without RL): advantages are 0 and the loss is flow_coef times the mean velocity "
-        "deviation of the policy's own rollouts, differentiated through their latents",
+        "the flow reward takes their place; scale: it moves weight between the tokens of a rollout, never a sign",
     )
     entropy_alpha: float = option(0.4, help="entropy shaping adds min(alpha * H, |A| / kappa) (arXiv 2506.14758)")
     entropy_kappa: float = option(2.0, must="> 0", help="kappa in the entropy term min(alpha * H, |A| / kappa)")
@@ -258,10 +256,6 @@ def _check_compatible(config: Any) -> None:
         level, threshold = config.importance_sampling_level, config.off_policy_mask_threshold
         require(level == "token", f"train.importance_sampling_level={level}", f"token {shaping}")
         require(threshold is None, f"train.off_policy_mask_threshold={threshold}", f"null {shaping}")
-        if config.advantage_shaping == "latent_regression":
-            checkpointing = config.gradient_checkpointing
-            require(not checkpointing, f"train.gradient_checkpointing={checkpointing}", f"false {shaping}")
-            require(config.num_iterations == 1, f"train.num_iterations={config.num_iterations}", f"1 {shaping}")
     require(config.temperature > 0, f"train.temperature={config.temperature}", "> 0: rollouts are sampled")
     steps = steps_per_batch(config)
     if config.save_strategy == "steps":

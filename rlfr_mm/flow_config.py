@@ -50,18 +50,21 @@ class FlowRewardConfig:
     """
 
     score: Literal[
-        "deviation", "residual", "log_ratio", "flow_value", "group_value", "logprob", "majority", "departure"
+        "deviation",
+        "log_ratio",
+        "flow_value",
+        "group_value",
+        "logprob",
+        "departure",
+        "expert_value",
     ] = option(
         "deviation",
-        help="score of a token, larger is worse. deviation: its velocity deviation; residual: the deviation after "
-        "regressing out the log-probability; log_ratio: the deviation minus that of a second field trained on rejected "
-        "rollouts; flow_value: what a token takes from the chance of success as these fields see it; group_value: what "
-        "it takes from the share of right rollouts in the group that begin with the same tokens; logprob (control): "
-        "minus the log-probability; majority (control): share of the group with another answer; departure (control): 1 "
-        "where a rollout first leaves the expert solution",
-    )
-    max_probability: float | None = option(
-        None, must="in (0, 1]", help="score only tokens that the policy sampled with at most this probability"
+        help="score of a token, larger is worse. deviation: its velocity deviation; log_ratio: the deviation minus "
+        "that of a second field trained on rejected rollouts; flow_value: what a token takes from the chance of "
+        "success as these fields see it; group_value: what it takes from the share of right rollouts in the "
+        "group that begin with the same tokens; logprob (control): minus the log-probability; departure "
+        "(control): 1 where a rollout first leaves the expert solution; expert_value (control): what a token "
+        "takes from the policy's chance to complete that solution",
     )
     times: list[float] = option(make=lambda: [0.8], must="in (0, 1)", help="times at which the deviation is measured")
     debias: bool = option(
@@ -103,7 +106,6 @@ class FlowRewardConfig:
     groups: Literal["all", "unanimous"] = option(
         "all", help="groups that receive the reward; unanimous: those whose outcome rewards are all equal"
     )
-    scale_by_outcome: bool = option(False, help="multiply the flow's part by the magnitude of the outcome's advantage")
 
     def __post_init__(self) -> None:
         check_options(self, "flow_reward")
@@ -111,11 +113,6 @@ class FlowRewardConfig:
         require(ordered, f"flow_reward.range={self.range}", "[low, high] with low < high")
         one_per_end = self.topk_sides != "both" or self.topk is None or self.topk >= 2
         require(one_per_end, f"flow_reward.topk={self.topk} with topk_sides: both", ">= 2, one token at each end")
-        require(
-            not (self.groups == "unanimous" and self.scale_by_outcome),
-            "flow_reward.groups=unanimous with scale_by_outcome: true",
-            "one of the two: the outcome's advantage is 0 in unanimous groups",
-        )
 
 
 @dataclass

@@ -46,7 +46,6 @@ def test_a_misspelt_train_setting_is_refused_in_two_seconds(key: str, tmp_path: 
 def test_settings_that_exclude_each_other_are_refused():
     for values, message in (
         ({"field": "a", "offline": {}}, "field and offline are both set"),
-        ({"flow_reward": {"groups": "unanimous", "scale_by_outcome": True}}, "one of the two"),
         ({"data": {"min_pixels": 9, "max_pixels": 8}}, "data.min_pixels=9 must be <= data.max_pixels"),
     ):
         with pytest.raises(ValueError, match=message):

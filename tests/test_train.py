@@ -234,7 +234,7 @@ def test_every_step_has_its_row_where_a_batch_of_rollouts_serves_several(config:
     [
         ("flow_reward.treshold=0.5", "unknown key flow_reward.treshold; did you mean flow_reward.threshold?"),
         ("flow_reward.topk=0", "flow_reward.topk=0 must be >= 1, or null"),
-        ("flow_reward.score=surprise", "flow_reward.score='surprise' must be one of deviation, residual, log_ratio,"),
+        ("flow_reward.score=surprise", "flow_reward.score='surprise' must be one of deviation, log_ratio,"),
         ("train.advantage_shaping=entropie", "train.advantage_shaping='entropie' must be one of flow, "),
         ("evaluation.data.limit=0", "evaluation.data.limit=0 must be >= 1, or null"),
         ("flow_reward.times=[0.5, 1]", "flow_reward.times contains 1.0, which must be in (0, 1)"),
@@ -363,7 +363,7 @@ def test_help_lists_every_setting_and_loads_no_torch():
         "offline (off)",
         "evaluation (off)",
         "benchmarks (off)",
-        "(deviation, residual, log_ratio,",
+        "(deviation, log_ratio,",
         "flow_reward.threshold (0.6)",
         "train.advantage_shaping ('flow')",
         "evaluation.data.split ('test')",

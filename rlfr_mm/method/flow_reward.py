@@ -73,8 +73,6 @@ def flow_advantages(
     if config.groups == "unanimous":
         unanimous = (by_group(outcome, num_generations).abs() < ROUNDING).all(-1)
         advantages = advantages * unanimous.repeat_interleave(num_generations)[:, None]
-    if config.scale_by_outcome:
-        advantages = advantages * outcome.abs()[:, None]
     return advantages
 
 

@@ -79,7 +79,6 @@ class LatentRecorder:
 
     mask: TokenMask  # of the rollouts of all passes
     num_layers: int
-    keep_graph: bool
     store_on: torch.device | None
     passes: list[Latents] = field(default_factory=list)
     _layers: dict[int, Tensor] = field(default_factory=dict)  # of the pass that is running
@@ -90,7 +89,7 @@ class LatentRecorder:
         mask = self.mask[first : first + len(hidden)]
         real = real_positions(mask)
         hidden = hidden[:, -real.shape[1] :]
-        self._layers[number] = (hidden if self.keep_graph else hidden.detach())[real]
+        self._layers[number] = hidden.detach()[real]
         if len(self._layers) == self.num_layers:
             values = torch.stack([self._layers.pop(i) for i in range(self.num_layers)], dim=1)
             latents = Latents(values, mask)
@@ -110,22 +109,20 @@ def record_latents(
     model: nn.Module,
     layer_indices: Sequence[int],
     mask: TokenMask,
-    keep_graph: bool = False,
     store_on: torch.device | None = None,
 ) -> Iterator[LatentRecorder]:
     """Record the outputs of the decoder layers `layer_indices` at the response tokens that `mask` (N, T) marks.
 
     The last T positions of a pass are the response. Several passes take their rows of the mask one after the other, and
     each adds its `Latents` to `recorder.passes`. The output of layer i is transformers' `hidden_states[i + 1]`. The
-    hooks only record and are removed on exit. `keep_graph` lets gradients flow through the recorded latents; it does
-    not work with gradient checkpointing, which runs every layer twice. `store_on` moves each pass to a device.
+    hooks only record and are removed on exit. `store_on` moves each pass to a device.
 
     >>> with record_latents(model, [9, 18, 27], mask) as recorder:
     ...     model(**inputs)
     >>> (latents,) = recorder.passes
     """
     layers = decoder_layers(model)
-    recorder = LatentRecorder(mask, len(layer_indices), keep_graph, store_on)
+    recorder = LatentRecorder(mask, len(layer_indices), store_on)
 
     def hook_for(number: int):
         def hook(module: nn.Module, inputs: tuple, output: Tensor | tuple) -> None:

@@ -136,15 +136,6 @@ def deviation_by_draw(
         return total / (terms * (1 + paired))
 
 
-def latent_regression_loss(
-    field: FlowField, latents: Latents, config: FlowRewardConfig, seeds: Seeds
-) -> Float[Tensor, ""]:
-    """The mean `velocity_deviation` of the scored tokens, with its graph."""
-    deviation = velocity_deviation(field, latents, config, seeds, keep_graph=True)
-    scored = scored_tokens(latents.mask, config.context_shifts or field.config.context_shifts)
-    return deviation.sum() / scored.sum().clamp(min=1)
-
-
 def _squared_error(field: FlowField, queries: _Queries) -> PerPoint:
     """Mean over channels of (v - dx_t)^2."""
     velocity = field(queries.x_t, queries.t, queries.context, queries.layer)

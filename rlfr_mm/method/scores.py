@@ -12,7 +12,7 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 
-from rlfr_mm.method.flow_reward import by_group, by_scope
+from rlfr_mm.method.flow_reward import by_group, by_scope, reward_to_go
 from rlfr_mm.method.shapes import PerRollout, TokenIds, TokenMask, Tokens
 
 Scores = Float[Tensor, "all_rollouts longest"]  # of all processes, padded to the longest response
@@ -22,7 +22,7 @@ Scores = Float[Tensor, "all_rollouts longest"]  # of all processes, padded to th
 class ScoredRollouts:
     """What a score is computed from: this process's rollouts, and what is marked as global.
 
-    The last five are filled in only for the scores that need them.
+    The last four are filled in only for the scores that need them.
     """
 
     deviation: Tokens
@@ -35,7 +35,6 @@ class ScoredRollouts:
     logps: Tokens | None = None  # log-probabilities under the policy that sampled
     rejected_deviation: Tokens | None = None  # under the field of rejected rollouts
     outcomes: Float[Tensor, " all_rollouts"] | None = None  # global: 1 right, 0 wrong, NaN not graded
-    answers: list[str | None] = field(default_factory=list)  # global: one per rollout
     experts: list[list[int]] = field(default_factory=list)  # token ids of the expert solutions
 
 
@@ -46,21 +45,11 @@ class Score:
     needs_logps: ClassVar[bool] = False  # then the pass that records latents runs the whole policy
     needs_rejected_field: ClassVar[bool] = False  # a second field, which learns the rejected rollouts
     needs_outcomes: ClassVar[bool] = False  # which rollouts are right
-    needs_answers: ClassVar[bool] = False  # the answer in each completion
     needs_experts: ClassVar[bool] = False  # the only correct solution of each problem
     compares_rollouts: ClassVar[bool] = False  # a rollout's score depends on other rollouts
 
     def __call__(self, rollouts: ScoredRollouts) -> Scores:
         return rollouts.gather(rollouts.deviation)
-
-
-class Residual(Score):
-    """What the deviation says beyond the policy's own log-probability."""
-
-    needs_logps = compares_rollouts = True
-
-    def __call__(self, rollouts: ScoredRollouts) -> Scores:
-        return residual(rollouts.gather(rollouts.deviation), rollouts.gather(rollouts.logps), rollouts.scored)
 
 
 class LogRatio(Score):
@@ -124,17 +113,6 @@ class Logprob(Score):
         return -rollouts.gather(rollouts.logps)
 
 
-class Majority(Score):
-    """Control without token information: the share of the group that gives another answer."""
-
-    uses_deviation = False
-    needs_answers = compares_rollouts = True
-
-    def __call__(self, rollouts: ScoredRollouts) -> Scores:
-        shares = majority_disagreement(rollouts.answers, rollouts.num_generations).to(rollouts.deviation)
-        return shares[:, None].expand(rollouts.scored.shape)
-
-
 class Departure(Score):
     """Control that knows the solution: 1 at the token where a rollout first leaves it."""
 
@@ -144,26 +122,35 @@ class Departure(Score):
         return rollouts.gather(first_departure(rollouts.completion_ids, rollouts.mask, rollouts.experts))
 
 
+class ExpertValue(Score):
+    """Control that knows the solution: what a token takes from the true value of its prefix (`expert_values`).
+
+    Its differences are the advantages of least variance that any critic could give. Alone, with
+    `train.advantage_shaping: redistribute`, it is the ceiling of a reward that is only used as credit.
+
+        flow_reward: {score: expert_value, normalisation: none, threshold: null, topk: null, gamma: 0, flow_coef: 2}
+    """
+
+    uses_deviation = False
+    needs_logps = needs_experts = needs_outcomes = compares_rollouts = True
+
+    def __call__(self, rollouts: ScoredRollouts) -> Scores:
+        assert rollouts.outcomes is not None  # needs_outcomes
+        departs = rollouts.gather(first_departure(rollouts.completion_ids, rollouts.mask, rollouts.experts))
+        logps, mask = rollouts.gather(rollouts.logps), rollouts.gather(rollouts.mask)
+        start, values = expert_values(logps, departs, mask, rollouts.outcomes, rollouts.num_generations)
+        return -value_differences(values.to(rollouts.deviation), rollouts.outcomes, start, rollouts.scored)
+
+
 SCORES: dict[str, Score] = {  # by the values of flow_reward.score
     "deviation": Score(),
-    "residual": Residual(),
     "log_ratio": LogRatio(),
     "flow_value": FlowValue(),
     "group_value": GroupValue(),
     "logprob": Logprob(),
-    "majority": Majority(),
     "departure": Departure(),
+    "expert_value": ExpertValue(),
 }
-
-
-def residual(deviation: Tokens, logps: Tokens, scored: TokenMask) -> Tokens:
-    """The deviation minus its least-squares fit on the log-probability over the scored tokens; 0 elsewhere."""
-    y, x = deviation[scored], logps[scored].to(deviation)
-    x = x - x.mean()
-    slope = (x * y).sum() / x.square().sum().clamp(min=torch.finfo(x.dtype).tiny)
-    result = torch.zeros_like(deviation)
-    result[scored] = y - y.mean() - slope * x
-    return result
 
 
 def group_share(outcomes: PerRollout, num_generations: int, shrink: float = 0.0) -> PerRollout:
@@ -221,21 +208,6 @@ def prefix_values(ids: TokenIds, mask: TokenMask, outcomes: PerRollout, num_gene
     return ((total + share[:, :, None]) / (count + 1)).flatten(0, 1) * mask
 
 
-def majority_disagreement(answers: list[str | None], num_generations: int) -> PerRollout:
-    """The share of each rollout's group, itself included, whose answer differs. A missing answer agrees with none.
-
-    Answers are compared as strings, because this control must not know which answer is correct.
-
-    >>> majority_disagreement(["7", "7", "8", None], num_generations=4)
-    tensor([0.5000, 0.5000, 0.7500, 1.0000])
-    """
-    kinds = {answer: kind for kind, answer in enumerate(dict.fromkeys(answers))}
-    groups = by_group(torch.tensor([kinds[answer] for answer in answers]), num_generations)
-    answered = by_group(torch.tensor([answer is not None for answer in answers]), num_generations)
-    agrees = (groups[:, :, None] == groups[:, None, :]) & answered[:, :, None]
-    return (1 - agrees.float().mean(-1)).flatten()
-
-
 def first_departure(completion_ids: TokenIds, mask: TokenMask, experts: list[list[int]]) -> Tokens:
     """1 at the first token that differs from the expert's token ids (end of turn included), 0 elsewhere.
 
@@ -248,6 +220,32 @@ def first_departure(completion_ids: TokenIds, mask: TokenMask, experts: list[lis
         row[: len(ids)] = torch.tensor(ids[: len(row)])
     departs = (completion_ids != wanted) & mask
     return (departs & (departs.cumsum(1) == 1)).float()
+
+
+def expert_values(
+    logps: Tokens, departs: Tokens, mask: TokenMask, outcomes: PerRollout, num_generations: int
+) -> tuple[PerRollout, Tokens]:
+    """The chance that the policy goes on to the right answer: at the start of each rollout, and after each token.
+
+    If a problem has only one correct solution, it is the product of the probabilities of the solution's tokens that are
+    still to come, and 0 once a rollout has left the solution. The probabilities are read off a right rollout of the
+    group. Without one the values are 0, as is GRPO's advantage.
+
+    Args:
+        departs: 1 at the token where a rollout leaves the solution (`first_departure`).
+
+    >>> logps, mask = torch.tensor([[0.5, 0.8], [0.5, 0.2]]).log(), torch.ones(2, 2, dtype=torch.bool)
+    >>> expert_values(logps, torch.tensor([[0.0, 0.0], [0.0, 1.0]]), mask, torch.tensor([1.0, 0.0]), num_generations=2)
+    (tensor([0.4000, 0.4000]), tensor([[0.8000, 1.0000],
+            [0.8000, 0.0000]]))
+    """
+    follows = departs.cumsum(1) == 0
+    right = by_group((outcomes == 1) & follows.all(1), num_generations)
+    best = right.int().argmax(1)[:, None, None]  # a right rollout of each group, if there is one
+    ahead = by_group(torch.where(mask, logps, 0), num_generations).take_along_dim(best, 1)[:, 0]
+    chance = reward_to_go(ahead, torch.ones_like(ahead, dtype=torch.bool), gamma=1.0).exp() * right.any(1, keepdim=True)
+    start, after = chance[:, 0], torch.cat([chance[:, 1:], right.any(1, keepdim=True).to(chance)], dim=1)
+    return start.repeat_interleave(num_generations), after.repeat_interleave(num_generations, 0) * (follows & mask)
 
 
 def shuffled(reward: Tokens, scored: TokenMask, scope: str, num_generations: int, generator: torch.Generator) -> Tokens:

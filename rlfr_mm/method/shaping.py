@@ -4,7 +4,6 @@ A new shaping is a class here and its name in `RLFRArguments.advantage_shaping`.
 """
 
 from collections.abc import Callable
-from typing import ClassVar
 
 import torch
 from jaxtyping import Float
@@ -16,8 +15,6 @@ from rlfr_mm.method.shapes import PerRollout, Tokens
 
 class Shaping:
     """No shaping: GRPO's advantages as they are, one per rollout (RLVR). Subclasses change them."""
-
-    regresses_latents: ClassVar[bool] = False  # add the velocity deviation to the loss, differentiated through latents
 
     def __init__(self, args: RLFRArguments):
         self.args = args
@@ -62,22 +59,12 @@ class EntropyShaping(Shaping):
         return entropy_advantage(outcome, entropies, self.args.entropy_alpha, self.args.entropy_kappa)
 
 
-class LatentRegression(Shaping):
-    """A control without RL: advantages are 0, which leaves only the KL term of TRL's loss, if there is one."""
-
-    regresses_latents = True
-
-    def of_rollouts(self, outcome: Tokens, flow: Callable[[], Tokens]) -> Tokens:
-        return torch.zeros_like(outcome)
-
-
 SHAPINGS: dict[str, type[Shaping]] = {  # by the values of train.advantage_shaping
     "flow": FlowShaping,
     "redistribute": Redistribution,
     "scale": ScaleShaping,
     "entropy": EntropyShaping,
     "none": Shaping,
-    "latent_regression": LatentRegression,
 }
 
 

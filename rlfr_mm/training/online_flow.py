@@ -59,10 +59,9 @@ class OnlineFlow:
 
     def check_columns(self, columns: list[str] | None) -> None:
         """ValueError if the score needs a column that the data do not have; None, of a stream, are unknown columns."""
-        for needed, column in ((self.score.needs_answers, "solution"), (self.score.needs_experts, "expert")):
-            if needed and columns is not None and column not in columns:
-                score = self.reward_config.score
-                raise ValueError(f"flow_reward.score={score} needs a column `{column}`: the dataset has {columns}")
+        if self.score.needs_experts and columns is not None and "expert" not in columns:
+            score = self.reward_config.score
+            raise ValueError(f"flow_reward.score={score} needs a column `expert`: the dataset has {columns}")
 
     @property
     def is_local(self) -> bool:
@@ -74,7 +73,7 @@ class OnlineFlow:
     @property
     def needs_logps(self) -> bool:
         """Whether log-probabilities are needed for the reward, so that the pass for latents runs the whole policy."""
-        return self.score.needs_logps or self.reward_config.max_probability is not None
+        return self.score.needs_logps
 
     def start_from(self, field: FlowField) -> None:
         """Copy the weights of a field that was trained after this object was made."""
@@ -134,12 +133,9 @@ class OnlineFlow:
         """
         config, mask = self.reward_config, batch.mask[index]
         scored = self._share(scored_tokens(mask, config.context_shifts or self.field.config.context_shifts))
-        if config.max_probability is not None:
-            scored = scored & (self._share(logps) <= math.log(config.max_probability))
         ids, group = batch.completion_ids[index], self.num_generations
         deviation = flow.deviation[index]
         rollouts = ScoredRollouts(deviation, ids, mask, scored, group, self._share, self.field.latent_size, logps)
-        rollouts.answers = batch.answers
         if self.score.needs_rejected_field:
             rollouts.rejected_deviation = flow.deviations()[REJECTED_FOLDER][index]
         if self.score.needs_outcomes:

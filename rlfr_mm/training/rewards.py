@@ -28,13 +28,6 @@ def accuracy_reward(
     return [None if verdict.unscored else verdict.score for verdict in verdicts]
 
 
-def extracted_answers(
-    completions: list[Any], solution: list[str], choices: list[list[str]] | None = None, **kwargs: Any
-) -> list[str | None]:
-    """The answers that `accuracy_reward` extracts, as they stand in the completions; None for a missing answer."""
-    return [verdict.extracted for verdict in _verdicts(completions, solution, choices)]
-
-
 def format_reward(completions: list[Any], **kwargs: Any) -> list[float | None]:
     """1.0 for <think>...</think><answer>...</answer> with each tag once and nothing around them, else 0.0."""
     return [float(_has_format(completion_text(completion).strip())) for completion in completions]

@@ -21,7 +21,7 @@ from rlfr_mm.viewing.rollout_records import RolloutRecord
 class Stage(Enum):
     """Where a batch is in its life."""
 
-    GENERATING = "generating"  # TRL samples and grades: rewards, answers and latents arrive
+    GENERATING = "generating"  # TRL samples and grades: rewards and latents arrive
     TRAINING = "training"  # advantages are known; the loss reports log-probabilities and entropies, once per rollout
     FINISHED = "finished"  # metrics and records are written and latents dropped; more iterations may follow
 
@@ -51,7 +51,7 @@ class FlowRecord:
 
 @dataclass
 class RolloutBatch:
-    """B rollouts of T tokens on this process. Rewards and answers are those of all processes, in their order."""
+    """B rollouts of T tokens on this process. Rewards are those of all processes, in their order."""
 
     step: int
     inputs: list[dict[str, Any]]  # dataset rows, one per rollout; the rollouts of a group are consecutive
@@ -60,7 +60,6 @@ class RolloutBatch:
     stage: Stage = field(init=False, default=Stage.GENERATING)
     # Set while generating
     rewards: Tensor = field(init=False)  # (all rollouts, functions), NaN where a function could not grade
-    answers: list[str | None] = field(init=False, default_factory=list)  # of all rollouts, if the score needs them
     latents: list[Latents] = field(init=False, default_factory=list)  # recorded and not measured yet
     # Set by `start_training`
     completion_ids: Tensor = field(init=False)  # (B, T)

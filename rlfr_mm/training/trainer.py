@@ -26,7 +26,6 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from accelerate.utils import gather_object
 from torch import Tensor
 from transformers.trainer import TRAINING_ARGS_NAME
 from trl import GRPOTrainer
@@ -39,14 +38,13 @@ from rlfr_mm.files import PARTIAL, replace_folder, seal
 from rlfr_mm.method.field import FlowField
 from rlfr_mm.method.flow_reward import within_group_auc
 from rlfr_mm.method.latents import record_latents, stop_after_layer
-from rlfr_mm.method.loss import latent_regression_loss
 from rlfr_mm.method.shaping import SHAPINGS
 from rlfr_mm.policy import watched_logits
 from rlfr_mm.precheck import HELD_OUT
 from rlfr_mm.training.bad_steps import Diverged, SkipBadSteps, not_finite
 from rlfr_mm.training.checkpoints import WholeCheckpoints, named_write_errors
 from rlfr_mm.training.online_flow import OnlineFlow
-from rlfr_mm.training.rewards import accuracy_reward, extracted_answers
+from rlfr_mm.training.rewards import accuracy_reward
 from rlfr_mm.training.rollout_batch import FlowRecord, RolloutBatch, Stage
 from rlfr_mm.training.sampler import EpochSampler
 from rlfr_mm.viewing.rollout_records import RolloutWriter
@@ -201,9 +199,6 @@ class RLFRTrainer(WholeCheckpoints, SkipBadSteps, GRPOTrainer):
             rewards = rewards.masked_fill(ungraded[:, None], torch.nan)
         if self.batch is not None and self.batch.stage is Stage.GENERATING:
             self.batch.rewards = rewards
-            if self.flow is not None and self.flow.score.needs_answers:
-                solutions, choices = [row["solution"] for row in inputs], [row.get("choices") or [] for row in inputs]
-                self.batch.answers = gather_object(extracted_answers(completions, solutions, choices))
         return rewards
 
     def _tokenize_prompts(self, prompts: list[Any]) -> tuple[Any, Any, Any]:
@@ -281,20 +276,7 @@ class RLFRTrainer(WholeCheckpoints, SkipBadSteps, GRPOTrainer):
             return super()._compute_loss(model, inputs)
         self.batch.records_latents = self._latents_from == "loss" and self.flow is not None
         with self.batch.micro_batch(inputs) as own:
-            if self.shaping.regresses_latents and self.flow is not None and self.batch.flow is not None:
-                return self._latent_regression(model, own, self.flow, self.batch.mask, self.batch.flow.seeds)
             return super()._compute_loss(model, own)
-
-    def _latent_regression(
-        self, model: Any, inputs: dict[str, Any], flow: OnlineFlow, mask: Tensor, seeds: Tensor
-    ) -> Tensor:
-        """TRL's loss plus `flow_coef` times the mean velocity deviation, differentiated through the latents."""
-        index, config = inputs["rollout_index"], flow.reward_config
-        policy = self.accelerator.unwrap_model(model)
-        with record_latents(policy, flow.field.layer_indices, mask[index], keep_graph=True) as recorder:
-            loss = super()._compute_loss(model, inputs)
-        regression = latent_regression_loss(flow.field, recorder.passes[0], config, seeds[index])
-        return loss + config.flow_coef * regression / self.current_gradient_accumulation_steps
 
     def _observe(self, batch: RolloutBatch, inputs: dict[str, Any], logps: Tensor, entropies: Tensor) -> None:
         """Shape the advantages of a micro-batch, which TRL reads next, and keep what its first pass tells us."""

@@ -301,13 +301,6 @@ def test_unanimous_groups_alone_get_the_reward_where_asked():
     assert advantages[:, 0].tolist() == [0, 0, 0, 1, 1, 1]
 
 
-def test_scaling_by_the_outcome_follows_its_magnitude():
-    reward = torch.tensor([[1.0, 2.0], [1.0, 2.0], [1.0, 2.0]])
-    outcome, mask = torch.tensor([-2.0, 0.0, 0.5]), torch.ones(3, 2, dtype=torch.bool)
-    advantages = flow_advantages(reward, outcome, mask, config(gamma=0.0, scale_by_outcome=True), 3)
-    assert advantages.tolist() == [[2, 4], [0, 0], [0.5, 1]]
-
-
 def test_zero_coefficient_gives_zero_advantages():
     reward = flow_reward(DEVIATION, MASK, config(flow_coef=0.0), num_generations=2)
     assert not flow_advantages(reward, OUTCOME, MASK, config(), num_generations=2).any()

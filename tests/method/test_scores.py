@@ -1,6 +1,5 @@
 import math
 
-import numpy as np
 import pytest
 import torch
 
@@ -9,39 +8,12 @@ from rlfr_mm.method.scores import (
     ScoredRollouts,
     first_departure,
     group_share,
-    majority_disagreement,
     prefix_values,
-    residual,
     shuffled,
     value_differences,
 )
 
 SCORED = torch.tensor([[True, True, True, False], [True, True, False, False], [True, True, True, True]])
-
-
-def test_residual_is_that_of_a_linear_fit_over_the_scored_tokens():
-    generator = torch.Generator().manual_seed(0)
-    deviation, logps = (torch.randn(3, 4, generator=generator, dtype=torch.float64) for _ in range(2))
-    x, y = logps[SCORED].numpy(), deviation[SCORED].numpy()
-    slope, intercept = np.polyfit(x, y, 1)
-    result = residual(deviation, logps, SCORED)
-    torch.testing.assert_close(result[SCORED], torch.tensor(y - intercept - slope * x))
-    assert not result[~SCORED].any()
-    dirty = residual(deviation, logps.masked_fill(~SCORED, math.nan), SCORED)
-    assert torch.equal(result, dirty)
-
-
-def test_residual_of_what_the_log_probability_says_already_is_zero():
-    logps = torch.tensor([[-1.0, -2.0, -4.0, 9.0], [-3.0, -0.5, 9.0, 9.0], [-1.0, -1.0, -2.0, -3.0]])
-    assert residual(5 - 3 * logps, logps, SCORED).abs().max() < 1e-5
-    constant = torch.full((3, 4), -1.0)  # nothing to fit on: the deviations are centred
-    torch.testing.assert_close(residual(logps, constant, SCORED)[SCORED], logps[SCORED] - logps[SCORED].mean())
-
-
-def test_disagreement_with_the_majority_by_hand():
-    """Two groups of four; a missing answer agrees with none, not even with another missing one."""
-    answers = ["7", "7", "8", "7", None, "8", None, "7"]
-    assert majority_disagreement(answers, 4).tolist() == [0.25, 0.25, 0.75, 0.25, 1, 0.75, 1, 0.75]
 
 
 def test_first_departure_by_hand():
@@ -110,3 +82,21 @@ def test_flow_value_is_the_chance_of_success_by_bayes():
     torch.testing.assert_close(-score[:, 0], chance[:, 0] - 0.5)
     torch.testing.assert_close(-score[:, 1], chance[:, 1] - chance[:, 0])
     torch.testing.assert_close(-score.sum(1), outcomes - 0.5)
+
+
+def test_the_true_value_is_the_chance_to_complete_the_only_solution():
+    """Two groups of three with the solution 5 6 7. In the first, one rollout finds it, one leaves it and one is cut."""
+    ids = torch.tensor([[5, 6, 7], [5, 9, 7], [5, 6, 0], [8, 6, 7], [5, 6, 9], [5, 9, 0]])
+    logps = torch.tensor([[0.5, 0.4, 0.9], [0.5, 0.6, 0.3], [0.5, 0.4, 0.7], *[[0.5, 0.5, 0.5]] * 3]).log()
+    mask, experts = ids > 0, [[5, 6, 7]] * 6
+    rollouts = ScoredRollouts(
+        torch.zeros(6, 3), ids, mask, mask, 3, lambda values: values, logps=logps, experts=experts,
+        outcomes=torch.tensor([1.0, 0, 0, 0, 0, 0]),
+    )  # fmt: skip
+    expected = torch.zeros(6, 3)
+    expected[0] = torch.tensor([0.36 - 0.18, 0.9 - 0.36, 1 - 0.9])
+    expected[1] = torch.tensor([0.36 - 0.18, -0.36, 0])
+    expected[2] = torch.tensor([0.36 - 0.18, -0.36, 0])  # cut before its end, and therefore wrong
+    torch.testing.assert_close(-SCORES["expert_value"](rollouts), expected)
+    dirty = ScoredRollouts(**{**vars(rollouts), "logps": logps.masked_fill(~mask, math.nan)})
+    torch.testing.assert_close(SCORES["expert_value"](dirty), SCORES["expert_value"](rollouts))

@@ -1,0 +1,242 @@
+"""Which score sees the token that spoils a solution? Each token's true advantage against what the scores say of it.
+
+    python benchmarks/token_credit.py --level 2 --operations 4 --max-value 99 --warmup-accuracy 0.25 \\
+        --json docs/results/token_credit/chains.json
+
+The embedded policy samples rollouts, as in score_ranking.py. The value of a prefix is the share of right answers among
+those that the policy itself samples from there, and the advantage of a token is the value after it minus the value
+before it. A token that the policy gave probability p changes the value by at most 1 - p: advantages are cut to that,
+and the value after a nearly certain token is taken to be the one before it.
+
+- AUC: P(a token with which the value falls has a lower score than another token of its rollout), for all tokens and for
+  the uncertain ones. It is 0.5 for a score that says nothing about where a rollout goes wrong.
+- Correlation: of the ranks of score and advantage, over the uncertain tokens of all rollouts.
+
+The log-ratio, the flow value and the probe learn from other prompts. `python -m rlfr_mm.results` makes the table.
+"""
+
+import argparse
+import math
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import torch
+from scipy.stats import rankdata
+from score_ranking import BATCH, GROUP, MAX_NEW_TOKENS, Sampled, Setting, contrast, deviations, parse, sample
+from torch import Tensor, nn
+from tqdm import tqdm
+
+from rlfr_mm.config import FlowRewardConfig
+from rlfr_mm.files import write_json
+from rlfr_mm.method.flow_reward import flow_reward
+from rlfr_mm.method.loss import scored_tokens
+from rlfr_mm.method.scores import SCORES, ScoredRollouts
+from rlfr_mm.policy import NEUTRAL_GENERATION, encode_prompts, end_of_turn, own_settings_only, seeded
+from rlfr_mm.statistics import bootstrap_interval
+from rlfr_mm.training.rewards import accuracy_reward
+from rlfr_mm.training.run_folder import environment
+
+MEASURED = 64  # prompts, the last ones; the others are learnt from
+CONTINUATIONS = 32  # per prefix
+CERTAIN = 0.95  # a token of at least this probability is nearly certain
+FALL = 0.3  # more than two standard errors of the difference of two values
+REWARD = FlowRewardConfig(noise_draws=8, group_noise=True)  # otherwise the paper's
+EPOCHS, STEP, RATE, DECAY = 30, 256, 1e-3, 0.1  # of the probe
+
+Prefix = tuple[int, tuple[int, ...]]  # the number of a prompt, and the first tokens of a response
+
+
+def monte_carlo_values(setting: Setting, rollouts: Sampled, rows: list[dict[str, Any]]) -> Tensor:
+    """(N, 1 + T) the value of the first 0, 1, ... T tokens of each rollout; constant after its end."""
+    lengths, uncertain = rollouts.mask.sum(1).tolist(), rollouts.logps < math.log(CERTAIN)
+    wanted: dict[tuple[int, int], Prefix] = {}  # by rollout and length
+    for i, length in enumerate(lengths):
+        for j in range(length):
+            if j == 0 or uncertain[i, j - 1]:
+                wanted[i, j] = i // GROUP, tuple(rollouts.ids[i, :j].tolist())
+    found = chances(setting, rows, sorted(set(wanted.values()), key=lambda prefix: len(prefix[1])))
+    values = torch.zeros(len(lengths), 1 + rollouts.mask.shape[1])
+    for i, length in enumerate(lengths):
+        for j in range(length):
+            values[i, j] = found[wanted[i, j]] if (i, j) in wanted else values[i, j - 1]
+        values[i, length:] = rollouts.correct[i].float()
+    return values
+
+
+def chances(setting: Setting, rows: list[dict[str, Any]], prefixes: list[Prefix]) -> dict[Prefix, float]:
+    """The share of right answers among `CONTINUATIONS` of each prefix; the prefixes are sorted by length."""
+    lengths = np.array([len(ids) for _, ids in prefixes])
+    texts: list[str] = []
+    with tqdm(total=len(prefixes), desc="continuations", unit="prefix") as progress, seeded(torch.device("cpu"), 0):
+        for length in range(lengths.max() + 1):
+            same = [prefixes[i] for i in np.flatnonzero(lengths == length)]
+            for start in range(0, len(same), 4 * BATCH // CONTINUATIONS):
+                batch = same[start : start + 4 * BATCH // CONTINUATIONS]
+                texts += continued(setting, [rows[prompt] for prompt, _ in batch], torch.tensor([x for _, x in batch]))
+                progress.update(len(batch))
+    solutions = [rows[prompt]["solution"] for prompt, _ in prefixes for _ in range(CONTINUATIONS)]
+    once = list(dict.fromkeys(zip(texts, solutions, strict=True)))
+    rewards = accuracy_reward(completions=[text for text, _ in once], solution=[solution for _, solution in once])
+    right = dict(zip(once, rewards, strict=True))
+    shares = np.array([right[pair] == 1 for pair in zip(texts, solutions, strict=True)]).reshape(-1, CONTINUATIONS)
+    return dict(zip(prefixes, shares.mean(1).tolist(), strict=True))
+
+
+@torch.no_grad()
+def continued(setting: Setting, rows: list[dict[str, Any]], ids: Tensor) -> list[str]:
+    """`CONTINUATIONS` whole responses for each row, which begin with its token ids (row, token)."""
+    inputs, ids = encode_prompts(rows, setting.processor), ids.long()
+    prompt = inputs["input_ids"].shape[1]
+    for name, more in (("input_ids", ids), ("attention_mask", torch.ones_like(ids)), ("mm_token_type_ids", 0 * ids)):
+        inputs[name] = torch.cat([inputs[name], more], dim=1)
+    tokenizer, end = setting.processor.tokenizer, end_of_turn(setting.processor)
+    with own_settings_only(setting.policy):
+        output = setting.policy.generate(
+            **inputs, **NEUTRAL_GENERATION, do_sample=True, temperature=1.0, top_p=1.0, eos_token_id=end,
+            pad_token_id=tokenizer.pad_token_id, num_return_sequences=CONTINUATIONS,
+            max_new_tokens=MAX_NEW_TOKENS - ids.shape[1],
+        )  # fmt: skip
+    return tokenizer.batch_decode(output[:, prompt:], skip_special_tokens=True)
+
+
+def agreement(score: Tensor, advantage: Tensor, scored: Tensor, uncertain: Tensor) -> dict[str, Any]:
+    """How a score (N, T) agrees with the advantages: two AUCs and a rank correlation, with intervals over prompts."""
+
+    def auc(tokens: Tensor) -> dict[str, float]:
+        fall, other = tokens & (advantage < -FALL), tokens & (advantage >= -FALL)
+        difference = score[:, None, :] - score[:, :, None]  # [i, j, k]: token k minus token j
+        pairs = fall[:, :, None] & other[:, None, :]
+        wins = ((difference > 0).double() + 0.5 * (difference == 0).double()) * pairs
+        totals = torch.stack([wins.sum((1, 2)), pairs.double().sum((1, 2))], dim=1)
+        return estimate(totals, lambda sums: sums[..., 0] / sums[..., 1])
+
+    chosen = scored & uncertain
+    x, y = (rankdata(values[chosen].double().numpy()) for values in (score, advantage))
+    x, y = x - x.mean(), y - y.mean()
+    moments = np.zeros((*chosen.shape, 3))
+    moments[chosen.numpy()] = np.stack([x * y, x * x, y * y], axis=1)
+    totals = torch.tensor(moments.sum(1))
+    correlation = estimate(totals, lambda sums: sums[..., 0] / np.sqrt(np.maximum(sums[..., 1] * sums[..., 2], 1e-9)))
+    return {"auc": auc(scored), "auc_uncertain": auc(chosen), "correlation": correlation}
+
+
+def estimate(totals: Tensor, statistic: Any) -> dict[str, float]:
+    """A statistic of the sums of (N, columns), with its interval over prompts."""
+    by_prompt = totals.view(-1, GROUP, totals.shape[1]).sum(1).numpy()
+    interval = bootstrap_interval(by_prompt, statistic)
+    assert interval is not None
+    return {"value": float(statistic(by_prompt.sum(0))), "low": interval.low, "high": interval.high}
+
+
+def probe(learnt: Sampled, advantage: Tensor, rollouts: Sampled, layers: list[int]) -> Tensor:
+    """(N, T) the advantages that a small network predicts from the latents of a token and of the one before it.
+
+    It is taught the advantages of the uncertain tokens of groups with right and wrong rollouts, and shows what the
+    latents say about a token.
+    """
+    chosen = learnt.mask & (learnt.logps < math.log(CERTAIN)) & (advantage != 0).any(1, keepdim=True)
+    sample_of = learnt.latents[:, layers, 1:].transpose(1, 2)[chosen]  # (token, layer, hidden)
+    mean, std = sample_of.mean(0), sample_of.std(0) + 1e-6
+
+    def features(each: Sampled, tokens: Tensor) -> Tensor:
+        positions = ((each.latents[:, layers].transpose(1, 2) - mean) / std).flatten(2)
+        return torch.cat([positions[:, :-1], positions[:, 1:], each.logps[..., None].clamp(min=-10)], dim=-1)[tokens]
+
+    inputs, targets = features(learnt, chosen), advantage[chosen]
+    torch.manual_seed(0)
+    network = nn.Sequential(nn.Dropout(0.2), nn.Linear(inputs.shape[1], 64), nn.GELU(), nn.Linear(64, 1))
+    optimizer = torch.optim.AdamW(network.parameters(), RATE, weight_decay=DECAY)
+    for _ in range(EPOCHS):
+        for index in torch.randperm(len(inputs)).split(STEP):
+            loss = (network(inputs[index])[:, 0] - targets[index]).square().mean()
+            optimizer.zero_grad()
+            loss.backward()
+            optimizer.step()
+    predicted = torch.zeros(rollouts.mask.shape)
+    with torch.no_grad():
+        predicted[rollouts.mask] = network.eval()(features(rollouts, rollouts.mask))[:, 0]
+    return predicted
+
+
+def scored_rollouts(setting: Setting, rollouts: Sampled, rows: list[dict[str, Any]]) -> ScoredRollouts:
+    """What the scores without a field are computed from."""
+    tokenizer = setting.processor.tokenizer
+    experts = tokenizer([row["completion"] for row in rows], add_special_tokens=False)["input_ids"]
+    return ScoredRollouts(
+        torch.zeros(rollouts.mask.shape), rollouts.ids, rollouts.mask, rollouts.mask, GROUP, lambda values: values,
+        logps=rollouts.logps, outcomes=rollouts.correct.float(),
+        experts=[[*ids, tokenizer.eos_token_id] for ids in experts for _ in range(GROUP)],
+    )  # fmt: skip
+
+
+def scores(setting: Setting, learnt: Sampled, rollouts: Sampled) -> dict[str, Tensor]:
+    """(N, T) what each score says of each token; larger is better."""
+    whole = scored_rollouts(setting, rollouts, setting.problems[-MEASURED:])
+    found = {"log-probability": rollouts.logps}
+    for name, shift in (("following", 1), ("previous", -1)):
+        start, config = setting.field(context_shifts=[shift]), replace(REWARD, context_shifts=[shift])
+        scored = scored_tokens(rollouts.mask, [shift])
+        deviation = deviations(start, rollouts, config)
+        found[f"minus deviation, {name} token"] = -deviation
+        found[f"the paper's reward, {name} token"] = flow_reward(deviation, scored, config, GROUP)
+        right, wrong = (
+            deviations(contrast(start, learnt, learns, setting.accelerator), rollouts, config)
+            for learns in (learnt.correct, ~learnt.correct)
+        )
+        found[f"log-ratio, {name} token"] = wrong - right
+        valued = replace(
+            whole, deviation=right, rejected_deviation=wrong, scored=scored, channels=rollouts.latents.shape[-1]
+        )
+        found[f"flow value, {name} token"] = -SCORES["flow_value"](valued)
+    for name, label in (
+        ("group_value", "values from the group"),
+        ("departure", "first wrong token (ceiling)"),
+        ("expert_value", "the policy's chance to complete the solution (ceiling)"),
+    ):
+        found[label] = -SCORES[name](whole)
+    taught = -SCORES["expert_value"](scored_rollouts(setting, learnt, setting.problems[:-MEASURED]))
+    found["probe of the latents, taught advantages"] = probe(learnt, taught, rollouts, start.layer_indices)
+    return found
+
+
+def main() -> None:
+    options = parse(__doc__ or "", prompts=448 + MEASURED)
+    setting = Setting.of(options)
+    everything = sample(setting.policy, setting.processor, setting.problems)
+    learnt, rollouts = (everything[slice(*ends)] for ends in ((0, -GROUP * MEASURED), (-GROUP * MEASURED, None)))
+    rows = setting.problems[-MEASURED:]
+    values = monte_carlo_values(setting, rollouts, rows)
+    most = torch.where(rollouts.mask, 1 - rollouts.logps.exp(), 0)
+    advantage = (values[:, 1:] - values[:, :-1]).clamp(-most, most)
+    write(options, rollouts, advantage, scores(setting, learnt, rollouts))
+
+
+def write(options: argparse.Namespace, rollouts: Sampled, advantage: Tensor, found: dict[str, Tensor]) -> None:
+    """Write the record: how often the value falls, and how well each score agrees with the advantages."""
+    uncertain = rollouts.logps < math.log(CERTAIN)
+    rows = [{"score": name, **agreement(values, advantage, rollouts.mask, uncertain)} for name, values in found.items()]
+    falls = rollouts.mask & (advantage < -FALL)
+    record = {
+        "level": options.level,
+        "prompts": MEASURED,
+        "rollouts": len(rollouts.mask),
+        "tokens": int(rollouts.mask.sum()),
+        "uncertain": int((rollouts.mask & uncertain).sum()),
+        "falls": int(falls.sum()),
+        "wrong_rollouts_with_a_fall": round(float(falls.any(1)[~rollouts.correct].float().mean()), 4),
+        "accuracy": round(float(rollouts.correct.float().mean()), 4),
+        "continuations": CONTINUATIONS,
+        "certain": CERTAIN,
+        "fall": FALL,
+        "rows": rows,
+        **environment(),
+    }
+    if options.json:
+        write_json(options.json, record)
+    for row in rows:
+        print(row["score"], {key: round(row[key]["value"], 3) for key in ("auc", "auc_uncertain", "correlation")})
+
+
+if __name__ == "__main__":
+    main()
