@@ -56,9 +56,9 @@ _RESIDUE = re.compile(r"(?:\\equiv|≡)[\s$&{]*\Z")
 _OPERAND = r"(?:\$?\d|\\(?!text|mathrm|quad|q?ed)[a-z]|[b-hj-zB-HJ-Z](?![A-Za-z])|\((?=[-\d]|[a-z]\W))"
 # commands behind a box that say nothing about its value, and the "\n" of escaped text; all others belong to it
 _HARMLESS = (
-    r"text(?!color)|mathrm|mbox|q?quad|checkmark|(?:black)?square|Box|qed|h?fill|hspace|vspace|newline|end|begin|tag|label"
-    r"|left|right(?!arrow)|therefore|because|implies|iff|(?:long|Long)?(?:R|r)ightarrow|to|approx|equiv|sim|par|footnote"
-    r"|color|boxed|fbox|lor|vee|land|wedge|and|or|n(?:[A-Z]|(?![a-z]))"
+    r"(?:text(?:bf|it|rm|sf|tt|color)?|mathrm|mbox|q?quad|checkmark|(?:black)?square|Box|qed|h?fill|[hv]space|newline"
+    r"|end|begin|tag|label|left|right|therefore|because|implies|iff|(?:long|Long)?(?:R|r)ightarrow|to|approx|equiv|sim"
+    r"|par|footnote|color|boxed|fbox|lor|vee|land|wedge|n)(?![A-Za-z])|n[A-Z]"
 )
 _CHAINED = r"(?![^$\n]{0,40}=)"  # a box in "\boxed{3} + 4 = 7" was the answer to a gap
 # what follows a box and belongs to its value

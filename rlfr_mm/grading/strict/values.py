@@ -28,7 +28,7 @@ _NUMBER_WORDS |= {word: 10 * value for value, word in enumerate(_TENS.split(), s
 _SCALE_WORDS = {"hundred": 100, "thousand": 1000, "million": 10**6, "billion": 10**9}
 
 
-@lru_cache(maxsize=4096)  # a comparison asks several times
+@lru_cache(maxsize=512)  # a comparison asks several times
 def number(text: str) -> Fraction | None:
     r"""The exact value of a text that is one number, apart from a currency or degree sign; None for any other text.
 
