@@ -6,6 +6,7 @@ Pure text functions that look at no more than 120 characters on each side.
 """
 
 import re
+from collections.abc import Iterable
 
 from rlfr_mm.grading.item import Span
 from rlfr_mm.grading.strict.doubt import open_end
@@ -47,26 +48,29 @@ _STYLE_NAMES = """
 """
 _STYLES = frozenset(_STYLE_NAMES.split())
 _APPLIED = re.compile(r"(?:\d|[)\]}]|(?<![A-Za-z\\])[A-Za-z]|\\[A-Za-z]{1,20})(?:_\{?\w\}?|'|\^\{?-?\w\}?)?\Z")
-_MORE_INSIDE = re.compile(r"\s?[-+*/^,][^()\n]{0,40}[\da-z\\][^()\n]{0,20}\)")
+_BRACKETS = re.compile(r"(?<!\\)[(\[)\]]|\\[{}]")
+_WORD = re.compile(r"(?<![A-Za-z\\])[A-Za-z]{2,}")
+_JOINED = re.compile(r"[-+*/^,;]|\\(?:cdot|times|pm)(?![A-Za-z])")
 _SIGN = re.compile(r"(?:(?:^|[=($\s{:,])[-−](?:\\[,;:! ]|~)*|=[\s$]*[-−]\s*)\Z")
 _RESIDUE = re.compile(r"(?:\\equiv|≡)[\s$&{]*\Z")
 _OPERAND = r"(?:\$?\d|\\(?!text|mathrm|quad|q?ed)[a-z]|[b-hj-zB-HJ-Z](?![A-Za-z])|\((?=[-\d]|[a-z]\W))"
 # commands behind a box that say nothing about its value, and the "\n" of escaped text; all others belong to it
 _HARMLESS = (
-    r"text(?!color)|mathrm|mbox|q?quad|checkmark|(?:black)?square|Box|qed|h?fill|hspace|vspace|newline|end|begin|tag|label"
-    r"|left|right(?!arrow)|therefore|because|implies|iff|(?:long|Long)?(?:R|r)ightarrow|to|approx|equiv|sim|par|footnote"
-    r"|color|boxed|fbox|lor|vee|land|wedge|and|or|n(?:[A-Z]|(?![a-z]))"
+    r"(?:text(?:bf|it|rm|sf|tt|color)?|mathrm|mbox|q?quad|checkmark|(?:black)?square|Box|qed|h?fill|[hv]space|newline"
+    r"|end|begin|tag|label|left|right|therefore|because|implies|iff|(?:long|Long)?(?:R|r)ightarrow|to|approx|equiv|sim"
+    r"|par|footnote|color|boxed|fbox|lor|vee|land|wedge|n)(?![A-Za-z])|n[A-Z]"
 )
 _CHAINED = r"(?![^$\n]{0,40}=)"  # a box in "\boxed{3} + 4 = 7" was the answer to a gap
 # what follows a box and belongs to its value
 _CONTINUED = re.compile(
-    r"(?:[ $]{0,2}(?:\\?%|°|\^ ?\{?\\circ\}?)|'{1,3}"
+    r"(?:[ $]{0,2}(?:\\?%(?: of \$?\d[\d.,]{0,9})?|°|\^ ?\{?\\circ\}?)|'{1,3}"
     r"|[_^](?:\{[^{}]{0,20}(?:\{[^{}]{0,20}\}[^{}]{0,20})?\}|\w|\\[a-z]{1,9})"
     rf"|{_BEHIND}(?:\\(?!{_HARMLESS})(?=[A-Za-z])|\(?mod(?![A-Za-z]))[^$\n.,]{{0,40}}"
     rf"|,{_BEHIND}\\[lc]?dots(?![A-Za-z])"
     rf"|{_BEHIND}(?:[<>≤≥≠](?![a-z]>)|\\[lg]eq?(?:slant)?(?![A-Za-z])|\\neq?(?![A-Za-z])) ?"
     r"(?:\d|[a-z](?![A-Za-z])|\\)[^$\n.,]{0,40}"
-    r"|\.\d{1,20}|\d{1,20}|\{?,\}?\d{3}\b|[a-zA-Z](?![a-zA-Z])"
+    r"|\.\d{1,20}|\d{1,20}|\{?,\}?\d{3}\b|[a-zA-Z](?![a-zA-Z])| [abcknprtxyz](?=[-+*/^_)])"
+    r"|[ $]{0,2}(?:\\text\s?\{)?(?:st|nd|rd|th)\b"
     rf"|{_BEHIND}[-−+/×÷·±] ?{_OPERAND}[^$\n.,=]{{0,40}}{_CHAINED}"
     rf"|(?:{_BEHIND}\*\d| \* ?\d|(?<=\}})\* ?{_OPERAND})[^$\n.,=]{{0,40}}{_CHAINED}"
     r"|\((?=[^()A-Z]{0,30}\))(?![^()]{0,30}[a-z]{2})(?=[^()]{0,30}[a-z+])[^()]{1,30}\)"  # a factor: (x+1)
@@ -102,8 +106,6 @@ def unbracketed(text: str, start: int, end: int) -> tuple[Span, str] | None:
         closed = re.compile(rf"\s*(?:\\right\s?)?{re.escape(_CLOSERS[bracket])}").match(text, end, end + 20)
         in_table = bracket == "|" and re.search(r"(?:^|\n)[ \t]*\|[^\n]*\s\Z", before) is not None
         outside = before[: opened.start()]
-        if closed is None and bracket == "(" and _MORE_INSIDE.match(text, end, end + 60):
-            return None  # one of several numbers in a point or a function
         if closed is None or in_table:
             break
         if bracket not in ("(", "[", "{") or (opened["command"] and opened["command"] not in _STYLES):
@@ -112,7 +114,32 @@ def unbracketed(text: str, start: int, end: int) -> tuple[Span, str] | None:
             return None
         start, end = start - len(before) + opened.start(), closed.end()
         brackets = brackets or ("" if bracket == "{" else bracket + _CLOSERS[bracket])
-    return (start, end), brackets
+    return None if _among_others(text, start, end) else ((start, end), brackets)
+
+
+def _among_others(text: str, start: int, end: int) -> bool:
+    """Whether a bracket around the box has more in it than the box: it is one number of a point, a set or a sum."""
+    before = re.split(r"[\n$]", text[max(0, start - 60) : start])[-1]
+    after = text[end : end + 60].partition("\n")[0]
+    opening = _unmatched(reversed(list(_BRACKETS.finditer(before))), "([{")
+    closing = _unmatched(_BRACKETS.finditer(after), ")]}")
+    if opening is None or closing is None:
+        return False
+    left, right = before[opening.end() :], after[: closing.start()]
+    return _JOINED.search(left.rpartition("=")[2] + right) is not None and _WORD.search(left + right) is None
+
+
+def _unmatched(brackets: Iterable[re.Match[str]], facing: str) -> re.Match[str] | None:
+    """The first bracket of that kind which closes none of the others before it."""
+    depth = 0
+    for bracket in brackets:
+        if bracket[0][-1] not in facing:
+            depth += 1
+        elif depth:
+            depth -= 1
+        else:
+            return bracket
+    return None
 
 
 def inside_formula(before: str) -> bool:

@@ -94,7 +94,10 @@ def _boxes(text: str, at_most: int) -> list[tuple[int, int, int]]:
     """(start, start of contents, end of contents) of the last balanced boxes; of nested boxes only the inner one."""
     opened: list[tuple[int, int] | None] = []  # None for a brace that does not belong to a box
     found: deque[tuple[int, int, int]] = deque(maxlen=at_most)
-    for token in _BRACES.finditer(text):
+    first = min((at for at in (text.find("\\boxed"), text.find("\\fbox")) if at >= 0), default=len(text))
+    while first and text[first - 1] == "\\":  # a doubled backslash is a line break
+        first -= 1
+    for token in _BRACES.finditer(text, first):
         if token.group().startswith(("\\boxed", "\\fbox")):
             opened.append(token.span())
         elif token.group() == "{":

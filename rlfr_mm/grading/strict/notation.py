@@ -134,6 +134,7 @@ def _sign(character: str) -> tuple[str, str]:
     return "", letter[0] if greek[1] == "capital" else character
 
 
+@lru_cache(maxsize=512)
 def signs(text: str) -> str:
     r"""The text with LaTeX commands for typographic signs: ``x²≤√3`` becomes ``x^{2}\le \sqrt3``.
 
@@ -164,6 +165,7 @@ def _overlined(match: re.Match[str]) -> str:
     return f"{whole or 0}.{fixed}\\overline{{{digits}}}"
 
 
+@lru_cache(maxsize=512)
 def styled(text: str) -> str:
     r"""The text without fonts, colours, sizes and LaTeX's spaces: ``{\bf 5}\,`` becomes 5. ``\text`` stays."""
     text = _FONT_SWITCH.sub(r"\\mathrm{\1}", text)
@@ -236,6 +238,7 @@ def _braced(text: str) -> str:
     return "".join(parts)
 
 
+@lru_cache(maxsize=512)
 def tidy(text: str) -> str:
     """The `plain_text`, with signs as `latex` writes them, without meaningless spaces and doubled backslashes."""
     if "\\begin" not in text:

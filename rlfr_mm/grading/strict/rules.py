@@ -14,6 +14,8 @@ from rlfr_mm.grading.strict.choices import (
 from rlfr_mm.grading.strict.extract import bare_answer, final_box, stated, trimmed
 from rlfr_mm.grading.strict.text import aligned, compare_text, read
 
+_WHOLE = re.compile(r"-?\d{1,15}", re.ASCII)
+
 
 def find_answer(item: Item) -> Found | None:
     """The stated option if the problem has choices and one is stated; else the text that states the answer, if any."""
@@ -39,8 +41,12 @@ def compare_answer(problem: Problem, found: Found) -> Comparison:
         if chosen is not None:
             return Comparison(chosen == gold_letters(problem), "option")
     named = option_text(problem, gold_letters(problem))
-    golds = [read(_unboxed(gold), is_gold=True) for gold in (problem.known_golds if named is None else (named,))]
-    answer, tolerances = read(found.answer), tolerances_of(problem)
+    texts, tolerances = list(map(_unboxed, problem.known_golds if named is None else (named,))), tolerances_of(problem)
+    if found.answer in texts and re.search(r"[^\W_]", found.answer):
+        return Comparison(True, "text or number")
+    if not tolerances and all(map(_WHOLE.fullmatch, (*texts, found.answer))):  # most answers: spare them the reading
+        return Comparison(int(found.answer) in map(int, texts), "text or number")
+    golds, answer = [read(text, is_gold=True) for text in texts], read(found.answer)
     if len(answer.value) > LONGEST_ANSWER:
         return Comparison(False, "too long")
     known = [compare_text(gold, answer, tolerances) for gold in golds]

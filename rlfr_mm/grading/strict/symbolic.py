@@ -9,7 +9,6 @@ from fractions import Fraction
 from functools import lru_cache
 
 from latex2sympy2_extended import NormalizationConfig, normalize_latex
-from latex2sympy2_extended.latex2sympy2 import ConversionConfig
 from math_verify.grader import (
     get_pct_val,
     is_assignment_relation,
@@ -19,11 +18,10 @@ from math_verify.grader import (
 )
 from sympy.core.relational import Relational
 
-from rlfr_mm.grading.parsers import latex2sympy, sympy
+from rlfr_mm.grading.parsers import latex2sympy, read_latex, sympy
 from rlfr_mm.grading.strict.values import number
 
 _NORMAL = NormalizationConfig(basic_latex=True, units=False, malformed_operators=True, nits=True, boxed="none")
-_CASE_MATTERS = ConversionConfig(lowercase_symbols=False)
 _BASED = re.compile(r"\d_")  # the parser drops the base of a number, and "\ldots"
 _DENIED = re.compile(
     r"(?<![A-Za-z\\])(?:not|no|never|except|without)(?![A-Za-z])"
@@ -68,13 +66,7 @@ def _parsed(text: str) -> sympy.Basic | None:
     parts = re.split(r"(?<![<>\\!])=", text)
     for readable in (text, parts[-1]) if len(parts) > 2 and not re.search("[,;]", text) else (text,):
         try:
-            return latex2sympy(
-                readable,
-                is_real=True,
-                convert_degrees=re.search(r"\\(?:sin|cos|tan|cot|sec|csc)", text) is not None,
-                normalization_config=None,
-                conversion_config=_CASE_MATTERS,
-            )
+            return read_latex(readable, re.search(r"\\(?:sin|cos|tan|cot|sec|csc)", text) is not None)
         except Exception:
             continue
     return None

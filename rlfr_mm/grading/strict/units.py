@@ -46,7 +46,7 @@ _NO_UNIT_WORDS = """
     though otherwise guess repeating recurring st nd rd th percentage pct
 """
 _NO_UNITS = frozenset(_NO_UNIT_WORDS.split())
-_NO_UNIT_SIGNS = re.compile("[不非无没错或和与及以约多余半倍几十百千万亿分之上下左右至到折第]|平方|立方|次方|进制")
+_NO_UNIT_SIGNS = re.compile("[不非无没错或和与及以约多余半倍几十百千万亿分之上下左右至到折第]|^的.|平方|立方|次方|进制")
 _FILLER_WORDS = "of the a an total altogether different possible exactly only such 的"
 FILLERS = frozenset(_FILLER_WORDS.split())
 COUNTERS = frozenset("个只条本张名次块件位")  # 个 counts anything, the others only what they stand for

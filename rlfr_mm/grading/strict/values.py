@@ -3,6 +3,7 @@
 import math
 import re
 from fractions import Fraction
+from functools import lru_cache
 
 _DECIMAL = r"[-+]?(?:\d{1,3}(?:,\d{3})+|\d+|(?=\.\d))(?:\.\d*)?"
 _PURE_NUMBER = re.compile(
@@ -27,6 +28,7 @@ _NUMBER_WORDS |= {word: 10 * value for value, word in enumerate(_TENS.split(), s
 _SCALE_WORDS = {"hundred": 100, "thousand": 1000, "million": 10**6, "billion": 10**9}
 
 
+@lru_cache(maxsize=512)  # a comparison asks several times
 def number(text: str) -> Fraction | None:
     r"""The exact value of a text that is one number, apart from a currency or degree sign; None for any other text.
 

@@ -19,7 +19,8 @@ def answers(response):
         ("| sum | \\boxed{5} |", "5"), ("{\\color{red}\\boxed{5}}", "5"), ("\\textbf{\\boxed{5}}", "5"),
         ("|-2| + 3 = \\boxed{5}", "5"), ("f(2) = \\boxed{5}", "5"), ("\\boxed{5} to 2 decimal places", "5"),
         ("\\boxed{5} - the number of cats", "5"), ("\\boxed{5}: the cats", "5"), ("'\\boxed{5}'", "5"),
-        ("\\boxed{5} (apples)", "5"), ("Question 3: \\boxed{5}", "5"), ("\\boxed{5} \\text{ is the sum}", "5"),
+        ("\\boxed{5} (apples)", "5"), ("Question 3: \\boxed{5}", "5"), ("(x = \\boxed{5})", "5"),
+        ("(so it is \\boxed{5}, as above)", "5"), ("\\boxed{5} \\text{ is the sum}", "5"),
     ],
 )  # fmt: skip
 def test_what_changes_a_box_belongs_to_it_and_nothing_else_does(response, answer):
@@ -42,7 +43,11 @@ def test_what_changes_a_box_belongs_to_it_and_nothing_else_does(response, answer
         # moduli, relations, sets, dots
         "{} \\bmod 5", "{} \\pmod{{13}}", "{} \\pmod 7", "{} (mod 13)", "x \\ge {}", "x \\ne {}", "{} < x",
         "{} \\cup \\{{3\\}}",
-        "{}, \\ldots", "{} \\cdots",
+        "{}, \\ldots", "{} \\cdots", "({}, 2)", "[{}, 40]", "\\{{{}, 40\\}}", "\\gcd(72, {})", "\\text{{gcd}}({}, 72)",
+        "{} x^2",
+        "\\pi{}", "x{}", "{}5", "{}\\overline{{3}}", "{} + C", "{}\\text{{th}}", "{}^{{\\text{{th}}}}",
+        "180^\\circ - {}",
+        "x = ({} + 1)", "\\{{1, {}\\}}", "{}\\% of 50",
     ],
 )  # fmt: skip
 def test_a_box_inside_a_number_or_formula_is_not_its_value(formula):
@@ -58,7 +63,8 @@ def test_a_box_inside_a_number_or_formula_is_not_its_value(formula):
         "the square root of \\boxed{12}", "minus \\boxed{12}", "\\boxed{12} squared", "\\boxed{12} \\text{ squared}",
         "\\boxed{12} choose 3", "\\boxed{12} times 5", "\\boxed{12} and up", "\\boxed{12} to 15",
         "\\boxed{12} thousand",
-        "\\boxed{12} would be wrong", "\\boxed{12}, which I doubt", "Nobody would answer \\boxed{12}.",
+        "\\boxed{12} would be wrong", "\\boxed{12}, and also 9", "\\boxed{12} is too small",
+        "\\boxed{12} is only an upper bound", "\\boxed{12}, which I doubt", "Nobody would answer \\boxed{12}.",
     ],
 )  # fmt: skip
 def test_words_around_a_box_that_change_or_deny_its_value_count(response):

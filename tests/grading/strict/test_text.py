@@ -164,7 +164,8 @@ def test_a_clause_around_an_answer_changes_nothing_unless_it_denies_it(gold, ans
         ("10", "C(5,3)+1", False),
         ("(5,2)", "C(5,2)", True), ("IV", "VI", False), ("AB", "BA", True), ("10", "10 \\text{ (ten)}", True),
         ("10", "10 (twelve)", False),
-        ("\\frac{11}{4}", "two and three quarters", True),
+        ("\\frac{11}{4}", "two and three quarters", True), ("120^\\circ", "\\frac{2\\pi}{3}", True),
+        ("\\frac{\\pi}{6}", "30^\\circ", True), ("120^\\circ", "\\frac{\\pi}{3}", False), ("36", "36的因数", False),
     ],
 )  # fmt: skip
 def test_notation_does_not_matter_and_meaning_does(gold, answer, equal):
