@@ -284,6 +284,8 @@ def compare_text(gold: Quantity, answer: Quantity, tolerances: tuple[float, ...]
     for percent, other in ((percents[0], answer_number), tuple(percents)):
         if percent is not None and other is not None:
             return other == percent or (None in percents and other == percent / 100)
+    if (gold_number is None) != (answer_number is None) and "," in gold_text and "," in answer_text:
+        return False  # 1,000 is not the list 1, 0
     names = [re.match(r"[A-Za-z](?==)", text) for text in (gold_text, answer_text)]
     if names[0] and names[1] and names[0].group() != names[1].group():
         return None
@@ -372,22 +374,22 @@ def compare_lists(gold: str, answer: str) -> bool | None:
         return False if False in near else None if None in near else True
     if None in gold_values or None in values:
         return None
-    # without brackets these are solutions, whose order does not matter
-    return all(any(_near(gold_value, value) for value in values) for gold_value in gold_values) and all(
-        any(_near(gold_value, value) for gold_value in gold_values) for value in values
-    )
+    for gold_value in gold_values:  # without brackets these are solutions, whose order does not matter
+        match = next((value for value in values if _near(gold_value, value)), None)
+        if match is None:
+            return False
+        values.remove(match)
+    return True
 
 
 def _brackets_and_parts(text: str) -> tuple[str, list[str]] | None:
-    """The outer brackets, and the parts between commas; None if the text has further brackets or other signs.
-
-    Without brackets the parts are solutions, and repeated ones are dropped.
-    """
+    """The outer brackets, and the parts between commas; None if the text has further brackets or other signs."""
+    if number(text) is not None:  # the comma of 1,000 separates no parts
+        return "", [text]
     match = re.fullmatch(r"([(\[]?)((?:(?!\\pm|\\cup|\\[lgn]e|\\\{|\{,)[^()\[\]=<>&])*)([)\]]?)", text)
     if match is None or bool(match.group(1)) != bool(match.group(3)) or re.search(r"[A-Za-z]{2} | [A-Za-z]{2}", text):
         return None
-    parts = match.group(2).split(",")
-    return match.group(1) + match.group(3), parts if match.group(1) else list(dict.fromkeys(parts))
+    return match.group(1) + match.group(3), match.group(2).split(",")
 
 
 def _near(gold: complex | None, answer: complex | None, tolerance: float | None = None) -> bool | None:

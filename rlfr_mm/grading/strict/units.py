@@ -239,8 +239,10 @@ def _plain_unit(word: str, apart: bool, lone_letter: Letter, before: str) -> boo
 def _canonical(words: list[tuple[str, int]]) -> str:
     """The names of a unit, each with its power: "square metres per s" is "m2 s-1"."""
     power, parts = 1, list[tuple[str, int]]()
-    for name, exponent in words:
+    for place, (name, exponent) in enumerate(words):
         known = _spelling(name)
+        if place and words[place - 1][0] == "per":
+            exponent = -exponent
         if name.lower() in _POWERS:
             if parts and name in ("squared", "cubed"):
                 parts[-1] = parts[-1][0], parts[-1][1] * _POWERS[name]
