@@ -27,7 +27,8 @@ class _Reader(_Latex2Sympy):
 def read_latex(text: str, convert_degrees: bool) -> sympy.Basic:
     """What latex2sympy reads in a text of real variables whose case matters. Raises if the text is no formula.
 
-    ANTLR's SLL mode gives the same tree as its default or an error, at four fifths of the cost, so it is tried first.
+    ANTLR's SLL mode gives the same tree as its default or an error. It comes first, since it takes a quarter less time,
+    and two fifths less once the parser has met similar formulas.
     """
     quick, exact = (_Reader(None, True, convert_degrees, config=_CASE_MATTERS) for _ in range(2))
     quick.mode = PredictionMode.SLL

@@ -34,6 +34,15 @@ QUOTES = (
     "We are told that it is {}.\nWe have to find out more.",
     "So the answer is not {}.",
 )
+# what a formula or a phrase may do to the number in a box
+AROUND = (
+    "So $2\\cdot\\boxed{{{}}}$.", "So $\\boxed{{{}}} + 1$.", "So it is $\\boxed{{{}}}$ + 7.",
+    "Hence $f(\\boxed{{{}}})$.",
+    "So it is twice $\\boxed{{{}}}$.", "Thus $|\\boxed{{{}}}|+1$.", "So $(\\boxed{{{}}}, 7)$.",
+    "Hence $\\boxed{{{}}} \\pmod{{97}}$.",
+    "So it is $\\frac{{\\boxed{{{}}}}}{{7}}$.", "Thus $\\boxed{{{}}}\\pi$.", "So $x < \\boxed{{{}}}$.",
+    "So \\boxed{{{}}} million.",
+)  # fmt: skip
 BATCH, BATCHES = 60, 10
 VARIABLE = re.compile(r"(?<![A-Za-z\\_{])([a-df-hj-z])(?![A-Za-z'])")
 
@@ -124,6 +133,12 @@ def quoted(problem: Problem, gold: str) -> str | None:
     return None if "\n" in gold or gold.endswith("?") else QUOTES[crc32(gold.encode()) % len(QUOTES)].format(gold)
 
 
+def around(problem: Problem, gold: str) -> str | None:
+    """A whole response with the gold in a box, where what stands around the box makes another answer of it."""
+    number_only = not problem.choices and re.fullmatch(r"-?\d{1,9}", gold) is not None and int(gold) != 0
+    return AROUND[crc32(repr(problem).encode()) % len(AROUND)].format(gold) if number_only else None
+
+
 def from_question(problem: Problem, gold: str) -> str | None:
     """A number that the question mentions but that is not the gold, or the text of another option."""
     wrong = wrong_option(problem, gold)
@@ -150,7 +165,7 @@ def plain(gold: str) -> bool:
 
 KINDS: tuple[Callable[[Problem, str], str | None], ...] = (
     other_sign, other_unit, other_letter, other_case, one_more, one_fewer, other_end, scaled, plus_tiny, hedged, listed,
-    negated, another_value, quoted, from_question,
+    negated, another_value, quoted, around, from_question,
 )  # fmt: skip
 
 
@@ -178,7 +193,7 @@ def accepted(problems: list[Problem], drawn: list[tuple[int, int, int]]) -> list
         problem = problems[index % len(problems)]
         wrong = KINDS[kind](problem, problem.golds[0].strip())
         if wrong is not None:
-            response = wrong if KINDS[kind] is quoted else FORMS[form].format(wrong)
+            response = wrong if KINDS[kind] in (quoted, around) else FORMS[form].format(wrong)
             tried.append((KINDS[kind].__name__, problem, response))
     verdicts = grade_all([problem.answered(response) for _, problem, response in tried])
     return [

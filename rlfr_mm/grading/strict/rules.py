@@ -11,7 +11,7 @@ from rlfr_mm.grading.strict.choices import (
     read_choice,
     without_labels,
 )
-from rlfr_mm.grading.strict.extract import bare_answer, final_box, stated, trimmed
+from rlfr_mm.grading.strict.extract import bare_answer, final_box, stated, statements, trimmed
 from rlfr_mm.grading.strict.text import aligned, compare_text, read
 
 _WHOLE = re.compile(r"-?\d{1,15}", re.ASCII)
@@ -41,7 +41,8 @@ def compare_answer(problem: Problem, found: Found) -> Comparison:
         if chosen is not None:
             return Comparison(chosen == gold_letters(problem), "option")
     named = option_text(problem, gold_letters(problem))
-    texts, tolerances = list(map(_unboxed, problem.known_golds if named is None else (named,))), tolerances_of(problem)
+    texts = list(map(_answer_of, problem.known_golds)) if named is None else [named]
+    tolerances = tolerances_of(problem)
     if found.answer in texts and re.search(r"[^\W_]", found.answer):
         return Comparison(True, "text or number")
     if not tolerances and all(map(_WHOLE.fullmatch, (*texts, found.answer))):  # most answers: spare them the reading
@@ -56,10 +57,11 @@ def compare_answer(problem: Problem, found: Found) -> Comparison:
     return Comparison(None, "symbolic", tuple(Job("symbolic", *pair, tolerances) for pair in undecided))
 
 
-def _unboxed(gold: str) -> str:
-    """The answer in a gold that is a solution, or the last sentence of one, with the answer in a box."""
+def _answer_of(gold: str) -> str:
+    """The answer in a gold that is a solution: in a box, or in the last sentence that states it."""
     boxed = final_box(gold) if "\\boxed" in gold else None
-    return boxed.answer if boxed else gold
+    said = statements(gold) if boxed is None and len(gold) > 100 else []
+    return boxed.answer if boxed else said[-1].answer if said else gold
 
 
 def find_option(item: Item) -> Found | None:

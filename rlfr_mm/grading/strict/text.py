@@ -182,7 +182,8 @@ def aligned(gold: Quantity, answer: Quantity) -> tuple[str, str]:
 
     Commas stand for "and" and "or", intervals for inequalities if one side is one, and each name is one symbol.
     """
-    texts = [re.sub(r" ?; ?", ",", _spread(text)) for text in (gold.value, _converted(gold, answer))]
+    texts = [_spread(text) for text in (gold.value, _converted(gold, answer))]
+    texts = [text if "," in text else re.sub(r" ?; ?", ",", text) for text in texts]
     for one, other in ((0, 1), (1, 0)):
         if "=" not in texts[other]:
             texts[one] = _ASSIGNED.sub("", texts[one])

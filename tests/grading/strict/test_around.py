@@ -19,7 +19,8 @@ def answers(response):
         ("| sum | \\boxed{5} |", "5"), ("{\\color{red}\\boxed{5}}", "5"), ("\\textbf{\\boxed{5}}", "5"),
         ("|-2| + 3 = \\boxed{5}", "5"), ("f(2) = \\boxed{5}", "5"), ("\\boxed{5} to 2 decimal places", "5"),
         ("\\boxed{5} - the number of cats", "5"), ("\\boxed{5}: the cats", "5"), ("'\\boxed{5}'", "5"),
-        ("\\boxed{5} (apples)", "5"), ("Question 3: \\boxed{5}", "5"), ("(x = \\boxed{5})", "5"),
+        ("\\boxed{5} (apples)", "5"), ("Question 3: \\boxed{5}", "5"), ("the $\\boxed{5}$th floor", "5"),
+        ("(x = \\boxed{5})", "5"),
         ("(so it is \\boxed{5}, as above)", "5"), ("\\boxed{5} \\text{ is the sum}", "5"),
     ],
 )  # fmt: skip
@@ -45,7 +46,7 @@ def test_what_changes_a_box_belongs_to_it_and_nothing_else_does(response, answer
         "{} \\cup \\{{3\\}}",
         "{}, \\ldots", "{} \\cdots", "({}, 2)", "[{}, 40]", "\\{{{}, 40\\}}", "\\gcd(72, {})", "\\text{{gcd}}({}, 72)",
         "{} x^2",
-        "\\pi{}", "x{}", "{}5", "{}\\overline{{3}}", "{} + C", "{}\\text{{th}}", "{}^{{\\text{{th}}}}",
+        "\\pi{}", "x{}", "{}5", "{}\\overline{{3}}", "{} + C", "{}^{{\\text{{th}}}}",
         "180^\\circ - {}",
         "x = ({} + 1)", "\\{{1, {}\\}}", "{}\\% of 50",
     ],

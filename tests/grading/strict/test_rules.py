@@ -59,3 +59,11 @@ def test_a_gold_of_several_letters_is_a_set_and_a_gold_number_a_number():
     assert grade(Item("<answer>3</answer>", "3", "logicvista")).correct
     assert grade(Item("\\boxed{C}", "\\text{(C)}", "math500")).correct
     assert not grade(Item("\\boxed{D}", "\\text{(C)}", "math500")).correct
+
+
+@pytest.mark.parametrize("end", ["#### 18", "So the answer is $18$.", "Therefore he has $\\boxed{18}$ of them."])
+def test_a_gold_may_be_a_whole_solution(end):
+    solution = "He has 3 bags, of which each holds 6 apples, and he sells none of them on the way.\n3 * 6 = 18"
+    gold = f"{solution} apples in total\n{end}"
+    assert grade(Item("\\boxed{18}", gold)).correct
+    assert not grade(Item("\\boxed{3}", gold)).correct

@@ -161,7 +161,7 @@ def test_a_clause_around_an_answer_changes_nothing_unless_it_denies_it(gold, ans
         ("\\frac{1}{2}", "\\frac{1}{2}\\%", False),
         # names of points, combinations, Roman numbers, repeated in words
         ("(2,-3)", "A(2,-3)", True), ("(2,-3)", "the point (2, -3)", True), ("(2,-3)", "A(-3,2)", False),
-        ("3,7", "3; 7", True),
+        ("3,7", "3; 7", True), ("p=5,q=2;p=7,q=2", "(5,2),(7,2)", True),
         ("10", "C(5,2)", True), ("10", "{}_5C_2", True), ("10", "C_5^2 = 10", True), ("10", "C^2_5", True),
         ("10", "C(5,3)+1", False),
         ("(5,2)", "C(5,2)", True), ("IV", "VI", False), ("AB", "BA", True), ("10", "10 \\text{ (ten)}", True),
