@@ -175,6 +175,15 @@ def write_manifest(run: Path, manifest: Manifest) -> None:
     write_text(run / MANIFEST, manifest.model_dump_json(indent=1) + "\n")
 
 
+def check_folder(run: Path) -> None:
+    """RunError unless this is a run folder, or can be made one: a folder with other files in it cannot."""
+    above = next(folder for folder in (run.absolute(), *run.absolute().parents) if folder.exists())
+    if not above.is_dir():
+        raise RunError(f"--output_dir {run} cannot be made: {above} is not a folder")
+    if run.is_dir() and not (run / MANIFEST).exists() and any(not e.name.startswith(LOCK) for e in run.iterdir()):
+        raise RunError(f"--output_dir {run} is not empty and is not a run folder of eval.run: choose another one")
+
+
 def read_manifest(run: Path) -> Manifest:
     """The manifest of a run folder.
 
