@@ -180,7 +180,10 @@ def check_folder(run: Path) -> None:
     above = next(folder for folder in (run.absolute(), *run.absolute().parents) if folder.exists())
     if not above.is_dir():
         raise RunError(f"--output_dir {run} cannot be made: {above} is not a folder")
-    if run.is_dir() and not (run / MANIFEST).exists() and any(not e.name.startswith(LOCK) for e in run.iterdir()):
+    # What a run that was killed early leaves, or one whose manifest is lost, is not in the way.
+    ours = (MANIFEST, RESULTS, LOCK)
+    foreign = run.is_dir() and any(not entry.name.startswith(ours) for entry in run.iterdir())
+    if foreign and not (run / MANIFEST).exists() and not any(run.glob("*/samples*.jsonl")):
         raise RunError(f"--output_dir {run} is not empty and is not a run folder of eval.run: choose another one")
 
 
