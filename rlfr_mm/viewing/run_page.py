@@ -87,7 +87,8 @@ def read_run(path: Path) -> Run:
             hint = "this is an evaluation, which rlfr_mm.eval.report shows"
         raise ValueError(f"{path} is not a run: {hint}")
     config = read_settings(saved)
-    if not (isinstance(config.get("train"), dict) and "name_or_path" in (config.get("model") or {})):
+    sections = [config.get(name) for name in ("train", "model")]
+    if not all(isinstance(section, dict) for section in sections) or "name_or_path" not in config["model"]:
         raise ValueError(f"{saved} is not that of a run: it has no train or no model.name_or_path")
     broken: list[str] = []
     records = list(read_rollouts(path, broken))
