@@ -102,6 +102,9 @@ def _run(args: argparse.Namespace) -> int:
     if args.include_path:
         registry.include(args.include_path)
     specs = named_tasks(args.tasks)  # before the libraries are loaded, which takes seconds
+    from rlfr_mm.eval.engine import run_files
+
+    run_files.check_folder(args.output_dir)
     from rlfr_mm.eval.engine import harness, plan, running, scoring
 
     settings = plan.RunSettings(

@@ -1,6 +1,7 @@
 """The plan of a run: the samples of each task in a fixed order, with keys, seeds and batches. Nothing is random."""
 
-from collections.abc import Iterable, Iterator, Mapping
+import math
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import asdict, dataclass, field
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
@@ -16,7 +17,13 @@ from rlfr_mm.tasks.spec import SAMPLED, TaskSpec
 if TYPE_CHECKING:
     from rlfr_mm.eval.engine.backends import Backend
 
-REPLACEABLE = ("max_new_tokens", "temperature", "top_p", "top_k")  # by --gen_kwargs
+# What --gen_kwargs may set, and to which values.
+REPLACEABLE: dict[str, tuple[Callable[[float], bool], str]] = {
+    "max_new_tokens": (lambda value: value >= 1 and value == int(value), "a whole number >= 1"),
+    "temperature": (lambda value: value >= 0, ">= 0"),
+    "top_p": (lambda value: 0 < value <= 1, "in (0, 1]"),
+    "top_k": (lambda value: value >= 0 and value == int(value), "a whole number >= 0"),
+}
 
 
 @dataclass(frozen=True)
@@ -143,13 +150,16 @@ def generation_settings(spec: TaskSpec, samples: int, replaced: Mapping[str, Any
     """The generation settings of a task. A greedy task of which several samples are wanted is sampled.
 
     Raises:
-        RunError: a replaced setting is unknown or not a number, or all samples would be identical.
+        RunError: a replaced setting is unknown or has a value that it cannot have, or all samples would be identical.
     """
     for key, value in replaced.items():
         if key not in REPLACEABLE:
             raise RunError(f"--gen_kwargs has no setting {key}; it takes {', '.join(REPLACEABLE)}")
         if isinstance(value, bool) or not isinstance(value, int | float):
             raise RunError(f"--gen_kwargs {key}={value}: must be a number")
+        allowed, what = REPLACEABLE[key]
+        if not (math.isfinite(value) and allowed(value)):
+            raise RunError(f"--gen_kwargs {key}={value}: must be {what}")
     settings = asdict(spec.generation) | {"until": list(spec.generation.until)}
     if samples > 1 and not spec.generation.do_sample:
         settings |= {"temperature": SAMPLED.temperature, "top_p": SAMPLED.top_p}

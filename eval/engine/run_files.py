@@ -175,6 +175,18 @@ def write_manifest(run: Path, manifest: Manifest) -> None:
     write_text(run / MANIFEST, manifest.model_dump_json(indent=1) + "\n")
 
 
+def check_folder(run: Path) -> None:
+    """RunError unless this is a run folder, or can be made one: a folder with other files in it cannot."""
+    above = next(folder for folder in (run.absolute(), *run.absolute().parents) if folder.exists())
+    if not above.is_dir():
+        raise RunError(f"--output_dir {run} cannot be made: {above} is not a folder")
+    # What a run that was killed early leaves, or one whose manifest is lost, is not in the way.
+    ours = (MANIFEST, RESULTS, LOCK)
+    foreign = run.is_dir() and any(not entry.name.startswith(ours) for entry in run.iterdir())
+    if foreign and not (run / MANIFEST).exists() and not any(run.glob("*/samples*.jsonl")):
+        raise RunError(f"--output_dir {run} is not empty and is not a run folder of eval.run: choose another one")
+
+
 def read_manifest(run: Path) -> Manifest:
     """The manifest of a run folder.
 

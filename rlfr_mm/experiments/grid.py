@@ -59,8 +59,8 @@ class ExperimentConfig:
             raise ValueError(f"seeded={self.seeded} must name train.seed")
         if len(set(self.seeds)) < len(self.seeds):
             raise ValueError(f"seeds={self.seeds} lists a seed twice; every seed must be different")
-        if missing := [name for name in self.compare_to if name not in self.methods]:
-            raise ValueError(f"compare_to names {', '.join(missing)}; methods are {', '.join(self.methods)}")
+        if not set(self.compare_to) <= set(self.methods):
+            raise ValueError(f"compare_to={self.compare_to} must name methods: {', '.join(self.methods)}")
 
 
 @dataclass(frozen=True)

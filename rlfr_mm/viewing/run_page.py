@@ -1,5 +1,6 @@
 """Training runs as one HTML page: their figures, and the page that shows them beside every rollout."""
 
+import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -9,6 +10,7 @@ import numpy as np
 import yaml
 from markupsafe import Markup
 
+from rlfr_mm.config_file import read_settings
 from rlfr_mm.files import checked, read_json, read_json_lines
 from rlfr_mm.viewing import token_statistics as statistics
 from rlfr_mm.viewing.accuracy import accuracy_text
@@ -77,23 +79,44 @@ class Run:
 
 
 def read_run(path: Path) -> Run:
-    """The run in a folder, finished or not; ValueError if the folder is not a run or holds no rollouts."""
-    if not (path / "config.yaml").is_file():
-        raise ValueError(f"{path} is not a run: name a folder that rlfr_mm.train wrote (train.output_dir)")
+    """The run in a folder, finished or not; ValueError if the folder is not a run, is damaged or holds no rollouts."""
+    saved = path / "config.yaml"
+    if not saved.is_file():
+        hint = "name a folder that rlfr_mm.train wrote (train.output_dir)"
+        if (path / "manifest.json").is_file():
+            hint = "this is an evaluation, which rlfr_mm.eval.report shows"
+        raise ValueError(f"{path} is not a run: {hint}")
+    config = read_settings(saved)
+    sections = [config.get(name) for name in ("train", "model")]
+    if not all(isinstance(section, dict) for section in sections) or "name_or_path" not in config["model"]:
+        raise ValueError(f"{saved} is not that of a run: it has no train or no model.name_or_path")
     broken: list[str] = []
     records = list(read_rollouts(path, broken))
     if not records:
-        reason = broken[0] if broken else "train with train.rollouts_per_step above 0"
+        reason = "train with train.rollouts_per_step above 0"
+        if broken:
+            reason = f"{broken[0]}; if nothing damaged it, the run is of another version of rlfr_mm"
         raise ValueError(f"{path} has no rollouts to show: {reason}")
     summary, metrics = path / "summary.json", path / "metrics.jsonl"
     return Run(
         path=path,
-        config=yaml.safe_load((path / "config.yaml").read_text()),
+        config=config,
         summary=checked(read_json(summary), summary) if summary.exists() else {},
-        metrics=read_json_lines(metrics, finished_only=True) if metrics.exists() else [],
+        metrics=_rows(metrics) if metrics.exists() else [],
         records=records,
         broken=broken,
     )
+
+
+def _rows(path: Path) -> list[dict[str, Any]]:
+    """The rows of metrics.jsonl; ValueError naming the first line that has no step or holds anything but numbers."""
+    rows = read_json_lines(path, finished_only=True)
+    for number, row in enumerate(rows, start=1):
+        if not (
+            isinstance(row, dict) and "step" in row and all(isinstance(x, int | float | None) for x in row.values())
+        ):
+            raise ValueError(f"{path}, line {number}, is not a row of metrics: {json.dumps(row):.80}")
+    return rows
 
 
 def tables(run: Run, rollouts: Rollouts) -> dict[str, Any]:

@@ -48,11 +48,32 @@ def test_an_unknown_task_is_named_before_any_library_is_loaded():
     assert done.returncode == 0 and "did you mean rlfr_quickstart" in done.stderr, done.stderr
 
 
-@pytest.mark.parametrize("settings", ["max_tokens=7", "temperature=hot"])
+@pytest.mark.parametrize(
+    "settings",
+    ["max_tokens=7", "temperature=hot", "temperature=-1", "temperature=.nan", "max_new_tokens=0", "max_new_tokens=1.5",
+     "top_p=0", "top_p=2", "top_k=-5"],
+)  # fmt: skip
 def test_generation_settings_are_refused_before_a_model_is_loaded(settings, capsys):
     options = ["--model", "rlfr=no_such_checkpoint", "--tasks", "rlfr_quickstart", "--output_dir", "x"]
     assert exit_status(run.main, [*options, "--gen_kwargs", settings]) == 2
     assert settings.partition("=")[0] in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("folder", "told"),
+    [
+        ("notes.txt", "notes.txt is not a folder"),
+        ("notes.txt/run", "notes.txt is not a folder"),
+        (".", "is not empty and is not a run folder of eval.run"),
+    ],
+)
+def test_a_folder_that_cannot_hold_a_run_is_refused_before_a_model_is_loaded(folder, told, tmp_path, capsys):
+    (tmp_path / "notes.txt").write_text("precious")
+    options = ["--model", "rlfr=no_such_checkpoint", "--tasks", "rlfr_quickstart", "--output_dir"]
+    assert exit_status(run.main, [*options, str(tmp_path / folder)]) == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.startswith("error: --output_dir ") and told in line
+    assert [path.name for path in tmp_path.iterdir()] == ["notes.txt"]
 
 
 @pytest.mark.parametrize("path", sorted((ROOT / "configs" / "eval").glob("*.yaml")), ids=lambda path: path.stem)

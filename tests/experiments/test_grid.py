@@ -64,7 +64,7 @@ def test_swept_values_make_a_variant_for_each_combination():
         ({"seeds": []}, "seeds is missing"),
         ({"seeds": [1, 1]}, "lists a seed twice"),
         ({"seeded": ["offline.seed"]}, "must name train.seed"),
-        ({"compare_to": ["placebo"]}, "compare_to names placebo; methods are rlvr"),
+        ({"compare_to": ["placebo"]}, "must name methods: rlvr"),
     ],
 )
 def test_an_experiment_that_compares_nothing_is_refused(changes: dict, message: str):

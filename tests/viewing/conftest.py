@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from rlfr_mm import inspect
 from rlfr_mm.config import RunConfig
 from rlfr_mm.config_file import load_config
 from rlfr_mm.training.run_folder import open_run
@@ -35,6 +36,13 @@ def run_without_flow(tiny_policy: Path, tmp_path_factory: pytest.TempPathFactory
 @pytest.fixture(scope="session")
 def run(tiny_policy: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     return train_run(tiny_policy, tmp_path_factory.mktemp("inspect") / "run", max_steps=4)
+
+
+@pytest.fixture(scope="session")
+def page(run: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    out = tmp_path_factory.mktemp("page") / "run.html"
+    inspect.main([str(run), "--out", str(out)])
+    return out
 
 
 @pytest.fixture
