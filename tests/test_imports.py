@@ -33,7 +33,7 @@ ROOMS = {
     "viewing": LOWEST | {"statistics", "data"},
     "training": LOWEST
     | {"precheck", "secrets", "statistics", "policy", "grading", "method", "data", "quickstart", "viewing"},
-    "experiments": LOWEST | {"precheck", "secrets", "statistics", "training", "viewing"},
+    "experiments": LOWEST | {"precheck", "secrets", "statistics", "quickstart", "training", "viewing"},
     "tasks": LOWEST | {"statistics", "grading", "data", "quickstart"},
     "eval": LOWEST | {"secrets", "statistics", "grading", "policy", "data", "viewing", "training", "tasks"},
 }
