@@ -130,7 +130,7 @@ def estimate(totals: Tensor, statistic: Any) -> dict[str, float]:
 
 
 def probe(learnt: Sampled, advantage: Tensor, rollouts: Sampled, layers: list[int]) -> Tensor:
-    """(N, T) the advantages that a small network predicts from the latents of a token and of the one before it.
+    """(N, T) the advantages that a small network predicts: from latents (a token, the one before) and log-probability.
 
     It is taught the advantages of the uncertain tokens of groups with right and wrong rollouts, and shows what the
     latents say about a token.

@@ -26,7 +26,11 @@ project = "rlfr_mm"
 copyright = "the rlfr_mm authors, Apache-2.0"
 version = release = __version__
 extensions = ["myst_nb", "sphinx.ext.autodoc", "sphinx.ext.napoleon"]
-exclude_patterns = ["results/*/*.md", "results/*/*/*.md"]  # parts of results.md, and records of single runs
+exclude_patterns = [
+    "results/*.md",
+    "results/*/*.md",
+    "results/*/*/*.md",
+]  # parts of results.md, and records of single runs
 
 html_theme = "furo"
 html_title = "rlfr_mm"

@@ -33,19 +33,9 @@ ROOMS = {
     "data": LOWEST | {"precheck", "policy", "grading", "quickstart"},
     "viewing": LOWEST | {"step_files", "statistics", "data"},
     "training": LOWEST
-    | {
-        "precheck",
-        "secrets",
-        "step_files",
-        "statistics",
-        "policy",
-        "grading",
-        "method",
-        "data",
-        "quickstart",
-        "viewing",
-    },
-    "experiments": LOWEST | {"precheck", "secrets", "statistics", "training", "viewing"},
+    | {"precheck", "secrets", "step_files", "statistics", "policy", "grading", "method", "data", "quickstart"}
+    | {"viewing"},
+    "experiments": LOWEST | {"precheck", "secrets", "statistics", "quickstart", "training", "viewing"},
     "tasks": LOWEST | {"statistics", "grading", "data", "quickstart"},
     "eval": LOWEST | {"secrets", "statistics", "grading", "policy", "data", "viewing", "training", "tasks"},
 }

@@ -2,9 +2,11 @@
 
 Every figure on these pages comes from a record file. Under the folder of results:
 
+    notes.md                        the first page, a template that takes its figures from the records
     experiments/NAME/results.json   the record of an experiment; notes.md beside it, if present, is its discussion
     score_ranking/NAME.json         written by the benchmark of this name, also with notes.md
     latent_probe/NAME.json          the same
+    token_credit/NAME.json          written by the benchmark of this name
     quickstart/NAME/summary.json    the summary of a training run
 """
 
@@ -18,6 +20,7 @@ from tabulate import tabulate
 
 from rlfr_mm.experiments.comparison import Comparison, compare
 from rlfr_mm.experiments.curves import plot_experiment
+from rlfr_mm.experiments.overview import credit_table, plot_gains, room_table
 from rlfr_mm.experiments.records import CellRecord, ExperimentRecord, read_results
 from rlfr_mm.files import read_json, write_whole
 
@@ -63,10 +66,9 @@ def write_results_page(folder: Path) -> None:
         template = TEMPLATES.get_template("quickstart.md.j2")
         text = template.render(folder=folder, summaries=summaries, table=summary_table(summaries))
         write_whole(folder / "quickstart" / "README.md", text)
-    parts = []
-    for path in experiments:
+    parts, read = [], [read_results(path) for path in experiments]
+    for path, record in zip(experiments, read, strict=True):
         write_report(path.parent)
-        record = read_results(path)
         if record.cells:
             picture = f"![learning curves]({path.parent.relative_to(folder.parent)}/curves.png)"
             table = experiment_table(record).strip()
@@ -76,7 +78,30 @@ def write_results_page(folder: Path) -> None:
             parts += [f"## {RANKINGS[name]}", *_notes(folder / name), *map(ranking_table, records)]
     if parts:
         about = f"# Results\n\nWritten by `python -m rlfr_mm.results {folder}` from the record files under it."
-        write_whole(folder.with_suffix(".md"), "\n\n".join([about, *parts]) + "\n")
+        front = [first_page(folder, read)] if (folder / "notes.md").exists() else []
+        write_whole(folder.with_suffix(".md"), "\n\n".join([about, *front, *parts]) + "\n")
+
+
+def first_page(folder: Path, records: list[ExperimentRecord]) -> str:
+    """The text of notes.md with the figures that it asks for, and FOLDER/gains.png beside it."""
+    plot_gains(records, folder / "gains.png")
+    named = {record.name: record for record in records}
+
+    def comparison(experiment: str, condition: str, method: str) -> Comparison:
+        found = {(each.condition, each.method): each for each in reversed(compare(named[experiment]))}
+        return found[condition, method]
+
+    def gain(experiment: str, condition: str, method: str) -> str:
+        return "{:+.1f} points [{:+.1f}, {:+.1f}]".format(*comparison(experiment, condition, method).points)
+
+    return TEMPLATES.from_string((folder / "notes.md").read_text().strip()).render(
+        comparison=comparison,
+        gain=gain,
+        room=room_table(records),
+        picture=f"![gains over RLVR]({folder.name}/gains.png)",
+        record=lambda path: read_json(folder / path),
+        credit_table=credit_table,
+    )
 
 
 def _notes(folder: Path) -> list[str]:

@@ -1,0 +1,69 @@
+"""The first page of the results."""
+
+from pathlib import Path
+
+import pytest
+from PIL import Image
+
+from rlfr_mm import results
+from rlfr_mm.experiments.overview import chance, credit_table, kind_of, room_table
+from rlfr_mm.experiments.records import write_results
+from tests.experiments.made_records import cell, random_cells, record
+from tests.experiments.test_tables import cells_of
+
+CEILING = {"flow_reward.score": "departure"}
+
+
+def test_room_is_what_the_ceiling_gains_over_rlvr_in_its_errors():
+    """Of eight problems, RLVR solves two and the ceiling five: a gain of 37.5 points with error sqrt(3 * 5 / 7) / 8."""
+    cells = [cell("rlvr", correct="11000000"), cell("flow", correct="11100000")]
+    cells += [cell("ceiling", correct="11111000", settings=CEILING)]
+    (row,) = (cells_of(line) for line in room_table([record(*cells)]).splitlines()[2:])
+    assert row == ["trial, base", "1", row[2], "25.0", "+0.0", "departure", "+37.5 ± 18.3", "+2.0"]
+
+
+def test_chance_is_the_share_of_the_commonest_answer():
+    """13 answers, equally common by default; with longer chains and larger answers it is a few cases in a hundred."""
+    trial = record(cell())
+    assert 1 / 13 < chance(trial, cell()) < 0.11
+    longer = {"evaluation.data.operations": 4, "evaluation.data.max_value": 99}
+    assert 0.01 < chance(trial, cell(settings=longer)) < 0.06
+
+
+def test_kinds_of_methods():
+    assert [kind_of(cell(settings=each)) for each in (CEILING, {"flow_reward.shuffle": "sequence"}, {})] == [
+        "ceiling",
+        "placebo",
+        "method",
+    ]
+
+
+def test_the_first_page_takes_its_figures_from_the_records(tmp_path: Path):
+    folder = tmp_path / "results"
+    made = record(*random_cells("rlvr", 2, 0.4), *random_cells("flow", 2, 0.5), name="trial")
+    write_results(made, folder / "experiments" / "trial" / "results.json")
+    (folder / "notes.md").write_text(
+        "{{ picture }}\n\nIt gains {{ gain('trial', 'base', 'flow') }}.\n\n"
+        "{{ record('token_credit/one.json').prompts }} prompts\n"
+    )
+    (folder / "token_credit").mkdir()
+    (folder / "token_credit" / "one.json").write_text('{"prompts": 64}')
+    results.main([str(folder)])
+    page = (tmp_path / "results.md").read_text()
+    gain = next(cells_of(line)[4] for line in page.splitlines() if line.startswith("| flow"))
+    assert f"It gains {gain.replace(' [', ' points [')}." in page and "64 prompts" in page
+    assert page.index("It gains") < page.index("## trial") and "](results/gains.png)" in page
+    with Image.open(folder / "gains.png") as picture:
+        assert picture.width == pytest.approx(1500, abs=5)
+
+
+def test_scores_stand_by_how_well_they_find_the_fall():
+    def estimate(value: float) -> dict:
+        return {"value": value, "low": value - 0.1, "high": value + 0.1}
+
+    rows = [
+        {"score": name, "auc": estimate(0.9), "auc_uncertain": estimate(auc), "correlation": estimate(0.2)}
+        for name, auc in (("worse", 0.5), ("better", 0.7))
+    ]
+    lines = [cells_of(line) for line in credit_table({"rows": rows}).splitlines()[2:]]
+    assert [line[0] for line in lines] == ["better", "worse"] and lines[0][2] == "0.700 [0.600, 0.800]"
