@@ -8,13 +8,14 @@ import csv
 import io
 import logging
 from collections import Counter
-from functools import partial
+from functools import lru_cache, partial
 from pathlib import Path
 from typing import Any
 
 import datasets
 import pyarrow.parquet
 from datasets import Dataset, Features, IterableDataset, List, Value
+from PIL import Image
 
 from rlfr_mm.config import QUICKSTART, DataArguments
 from rlfr_mm.data.conversations import Row
@@ -330,9 +331,14 @@ def _with_gradable_solutions(dataset: Dataset, source: str, left_out: LeftOut) -
     return good
 
 
+@lru_cache(maxsize=4)  # the rollouts of a group follow each other, and have the same images
+def _opened(data: bytes | None, path: str | None) -> Image.Image:
+    return open_image({"bytes": data, "path": path})
+
+
 def _decode(batch: dict[str, list[Any]]) -> dict[str, list[Any]]:
     if "images" in batch:
-        batch["images"] = [[open_image(image) for image in images] for images in batch["images"]]
+        batch["images"] = [[_opened(image["bytes"], image["path"]) for image in own] for own in batch["images"]]
     if "prompt" in batch:
         batch["prompt"] = [chat_messages(messages) for messages in batch["prompt"]]
     return batch

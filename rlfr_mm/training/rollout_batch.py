@@ -161,8 +161,13 @@ class RolloutBatch:
         records: list[RolloutRecord] = []
         images: dict[str, Any] = {}
         seen: dict[str, int] = {}
-        for i, row in enumerate(self.inputs[:limit]):
-            ids = self.completion_ids[i][self.mask[i]].tolist()
+        rollouts = [ids[mask].tolist() for ids, mask in zip(self.completion_ids[:limit], self.mask, strict=False)]
+        texts = {token: str(tokenizer.decode([token])) for token in set().union(*rollouts)}
+        columns = {"advantages": self.advantages, "logprob": self.logps, "entropy": self.entropies}
+        if self.flow is not None:
+            columns |= {"deviation": self.flow.deviation, "flow_reward": self.flow.reward}
+        figures: dict[str, Any] = {name: self._by_rollout(values, limit) for name, values in columns.items()}
+        for i, (row, ids) in enumerate(zip(self.inputs, rollouts, strict=False)):
             rewards = [None if value != value else value for value in self.rewards[i].tolist()]  # NaN: not graded
             accuracy, problem_id = rewards[self._accuracy_column], problem_id_of(row)
             named = {f"{_file_name(problem_id)}-{k}.png": image for k, image in enumerate(images_of(row))}
@@ -180,18 +185,17 @@ class RolloutBatch:
                     rewards=dict(zip(self.reward_names, rewards, strict=True)),
                     correct=None if accuracy is None else accuracy == 1,
                     advantage=round(self.outcome[i].item(), 6),
-                    tokens=[str(tokenizer.decode([token])) for token in ids],
-                    advantages=self._row(self.advantages, i),
-                    logprob=self._row(self.logps, i),
-                    entropy=self._row(self.entropies, i),
-                    deviation=self._row(self.flow.deviation, i) if self.flow else None,
-                    flow_reward=self._row(self.flow.reward, i) if self.flow else None,
+                    tokens=[texts[token] for token in ids],
+                    **{name: values[i] for name, values in figures.items()},
                 )
             )
         return records, images
 
-    def _row(self, values: Tensor, i: int) -> list[float]:
-        return [float(f"{value:.5g}") for value in values[i][self.mask[i]].tolist()]
+    def _by_rollout(self, values: Tensor, limit: int) -> list[list[float]]:
+        """The values (B, T) at the tokens of each of the first `limit` rollouts, with five significant digits."""
+        mask = self.mask[:limit]
+        parts = values[:limit][mask].split(mask.sum(1).tolist())
+        return [[float(f"{value:.5g}") for value in part.tolist()] for part in parts]
 
 
 def problem_id_of(row: dict[str, Any]) -> str:

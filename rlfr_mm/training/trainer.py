@@ -33,6 +33,7 @@ from trl.models.utils import disable_gradient_checkpointing
 from trl.trainer.utils import split_pixel_values_by_grid, split_tensor_dict, unsplit_pixel_values_by_grid
 
 from rlfr_mm.config import FlowRewardConfig, OnlineUpdateConfig, RLFRArguments, RLFRConfig
+from rlfr_mm.data.encode_once import encode_once
 from rlfr_mm.data.prompts import conversation_text
 from rlfr_mm.files import PARTIAL, replace_folder, seal
 from rlfr_mm.method.field import FlowField
@@ -100,6 +101,7 @@ class RLFRTrainer(WholeCheckpoints, SkipBadSteps, GRPOTrainer):
             )
         grpo_arguments: Any = (model, reward_funcs, args, *others)
         super().__init__(*grpo_arguments, **kwargs)
+        self.processing_class = encode_once(self.processing_class)
         if self.is_deepspeed_enabled:  # by default, ZeRO-3 saves a policy without weights that transformers can load
             zero = self.accelerator.state.deepspeed_plugin.deepspeed_config["zero_optimization"]
             zero["stage3_gather_16bit_weights_on_model_save"] = True
