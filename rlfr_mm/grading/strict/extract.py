@@ -43,7 +43,7 @@ _STATEMENT = re.compile(
     r"(?: (?:is|are|would be|should be|will be|must be|becomes)\b:?|\s?:|\s?(?:=|->|→|⇒))"
     r"|\bthe solutions? (?:is|are):?(?=[\s$*(]{0,4}(?:[-\d]|\\[a-z(]|[a-z]\s?=))"
     r"|^[#*_ \t]*(?:final )?answer[*_ \t]*(?=\n)"  # a heading
-    r"|答案(?:应?[是为為选]|:)+:?|(?:答え|정답|답)(?:[は은는:] ?)+"
+    r"|答案(?:应?[是为為选]|:)+:?|(?<![回问解作])答:|(?:答え|정답|답)(?:[は은는:] ?)+"
     r"|(?:选项|选择)(?:是|为|:)|(?<![可不能])选择?\s{0,3}:?\s{0,3}(?=[(\[]?[A-I](?![A-Za-z]))"
     # OpenAI's formats for GSM8K, if only a number and its unit follow
     r"|^(?:####|A:)(?=[ \t*$\\(]*[-−]?\d[\d,.]*+(?:/\d+)?[ ]?(?-i:\\?%|°|[a-zµ²³/^2]+(?: [a-z²³]+){0,2})?"

@@ -204,7 +204,7 @@ def test_programs_state_nothing_and_displayed_values_do():
     "response",
     [
         "<b>Answer:</b> 12", "__Answer:__ 12", "**Answer**: 12", "答案是：「12」。", "所以，答案為12。", "答え：12",
-        "답은 12", "答案是12，过程如上。",
+        "答：12", "답은 12", "答案是12，过程如上。",
         "The answer is 12; no other value works.", "The answer is the number 12.",
     ],
 )  # fmt: skip
