@@ -54,7 +54,7 @@ _DOTS = ("...", "\\ldots", "\\cdots", "\\dots")
 _BINDING = "needed "  # 12 mod 13 and 12... are not 12, though 2n for integers n is 2n
 _POINT_LABEL = re.compile(r"^[A-Z](?:'|_\{?\d\}?)?(?=\([^(),]*,[^()]*\)$)")
 _GENERIC = re.compile(
-    r"^(?:the )?(?:(?:ordered )?(?:pair|triple)|point|interval|set|vector|matrix|ratio|value|number|expression)s? "
+    r"^(?:the )?(?:(?:ordered )?(?:pair|triple)|point|interval|set|vector|matrix|ratio|value|number|year|expression)s? "
     r"(?=[-\\($\[{\d])",
     re.IGNORECASE,
 )
@@ -93,6 +93,8 @@ def read(text: str, is_gold: bool = False) -> Quantity:
     if len(text) > LONGEST_ANSWER:
         return Quantity(text, text, "")
     whole, text = tidy(text), styled(signs(text))
+    if re.match(r"-?\$ ?\d[^$]*$", text):  # a price: the sign opens no formula
+        text = text.replace("$", "\\$")
     if not text.startswith(("'", '"', "`")):  # primes, which are no quotation marks
         text = re.sub(r"(?<=[A-Za-z\d}])'{1,4}(?![a-z])", lambda match: "^{" + len(match[0]) * "\\prime" + "}", text)
     goes_on = text.rstrip("$ \n").endswith(_DOTS)
