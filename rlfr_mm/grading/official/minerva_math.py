@@ -20,7 +20,7 @@ def numbers_first(compare: Compare) -> Compare:
     """`compare`, except that two numbers are compared by `close`; unlike `compare`, it reads powers of ten."""
 
     def compare_numbers_first(problem: Problem, found: Found) -> Comparison:
-        value, golds = number(read(found.answer).value), [number(gold) for gold in problem.golds]
+        value, golds = read(found.answer).number, [number(gold) for gold in problem.golds]
         if value is None or None in golds:
             return compare(problem, found)
         near = any(close(float(gold), float(value)) for gold in golds if gold is not None)

@@ -40,8 +40,8 @@ def compare_mathvista(problem: Problem, found: Found) -> Comparison:
         gold_numbers = _numbers(gold)
         return Comparison(gold_numbers is not None and gold_numbers == _numbers(found.answer), "list")
     # in a calculation such as "3 + 2 = 5", the value follows the last equals sign
-    answer = read(found.answer.rpartition("=")[2]).value
-    value, wanted = number(re.sub(r"\\?%$", "", answer)), number(gold)
+    answer = read(found.answer.rpartition("=")[2])
+    value, wanted = replace(answer, value=re.sub(r"\\?%$", "", answer.value)).number, number(gold)
     if wanted is None:
         return Comparison(compare_text(read(gold, is_gold=True), read(found.answer)) is True, "text")
     if value is None:

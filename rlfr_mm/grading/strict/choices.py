@@ -201,7 +201,9 @@ def _key(text: str) -> str:
     text = re.sub(r"\^?\{?\\circ\}?|\bdegrees?\b", "", tidy(text))
     text = re.sub(r"(?<![\w}])(\d+)/(\d+)(?![\w/])", r"\\frac{\1}{\2}", text)
     text = re.sub(r"(?<=[\d}])\\times(?=\\)", "", re.sub(r"(\d\.\d*?)0+(?!\d)", r"\1", text))
-    return re.sub(r"[\s*]+|(?<=\d)\.(?!\d)", "", text).lower().rstrip(".")
+    text = re.sub(r"[\s*]+|(?<=\d)\.(?!\d)", "", text).rstrip(".")
+    formula = re.search(r"\d|[-+=^]", text) and not re.search(r"[A-Za-z]{2}", re.sub(r"\\[A-Za-z]+", "", text))
+    return text if formula else text.lower()  # 2X is not 2x
 
 
 def _matching(text: str, choices: Sequence[str]) -> str | None:

@@ -12,7 +12,8 @@ _SAYING = "think|say|guess|expect|believe|assume|suppose|conclude|argue|suspect|
 _DENIAL = re.compile(
     r"(?:^|\s)(?:whether|if|unless|until|suppose|supposing|assume|assuming|imagine|not|\w*n't|cannot|never|neither|nor"
     r"|doubt(?:s|ed|ful)?|den(?:y|ies|ied)|unlikely|impossible|false|wrong|incorrect|hardly|I guess|I thought|no way"
-    r"|(?:nobody|no one|none)(?: [a-z]+){0,2}|anything but|far from"
+    r"|(?:nobody|no one|none)(?: [a-z]+){0,2}|anything but|far from|ignore|delete|discard|disregard"
+    rf"|(?:wrong|false|incorrect) to (?:{_SAYING})"
     rf"|(?:not|\w*n't) (?:the case|true|sure|certain|clear|known?|mean|{_SAYING})"
     r"|^(?:show|prove|verify|check)"
     r"|(?:more|less|greater|fewer|smaller|larger|other|rather) than|instead of|except(?: for)?|excluding)$",
@@ -34,7 +35,8 @@ _LEFT_OPEN = re.compile(
     r"| one of| (?:only |just )?a guess)\b|(?:which |and )?I (?:doubt|disagree|reject|do(?: not|n't) agree)\b"
     r"|(?:could|might|may) (?:also )?be\b|can(?:not|'t| not| be (?:excluded|ruled))\b"
     r"|(?:is|are|was|were) (?:too |(?:only |just )?an? (?:upper|lower) bound|(?:only |just )?my (?:first|initial))"
-    r"|and (?:also |maybe |perhaps |possibly )\$?[-\d\\]"
+    r"|and (?:also |maybe |perhaps |possibly )\$?[-\d\\]|(?:-{1,2}>|→|=>) ?(?:wrong|incorrect|no)\b|[✗✘❌❎]"
+    r"|[^()\n.]{0,60}\bnot the (?:final |correct |right )?answer\b"
     r"|[^()\n.]{0,40}\b(?:also (?:works?|possible|plausible|valid|correct|right|fits?)|equally)\b)",
     re.IGNORECASE,
 )

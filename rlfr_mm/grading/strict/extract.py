@@ -376,6 +376,8 @@ def bare_answer(response: str) -> Found | None:
     conclusion = concluded(text) if "\\boxed" not in text and "<answer>" not in text else None
     if conclusion is not None and conclusion.span is not None:
         return _moved(conclusion, offset)
+    if (quoted := re.match(r">\s{0,3}", text[start:end])) is not None:  # Markdown's mark of a block
+        start += quoted.end()
     answer = displayed(text[start:end]) if _DISPLAY.fullmatch(text[start:end]) else text[start:end]
     words = re.findall(r"[A-Za-z]{2,}", re.sub(r"\\[A-Za-z]+", "", in_digits(answer[:200])))
     if not answer or len(answer) > 80 or len(words) > 2 or answer.endswith("?") or "\\boxed" in answer:

@@ -18,7 +18,7 @@ from rlfr_mm.grading.strict.extract import trimmed
 from rlfr_mm.grading.strict.names import named, same_relation
 from rlfr_mm.grading.strict.notation import combinations, signs, styled, tidy
 from rlfr_mm.grading.strict.units import Letter, conversion, in_one_unit, measured
-from rlfr_mm.grading.strict.values import constant, number, same_number
+from rlfr_mm.grading.strict.values import constant, matrix, number, same_number
 
 _NAMED = re.compile(  # matches "area = "
     r"^(?![^=]*\b(?:not|if|unless|or|than)\b)(?:\\text\s*\{)?\s*(?=[A-Za-z][A-Za-z. ]*[a-z][A-Za-z. ]{2})[A-Za-z. ]++"
@@ -54,7 +54,7 @@ _DOTS = ("...", "\\ldots", "\\cdots", "\\dots")
 _BINDING = "needed "  # 12 mod 13 and 12... are not 12, though 2n for integers n is 2n
 _POINT_LABEL = re.compile(r"^[A-Z](?:'|_\{?\d\}?)?(?=\([^(),]*,[^()]*\)$)")
 _GENERIC = re.compile(
-    r"^(?:the )?(?:(?:ordered )?(?:pair|triple)|point|interval|set|vector|matrix|ratio|value|number|expression)s? "
+    r"^(?:the )?(?:(?:ordered )?(?:pair|triple)|point|interval|set|vector|matrix|ratio|value|number|year|expression)s? "
     r"(?=[-\\($\[{\d])",
     re.IGNORECASE,
 )
@@ -63,7 +63,6 @@ _ANGLES = {("deg", "rad"): "\\frac{180}{\\pi}", ("rad", "deg"): "\\frac{\\pi}{18
 _NO_NUMBER = re.compile(
     r"^[(\[][^()\[\],]*,[^()\[\]]*[)\]]$|\\cup(?![A-Za-z])|^(?=[^=]*$).*(?:[<>]|\\[lgn]e(?![A-Za-z]))"
 )
-_MATRIX = re.compile(r"\\begin\{[pb]matrix\}(.{1,500})\\end\{[pb]matrix\}", re.DOTALL)
 _CALCULATION = re.compile(r"(?:[-+*/(){}^.\d =]|\\(?:frac|times|cdot|div|sqrt|binom)(?![A-Za-z])){1,300}=[^=]{1,100}")
 _DECIMAL_COMMA = re.compile(r"-?(?:\d{1,15},(?:\d\d|\d{4,15})|0,\d{1,15})")
 _BASE_TEN = re.compile(r"^(\d{1,40})_\{?10\}?$")
@@ -80,6 +79,11 @@ class Quantity:
     condition: str = ""  # "integer" for "2n, where n is an integer"
     attached: bool = False  # whether the unit is a letter directly behind the number, as in "5g"
 
+    @property
+    def number(self) -> Fraction | None:
+        """The value if it is a number with nothing but a unit: not of 3 (mod 7) or "5g"."""
+        return None if self.condition or self.attached else number(self.value)
+
 
 @lru_cache(maxsize=4096)
 def read(text: str, is_gold: bool = False) -> Quantity:
@@ -93,6 +97,8 @@ def read(text: str, is_gold: bool = False) -> Quantity:
     if len(text) > LONGEST_ANSWER:
         return Quantity(text, text, "")
     whole, text = tidy(text), styled(signs(text))
+    if re.match(r"-?\$ ?\d[^$]*$", text):  # a price: the sign opens no formula
+        text = text.replace("$", "\\$")
     if not text.startswith(("'", '"', "`")):  # primes, which are no quotation marks
         text = re.sub(r"(?<=[A-Za-z\d}])'{1,4}(?![a-z])", lambda match: "^{" + len(match[0]) * "\\prime" + "}", text)
     goes_on = text.rstrip("$ \n").endswith(_DOTS)
@@ -264,7 +270,7 @@ def compare_text(gold: Quantity, answer: Quantity, tolerances: tuple[float, ...]
     if _same(gold_text, answer_text):
         return True
     gold_text, answer_text = (_BASE_TEN.sub(r"\1", text) for text in (gold_text, answer_text))
-    matrices = _matrix(gold_text), _matrix(answer_text)
+    matrices = matrix(gold_text), matrix(answer_text)
     if matrices[0] and matrices[1]:
         return matrices[0] == matrices[1]
     based = [_BASED.fullmatch(text) for text in (gold_text, answer_text)]
@@ -293,14 +299,6 @@ def compare_text(gold: Quantity, answer: Quantity, tolerances: tuple[float, ...]
     if len(tolerances) < 2 and (near := _near(constant(gold_text), constant(answer_text), *tolerances)) is not None:
         return near
     return None if tolerances else compare_lists(gold_text, answer_text)
-
-
-def _matrix(text: str) -> list[list[Fraction | None]]:
-    """The rows of a matrix of numbers; empty for other text."""
-    found = _MATRIX.fullmatch(text)
-    rows = re.split(r"\\\\", found[1].removesuffix("\\\\")) if found else []
-    values = [[number(cell) for cell in row.split("&")] for row in rows]
-    return [] if any(None in row for row in values) else values
 
 
 def _numbers(gold: str, answer: str) -> tuple[Fraction | None, Fraction | None]:

@@ -18,6 +18,7 @@ _FRACTION = re.compile(
 )
 _SCALES = {"thousand": 3, "million": 6, "billion": 9, "trillion": 12}
 _REPEATING = re.compile(r"(-?\d{1,15})\.(\d{0,30})\\overline\{(\d{1,30})\}", re.ASCII)
+_MATRIX = re.compile(r"\\begin\{[pb]matrix\}(.{1,500})\\end\{[pb]matrix\}", re.DOTALL)
 _SURD = re.compile(r"(-?)(\d*)(?:\\sqrt\{?(\d{1,9})\}?|(\\pi))", re.ASCII)
 _COMPLEX = re.compile(r"-?\d{1,9}[+-]\d{0,9}i", re.ASCII)
 _SMALL = """zero one two three four five six seven eight nine ten eleven twelve thirteen fourteen fifteen sixteen
@@ -76,6 +77,14 @@ def constant(text: str) -> complex | None:
     value = number(text)
     # floating point cannot tell tiny numbers apart
     return None if value is None or 0 < abs(value) < Fraction(10) ** -300 else float(value)
+
+
+def matrix(text: str) -> list[list[Fraction | None]]:
+    """The rows of a matrix of numbers; empty for other text."""
+    found = _MATRIX.fullmatch(text)
+    rows = re.split(r"\\\\", found[1].removesuffix("\\\\")) if found else []
+    values = [[number(cell) for cell in row.split("&")] for row in rows]
+    return [] if any(None in row for row in values) else values
 
 
 def same_number(one: Fraction, other: Fraction) -> bool:

@@ -64,7 +64,8 @@ def test_a_box_inside_a_number_or_formula_is_not_its_value(formula):
         "the square root of \\boxed{12}", "minus \\boxed{12}", "\\boxed{12} squared", "\\boxed{12} \\text{ squared}",
         "\\boxed{12} choose 3", "\\boxed{12} times 5", "\\boxed{12} and up", "\\boxed{12} to 15",
         "\\boxed{12} thousand",
-        "\\boxed{12} would be wrong", "\\boxed{12}, and also 9", "\\boxed{12} is too small",
+        "\\boxed{12} --> wrong", "\\boxed{12} ✗", "\\boxed{12} is a hint, not the answer.", "Ignore \\boxed{12}.",
+    "\\boxed{12} would be wrong", "\\boxed{12}, and also 9", "\\boxed{12} is too small",
         "\\boxed{12} is only an upper bound", "\\boxed{12}, which I doubt", "Nobody would answer \\boxed{12}.",
     ],
 )  # fmt: skip

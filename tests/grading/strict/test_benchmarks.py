@@ -50,3 +50,20 @@ def test_the_templates_of_benchmarks_are_read_where_they_are_filled():
         verdict = grade(Item(response, "no" if scorer == "mathvista" else gold, scorer, choices))
         assert (verdict.span and response[slice(*verdict.span)]) == read
         assert verdict.correct is (read is not None)
+
+
+@pytest.mark.parametrize("scorer", ["mathvista", "minerva_math", "dynamath", "olympiadbench", "gsm8k", "mathvision"])
+def test_what_stands_around_a_number_counts_for_every_scorer(scorer):
+    def right(response):
+        return grade(Item(response, "6", scorer, meta={"answer_type": "integer"})).correct
+
+    assert right("So $x = \\boxed{6}$.")
+    for formula in (
+        "\\boxed{6} \\pmod{97}",
+        "2\\cdot \\boxed{6}",
+        "\\boxed{6} + 1",
+        "\\boxed{6}^2",
+        "f(\\boxed{6})",
+        "\\boxed{6g}",
+    ):
+        assert not right(f"So ${formula}$.")

@@ -1,6 +1,6 @@
 import pytest
 
-from rlfr_mm.grading.strict.choices import find_choice, letters_in, listed_options
+from rlfr_mm.grading.strict.choices import find_choice, letters_in, listed_options, read_choice
 
 FRUIT = ("apple", "pear", "plum")
 
@@ -190,3 +190,9 @@ def test_options_that_are_only_letters_say_nothing_about_their_texts():
 )  # fmt: skip
 def test_a_choice_that_is_taken_back_or_quoted_is_none(response):
     assert find_choice(response, FRUIT) is None
+
+
+def test_the_case_of_a_variable_in_an_option_matters_and_the_case_of_words_does_not():
+    formulas, words = ("x^2", "2x", "x+2"), ("Red", "Dark blue", "No")
+    assert read_choice("2x", formulas) == "B" and read_choice("2X", formulas) is None
+    assert read_choice("dark BLUE", words) == "B" and read_choice("no", words) == "C"

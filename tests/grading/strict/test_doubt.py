@@ -11,6 +11,8 @@ from rlfr_mm.grading.strict.doubt import denied, open_end, taken_back
         "I don't think that the final ", "A student says that the ", "Some people claim the ",
         "x is not ",
         "It is never ", "other than ", "x \\\\neq ", "I thought the ", "The book states that the ",
+        "There is no way the ", "Nobody would say that the ", "It would be wrong to say that the ",
+        "It is anything but ",
     ],
 )  # fmt: skip
 def test_denials_quotations_and_conditions_are_seen(before):
@@ -31,7 +33,23 @@ def test_words_about_something_else_deny_nothing(before):
 
 @pytest.mark.parametrize(
     "behind",
-    [" or 13", ", or maybe 13", " (or 13)", "?", " but it may be 13", " (13 also works)", " is wrong", " if n = 1"],
+    [
+        " or 13",
+        ", or maybe 13",
+        " (or 13)",
+        "?",
+        " but it may be 13",
+        " (13 also works)",
+        " is wrong",
+        " if n = 1",
+        " would be wrong",
+        ", which I doubt",
+        " and also 13",
+        " is too large",
+        " is only an upper bound",
+        " --> wrong",
+        " ✗",
+    ],
 )
 def test_a_doubt_right_behind_an_answer_belongs_to_it(behind):
     assert open_end("12" + behind + ". So", 2) > 2

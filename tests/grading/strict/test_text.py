@@ -153,6 +153,8 @@ def test_a_clause_around_an_answer_changes_nothing_unless_it_denies_it(gold, ans
         ("9", "|x|=9", False), ("3", "x^2=9", False), ("9", "\\sqrt{x}=9", False), ("5", "|z|=5", True),
         ("\\frac{1}{2}", "\\sin x=\\frac{1}{2}", True), ("3", "x := 3", True),
         # units, counters, percent signs
+        ("€45", "$45", False), ("\\$45", "$45", True), ("45", "$45", True), ("45", "$45$", True),
+        ("1998", "the year 1998", True),
         ("5", "5g", False), ("5", "5 g", True), ("5 g", "5g", True), ("5米", "5个", False), ("5个", "5元", False),
         ("5个", "5", True),
         ("5", "5个", True), ("5个", "5只", True), ("5本", "5只", False), ("5个", "5人", True),
