@@ -66,11 +66,15 @@ def _check_value(entry: Field, value: Any, name: str) -> None:
         if choices:
             require(item in choices, given, f"one of {allowed(entry)}")
         else:
-            require(_within(item, must or ""), given, allowed(entry))
+            require(within(item, must or ""), given, allowed(entry))
 
 
-def _within(value: float, limit: str) -> bool:
-    """Whether a number obeys a limit such as ">= 1", "> 0" or "in (0, 1]"."""
+def within(value: float, limit: str) -> bool:
+    """Whether a number obeys a limit such as ">= 1", "> 0" or "in (0, 1]".
+
+    >>> within(2, "in (0, 1]")
+    False
+    """
     if not limit.startswith("in "):
         comparison, bound = limit.split()
         return value >= float(bound) if comparison == ">=" else value > float(bound)

@@ -60,6 +60,21 @@ def write_whole(path: str | Path, data: str | bytes) -> None:
     sync_folder(path.parent)
 
 
+def check_folder(path: str | Path, given: str) -> None:
+    """ValueError that begins with the setting `given` if there is no folder at a path, and none can be made.
+
+    >>> check_folder("README.md/run", "train.output_dir=README.md/run")
+    ValueError: train.output_dir=README.md/run cannot be made: /home/me/rlfr_mm/README.md is not a folder
+    """
+    here = Path(path).absolute()
+    if here.exists() and not here.is_dir():
+        raise ValueError(f"{given} is not a folder: choose another one")
+    above = next(folder for folder in (here, *here.parents) if folder.exists())
+    if not (above.is_dir() and os.access(above, os.W_OK)):
+        why = "may not be written to" if above.is_dir() else "is not a folder"
+        raise ValueError(f"{given} cannot be made: {above} {why}")
+
+
 @contextlib.contextmanager
 def whole_folder(path: str | Path) -> Iterator[Path]:
     """Yield an empty folder to fill; it takes the name `path` when the body ends, and replaces what was there.

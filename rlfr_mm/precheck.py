@@ -21,8 +21,8 @@ from rlfr_mm.config import (
     RunConfig,
     train_settings,
 )
-from rlfr_mm.config_file import build, check_keys, read_settings, require
-from rlfr_mm.files import read_json
+from rlfr_mm.config_file import build, check_keys, read_settings, require, within
+from rlfr_mm.files import LOCK, check_folder, read_json
 
 HELD_OUT = "held_out/accuracy"  # the name in the metrics, by which the best checkpoint is known
 FIELD_CONFIG = "flow_config.json"  # in the folder of a field
@@ -33,6 +33,16 @@ ZERO_STAGES: tuple[Literal["none", "optimizer", "gradients", "weights"], ...]
 ZERO_STAGES = ("none", "optimizer", "gradients", "weights")
 GPU_PACKAGES = ("vllm", "deepspeed")  # a machine without a GPU has no use for them
 EXTRAS = ("wandb", "tensorboard", "trackio")  # loggers that rlfr_mm has an extra for
+TRAIN_LIMITS = {
+    "max_steps": ">= 1", "num_train_epochs": "> 0", "learning_rate": ">= 0", "weight_decay": ">= 0", "beta": ">= 0",
+    "max_grad_norm": ">= 0", "per_device_train_batch_size": ">= 1", "gradient_accumulation_steps": ">= 1",
+    "num_iterations": ">= 1", "steps_per_generation": ">= 1", "generation_batch_size": ">= 1", "seed": ">= 0",
+    "max_completion_length": ">= 1", "save_steps": "> 0", "logging_steps": "> 0", "save_total_limit": ">= 1",
+    "epsilon": ">= 0", "epsilon_high": ">= 0", "top_p": "in (0, 1]", "top_k": ">= 0", "min_p": "in [0, 1]",
+    "repetition_penalty": "> 0",
+}  # fmt: skip
+NO_LIMIT = {"max_steps": ", or -1 to train for num_train_epochs"}
+SCALES = (True, False, "group", "batch", "none")  # TRL's scale_rewards
 # The packages of the loggers that train.report_to may name; any one of them will do.
 LOGGERS = {
     name: (name,) for name in (
@@ -247,6 +257,46 @@ def _zero_stage(deepspeed: Any) -> int:
         require(Path(deepspeed).is_file(), f"train.deepspeed={deepspeed}", "an existing file")
         deepspeed = read_json(Path(deepspeed))
     return (deepspeed or {}).get("zero_optimization", {}).get("stage", 0)
+
+
+def check_train(train: dict[str, Any]) -> None:
+    """ValueError if a number of TRL's under `train` is outside of its limits, or a choice is none of its own.
+
+    TRL and transformers take some of these for something else: a `max_steps` of 0 trains for epochs, without a limit.
+    """
+    for name, limit in TRAIN_LIMITS.items():
+        try:
+            number = float(train.get(name))  # type: ignore[arg-type] # YAML reads -1e-3 as text
+        except (TypeError, ValueError):
+            continue  # not set, or of another type, which `RLFRConfig` names
+        no_limit = name == "max_steps" and number == -1
+        require(no_limit or within(number, limit), f"train.{name}={train[name]}", limit + NO_LIMIT.get(name, ""))
+    scale = train.get("scale_rewards", True)
+    require(scale in SCALES, f"train.scale_rewards={scale}", f"one of {', '.join(map(str, SCALES))}".lower())
+
+
+def check_sources(settings: dict[str, Any]) -> None:
+    """ValueError if the training data are named and those of another section are left to be the drawn world's.
+
+    Args:
+        settings: as the user wrote them, without defaults.
+    """
+    if (settings.get("data") or {}).get("source", QUICKSTART) == QUICKSTART:
+        return
+    for section, what in (("offline", "expert solutions"), ("evaluation", "held-out problems")):
+        values = settings.get(section)
+        if isinstance(values, dict) and "source" not in (values.get("data") or {}):
+            raise ValueError(f"{section}.data.source is not set: name the {what}, or leave the section out")
+
+
+def check_flow_folder(config: OfflineRunConfig) -> None:
+    """ValueError if `offline.output_dir` cannot be made, or is a folder of something else than an offline start."""
+    if (folder := config.offline.output_dir) is None:
+        raise ValueError("offline.output_dir is not set: name a folder for the field")
+    check_folder(folder, f"offline.output_dir={folder}")
+    names = {path.name for path in Path(folder).glob("*")} - {LOCK}
+    if names and not names & {FIELD_CONFIG, "settings.json"}:
+        raise ValueError(f"offline.output_dir={folder} is not empty and holds no field: choose another folder")
 
 
 def check_batches(train: dict[str, Any], processes: int) -> None:

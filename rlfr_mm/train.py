@@ -33,7 +33,9 @@ from rlfr_mm.precheck import (
     check_batches,
     check_evaluation,
     check_paths,
+    check_sources,
     check_start,
+    check_train,
     missing_packages,
     planned_launch,
 )
@@ -47,6 +49,8 @@ def main(argv: list[str] | None = None) -> None:
     with one_line_errors():
         settings = with_overrides(read_settings(arguments.config), arguments.overrides)
         config: RunConfig = build(RunConfig, settings)
+        check_train(config.train)
+        check_sources(settings)
         config.train["output_dir"] = config.train.get("output_dir") or f"runs/{Path(arguments.config).stem}"
         from rlfr_mm.training.own_rewards import RewardError, load_rewards
         from rlfr_mm.training.run_folder import check_run

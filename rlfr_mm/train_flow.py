@@ -12,7 +12,7 @@ from contextlib import ExitStack
 from rlfr_mm.config import OfflineRunConfig
 from rlfr_mm.config_file import load_config, one_line_errors, parser_for
 from rlfr_mm.files import LOCK, BadFile, locked
-from rlfr_mm.precheck import check_paths
+from rlfr_mm.precheck import check_flow_folder, check_paths
 
 
 def main(argv: list[str] | None = None) -> None:
@@ -21,6 +21,7 @@ def main(argv: list[str] | None = None) -> None:
         with one_line_errors():
             config: OfflineRunConfig = load_config(OfflineRunConfig, arguments.config, arguments.overrides)
             check_paths(config)
+            check_flow_folder(config)
             from rlfr_mm.policy import NotFinite
             from rlfr_mm.training.offline import prepare
             from rlfr_mm.training.stopping import StopSignals

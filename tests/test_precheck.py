@@ -92,6 +92,17 @@ def test_training_refuses_what_is_not_there_in_two_seconds(folder: Path):
         "train.report_to=mlflow": "train.report_to=mlflow, but mlflow is not installed: install it, or set",
         "train.report_to=trackio": "trackio is not installed: pip install 'rlfr_mm[trackio]', or set",
         "train.report_to=[none, swanlab]": "train.report_to=swanlab, but swanlab is not installed",
+        "train.max_steps=0": "train.max_steps=0 must be >= 1, or -1 to train for num_train_epochs",
+        "train.max_steps=-2": "train.max_steps=-2 must be >= 1, or -1",
+        "train.learning_rate=-1e-3": "train.learning_rate=-1e-3 must be >= 0",
+        "train.save_steps=0": "train.save_steps=0 must be > 0",
+        "train.per_device_train_batch_size=0": "train.per_device_train_batch_size=0 must be >= 1",
+        "train.num_iterations=0": "train.num_iterations=0 must be >= 1",
+        "train.max_completion_length=0": "train.max_completion_length=0 must be >= 1",
+        "train.top_p=2": "train.top_p=2 must be in (0, 1]",
+        "train.beta=.nan": "train.beta=nan must be >= 0",
+        "train.scale_rewards=maybe": "train.scale_rewards=maybe must be one of true, false, group, batch, none",
+        "train.output_dir=run.yaml/out": "run.yaml is not a folder",
         "train.seed=1": "the flow field has no start: add an `offline` section with expert solutions",
         "train.learning_rte=1": "unknown key train.learning_rte; did you mean train.learning_rate?",
     }
@@ -99,6 +110,27 @@ def test_training_refuses_what_is_not_there_in_two_seconds(folder: Path):
     for found, expected in zip(refused, cases.values(), strict=True):
         assert expected in found
     assert sorted(path.name for path in folder.iterdir()) == ["bare", "empty", "field", "model", "old", "run.yaml"]
+
+
+def test_a_section_without_data_of_its_own_is_refused_beside_data_that_are_named(folder: Path):
+    (folder / "own.jsonl").write_text('{"problem": "1+1?", "answer": "2"}\n')
+    own = ["--config", "run.yaml", "data.source=own.jsonl", "flow.random_start=true"]
+    evaluation, offline = errors_of("train", [[*own, "evaluation.steps=2"], [*own, "offline.max_steps=2"]], folder)
+    assert evaluation == "evaluation.data.source is not set: name the held-out problems, or leave the section out"
+    assert offline == "offline.data.source is not set: name the expert solutions, or leave the section out"
+
+
+def test_an_offline_start_is_not_put_into_a_folder_of_something_else(folder: Path):
+    cases = {
+        "old": "offline.output_dir=old is not empty and holds no field: choose another folder",
+        "run.yaml": "offline.output_dir=run.yaml is not a folder: choose another one",
+        "run.yaml/field": "run.yaml is not a folder",
+        "null": "offline.output_dir is not set: name a folder for the field",
+    }
+    (folder / "flow.yaml").write_text("model: {name_or_path: model}\n")
+    given = [["--config", "flow.yaml", f"offline.output_dir={name}"] for name in cases]
+    for found, expected in zip(errors_of("train_flow", given, folder), cases.values(), strict=True):
+        assert expected in found
 
 
 def test_a_config_that_is_a_folder_and_a_run_that_cannot_resume_are_refused_in_two_seconds(folder: Path):

@@ -176,10 +176,8 @@ def write_manifest(run: Path, manifest: Manifest) -> None:
 
 
 def check_folder(run: Path) -> None:
-    """RunError unless this is a run folder, or can be made one: a folder with other files in it cannot."""
-    above = next(folder for folder in (run.absolute(), *run.absolute().parents) if folder.exists())
-    if not above.is_dir():
-        raise RunError(f"--output_dir {run} cannot be made: {above} is not a folder")
+    """ValueError unless this is a run folder, or can be made one: a folder with other files in it cannot."""
+    files.check_folder(run, f"--output_dir {run}")
     # What a run that was killed early leaves, or one whose manifest is lost, is not in the way.
     ours = (MANIFEST, RESULTS, LOCK)
     foreign = run.is_dir() and any(not entry.name.startswith(ours) for entry in run.iterdir())

@@ -42,15 +42,13 @@ STATISTICS_ROWS = 512  # rows whose latents give the mean and deviation of a sta
 
 def prepare(config: OfflineRunConfig) -> "OfflineStart":
     """Load and check everything that an offline start needs; ValueError in one line if something does not fit."""
-    if config.offline.output_dir is None:
-        raise ValueError("offline.output_dir is not set: name a folder for the field")
     if config.model.name_or_path == QUICKSTART:
         raise ValueError(
             f"model.name_or_path={QUICKSTART} works in rlfr_mm.train only, which prepares that policy: "
             "name a checkpoint, such as runs/quickstart/final"
         )
     accelerator = Accelerator()
-    data, folder = config.offline.data, config.offline.output_dir
+    data, folder = config.offline.data, str(config.offline.output_dir)  # `check_flow_folder` has seen that it is set
     left_out = LeftOut(data.skip_bad_records)
     demonstrations = load_demonstrations(data, left_out)
     processor = load_processor(config.model, data)

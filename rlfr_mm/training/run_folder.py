@@ -21,6 +21,7 @@ from rlfr_mm.files import (
     LOCK,
     MANIFEST,
     BadFile,
+    check_folder,
     checked,
     damage,
     read_json,
@@ -234,12 +235,7 @@ def check_run(config: RunConfig, overwrite: bool, resume: bool) -> None:
     """ValueError if the run's folder holds other files, another run, or settings that --resume does not match."""
     path = Path(config.train["output_dir"])
     saved = path / "config.yaml"
-    if path.exists() and not path.is_dir():
-        raise ValueError(f"train.output_dir={path} is not a folder: choose another one")
-    above = next(folder for folder in path.absolute().parents if folder.exists())
-    if not path.exists() and not (above.is_dir() and os.access(above, os.W_OK)):
-        why = "may not be written to" if above.is_dir() else "is not a folder"
-        raise ValueError(f"train.output_dir={path} cannot be made: {above} {why}")
+    check_folder(path, f"train.output_dir={path}")
     if not path.exists() or all(entry.name == LOCK for entry in path.iterdir()):
         if resume:
             what = "is empty" if path.exists() else "does not exist"

@@ -62,7 +62,7 @@ def test_generation_settings_are_refused_before_a_model_is_loaded(settings, caps
 @pytest.mark.parametrize(
     ("folder", "told"),
     [
-        ("notes.txt", "notes.txt is not a folder"),
+        ("notes.txt", "notes.txt is not a folder: choose"),
         ("notes.txt/run", "notes.txt is not a folder"),
         (".", "is not empty and is not a run folder of eval.run"),
     ],
