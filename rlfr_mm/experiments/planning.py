@@ -67,7 +67,7 @@ def plan(record: ExperimentRecord, gain: float) -> str:
     """Markdown: the seeds that a gain (in points) needs, for numbers of problems and answers, and one sentence.
 
     The components are averaged over the comparisons of each condition, and p is corrected for as many comparisons as
-    the pilot has. ValueError if no two methods share two seeds.
+    the pilot has. A condition in which no two methods share two seeds is left out; ValueError if that leaves none.
     """
     comparisons = compare(record)
     parts = []
@@ -79,10 +79,11 @@ def plan(record: ExperimentRecord, gain: float) -> str:
             shared = sorted(methods[method].keys() & methods[against].keys())
             if len(shared) > 1:
                 found.append(spread(*([methods[name][seed] for seed in shared] for name in (method, against))))
-        if not found:
-            raise ValueError(f"{record.name}, {condition}: a plan needs a pilot in which two methods share two seeds")
-        mean = Spread(*(float(np.mean([getattr(each, name) for each in found])) for name in Spread.__annotations__))
-        parts.append(_table(condition, mean, gain, len(comparisons)))
+        if found:
+            mean = Spread(*(float(np.mean([getattr(each, name) for each in found])) for name in Spread.__annotations__))
+            parts.append(_table(condition, mean, gain, len(comparisons)))
+    if not parts:
+        raise ValueError(f"{record.name}: a plan needs a pilot in which two methods share two seeds")
     return "\n\n".join(parts)
 
 

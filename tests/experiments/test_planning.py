@@ -57,6 +57,13 @@ def test_the_plan_names_a_design_per_condition(tmp_path, capsys):
     assert "### base" in printed and "To find a gain of 4 points with 80 % power takes" in printed
 
 
+def test_a_plan_leaves_out_conditions_that_have_one_seed_so_far():
+    unfinished = [cell for name in ("rlvr", "paper") for cell in random_cells(name, 1, 0.4, "second")]
+    cells = [*random_cells("rlvr", 4, 0.4), *random_cells("paper", 4, 0.5), *unfinished]
+    printed = plan(record(*cells), 4.0)
+    assert "### base" in printed and "### second" not in printed
+
+
 def test_a_plan_without_a_pilot_says_what_is_missing(tmp_path, capsys):
     with pytest.raises(ValueError, match="two methods share two seeds"):
         plan(record(*random_cells("rlvr", 1, 0.4), *random_cells("paper", 1, 0.5)), 2.0)
