@@ -73,7 +73,7 @@ FIGURES = [
     ),
     Figure(
         "RLFR step over plain TRL GRPO, quickstart", "flow_cost", lambda r: r["step"]["ratio"],
-        "whole steps; a policy of 1M parameters with a field of 0.3M", ("≤", 1.10),
+        "whole steps on equal rollouts; a policy of 1M parameters with a field of 0.3M", ("≤", 1.10),
     ),
     Figure(
         "RLFR step over plain TRL GRPO, 3B shape", "gpu_check", lambda r: r["step"]["ratio"],

@@ -6,6 +6,7 @@ names of RLFR's public `flow_model.bin`, whose weights therefore load unchanged.
 """
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 from pickle import UnpicklingError
@@ -111,7 +112,10 @@ class SinusoidalEmbedding(nn.Module):
 
     def forward(self, value: Float[Tensor, "n"]) -> Float[Tensor, "n width"]:
         angle = value[:, None] * self.freqs
-        return self.mlp(torch.cat([angle.cos(), angle.sin()], dim=-1))
+        device = value.device.type
+        # One row costs less than rounding the weights to bfloat16 for it.
+        with torch.autocast(device, torch.bfloat16, torch.is_autocast_enabled(device) and len(value) > 1):
+            return self.mlp(torch.cat([angle.cos(), angle.sin()], dim=-1))
 
 
 class ResidualBlock(nn.Module):
@@ -125,7 +129,7 @@ class ResidualBlock(nn.Module):
 
     def forward(self, x: Float[Tensor, "n width"], condition: Float[Tensor, "n width"]) -> Float[Tensor, "n width"]:
         shift, scale, gate = self.adaLN_modulation(condition).chunk(3, dim=-1)
-        return torch.addcmul(x, gate, self.mlp(torch.addcmul(shift, self.in_ln(x), 1 + scale)))
+        return torch.addcmul(x, gate, self.mlp(torch.addcmul(shift, self.in_ln(x).to(shift.dtype), 1 + scale)))
 
 
 class FinalLayer(nn.Module):
@@ -139,7 +143,7 @@ class FinalLayer(nn.Module):
 
     def forward(self, x: Float[Tensor, "n width"], condition: Float[Tensor, "n width"]) -> Float[Tensor, "n hidden"]:
         shift, scale = self.adaLN_modulation(condition).chunk(2, dim=-1)
-        return self.linear(torch.addcmul(shift, self.norm_final(x), 1 + scale))
+        return self.linear(torch.addcmul(shift, self.norm_final(x).to(shift.dtype), 1 + scale))
 
 
 class FlowField(nn.Module):
@@ -163,6 +167,8 @@ class FlowField(nn.Module):
         if config.hidden_size is None or config.num_policy_layers is None or config.rms_norm_eps is None:
             raise ValueError("flow.hidden_size and flow.rms_norm_eps are not set: use config_for_policy")
         self.config, self.bf16_matmuls = config, config.matmuls == "bfloat16"
+        self._rounded: dict[str, Tensor] = {}  # weights in bfloat16, and what they were made from: `for_scoring`
+        self._rounded_from: list[tuple[int, int]] = []
         self.layer_depths = [index / config.num_policy_layers for index in self.layer_indices]
         hidden, eps = config.hidden_size, config.rms_norm_eps
         self.latent_size = hidden
@@ -205,9 +211,28 @@ class FlowField(nn.Module):
         if self.config.matmuls == "auto":
             self.bf16_matmuls = policy_in_bf16
 
+    def for_scoring(self) -> Callable[..., Points]:
+        """`forward` without gradients for the weights, which are rounded to bfloat16 once until `forget_rounded`.
+
+        Autocast rounds them in each pass, which costs a CPU a third of the time of the products. Other weights, and
+        values that were loaded or written into them, are noticed; what a fused optimiser does is not.
+        """
+        if not self.bf16_matmuls:
+            return self
+        matrices = {n: p for n, p in self.named_parameters() if p.dim() == 2 and "_embed.mlp." not in n}
+        state = [(matrix.data_ptr(), matrix._version) for matrix in matrices.values()]
+        if state != self._rounded_from:
+            self._rounded = {name: matrix.detach().bfloat16() for name, matrix in matrices.items()}
+            self._rounded_from = state
+        return lambda *inputs: torch.func.functional_call(self, self._rounded, inputs)
+
+    def forget_rounded(self) -> None:
+        """Drop what `for_scoring` keeps. An optimiser step must: it changes weights, and gradients need the memory."""
+        self._rounded, self._rounded_from = {}, []
+
     @property
     def dtype(self) -> torch.dtype:
-        return self.input_proj.weight.dtype
+        return self.final_layer.norm_final.weight.dtype  # not a matrix, which may be rounded (`for_scoring`)
 
     def forward(self, x_t: Points, t: PerPointOrOne, context: Points, layer: PerPointOrOne) -> Points:
         """The velocity at the points `x_t`, whatever the caller's autocast.

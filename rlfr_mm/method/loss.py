@@ -9,7 +9,7 @@ The context of response token k under shift s is position 1 + k + s, where posit
   pass has one layer and, for the deviation, one time, so that these are embedded once per pass.
 """
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 import torch
@@ -123,10 +123,11 @@ def deviation_by_draw(
     mask, shifts, count = latents.mask, config.context_shifts or field.config.context_shifts, config.noise_draws
     kind, paired = _CHECKING if again else _SCORING, count % 2 == 0
     draws = [_Draws(kind, range(i * count, (i + 1) * count), time, paired) for i, time in enumerate(config.times)]
+    velocity = field if keep_graph else field.for_scoring()
     with torch.set_grad_enabled(keep_graph):
         total = torch.zeros(count // (1 + paired), *mask.shape, dtype=field.dtype, device=mask.device)
         for queries in _queries(field, latents, mask, seeds, shifts, draws):
-            error = _squared_error(field, queries)
+            error = _squared_error(velocity, queries)
             if config.debias:
                 error = error * likelihood_weight(queries.t)
             unit = queries.draw % count // (1 + paired)
@@ -136,10 +137,10 @@ def deviation_by_draw(
         return total / (terms * (1 + paired))
 
 
-def _squared_error(field: FlowField, queries: _Queries) -> PerPoint:
+def _squared_error(velocity: Callable[..., Points], queries: _Queries) -> PerPoint:
     """Mean over channels of (v - dx_t)^2."""
-    velocity = field(queries.x_t, queries.t, queries.context, queries.layer)
-    return (velocity - queries.dx_t).square().mean(-1)
+    v = velocity(queries.x_t, queries.t, queries.context, queries.layer)
+    return (v - queries.dx_t).square().mean(-1)
 
 
 def _queries(

@@ -95,6 +95,7 @@ class FieldUpdater:
         all weights are zero, or if the loss or the gradient is not finite (`UpdateResult.is_bad`).
         """
         self.optimizer.zero_grad()
+        self.field.forget_rounded()
         device = self.field.input_proj.weight.device
         totals = torch.zeros(2, dtype=torch.float64, device=device)
         with tf32_matmuls():

@@ -47,12 +47,16 @@ class LatentCache:
         lengths = torch.tensor([len(part) - 1 for part in parts])
         return Latents(torch.cat(parts), torch.arange(int(lengths.max())) < lengths[:, None])
 
-    def announce(self, rows: int, processes: int) -> str:
-        """A line about the size that the cache will have with `rows` rows, like those added so far.
+    def expected(self, rows: int) -> float:
+        """The size in bytes that the cache will have with `rows` rows, like those added so far."""
+        return sum(length for _, length in self.places.values()) / len(self.places) * rows
 
-        ValueError if the disk has no room for the caches of `processes` processes.
+    def announce(self, rows: int, processes: int) -> str:
+        """A line about the `expected` size of the caches of `processes` processes.
+
+        ValueError if the disk has no room for them.
         """
-        size = sum(length for _, length in self.places.values()) / len(self.places) * rows * processes
+        size = self.expected(rows) * processes
         free, folder = shutil.disk_usage(self.path.parent).free, self.path.parent
         if size > free:
             raise ValueError(

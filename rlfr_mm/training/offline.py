@@ -38,6 +38,7 @@ from rlfr_mm.training.run_folder import LEFT_OUT, checkpoints, newest_whole, row
 from rlfr_mm.training.stopping import StopSignals
 
 STATISTICS_ROWS = 512  # rows whose latents give the mean and deviation of a standardised field
+SMALL_CACHE = 250e6  # bytes of latents per process that are kept for later epochs without being asked for
 
 
 def prepare(config: OfflineRunConfig) -> "OfflineStart":
@@ -110,8 +111,6 @@ class OfflineStart:
         self.schedule = get_cosine_schedule_with_warmup(self.updater.optimizer, warmup, total)
         self.noise = torch.Generator().manual_seed(self.config.seed)
         step = self._resume()
-        if step == 0 and self.flow.standardise:
-            self._set_statistics()
         if self.left_out and self.accelerator.is_main_process:
             write_whole(self.folder / LEFT_OUT, "\n".join(self.left_out) + "\n")
         self._train(step, total)
@@ -125,14 +124,15 @@ class OfflineStart:
         return self.field
 
     def _train(self, step: int, total: int) -> None:
-        """The steps, with a cache of latents if it is asked for and rows come again."""
+        """The statistics and the steps, with a cache of latents if rows come again and it is small or asked for."""
         try:
-            if self.config.cache_latents and (total - step) * self.config.batch_size > len(self.demonstrations):
+            if (total - step) * self.config.batch_size > len(self.demonstrations):
                 self._open_cache(step)
+            if step == 0 and self.flow.standardise:
+                self._set_statistics()
             self._take_steps(step, total)
         finally:
-            if self.cache is not None:
-                self.cache.close()
+            self._close_cache()
 
     def _take_steps(self, step: int, total: int) -> None:
         main = self.accelerator.is_main_process
@@ -187,13 +187,19 @@ class OfflineStart:
         return torch.randperm(size, generator=shuffle)[position * batch_size : (position + 1) * batch_size].tolist()
 
     def _open_cache(self, step: int) -> None:
-        """Start the cache with the rows of the next step, which tell how large it will be."""
+        """Start the cache. If it is asked for, the rows of the next step tell how large it will be."""
         number, processes = self.accelerator.process_index, self.accelerator.num_processes
         self.cache = latent_cache.LatentCache(self.folder / f"latents-{number}.bin")
-        self._latents(self._rows(step))
-        announced = self.cache.announce(len(self.demonstrations), processes)
-        if self.accelerator.is_main_process:
-            print(announced)
+        if self.config.cache_latents:
+            self._latents(self._rows(step))
+            announced = self.cache.announce(len(self.demonstrations), processes)
+            if self.accelerator.is_main_process:
+                print(announced)
+
+    def _close_cache(self) -> None:
+        if self.cache is not None:
+            self.cache.close()
+            self.cache = None
 
     def _latents(self, indices: list[int]) -> Latents:
         """Latents of expert responses, from the cache if they are there."""
@@ -201,7 +207,10 @@ class OfflineStart:
             return self._computed_latents(indices)
         if missing := [index for index in indices if index not in self.cache]:
             self.cache.add(missing, self._computed_latents(missing))
-        return self.cache.get(indices)
+        latents = self.cache.get(indices)
+        if not self.config.cache_latents and self.cache.expected(len(self.demonstrations)) > SMALL_CACHE:
+            self._close_cache()
+        return latents
 
     def _computed_latents(self, indices: list[int]) -> Latents:
         """Latents of expert responses; the pass ends at the deepest layer."""

@@ -1,7 +1,8 @@
 import pytest
 import torch
+from accelerate import Accelerator
 
-from rlfr_mm.config import FlowRewardConfig
+from rlfr_mm.config import FlowRewardConfig, OnlineUpdateConfig
 from rlfr_mm.method import loss as flow_loss
 from rlfr_mm.method.field import latent_statistics
 from rlfr_mm.method.flow_reward import flow_reward
@@ -15,6 +16,7 @@ from rlfr_mm.method.loss import (
 )
 from rlfr_mm.method.noise import folded, normals
 from rlfr_mm.method.path import sample_times
+from rlfr_mm.method.update import FieldUpdater
 from tests.whole_loss import flow_matching_loss
 
 MASK = torch.tensor([[1, 1, 1, 1], [1, 1, 0, 0], [1, 0, 0, 0], [0, 0, 0, 0]], dtype=torch.bool)
@@ -235,11 +237,30 @@ def test_bfloat16_products_change_the_deviation_by_rounding_only(make_field):
     rounded = velocity_deviation(field, packed(), FlowRewardConfig(), SEEDS)
     assert rounded.dtype == torch.float32 and not torch.equal(rounded, exact)
     torch.testing.assert_close(rounded, exact, rtol=0.03, atol=1e-3)
+    each_pass = velocity_deviation(field, packed(), FlowRewardConfig(), SEEDS, keep_graph=True)
+    torch.testing.assert_close(rounded, each_pass.detach())  # weights rounded once, or by autocast
     flow_matching_loss(field, packed(), WEIGHTS, SEEDS).loss.backward()
     assert {p.grad.dtype for p in field.parameters() if p.grad is not None} == {torch.float32}
     asked_for = make_field(matmuls="float32")
     asked_for.multiply_like(policy_in_bf16=True)
     assert torch.equal(velocity_deviation(asked_for, packed(), FlowRewardConfig(), SEEDS), exact)
+
+
+def test_bfloat16_scoring_sees_every_change_of_the_weights(make_field):
+    field = make_field(matmuls="bfloat16")
+    updater = FieldUpdater(field, OnlineUpdateConfig(learning_rate=0.1, warmup_steps=0), Accelerator(cpu=True))
+    found = [velocity_deviation(field, packed(), FlowRewardConfig(), SEEDS)]
+    for change in (
+        lambda: updater.step([(packed(), WEIGHTS, SEEDS)]),
+        lambda: field.load_state_dict(make_field(seed=3).state_dict()),
+    ):
+        change()
+        found.append(velocity_deviation(field, packed(), FlowRewardConfig(), SEEDS))
+        fresh = make_field(matmuls="bfloat16")
+        fresh.load_state_dict(field.state_dict())
+        expected = velocity_deviation(fresh, packed(), FlowRewardConfig(), SEEDS)
+        torch.testing.assert_close(found[-1], expected, rtol=0.01, atol=1e-3)
+        assert not torch.allclose(found[-1], found[-2], rtol=0.1)
 
 
 @pytest.mark.parametrize("draws", [1, 2, 3, 8])
