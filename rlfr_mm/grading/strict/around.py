@@ -32,8 +32,8 @@ _PART_OF = re.compile(
 )
 # a word before a box that makes another number of it
 _CHANGED = re.compile(
-    r"\b(?:twice|double|triple|thrice|half(?: of)?|(?:one|two|a) (?:half|third|quarter)s?(?: of)?"
-    r"|(?:root|square|cube|reciprocal|negative|factorial|logarithm) of|negative|minus|plus|times)[\s$*_]*\Z",
+    r"\b(?:twice|double|triple|thrice|negative|minus|(?<=[\d$}] )(?:plus|times)"
+    r"|(?:half|third|quarter|(?:square|cube) root|square|cube|reciprocal|negative|factorial|logarithm) of)[\s$*_]*\Z",
     re.IGNORECASE,
 )
 # a bracket around a box: the command or letter before it, and what closes it
@@ -63,7 +63,7 @@ _HARMLESS = (
 _CHAINED = r"(?![^$\n]{0,40}=)"  # a box in "\boxed{3} + 4 = 7" was the answer to a gap
 # what follows a box and belongs to its value
 _CONTINUED = re.compile(
-    r"(?:[ $]{0,2}(?:\\?%(?: of \$?\d[\d.,]{0,9})?|°|\^ ?\{?\\circ\}?)|'{1,3}"
+    r"(?:[ $]{0,2}(?:\\?%(?: of \$?\d[\d.,]{0,9})?|°|\^ ?\{?\\circ\}?)|'{1,3}(?!s\b)"
     r"|[_^](?:\{[^{}]{0,20}(?:\{[^{}]{0,20}\}[^{}]{0,20})?\}|\w|\\[a-z]{1,9})"
     rf"|{_BEHIND}(?:\\(?!{_HARMLESS})(?=[A-Za-z])|\(?mod(?![A-Za-z]))[^$\n.,]{{0,40}}"
     rf"|,{_BEHIND}\\[lc]?dots(?![A-Za-z])"

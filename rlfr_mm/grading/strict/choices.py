@@ -198,11 +198,16 @@ def _option(text: str) -> _Option:
 
 
 def _key(text: str) -> str:
+    measure = re.fullmatch(r"[\d.,]{1,20} [A-Za-z]", text.strip())
     text = re.sub(r"\^?\{?\\circ\}?|\bdegrees?\b", "", tidy(text))
     text = re.sub(r"(?<![\w}])(\d+)/(\d+)(?![\w/])", r"\\frac{\1}{\2}", text)
     text = re.sub(r"(?<=[\d}])\\times(?=\\)", "", re.sub(r"(\d\.\d*?)0+(?!\d)", r"\1", text))
     text = re.sub(r"[\s*]+|(?<=\d)\.(?!\d)", "", text).rstrip(".")
-    formula = re.search(r"\d|[-+=^]", text) and not re.search(r"[A-Za-z]{2}", re.sub(r"\\[A-Za-z]+", "", text))
+    formula = (
+        not measure
+        and re.search(r"\d|[-+=^]", text)
+        and not re.search(r"[A-Za-z]{2}", re.sub(r"\\[A-Za-z]+", "", text))
+    )
     return text if formula else text.lower()  # 2X is not 2x
 
 

@@ -20,6 +20,8 @@ def answers(response):
         ("|-2| + 3 = \\boxed{5}", "5"), ("f(2) = \\boxed{5}", "5"), ("\\boxed{5} to 2 decimal places", "5"),
         ("\\boxed{5} - the number of cats", "5"), ("\\boxed{5}: the cats", "5"), ("'\\boxed{5}'", "5"),
         ("\\boxed{5} (apples)", "5"), ("Question 3: \\boxed{5}", "5"), ("the $\\boxed{5}$th floor", "5"),
+        ("\\boxed{5}'s sign", "5"), ("a root of $\\boxed{5}$", "5"),
+        ("one half \\boxed{0.5}", "0.5"), ("the number of times \\boxed{5}", "5"),
         ("(x = \\boxed{5})", "5"),
         ("(so it is \\boxed{5}, as above)", "5"), ("\\boxed{5} \\text{ is the sum}", "5"),
     ],
@@ -60,6 +62,7 @@ def test_a_box_inside_a_number_or_formula_is_not_its_value(formula):
     "response",
     [
         "$\\boxed{12}$ + 1", "$\\boxed{12}$ mod 5", "\\(\\boxed{12}\\) - 3", "twice \\boxed{12}",
+        "$3$ times \\boxed{12}", "3 plus $\\boxed{12}$",
         "half of $\\boxed{12}$",
         "the square root of \\boxed{12}", "minus \\boxed{12}", "\\boxed{12} squared", "\\boxed{12} \\text{ squared}",
         "\\boxed{12} choose 3", "\\boxed{12} times 5", "\\boxed{12} and up", "\\boxed{12} to 15",

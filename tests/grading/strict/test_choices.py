@@ -195,4 +195,5 @@ def test_a_choice_that_is_taken_back_or_quoted_is_none(response):
 def test_the_case_of_a_variable_in_an_option_matters_and_the_case_of_words_does_not():
     formulas, words = ("x^2", "2x", "x+2"), ("Red", "Dark blue", "No")
     assert read_choice("2x", formulas) == "B" and read_choice("2X", formulas) is None
+    assert read_choice("1600 G", ("16 g", "1600 g")) == "B"
     assert read_choice("dark BLUE", words) == "B" and read_choice("no", words) == "C"
