@@ -1,5 +1,6 @@
 """Latents of expert rows in a file, so that later epochs of the offline start need no pass of the policy."""
 
+import errno
 import os
 import shutil
 from collections.abc import Sequence
@@ -31,13 +32,17 @@ class LatentCache:
         return row in self.places
 
     def add(self, rows: Sequence[int], latents: Latents) -> None:
-        """Append the samples of `latents`, one for each of the rows. Responses must not be empty."""
+        """Append the samples of `latents`, one for each of the rows. Responses must not be empty.
+
+        OSError if the disk is full.
+        """
         self.shape, self.dtype = latents.values.shape[1:], latents.values.dtype
         positions = (latents.mask.sum(1) + 1).tolist()
         for row, values in zip(rows, latents.values.cpu().split(positions), strict=True):
             data = values.contiguous().flatten().view(torch.uint8).numpy()
             self.places[row] = (self.file.seek(0, os.SEEK_END), data.nbytes)
-            self.file.write(memoryview(data))
+            if self.file.write(memoryview(data)) < data.nbytes:
+                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(self.path))
 
     def get(self, rows: Sequence[int]) -> Latents:
         """The latents of these rows; KeyError if one was never added."""
