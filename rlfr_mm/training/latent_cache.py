@@ -31,7 +31,10 @@ class LatentCache:
         return row in self.places
 
     def add(self, rows: Sequence[int], latents: Latents) -> None:
-        """Append the samples of `latents`, one for each of the rows. Responses must not be empty."""
+        """Append the samples of `latents`, one for each of the rows. Responses must not be empty.
+
+        OSError if the disk is full.
+        """
         self.shape, self.dtype = latents.values.shape[1:], latents.values.dtype
         positions = (latents.mask.sum(1) + 1).tolist()
         for row, values in zip(rows, latents.values.cpu().split(positions), strict=True):

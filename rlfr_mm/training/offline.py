@@ -202,11 +202,17 @@ class OfflineStart:
             self.cache = None
 
     def _latents(self, indices: list[int]) -> Latents:
-        """Latents of expert responses, from the cache if they are there."""
+        """Latents of expert responses, from the cache if they are there. On a full disk a small cache is given up."""
         if self.cache is None:
             return self._computed_latents(indices)
-        if missing := [index for index in indices if index not in self.cache]:
-            self.cache.add(missing, self._computed_latents(missing))
+        try:
+            if missing := [index for index in indices if index not in self.cache]:
+                self.cache.add(missing, self._computed_latents(missing))
+        except OSError:
+            if self.config.cache_latents:
+                raise
+            self._close_cache()
+            return self._computed_latents(indices)
         latents = self.cache.get(indices)
         if not self.config.cache_latents and self.cache.expected(len(self.demonstrations)) > SMALL_CACHE:
             self._close_cache()

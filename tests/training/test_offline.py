@@ -11,6 +11,7 @@ from accelerate import Accelerator
 from transformers import AutoProcessor
 
 from rlfr_mm.config import FlowConfig, ModelArguments, OfflineConfig
+from rlfr_mm.method.field import FlowField
 from rlfr_mm.method.latents import Latents
 from rlfr_mm.policy import load_policy
 from rlfr_mm.quickstart import world
@@ -79,6 +80,23 @@ def test_cached_latents_save_the_passes_of_later_epochs_and_change_nothing(
         for name, value in fields[0].state_dict().items():
             torch.testing.assert_close(field.state_dict()[name], value, rtol=1e-3, atol=5e-4)
     assert capsys.readouterr().out.count("latents of 10 rows: about 0.00 GB in") == 1
+
+
+def test_a_full_disk_ends_a_small_cache_and_not_the_start(tiny_policy: Path, tmp_path: Path):
+    policy, rows = load_policy(ModelArguments(str(tiny_policy))), world.rows(2, "train", [2])
+    processor, flow = AutoProcessor.from_pretrained(tiny_policy, padding_side="left"), FlowConfig(num_blocks=1)
+    for asked in (False, True):
+        config = OfflineConfig(cache_latents=asked)
+        start = OfflineStart(policy.eval(), processor, rows, flow, config, tmp_path, Accelerator(cpu=True))
+        start.field = FlowField.for_policy(flow, policy.config)
+        (tmp_path / "latents-0.bin").symlink_to("/dev/full")
+        start.cache = LatentCache(tmp_path / "latents-0.bin")
+        if asked:
+            with pytest.raises(OSError, match="No space left on device"):
+                start._latents([0, 1])
+            continue
+        assert torch.equal(start._latents([0, 1]).values, start._computed_latents([0, 1]).values)
+        assert start.cache is None and not list(tmp_path.iterdir())
 
 
 def test_a_cache_that_does_not_fit_on_the_disk_is_refused(tmp_path: Path, monkeypatch):
