@@ -19,8 +19,8 @@ def encode_once(processor: Processor) -> Processor:
 
     >>> trainer.processing_class = encode_once(trainer.processing_class)
     """
-    is_multimodal = isinstance(processor, ProcessorMixin)
-    if not is_multimodal or "image_grid_thw" not in processor.image_processor.model_input_names:
+    is_new = isinstance(processor, ProcessorMixin) and not isinstance(processor, _EncodesOnce)
+    if not is_new or "image_grid_thw" not in processor.image_processor.model_input_names:
         return processor
     own = copy.copy(processor)
     own.__class__ = type(type(processor).__name__, (_EncodesOnce, type(processor)), {})  # its files name the class

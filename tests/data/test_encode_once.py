@@ -81,9 +81,9 @@ def test_a_processor_that_encodes_once_saves_what_the_plain_one_saves(processor:
         assert (tmp_path / "once" / name).read_bytes() == (tmp_path / "plain" / name).read_bytes()
 
 
-def test_a_tokenizer_is_returned_as_it_is(tiny_policy: Path):
-    tokenizer = AutoTokenizer.from_pretrained(tiny_policy)
-    assert encode_once(tokenizer) is tokenizer
+def test_what_needs_no_copy_is_returned_as_it_is(tiny_policy: Path, processor: ProcessorMixin):
+    for own in (AutoTokenizer.from_pretrained(tiny_policy), encode_once(processor)):  # a trainer's may serve another
+        assert encode_once(own) is own
 
 
 def test_only_neighbours_are_a_run():
