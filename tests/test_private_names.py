@@ -41,6 +41,8 @@ ALLOWED = {
         "_tokenize_prompts",
         "_tokenizer",
     },
+    "latex2sympy2_extended": {"latex2sympy2_extended.latex2sympy2._Latex2Sympy"},
+    "antlr4-python3-runtime": {"_interp"},
     "sympy": {"sympy.parsing.latex._parse_latex_antlr"},
 }
 # Benchmarks are not installed: flow_memory.py counts live bytes, verdict_pool.py times lmms-eval's own scorer.
@@ -102,7 +104,8 @@ def test_uses_of_other_packages_private_names_are_listed():
         foreign, ours = foreign | used - defined, ours | defined
     standard_library = {"_exit", "_actions"}  # os, argparse
     overridden = _overridden() & ours  # what pydantic and abc generate is written in no file
-    assert foreign - standard_library | overridden == IN_BENCHMARKS.union(*ALLOWED.values())
+    documented = {"_version"}  # of a tensor, in torch's notes on in-place operations
+    assert foreign - standard_library - documented | overridden == IN_BENCHMARKS.union(*ALLOWED.values())
 
 
 def test_packages_whose_private_names_are_used_are_bounded_above():

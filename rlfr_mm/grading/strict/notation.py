@@ -134,17 +134,13 @@ def _sign(character: str) -> tuple[str, str]:
     return "", letter[0] if greek[1] == "capital" else character
 
 
-_PRICE = re.compile(r"^(\s?-?\s?)\$(?=\s?\d[^$]{0,99}$)")
-
-
 @lru_cache(maxsize=512)
 def signs(text: str) -> str:
     r"""The text with LaTeX commands for typographic signs: ``x²≤√3`` becomes ``x^{2}\le \sqrt3``.
 
-    Repeating decimals are written with an overline, thousands without spaces, and numbers in words in digits. A dollar
-    sign in front of a number is a price's if it is the only one.
+    Repeating decimals are written with an overline, thousands without spaces, and numbers in words in digits.
     """
-    text = _REPEATING.sub(_overlined, in_digits(_PRICE.sub(r"\1\\$", text)))
+    text = _REPEATING.sub(_overlined, in_digits(text))
     text = re.sub(r"[^\x00-\x7f]+", _spelled, text)
     text = _REPEATING.sub(_overlined, text) if "dots" in text else text
     text = re.sub(r"(?<![\w)}])\^\{(\d)\}(?=\\sqrt)", r"\\sqrt[\1]", text).replace("]\\sqrt", "]")

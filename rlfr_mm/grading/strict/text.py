@@ -106,6 +106,7 @@ def read(text: str, is_gold: bool = False) -> Quantity:
     text = re.sub(
         r"^([\d.,/]{1,30}) ?(?:\\text\s?\{)? ?\(\1\)\}?$", r"\1", _GENERIC.sub("", trimmed(text))
     )  # 12 (twelve)
+    text = re.sub(r"^([^,\s]{1,40})(?:, \1)+$", r"\1", text)  # a double root; 5,5 is something else
     if "\n" in text and "\\begin" not in text:  # one answer per line
         text = ", ".join(dict.fromkeys(line.strip() for line in text.split("\n") if line.strip()))
     text = re.sub(r"(?<!\\)\$|\*\*|(?<!\\)\\[()\[\]]", "", text)
