@@ -224,9 +224,7 @@ def _rows(args: DataArguments) -> tuple[list[Row | ValueError] | Dataset, Path]:
 def _dataset(args: DataArguments, path: Path) -> Any:
     """What `datasets` makes of a Parquet file, a folder or a hub id: a Dataset, or with data.streaming an iterable."""
     if data_kind(path) == ".parquet":
-        pyarrow.parquet.read_schema(
-            path
-        )  # names what is wrong with the file in one line, where `datasets` logs another
+        pyarrow.parquet.read_schema(path)  # says in one line what is wrong with the file; `datasets` logs another
         return Dataset.from_parquet(str(path))
     if not ((path / "state.json").is_file() or (path / "dataset_dict.json").is_file()):
         name, streaming = args.name, args.streaming

@@ -48,8 +48,9 @@ def prepare(config: OfflineRunConfig) -> "OfflineStart":
             f"model.name_or_path={QUICKSTART} works in rlfr_mm.train only, which prepares that policy: "
             "name a checkpoint, such as runs/quickstart/final"
         )
+    assert config.offline.output_dir is not None  # `check_flow_folder`
     accelerator = Accelerator()
-    data, folder = config.offline.data, str(config.offline.output_dir)  # `check_flow_folder` has seen that it is set
+    data, folder = config.offline.data, config.offline.output_dir
     left_out = LeftOut(data.skip_bad_records)
     demonstrations = load_demonstrations(data, left_out)
     processor = load_processor(config.model, data)
