@@ -76,7 +76,7 @@ def _plot_panel(axes: Axes, record: ExperimentRecord, condition: str, shown: lis
             axes.annotate(f"{gain:+.0f}", (WIDEST if gain > 0 else -WIDEST, row), (6, -3), textcoords="offset points",
                           fontsize=7, color=colour)  # fmt: skip
         else:
-            ends = [[gain - max(low, -WIDEST)], [min(high, WIDEST) - gain]]
+            ends = [[gain - low], [high - gain]]  # a wider one leaves the panel, without a cap
             axes.errorbar(gain, row, xerr=ends, fmt="o", color=colour, markersize=3.5, linewidth=1.2, capsize=2)
     seeds = max(each.gain.seeds for each in shown)
     axes.set_title(f"{record.name}, {condition}: {seeds} seed{'s' * (seeds > 1)}", fontsize=8, loc="left")
