@@ -22,6 +22,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from scipy.optimize import linear_sum_assignment
 from scipy.stats import rankdata
 from score_ranking import BATCH, GROUP, MAX_NEW_TOKENS, Sampled, Setting, contrast, deviations, parse, sample
 from torch import Tensor, nn
@@ -31,7 +32,7 @@ from rlfr_mm.config import FlowRewardConfig
 from rlfr_mm.files import write_json
 from rlfr_mm.method.flow_reward import flow_reward
 from rlfr_mm.method.loss import scored_tokens
-from rlfr_mm.method.scores import SCORES, ScoredRollouts
+from rlfr_mm.method.scores import SCORES, ScoredRollouts, group_share, value_differences
 from rlfr_mm.policy import NEUTRAL_GENERATION, encode_prompts, end_of_turn, own_settings_only, seeded
 from rlfr_mm.statistics import bootstrap_interval
 from rlfr_mm.training.rewards import accuracy_reward
@@ -43,6 +44,8 @@ CERTAIN = 0.95  # a token of at least this probability is nearly certain
 FALL = 0.3  # more than two standard errors of the difference of two values
 REWARD = FlowRewardConfig(noise_draws=8, group_noise=True)  # otherwise the paper's
 EPOCHS, STEP, RATE, DECAY = 30, 256, 1e-3, 0.1  # of the probe
+NEAR = 0.25  # width of the kernel, in mean distances of latents of a group at the same token
+SPAN = 5  # tokens of the latents that are transported
 
 Prefix = tuple[int, tuple[int, ...]]  # the number of a prompt, and the first tokens of a response
 
@@ -159,6 +162,60 @@ def probe(learnt: Sampled, advantage: Tensor, rollouts: Sampled, layers: list[in
     return predicted
 
 
+def positions(rollouts: Sampled, layers: list[int]) -> Tensor:
+    """(group, rollout, token, channel) the latents of the flow layers after each token, in units of their spread."""
+    latents = rollouts.latents[:, layers, 1:].transpose(1, 2)
+    known = latents[rollouts.mask]
+    return ((latents - known.mean(0)) / (known.std(0) + 1e-6)).flatten(2).unflatten(0, (-1, GROUP))
+
+
+def distances(rollouts: Sampled, layers: list[int]) -> Tensor:
+    """(group, rollout, other rollout, token) between the latents of two rollouts at the same token; 1 on average."""
+    found, inside = positions(rollouts, layers), rollouts.mask.unflatten(0, (-1, GROUP))
+    apart = (found[:, :, None] - found[:, None]).norm(dim=-1)
+    both = inside[:, :, None] & inside[:, None] & (apart > 0)
+    return torch.where(inside[:, :, None] & inside[:, None], apart / apart[both].mean(), torch.inf)
+
+
+def near_values(rollouts: Sampled, layers: list[int]) -> Tensor:
+    """(N, T) the change of value with each token; the value is the outcome of the group's rollouts with near latents.
+
+    A Gaussian kernel of width `NEAR` weighs the rollouts, the group's share counts as one more, and the last value is
+    the outcome. Rollouts that share the tokens of a prefix have distance 0 there, as in `prefix_values`.
+    """
+    right = rollouts.correct.float().unflatten(0, (-1, GROUP))
+    weights = (-0.5 * (distances(rollouts, layers) / NEAR).square()).exp()
+    share = group_share(rollouts.correct.float(), GROUP)
+    total = (weights * right[:, None, :, None]).sum(2) + share.unflatten(0, (-1, GROUP))[:, :, None]
+    values = (total / (weights.sum(2) + 1)).flatten(0, 1)
+    return value_differences(values, rollouts.correct.float(), share, rollouts.mask)
+
+
+def transport(rollouts: Sampled, layers: list[int]) -> Tensor:
+    """(N, T) the advantage of the rival SHEAR (arXiv 2604.23318), as we read its abstract.
+
+    The outcome's sign times the Wasserstein distance between the latents of the `SPAN` tokens around a token and those
+    of the group's rollouts with the other outcome, at the same tokens; the mean over these rollouts. Spans that end in
+    one of them are compared as far as both go.
+    """
+    right, found = rollouts.correct.unflatten(0, (-1, GROUP)), torch.zeros(rollouts.mask.shape)
+    points, lengths = positions(rollouts, layers), rollouts.mask.sum(1).tolist()
+    for i, length in enumerate(lengths):
+        group, own = divmod(i, GROUP)
+        others = (right[group] != right[group, own]).nonzero()[:, 0].tolist()
+        for k in range(length if others else 0):
+            costs = []
+            for other in others:
+                first = max(0, min(k - SPAN // 2, lengths[group * GROUP + other] - SPAN))
+                mine = points[group, own, max(0, k - SPAN // 2) : min(length, k + SPAN // 2 + 1)]
+                its = points[group, other, first : first + len(mine)]
+                cost = torch.cdist(mine[: len(its)], its).numpy()
+                costs.append(cost[linear_sum_assignment(cost)].mean())
+            found[i, k] = float(np.mean(costs))
+    sign = torch.where(rollouts.correct, 1.0, -1.0)
+    return sign[:, None] * found
+
+
 def scored_rollouts(setting: Setting, rollouts: Sampled, rows: list[dict[str, Any]]) -> ScoredRollouts:
     """What the scores without a field are computed from."""
     tokenizer = setting.processor.tokenizer
@@ -195,8 +252,11 @@ def scores(setting: Setting, learnt: Sampled, rollouts: Sampled) -> dict[str, Te
         ("expert_value", "the policy's chance to complete the solution (ceiling)"),
     ):
         found[label] = -SCORES[name](whole)
+    layers = start.layer_indices
+    found["values from the group, near latents"] = near_values(rollouts, layers)
+    found["transport to the other outcome (SHEAR)"] = transport(rollouts, layers)
     taught = -SCORES["expert_value"](scored_rollouts(setting, learnt, setting.problems[:-MEASURED]))
-    found["probe of the latents, taught advantages"] = probe(learnt, taught, rollouts, start.layer_indices)
+    found["probe of the latents, taught advantages"] = probe(learnt, taught, rollouts, layers)
     return found
 
 

@@ -97,6 +97,12 @@ class Plan:
         return 2 if self.half and sharded_or_half else 4
 
     @property
+    def rounds_the_field(self) -> bool:
+        """Whether scoring keeps a copy of the field's matrices in bfloat16 (`FlowField.for_scoring`)."""
+        assert self.flow is not None
+        return self.flow.matmuls == "bfloat16" or (self.flow.matmuls == "auto" and self.half and not self.args.fp16)
+
+    @property
     def rollouts(self) -> int:
         """Rollouts that a process holds at once."""
         return self.args.generation_batch_size // self.launch.processes
@@ -206,8 +212,10 @@ def _flow(plan: Plan) -> list[Part]:
     chunk = rows * width * 4 * (per_block * flow.num_blocks + rest)
     positions = plan.rollouts * (1 + plan.args.max_completion_length)
     latents = positions * len(flow.flow_layers) * policy.hidden * plan.stream_bytes
+    rounded = 2 * plan.rounds_the_field * (not learns)  # a field that learns drops them before it has gradients
     return [
         Part("field: weights, gradients, optimiser", plan.fields * plan.field_parameters * (16 if learns else 4)),
+        Part("field: weights rounded to bfloat16", plan.fields * plan.field_parameters * rounded),
         Part("field: activations of one pass", chunk * learns, ("field update",)),
         Part("latents, all rollouts accepted", latents, (*STEP, "field update")),
     ]

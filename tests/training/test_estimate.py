@@ -85,6 +85,21 @@ def test_states_of_optimiser_and_field_are_those_of_a_real_run(tiny_policy: Path
         assert sum(weight.numel() for weight in FlowField(flow.config).parameters()) * 4 == weights
 
 
+def test_a_field_that_does_not_learn_keeps_rounded_weights_beside_its_own(tiny_policy: Path, tmp_path: Path):
+    def rounded(matmuls: str, learns: bool, bf16: bool = True) -> float:
+        plan = plan_of_the_record(tiny_policy, tmp_path, "flow", bf16=bf16)
+        plan = replace(plan, flow=replace(plan.flow, matmuls=matmuls), update=replace(plan.update, enabled=learns))
+        return {part.name: part.bytes for part in memory(plan)}.get("field: weights rounded to bfloat16", 0)
+
+    field = FlowField(FlowConfig(hidden_size=2048, num_policy_layers=36, rms_norm_eps=1e-6, matmuls="bfloat16"))
+    field.for_scoring()
+    kept = sum(weight.nbytes for weight in field._rounded.values())
+    assert rounded("auto", learns=False) == pytest.approx(kept, rel=0.15)  # the embeddings are not rounded
+    assert rounded("bfloat16", learns=False, bf16=False) > 0
+    assert rounded("float32", learns=False) == rounded("auto", learns=False, bf16=False) == 0
+    assert rounded("auto", learns=True) == 0
+
+
 def test_sharding_divides_what_it_shards(tiny_policy: Path, tmp_path: Path):
     plan = plan_of_the_record(tiny_policy, tmp_path, "flow")
     names = ("policy: optimiser states", "policy: gradients", "policy: weights")
