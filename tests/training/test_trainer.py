@@ -312,6 +312,19 @@ def test_log_probability_as_the_score_is_that_of_the_policy_that_sampled(
     assert scored.any()
 
 
+@pytest.mark.parametrize("normalisation", ["sequence", "batch"])
+def test_a_reward_of_wrong_rollouts_leaves_right_ones_alone(normalisation: str, tiny_policy: Path, tmp_path: Path):
+    config = FlowRewardConfig(normalisation=normalisation, threshold=None, topk=None, rollouts="wrong")
+    trainer = make_trainer(tiny_policy, tmp_path, reward_config=config, max_steps=1)
+    assert trainer.flow.is_local == (normalisation == "sequence")
+    batches = _finished_batches(trainer)
+    trainer.train()
+    (batch,) = batches
+    wrong = batch.accuracy < 1
+    assert batch.flow.reward.any(1).tolist() == wrong.tolist()
+    assert 0 < wrong.sum() < len(wrong)
+
+
 def test_departure_score_marks_the_first_token_that_the_expert_would_not_have_said(tiny_policy: Path, tmp_path: Path):
     config = FlowRewardConfig(score="departure", normalisation="none", threshold=None, topk=None, flow_coef=1.0)
     flow_config = FlowConfig(num_blocks=1, context_shifts=[-1])
