@@ -165,12 +165,13 @@ class Setting:
             Accelerator(cpu=True),
         )
 
-    def field(self, **settings: Any) -> FlowField:
-        """The field after its offline start."""
+    def field(self, epochs: int = 2, **settings: Any) -> FlowField:
+        """The field after an offline start of so many epochs."""
+        offline = OfflineConfig(**OFFLINE, num_train_epochs=epochs, cache_latents=True)
         flow = FlowConfig(**({"num_blocks": 2, "batch_multiplier": 1, "standardise": True} | settings))
         with tempfile.TemporaryDirectory() as scratch:
             return OfflineStart(
-                self.policy, self.processor, self.demonstrations, flow, OfflineConfig(**OFFLINE),
+                self.policy, self.processor, self.demonstrations, flow, offline,
                 Path(scratch) / "field", self.accelerator,
             ).run()  # fmt: skip
 

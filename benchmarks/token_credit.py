@@ -28,8 +28,9 @@ from score_ranking import BATCH, GROUP, MAX_NEW_TOKENS, Sampled, Setting, contra
 from torch import Tensor, nn
 from tqdm import tqdm
 
-from rlfr_mm.config import FlowRewardConfig
+from rlfr_mm.config import FlowConfig, FlowRewardConfig
 from rlfr_mm.files import write_json
+from rlfr_mm.method.field import flow_layer_indices
 from rlfr_mm.method.flow_reward import flow_reward
 from rlfr_mm.method.loss import scored_tokens
 from rlfr_mm.method.scores import SCORES, ScoredRollouts, group_share, value_differences
@@ -46,6 +47,8 @@ REWARD = FlowRewardConfig(noise_draws=8, group_noise=True)  # otherwise the pape
 EPOCHS, STEP, RATE, DECAY = 30, 256, 1e-3, 0.1  # of the probe
 NEAR = 0.25  # width of the kernel, in mean distances of latents of a group at the same token
 SPAN = 5  # tokens of the latents that are transported
+
+LONG: dict[str, Any] = {"epochs": 24, "flow_layers": [0.75]}  # of a field that has learnt the demonstrations
 
 Prefix = tuple[int, tuple[int, ...]]  # the number of a prompt, and the first tokens of a response
 
@@ -231,28 +234,33 @@ def scores(setting: Setting, learnt: Sampled, rollouts: Sampled) -> dict[str, Te
     """(N, T) what each score says of each token; larger is better."""
     whole = scored_rollouts(setting, rollouts, setting.problems[-MEASURED:])
     found = {"log-probability": rollouts.logps}
-    for name, shift in (("following", 1), ("previous", -1)):
-        start, config = setting.field(context_shifts=[shift]), replace(REWARD, context_shifts=[shift])
+    for name, shift, trained in (
+        ("following token", 1, {}),
+        ("previous token", -1, {}),
+        (f"following token, {LONG['epochs']} epochs", 1, LONG),
+        (f"previous token, {LONG['epochs']} epochs", -1, LONG),
+    ):
+        start, config = setting.field(context_shifts=[shift], **trained), replace(REWARD, context_shifts=[shift])
         scored = scored_tokens(rollouts.mask, [shift])
         deviation = deviations(start, rollouts, config)
-        found[f"minus deviation, {name} token"] = -deviation
-        found[f"the paper's reward, {name} token"] = flow_reward(deviation, scored, config, GROUP)
+        found[f"minus deviation, {name}"] = -deviation
+        found[f"the paper's reward, {name}"] = flow_reward(deviation, scored, config, GROUP)
         right, wrong = (
             deviations(contrast(start, learnt, learns, setting.accelerator), rollouts, config)
             for learns in (learnt.correct, ~learnt.correct)
         )
-        found[f"log-ratio, {name} token"] = wrong - right
+        found[f"log-ratio, {name}"] = wrong - right
         valued = replace(
             whole, deviation=right, rejected_deviation=wrong, scored=scored, channels=rollouts.latents.shape[-1]
         )
-        found[f"flow value, {name} token"] = -SCORES["flow_value"](valued)
+        found[f"flow value, {name}"] = -SCORES["flow_value"](valued)
     for name, label in (
         ("group_value", "values from the group"),
         ("departure", "first wrong token (ceiling)"),
         ("expert_value", "the policy's chance to complete the solution (ceiling)"),
     ):
         found[label] = -SCORES[name](whole)
-    layers = start.layer_indices
+    layers = flow_layer_indices(FlowConfig(num_policy_layers=rollouts.latents.shape[1]))
     found["values from the group, near latents"] = near_values(rollouts, layers)
     found["transport to the other outcome (SHEAR)"] = transport(rollouts, layers)
     taught = -SCORES["expert_value"](scored_rollouts(setting, learnt, setting.problems[:-MEASURED]))
