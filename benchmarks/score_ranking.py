@@ -81,15 +81,20 @@ def sample(policy: Any, processor: Any, rows: list[dict[str, Any]]) -> Sampled:
         length = mask.shape[1]
         whole = torch.ones_like(mask)  # padding too, because the probe works on rectangles
         with torch.no_grad(), record_latents(policy, layers, whole) as recorder:
-            logits = policy(**inputs, use_cache=False, logits_to_keep=length + 1).logits[:, :-1]
+            logps = log_probabilities(policy, inputs, length)
         ids = inputs["input_ids"][:, -length:]
-        logps = logits.log_softmax(-1).gather(-1, ids[..., None])[..., 0]
         latents = recorder.passes[0].values.unflatten(0, (len(mask), length + 1))  # (row, position, layer, hidden)
         for name, values in (("latents", latents), ("ids", ids), ("logps", logps), ("mask", mask)):
             parts[name] += list(values)
     padded = {name: pad_sequence(values, batch_first=True) for name, values in parts.items()}
     correct = torch.tensor([reward == 1 for reward in rewards])
     return Sampled(padded["latents"].transpose(1, 2), padded["ids"], padded["logps"], padded["mask"], correct)
+
+
+def log_probabilities(policy: Any, inputs: dict[str, Tensor], length: int) -> Tensor:
+    """(N, length) of the last tokens of each row."""
+    logits = policy(**inputs, use_cache=False, logits_to_keep=length + 1).logits[:, :-1]
+    return logits.log_softmax(-1).gather(-1, inputs["input_ids"][:, -length:, None])[..., 0]
 
 
 def ranked(rollouts: Sampled, values: Tensor, scored: Tensor) -> dict[str, Any]:

@@ -24,7 +24,18 @@ import numpy as np
 import torch
 from scipy.optimize import linear_sum_assignment
 from scipy.stats import rankdata
-from score_ranking import BATCH, GROUP, MAX_NEW_TOKENS, Sampled, Setting, contrast, deviations, parse, sample
+from score_ranking import (
+    BATCH,
+    GROUP,
+    MAX_NEW_TOKENS,
+    Sampled,
+    Setting,
+    contrast,
+    deviations,
+    log_probabilities,
+    parse,
+    sample,
+)
 from torch import Tensor, nn
 from tqdm import tqdm
 
@@ -34,7 +45,14 @@ from rlfr_mm.method.field import flow_layer_indices
 from rlfr_mm.method.flow_reward import flow_reward
 from rlfr_mm.method.loss import scored_tokens
 from rlfr_mm.method.scores import SCORES, ScoredRollouts, group_share, value_differences
-from rlfr_mm.policy import NEUTRAL_GENERATION, encode_prompts, end_of_turn, own_settings_only, seeded
+from rlfr_mm.policy import (
+    NEUTRAL_GENERATION,
+    encode_demonstrations,
+    encode_prompts,
+    end_of_turn,
+    own_settings_only,
+    seeded,
+)
 from rlfr_mm.statistics import bootstrap_interval
 from rlfr_mm.training.rewards import accuracy_reward
 from rlfr_mm.training.run_folder import environment
@@ -223,10 +241,14 @@ def scored_rollouts(setting: Setting, rollouts: Sampled, rows: list[dict[str, An
     """What the scores without a field are computed from."""
     tokenizer = setting.processor.tokenizer
     experts = tokenizer([row["completion"] for row in rows], add_special_tokens=False)["input_ids"]
+    inputs, mask = encode_demonstrations(rows, setting.processor, MAX_NEW_TOKENS)
+    with torch.no_grad():
+        expert_logps = log_probabilities(setting.policy, inputs, mask.shape[1]).masked_fill(~mask, 0)
     return ScoredRollouts(
         torch.zeros(rollouts.mask.shape), rollouts.ids, rollouts.mask, rollouts.mask, GROUP, lambda values: values,
         logps=rollouts.logps, outcomes=rollouts.correct.float(),
         experts=[[*ids, tokenizer.eos_token_id] for ids in experts for _ in range(GROUP)],
+        expert_logps=expert_logps.repeat_interleave(GROUP, 0),
     )  # fmt: skip
 
 

@@ -39,11 +39,12 @@ def test_values_by_sampling_are_the_chances_to_complete_the_solution(token_credi
     assert torch.equal(values[:, 0], values[::8, 0].repeat_interleave(8))  # a group starts from one prompt
     known = token_credit.scored_rollouts(setting, rollouts, rows)
     departs = first_departure(known.completion_ids, known.mask, known.experts)
-    start, exact = expert_values(known.logps, departs, known.mask, known.outcomes, 8)
-    mixed = (start > 0) & (departs.sum(1) == 0)  # on the solution in a group that has found it
-    assert mixed.any()
-    difference = values[:, :-1][mixed] - torch.cat([start[:, None], exact[:, :-1]], dim=1)[mixed]
-    assert difference[known.mask[mixed]].abs().mean() < 0.08
+    start, exact = expert_values(known.expert_logps, departs)
+    difference = values[:, :-1] - torch.cat([start[:, None], exact[:, :-1]], dim=1)
+    follows = departs.cumsum(1) - departs == 0  # before the token, the rollout is on the solution
+    assert difference[known.mask & follows].abs().mean() < 0.08
+    wrong = (rollouts.correct.view(-1, 8).sum(1) == 0).repeat_interleave(8)  # groups without a right rollout
+    assert (start[wrong] > 0).all()
 
 
 def test_a_score_that_is_the_advantage_agrees_with_it_and_a_constant_does_not(token_credit: ModuleType):

@@ -22,7 +22,7 @@ Scores = Float[Tensor, "all_rollouts longest"]  # of all processes, padded to th
 class ScoredRollouts:
     """What a score is computed from: this process's rollouts, and what is marked as global.
 
-    The last four are filled in only for the scores that need them.
+    The last five are filled in only for the scores that need them.
     """
 
     deviation: Tokens
@@ -36,6 +36,7 @@ class ScoredRollouts:
     rejected_deviation: Tokens | None = None  # under the field of rejected rollouts
     outcomes: Float[Tensor, " all_rollouts"] | None = None  # global: 1 right, 0 wrong, NaN not graded
     experts: list[list[int]] = field(default_factory=list)  # token ids of the expert solutions
+    expert_logps: Float[Tensor, "batch solution"] | None = None  # of their tokens, after the prompt; 0 at padding
 
 
 class Score:
@@ -46,6 +47,7 @@ class Score:
     needs_rejected_field: ClassVar[bool] = False  # a second field, which learns the rejected rollouts
     needs_outcomes: ClassVar[bool] = False  # which rollouts are right
     needs_experts: ClassVar[bool] = False  # the only correct solution of each problem
+    needs_expert_logps: ClassVar[bool] = False  # and its log-probabilities, in a pass of their own
     compares_rollouts: ClassVar[bool] = False  # a rollout's score depends on other rollouts
 
     def __call__(self, rollouts: ScoredRollouts) -> Scores:
@@ -125,20 +127,20 @@ class Departure(Score):
 class ExpertValue(Score):
     """Control that knows the solution: what a token takes from the true value of its prefix (`expert_values`).
 
-    Its differences are the advantages of least variance that any critic could give. Alone, with
-    `train.advantage_shaping: redistribute`, it is the ceiling of a reward that is only used as credit.
+    Its differences are the advantages of least variance that any critic could give, also in groups without a right
+    rollout. Alone, with `train.advantage_shaping: redistribute`, it is the ceiling of a reward that is only used as
+    credit.
 
         flow_reward: {score: expert_value, normalisation: none, threshold: null, topk: null, gamma: 0, flow_coef: 2}
     """
 
     uses_deviation = False
-    needs_logps = needs_experts = needs_outcomes = compares_rollouts = True
+    needs_experts = needs_expert_logps = needs_outcomes = True
 
     def __call__(self, rollouts: ScoredRollouts) -> Scores:
         assert rollouts.outcomes is not None  # needs_outcomes
         departs = rollouts.gather(first_departure(rollouts.completion_ids, rollouts.mask, rollouts.experts))
-        logps, mask = rollouts.gather(rollouts.logps), rollouts.gather(rollouts.mask)
-        start, values = expert_values(logps, departs, mask, rollouts.outcomes, rollouts.num_generations)
+        start, values = expert_values(rollouts.gather(rollouts.expert_logps), departs)
         return -value_differences(values.to(rollouts.deviation), rollouts.outcomes, start, rollouts.scored)
 
 
@@ -222,30 +224,24 @@ def first_departure(completion_ids: TokenIds, mask: TokenMask, experts: list[lis
     return (departs & (departs.cumsum(1) == 1)).float()
 
 
-def expert_values(
-    logps: Tokens, departs: Tokens, mask: TokenMask, outcomes: PerRollout, num_generations: int
-) -> tuple[PerRollout, Tokens]:
+def expert_values(expert_logps: Float[Tensor, "batch solution"], departs: Tokens) -> tuple[PerRollout, Tokens]:
     """The chance that the policy goes on to the right answer: at the start of each rollout, and after each token.
 
     If a problem has only one correct solution, it is the product of the probabilities of the solution's tokens that are
-    still to come, and 0 once a rollout has left the solution. The probabilities are read off a right rollout of the
-    group. Without one the values are 0, as is GRPO's advantage.
+    still to come, and 0 once a rollout has left the solution.
 
     Args:
+        expert_logps: log-probabilities of the solution's tokens; 0 at padding.
         departs: 1 at the token where a rollout leaves the solution (`first_departure`).
 
-    >>> logps, mask = torch.tensor([[0.5, 0.8], [0.5, 0.2]]).log(), torch.ones(2, 2, dtype=torch.bool)
-    >>> expert_values(logps, torch.tensor([[0.0, 0.0], [0.0, 1.0]]), mask, torch.tensor([1.0, 0.0]), num_generations=2)
+    >>> expert_values(torch.tensor([[0.5, 0.8], [0.5, 0.8]]).log(), torch.tensor([[0.0, 0.0], [0.0, 1.0]]))
     (tensor([0.4000, 0.4000]), tensor([[0.8000, 1.0000],
             [0.8000, 0.0000]]))
     """
-    follows = departs.cumsum(1) == 0
-    right = by_group((outcomes == 1) & follows.all(1), num_generations)
-    best = right.int().argmax(1)[:, None, None]  # a right rollout of each group, if there is one
-    ahead = by_group(torch.where(mask, logps, 0), num_generations).take_along_dim(best, 1)[:, 0]
-    chance = reward_to_go(ahead, torch.ones_like(ahead, dtype=torch.bool), gamma=1.0).exp() * right.any(1, keepdim=True)
-    start, after = chance[:, 0], torch.cat([chance[:, 1:], right.any(1, keepdim=True).to(chance)], dim=1)
-    return start.repeat_interleave(num_generations), after.repeat_interleave(num_generations, 0) * (follows & mask)
+    length, solution = departs.shape[1], expert_logps.shape[1]
+    ahead = torch.nn.functional.pad(expert_logps, (0, max(0, length + 1 - solution)))
+    chance = reward_to_go(ahead, torch.ones_like(ahead, dtype=torch.bool), gamma=1.0).exp()
+    return chance[:, 0], chance[:, 1 : 1 + length] * (departs.cumsum(1) == 0)
 
 
 def shuffled(reward: Tokens, scored: TokenMask, scope: str, num_generations: int, generator: torch.Generator) -> Tokens:

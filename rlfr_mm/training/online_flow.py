@@ -138,12 +138,13 @@ class OnlineFlow:
         rollouts = ScoredRollouts(deviation, ids, mask, scored, group, self._share, self.field.latent_size, logps)
         if self.score.needs_rejected_field:
             rollouts.rejected_deviation = flow.deviations()[REJECTED_FOLDER][index]
+        accuracy = batch.accuracy[self._first(batch) + index] if self.is_local else batch.accuracy
         if self.score.needs_outcomes:
-            rollouts.outcomes = batch.accuracy.to(deviation)
+            rollouts.outcomes = accuracy.to(deviation)
         if self.score.needs_experts:
-            experts = [batch.inputs[i]["expert"] for i in index.tolist()]
-            encoded = self.tokenizer(experts, add_special_tokens=False)["input_ids"]
-            rollouts.experts = [[*ids, self.tokenizer.eos_token_id] for ids in encoded]
+            rollouts.experts = self.experts(batch, index)
+        if flow.expert_logps is not None:
+            rollouts.expert_logps = flow.expert_logps[index]
         score = self.score(rollouts)
         finite = score[scored].isfinite().all() & deviation.isfinite().all()
         if not (finite if self.is_local else self._on_all_processes(finite)):
@@ -152,13 +153,18 @@ class OnlineFlow:
             return False
         if self.score.uses_deviation and len(flow.by_draw[FIELD_FOLDER]) > 1:
             flow.agreement += self._agreement(flow, index, rollouts)[:, self._mine(batch, len(index))].sum(1)
-        accuracy = batch.accuracy[self._first(batch) + index] if self.is_local else batch.accuracy
         reward = of_rollouts(flow_reward(score, scored, config, group), accuracy, config)
         if config.shuffle != "none":
             first_seed = int(flow.seeds[0]) - self._first(batch)  # the same on every process
             reward = shuffled(reward, scored, config.shuffle, group, torch.Generator().manual_seed(first_seed))
         flow.reward[index] = reward[self._mine(batch, len(index)), : mask.shape[1]]
         return True
+
+    def experts(self, batch: RolloutBatch, index: Tensor) -> list[list[int]]:
+        """The token ids of the expert solutions of the rollouts `index`, end of turn included."""
+        texts = [batch.inputs[i]["expert"] for i in index.tolist()]
+        encoded = self.tokenizer(texts, add_special_tokens=False)["input_ids"]
+        return [[*ids, self.tokenizer.eos_token_id] for ids in encoded]
 
     def _agreement(self, flow: FlowRecord, index: Tensor, rollouts: ScoredRollouts) -> Tensor:
         """(score or reward, rollouts scored together, 3): `agreement` of those made of one and of the other noise."""

@@ -36,6 +36,7 @@ class FlowRecord:
     reward: Tensor  # (B, T)
     units: int  # how many units of noise make the reward; one more may be there, to see what changes
     agreement: Tensor  # (score or reward, 3) sums over the rollouts rewarded so far (flow_reward.agreement)
+    expert_logps: Tensor | None = None  # (B, L) of the expert solutions, for a score that needs them
     kept: list[tuple[Tensor, Latents]] = field(default_factory=list)  # what a field will learn from, with its rollouts
 
     @property

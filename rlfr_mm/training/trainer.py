@@ -45,17 +45,11 @@ from rlfr_mm.precheck import HELD_OUT
 from rlfr_mm.training.bad_steps import Diverged, SkipBadSteps, not_finite
 from rlfr_mm.training.checkpoints import WholeCheckpoints, named_write_errors
 from rlfr_mm.training.online_flow import OnlineFlow
+from rlfr_mm.training.policy_pass import expert_logps, forward_inputs
 from rlfr_mm.training.rewards import accuracy_reward
 from rlfr_mm.training.rollout_batch import FlowRecord, RolloutBatch, Stage
 from rlfr_mm.training.sampler import EpochSampler
 from rlfr_mm.viewing.rollout_records import RolloutWriter
-
-# What _generate_and_score_completions returns for a forward pass of the policy, besides token ids and masks.
-_FORWARD_INPUTS = (
-    "pixel_values", "image_grid_thw", "num_images", "pixel_attention_mask", "spatial_shapes", "num_tiles",
-    "image_sizes", "token_type_ids", "mm_token_type_ids", "image_position_ids",
-)  # fmt: skip
-
 
 # TRL 1.16 calls `gradient_checkpointing_enable` and its like, whose names transformers 5.24 deprecates.
 warnings.filterwarnings("ignore", r"`(is_)?gradient_checkpointing", FutureWarning)
@@ -152,6 +146,8 @@ class RLFRTrainer(WholeCheckpoints, SkipBadSteps, GRPOTrainer):
         output["rollout_index"] = everything = torch.arange(len(inputs), device=batch.mask.device)
         if (flow := self.flow) is not None:
             batch.flow = record = flow.start(batch)
+            if flow.score.needs_expert_logps:
+                record.expert_logps = expert_logps(self, output, flow.experts(batch, everything))
             if self._latents_from != "loss":
                 logps = output.get("old_per_token_logps")
                 if self._latents_from == "own":
@@ -234,7 +230,7 @@ class RLFRTrainer(WholeCheckpoints, SkipBadSteps, GRPOTrainer):
             "input_ids": torch.cat([output["prompt_ids"], output["completion_ids"]], dim=1),
             "attention_mask": torch.cat([output["prompt_mask"], output["completion_mask"]], dim=1),
             "index": output["rollout_index"],
-            **{key: output[key] for key in _FORWARD_INPUTS if key in output},
+            **forward_inputs(output),
         }
         length, indices = output["completion_ids"].size(1), flow.field.layer_indices
         by_sample: dict[str, Any] = split_pixel_values_by_grid(tensors)

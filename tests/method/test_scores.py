@@ -1,4 +1,5 @@
 import math
+from dataclasses import replace
 
 import pytest
 import torch
@@ -85,18 +86,18 @@ def test_flow_value_is_the_chance_of_success_by_bayes():
 
 
 def test_the_true_value_is_the_chance_to_complete_the_only_solution():
-    """Two groups of three with the solution 5 6 7. In the first, one rollout finds it, one leaves it and one is cut."""
-    ids = torch.tensor([[5, 6, 7], [5, 9, 7], [5, 6, 0], [8, 6, 7], [5, 6, 9], [5, 9, 0]])
-    logps = torch.tensor([[0.5, 0.4, 0.9], [0.5, 0.6, 0.3], [0.5, 0.4, 0.7], *[[0.5, 0.5, 0.5]] * 3]).log()
-    mask, experts = ids > 0, [[5, 6, 7]] * 6
+    """The solution 5 6 7: one rollout finds it, one leaves it, one is cut, and one leaves it at once."""
+    ids = torch.tensor([[5, 6, 7, 0], [5, 9, 7, 7], [5, 6, 0, 0], [8, 6, 7, 0]])
+    mask, experts, solution = ids > 0, [[5, 6, 7]] * 4, torch.tensor([[0.5, 0.4, 0.9]] * 3 + [[0.2, 0.5, 1.0]])
     rollouts = ScoredRollouts(
-        torch.zeros(6, 3), ids, mask, mask, 3, lambda values: values, logps=logps, experts=experts,
-        outcomes=torch.tensor([1.0, 0, 0, 0, 0, 0]),
+        torch.zeros(4, 4), ids, mask, mask, 2, lambda values: values, experts=experts, expert_logps=solution.log(),
+        outcomes=torch.tensor([1.0, 0, 0, 0]),
     )  # fmt: skip
-    expected = torch.zeros(6, 3)
-    expected[0] = torch.tensor([0.36 - 0.18, 0.9 - 0.36, 1 - 0.9])
-    expected[1] = torch.tensor([0.36 - 0.18, -0.36, 0])
-    expected[2] = torch.tensor([0.36 - 0.18, -0.36, 0])  # cut before its end, and therefore wrong
+    expected = torch.zeros(4, 4)
+    expected[0] = torch.tensor([0.36 - 0.18, 0.9 - 0.36, 1 - 0.9, 0])
+    expected[1] = torch.tensor([0.36 - 0.18, -0.36, 0, 0])
+    expected[2] = torch.tensor([0.36 - 0.18, -0.36, 0, 0])  # cut before its end, and therefore wrong
+    expected[3] = torch.tensor([-0.1, 0, 0, 0])  # its group has no right rollout
     torch.testing.assert_close(-SCORES["expert_value"](rollouts), expected)
-    dirty = ScoredRollouts(**{**vars(rollouts), "logps": logps.masked_fill(~mask, math.nan)})
-    torch.testing.assert_close(SCORES["expert_value"](dirty), SCORES["expert_value"](rollouts))
+    longer = replace(rollouts, expert_logps=torch.nn.functional.pad(solution.log(), (0, 5)))
+    torch.testing.assert_close(-SCORES["expert_value"](longer), expected)

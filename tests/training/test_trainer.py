@@ -12,6 +12,7 @@ from rlfr_mm.config_file import build
 from rlfr_mm.method.field import FlowField
 from rlfr_mm.method.flow_reward import flow_advantages, flow_reward
 from rlfr_mm.method.loss import scored_tokens, velocity_deviation
+from rlfr_mm.policy import encode_demonstrations
 from rlfr_mm.viewing.rollout_records import read_rollouts
 from tests.tiny_trainer import CPU, every_third, make_trainer, none_accepted
 
@@ -323,6 +324,21 @@ def test_a_reward_of_wrong_rollouts_leaves_right_ones_alone(normalisation: str, 
     wrong = batch.accuracy < 1
     assert batch.flow.reward.any(1).tolist() == wrong.tolist()
     assert 0 < wrong.sum() < len(wrong)
+
+
+def test_the_true_value_reads_the_policys_probabilities_of_the_solutions(tiny_policy: Path, tmp_path: Path):
+    config = FlowRewardConfig(score="expert_value", normalisation="none", threshold=None, topk=None, flow_coef=1.0)
+    trainer = make_trainer(tiny_policy, tmp_path, reward_config=config, max_steps=1, learning_rate=0.0)
+    batches = _finished_batches(trainer)
+    trainer.train()
+    (batch,) = batches
+    rows = [{**row, "completion": row["expert"]} for row in batch.inputs]
+    inputs, mask = encode_demonstrations(rows, trainer.processing_class, 48)
+    length = mask.shape[1]
+    with torch.no_grad():
+        logits = trainer.model(**inputs, use_cache=False).logits[:, -length - 1 : -1]
+    expected = logits.log_softmax(-1).gather(-1, inputs["input_ids"][:, -length:, None])[..., 0]
+    torch.testing.assert_close(batch.flow.expert_logps, expected.masked_fill(~mask, 0), rtol=1e-3, atol=1e-3)
 
 
 def test_departure_score_marks_the_first_token_that_the_expert_would_not_have_said(tiny_policy: Path, tmp_path: Path):
