@@ -107,12 +107,6 @@ class FlowRewardConfig:
         "all", help="groups that receive the reward; unanimous: those whose outcome rewards are all equal"
     )
 
-    rollouts: Literal["all", "wrong"] = option(
-        "all",
-        help="rollouts that receive the reward; wrong: those with a wrong answer, so that their surprising tokens are "
-        "blamed, and those of right answers are not",
-    )
-
     def __post_init__(self) -> None:
         check_options(self, "flow_reward")
         ordered = len(self.range) == 2 and self.range[0] < self.range[1]

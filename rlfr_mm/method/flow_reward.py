@@ -1,7 +1,6 @@
 """The flow reward (arXiv 2510.10201, section 4): from each token's velocity deviation to its advantage. Start here.
 
     deviation -> normalise -> power -> threshold -> top-k -> times -flow_coef     = flow reward r_k (`flow_reward`)
-    r_k -> optionally 0 outside wrong rollouts                                                        (`of_rollouts`)
     r_k -> sum over s >= k of gamma^(s-k) r_s -> optionally centred per group     = added to GRPO's advantage
                                                                                     (`flow_advantages`)
 
@@ -46,16 +45,6 @@ def flow_reward(score: Tokens, scored: TokenMask, config: FlowRewardConfig, num_
     if config.topk is not None:
         score = keep_topk(score, config.topk) if config.topk_sides == "magnitude" else keep_ends(score, config.topk)
     return -config.flow_coef * score
-
-
-def of_rollouts(reward: Tokens, accuracy: PerRollout, config: FlowRewardConfig) -> Tokens:
-    """The reward of the rollouts that `config.rollouts` names, 0 for others. Those not graded (NaN) are not wrong.
-
-    >>> of_rollouts(torch.tensor([[-0.1], [-0.2]]), torch.tensor([1.0, 0.0]), FlowRewardConfig(rollouts="wrong"))
-    tensor([[0.0000],
-            [-0.2000]])
-    """
-    return reward if config.rollouts == "all" else torch.where((accuracy < 1)[:, None], reward, 0)
 
 
 def flow_advantages(

@@ -13,7 +13,7 @@ from transformers import PreTrainedTokenizerBase
 
 from rlfr_mm.config import FlowRewardConfig, OnlineUpdateConfig
 from rlfr_mm.method.field import FlowField
-from rlfr_mm.method.flow_reward import agreement, flow_advantages, flow_reward, of_rollouts, reliability
+from rlfr_mm.method.flow_reward import agreement, flow_advantages, flow_reward, reliability
 from rlfr_mm.method.latents import Latents
 from rlfr_mm.method.loss import deviation_by_draw, scored_tokens
 from rlfr_mm.method.scores import SCORES, ScoredRollouts, shuffled
@@ -138,9 +138,9 @@ class OnlineFlow:
         rollouts = ScoredRollouts(deviation, ids, mask, scored, group, self._share, self.field.latent_size, logps)
         if self.score.needs_rejected_field:
             rollouts.rejected_deviation = flow.deviations()[REJECTED_FOLDER][index]
-        accuracy = batch.accuracy[self._first(batch) + index] if self.is_local else batch.accuracy
         if self.score.needs_outcomes:
-            rollouts.outcomes = accuracy.to(deviation)
+            graded = batch.accuracy[self._first(batch) + index] if self.is_local else batch.accuracy
+            rollouts.outcomes = graded.to(deviation)
         if self.score.needs_experts:
             rollouts.experts = self.experts(batch, index)
         if flow.expert_logps is not None:
@@ -153,7 +153,7 @@ class OnlineFlow:
             return False
         if self.score.uses_deviation and len(flow.by_draw[FIELD_FOLDER]) > 1:
             flow.agreement += self._agreement(flow, index, rollouts)[:, self._mine(batch, len(index))].sum(1)
-        reward = of_rollouts(flow_reward(score, scored, config, group), accuracy, config)
+        reward = flow_reward(score, scored, config, group)
         if config.shuffle != "none":
             first_seed = int(flow.seeds[0]) - self._first(batch)  # the same on every process
             reward = shuffled(reward, scored, config.shuffle, group, torch.Generator().manual_seed(first_seed))

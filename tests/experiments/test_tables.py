@@ -95,13 +95,16 @@ def test_rankings_of_scores_stand_in_the_page_best_gain_first(tmp_path: Path):
 
 
 def test_runs_beside_each_other_become_the_table_of_the_quickstart(tmp_path: Path):
-    for name in ("flow", "none"):
+    for name in ("none", "flow"):
         summary = json.loads((ROOT / "docs" / "results" / "quickstart" / name / "summary.json").read_text())
         (tmp_path / "quickstart" / name).mkdir(parents=True)
         (tmp_path / "quickstart" / name / "summary.json").write_text(json.dumps(summary))
     results.main([str(tmp_path)])
     text = (tmp_path / "quickstart" / "README.md").read_text()
     rows = [cells_of(line) for line in text.splitlines()]
-    assert ["flow", "flow", "42", "150", "59.6 ± 2.2", "76.0 ± 1.9", "+16.4", "5.6"] in rows
+    before, after = (summary[f"accuracy_{stage}"] for stage in ("before", "after"))
+    shown = [f"{100 * each['accuracy']:.1f} ± {100 * each['standard_error']:.1f}" for each in (before, after)]
+    gain = f"{100 * (after['accuracy'] - before['accuracy']):+.1f}"
+    assert ["flow", "flow", "42", "150", *shown, gain, f"{sum(summary['seconds'].values()) / 60:.1f}"] in rows
     assert f"python -m rlfr_mm.results {tmp_path}" in text and "- none: `python -m rlfr_mm.train --config" in text
     assert not tmp_path.with_suffix(".md").exists()  # there is no experiment to write about

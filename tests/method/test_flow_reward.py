@@ -14,7 +14,6 @@ from rlfr_mm.method.flow_reward import (
     keep_ends,
     keep_topk,
     normalise,
-    of_rollouts,
     reliability,
     reward_to_go,
     within_group_auc,
@@ -300,12 +299,6 @@ def test_unanimous_groups_alone_get_the_reward_where_asked():
     reward, mask = torch.ones(6, 2), torch.ones(6, 2, dtype=torch.bool)
     advantages = flow_advantages(reward, OUTCOMES, mask, config(gamma=0.0, groups="unanimous"), 3)
     assert advantages[:, 0].tolist() == [0, 0, 0, 1, 1, 1]
-
-
-def test_wrong_rollouts_alone_get_the_reward_where_asked_and_ungraded_ones_are_not_wrong():
-    reward, accuracy = torch.ones(4, 2), torch.tensor([1.0, 0.0, 0.5, math.nan])
-    assert of_rollouts(reward, accuracy, config(rollouts="wrong"))[:, 1].tolist() == [0, 1, 1, 0]
-    assert of_rollouts(reward, accuracy, config()) is reward
 
 
 def test_zero_coefficient_gives_zero_advantages():

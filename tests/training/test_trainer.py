@@ -313,19 +313,6 @@ def test_log_probability_as_the_score_is_that_of_the_policy_that_sampled(
     assert scored.any()
 
 
-@pytest.mark.parametrize("normalisation", ["sequence", "batch"])
-def test_a_reward_of_wrong_rollouts_leaves_right_ones_alone(normalisation: str, tiny_policy: Path, tmp_path: Path):
-    config = FlowRewardConfig(normalisation=normalisation, threshold=None, topk=None, rollouts="wrong")
-    trainer = make_trainer(tiny_policy, tmp_path, reward_config=config, max_steps=1)
-    assert trainer.flow.is_local == (normalisation == "sequence")
-    batches = _finished_batches(trainer)
-    trainer.train()
-    (batch,) = batches
-    wrong = batch.accuracy < 1
-    assert batch.flow.reward.any(1).tolist() == wrong.tolist()
-    assert 0 < wrong.sum() < len(wrong)
-
-
 def test_the_true_value_reads_the_policys_probabilities_of_the_solutions(tiny_policy: Path, tmp_path: Path):
     config = FlowRewardConfig(score="expert_value", normalisation="none", threshold=None, topk=None, flow_coef=1.0)
     trainer = make_trainer(tiny_policy, tmp_path, reward_config=config, max_steps=1, learning_rate=0.0)
