@@ -87,12 +87,14 @@ def first_page(folder: Path, records: list[ExperimentRecord]) -> str:
     plot_gains(records, folder / "gains.png")
     named = {record.name: record for record in records}
 
-    def comparison(experiment: str, condition: str, method: str) -> Comparison:
-        found = {(each.condition, each.method): each for each in reversed(compare(named[experiment]))}
-        return found[condition, method]
+    def comparison(experiment: str, condition: str, method: str, against: str | None = None) -> Comparison:
+        wanted = condition, method, against or named[experiment].compare_to[0]
+        return next(
+            each for each in compare(named[experiment]) if (each.condition, each.method, each.against) == wanted
+        )
 
-    def gain(experiment: str, condition: str, method: str) -> str:
-        return "{:+.1f} points [{:+.1f}, {:+.1f}]".format(*comparison(experiment, condition, method).points)
+    def gain(experiment: str, condition: str, method: str, against: str | None = None) -> str:
+        return "{:+.1f} points [{:+.1f}, {:+.1f}]".format(*comparison(experiment, condition, method, against).points)
 
     return TEMPLATES.from_string((folder / "notes.md").read_text().strip()).render(
         comparison=comparison,
@@ -137,7 +139,7 @@ def experiment_table(record: ExperimentRecord) -> str:
         record=record,
         tables=tables,
         comparisons=comparisons,
-        detectable=[100 * each.detectable for each in comparisons if each.detectable],
+        detectable=[100 * each.detectable for each in comparisons if each.detectable and each.detectable < 1],
         commits={re.sub(r"^(\w{10})\w*", r"\1", cell.git_commit or "unknown") for cell in record.cells},
     )
 

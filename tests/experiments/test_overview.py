@@ -40,18 +40,23 @@ def test_kinds_of_methods():
 
 def test_the_first_page_takes_its_figures_from_the_records(tmp_path: Path):
     folder = tmp_path / "results"
-    made = record(*random_cells("rlvr", 2, 0.4), *random_cells("flow", 2, 0.5), name="trial")
+    cells = [
+        each for name, mean in (("rlvr", 0.4), ("flow", 0.5), ("placebo", 0.3)) for each in random_cells(name, 2, mean)
+    ]
+    made = record(*cells, name="trial", compare_to=["rlvr", "placebo"])
     write_results(made, folder / "experiments" / "trial" / "results.json")
     (folder / "notes.md").write_text(
-        "{{ picture }}\n\nIt gains {{ gain('trial', 'base', 'flow') }}.\n\n"
+        "{{ picture }}\n\nIt gains {{ gain('trial', 'base', 'flow') }}, "
+        "{{ gain('trial', 'base', 'flow', 'placebo') }}.\n\n"
         "{{ record('token_credit/one.json').prompts }} prompts\n"
     )
     (folder / "token_credit").mkdir()
     (folder / "token_credit" / "one.json").write_text('{"prompts": 64}')
     results.main([str(folder)])
     page = (tmp_path / "results.md").read_text()
-    gain = next(cells_of(line)[4] for line in page.splitlines() if line.startswith("| flow"))
-    assert f"It gains {gain.replace(' [', ' points [')}." in page and "64 prompts" in page
+    row = next(cells_of(line) for line in page.splitlines() if line.startswith("| flow"))
+    over_rlvr, over_placebo = (row[i].replace(" [", " points [") for i in (4, 6))
+    assert f"It gains {over_rlvr}, {over_placebo}." in page and "64 prompts" in page
     assert page.index("It gains") < page.index("## trial") and "](results/gains.png)" in page
     with Image.open(folder / "gains.png") as picture:
         assert picture.width == pytest.approx(1500, abs=5)
