@@ -172,7 +172,7 @@ class Setting:
 
     def field(self, epochs: int = 2, **settings: Any) -> FlowField:
         """The field after an offline start of so many epochs."""
-        offline = OfflineConfig(**OFFLINE, num_train_epochs=epochs, cache_latents=True)
+        offline = OfflineConfig(**OFFLINE, num_train_epochs=epochs)
         flow = FlowConfig(**({"num_blocks": 2, "batch_multiplier": 1, "standardise": True} | settings))
         with tempfile.TemporaryDirectory() as scratch:
             return OfflineStart(

@@ -315,10 +315,16 @@ def test_log_probability_as_the_score_is_that_of_the_policy_that_sampled(
 
 def test_the_true_value_reads_the_policys_probabilities_of_the_solutions(tiny_policy: Path, tmp_path: Path):
     config = FlowRewardConfig(score="expert_value", normalisation="none", threshold=None, topk=None, flow_coef=1.0)
-    trainer = make_trainer(tiny_policy, tmp_path, reward_config=config, max_steps=1, learning_rate=0.0)
+    trainer = make_trainer(
+        tiny_policy, tmp_path, reward_config=config, max_steps=1, learning_rate=0.0,
+        per_device_train_batch_size=4, gradient_accumulation_steps=2,
+    )  # fmt: skip
     batches = _finished_batches(trainer)
     trainer.train()
     (batch,) = batches
+    start = batch.flow.expert_logps.sum(1).exp()
+    torch.testing.assert_close(batch.flow.reward.sum(1), (batch.accuracy - start).float())  # of its own outcome
+    assert 0 < batch.accuracy.sum() < len(batch.accuracy)
     rows = [{**row, "completion": row["expert"]} for row in batch.inputs]
     inputs, mask = encode_demonstrations(rows, trainer.processing_class, 48)
     length = mask.shape[1]
