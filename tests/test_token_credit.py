@@ -3,6 +3,7 @@
 import math
 from pathlib import Path
 from types import ModuleType
+from typing import Any
 
 import pytest
 import torch
@@ -11,7 +12,7 @@ from datasets import Dataset
 from transformers import AutoProcessor
 
 from rlfr_mm.config import ModelArguments
-from rlfr_mm.method.scores import expert_values, first_departure
+from rlfr_mm.method.scores import SCORES, ScoredRollouts, expert_values, first_departure
 from rlfr_mm.policy import load_policy
 from rlfr_mm.quickstart import world
 from rlfr_mm.quickstart.warmup import QUICKSTART_SETTINGS, prepare_policy
@@ -57,3 +58,37 @@ def test_a_score_that_is_the_advantage_agrees_with_it_and_a_constant_does_not(to
     assert blind["auc"]["value"] == 0.5
     opposite = token_credit.agreement(-advantage, advantage, everything, everything)
     assert opposite["auc"]["value"] == 0 and math.isclose(opposite["correlation"]["value"], -1)
+
+
+def made_of_prefixes(token_credit: ModuleType) -> Any:
+    """16 rollouts of two prompts, whose latents are a function of the tokens so far and far apart."""
+    generator = torch.Generator().manual_seed(0)
+    ids = torch.randint(5, 7, (16, 6), generator=generator)
+    correct = torch.arange(16) % 3 == 0
+    mask = torch.arange(6) < torch.tensor([6, 5])[torch.arange(16) % 2][:, None]
+    latents = torch.zeros(16, 4, 7, 256)
+    for i, row in enumerate(ids.tolist()):
+        for j in range(7):
+            own = torch.Generator().manual_seed(sum((token - 4) * 3**k for k, token in enumerate(row[:j])))
+            latents[i, :, j] = torch.randn(4, 256, generator=own)
+    return token_credit.Sampled(latents, ids, torch.zeros(16, 6), mask, correct)
+
+
+def test_near_latents_are_those_of_equal_prefixes_if_all_others_are_far(token_credit: ModuleType):
+    made = made_of_prefixes(token_credit)
+    rollouts = ScoredRollouts(
+        torch.zeros(16, 6), made.ids, made.mask, made.mask, 8, lambda values: values, outcomes=made.correct.float()
+    )
+    expected = -SCORES["group_value"](rollouts)
+    torch.testing.assert_close(token_credit.near_values(made, [1, 2, 3]), expected, rtol=0, atol=5e-3)
+    assert expected.abs().max() > 0.1
+
+
+def test_transport_is_large_where_rollouts_of_the_two_outcomes_differ(token_credit: ModuleType):
+    made = made_of_prefixes(token_credit)
+    made.latents[:, :, :4] = made.latents[:1, :, :4]  # all rollouts begin in the same way
+    found = token_credit.transport(made, [1, 2, 3])
+    assert not found[:, 0].any()  # the span of the first token ends before they part
+    assert (found[made.correct, 4] > 0).all() and (found[~made.correct, 4] < 0).all()
+    assert not found[~made.mask].any()
+    assert (found[:, 4].abs() > found[:, 1].abs()).all()
