@@ -14,7 +14,7 @@ from matplotlib.axes import Axes
 from scipy.optimize import isotonic_regression
 
 from rlfr_mm.experiments.comparison import Comparison
-from rlfr_mm.experiments.records import CellRecord, ExperimentRecord
+from rlfr_mm.experiments.records import CellRecord, ExperimentRecord, how_many_seeds
 
 COLOURS = [colour for index, colour in enumerate(plt.get_cmap("tab10").colors) if index != 7]  # type: ignore[attr-defined]
 GREY = "0.6"
@@ -37,9 +37,11 @@ def plot_experiment(record: ExperimentRecord, comparisons: Sequence[Comparison],
         figsize=(max(7.5, 6 * len(record.conditions)), curves_height + gains_height + 1.4),
     )  # fmt: skip
     for top, bottom, condition in zip(*grid, record.conditions, strict=True):
-        seeds = max(len(by_seed) for by_seed in record.of(condition).values())
+        counts = [len(by_seed) for by_seed in record.of(condition).values()]
         _plot_curves(top, record.of(condition), colours, LABEL_HEIGHT / curves_height)
-        top.set_title(f"{condition}: moving average" + f", mean ± standard error of {seeds} seeds" * (seeds > 1))
+        top.set_title(
+            f"{condition}: moving average" + f", mean ± standard error of {how_many_seeds(counts)}" * (max(counts) > 1)
+        )
         bottom.axvline(0, color=GREY, linewidth=0.8, linestyle="--")
         if baseline in record.of(condition):
             bottom.plot(0, methods.index(baseline), "o", color=colours[baseline])

@@ -18,7 +18,7 @@ from matplotlib.lines import Line2D
 from tabulate import tabulate
 
 from rlfr_mm.experiments.comparison import Comparison, compare
-from rlfr_mm.experiments.records import CellRecord, ExperimentRecord
+from rlfr_mm.experiments.records import CellRecord, ExperimentRecord, how_many_seeds
 from rlfr_mm.quickstart import world
 
 CEILINGS = ("departure", "expert_value")  # values of flow_reward.score that know the solution
@@ -78,8 +78,8 @@ def _plot_panel(axes: Axes, record: ExperimentRecord, condition: str, shown: lis
         else:
             ends = [[gain - low], [high - gain]]  # a wider one leaves the panel, without a cap
             axes.errorbar(gain, row, xerr=ends, fmt="o", color=colour, markersize=3.5, linewidth=1.2, capsize=2)
-    seeds = max(each.gain.seeds for each in shown)
-    axes.set_title(f"{record.name}, {condition}: {seeds} seed{'s' * (seeds > 1)}", fontsize=8, loc="left")
+    seeds = how_many_seeds([each.gain.seeds for each in shown])
+    axes.set_title(f"{record.name}, {condition}: {seeds}", fontsize=8, loc="left")
     axes.set(xlim=(-WIDEST - 1, WIDEST + 1), ylim=(len(shown) - 0.4, -0.6), yticks=range(len(shown)))
     axes.set_yticklabels([each.method for each in shown], fontsize=7)
     axes.tick_params(axis="x", labelsize=7)

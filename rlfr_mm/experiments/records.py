@@ -1,5 +1,6 @@
 """The record file of an experiment, results.json: one record per finished training run."""
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -80,6 +81,16 @@ class ExperimentRecord(BaseModel):
             if cell.condition == condition:
                 found.setdefault(cell.method, {})[cell.seed] = cell
         return found
+
+
+def how_many_seeds(counts: Sequence[int]) -> str:
+    """What a title says of methods with these numbers of seeds.
+
+    >>> how_many_seeds([14, 14, 3])
+    '3 to 14 seeds'
+    """
+    fewest, most = min(counts), max(counts)
+    return f"{fewest} to {most} seeds" if fewest < most else f"{most} seed{'s' * (most > 1)}"
 
 
 def read_results(path: Path) -> ExperimentRecord:

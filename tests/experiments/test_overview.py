@@ -7,7 +7,7 @@ from PIL import Image
 
 from rlfr_mm import results
 from rlfr_mm.experiments.overview import chance, credit_table, kind_of, room_table
-from rlfr_mm.experiments.records import write_results
+from rlfr_mm.experiments.records import how_many_seeds, write_results
 from tests.experiments.made_records import cell, random_cells, record
 from tests.experiments.test_tables import cells_of
 
@@ -72,3 +72,7 @@ def test_scores_stand_by_how_well_they_find_the_fall():
     ]
     lines = [cells_of(line) for line in credit_table({"rows": rows}).splitlines()[2:]]
     assert [line[0] for line in lines] == ["better", "worse"] and lines[0][2] == "0.700 [0.600, 0.800]"
+
+
+def test_a_title_says_how_many_seeds_each_method_has():
+    assert [how_many_seeds(counts) for counts in ([1], [4, 4], [14, 2, 3])] == ["1 seed", "4 seeds", "2 to 14 seeds"]
