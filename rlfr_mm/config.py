@@ -112,6 +112,11 @@ class OfflineConfig:
     max_bad_steps: int = option(3, must=">= 1", help="stop after this many steps in a row that were not finite")
     seed: int = option(0, help="seed of the weights, the order of rows, the times and the noise")
     output_dir: str | None = option(None, help="where train_flow writes; inside a training run it is RUN/flow")
+    shared_dir: str | None = option(
+        None,
+        help="training runs with the same policy, expert rows and settings share one field, which is kept in this "
+        "folder; experiments set it",
+    )
 
     def __post_init__(self) -> None:
         check_options(self, "offline")

@@ -61,6 +61,8 @@ def check_paths(config: RunConfig | OfflineRunConfig, weights: bool = True) -> N
     if isinstance(config, RunConfig):
         sections["evaluation.data"] = config.evaluation and config.evaluation.data
         check_field(config.field)
+        if config.offline and (shared := config.offline.shared_dir):
+            check_folder(shared, f"offline.shared_dir={shared}")
     for section, data in sections.items():
         if data:
             check_data(data, section)
@@ -293,6 +295,8 @@ def check_flow_folder(config: OfflineRunConfig) -> None:
     """ValueError if `offline.output_dir` cannot be made, or is a folder of something else than an offline start."""
     if (folder := config.offline.output_dir) is None:
         raise ValueError("offline.output_dir is not set: name a folder for the field")
+    if config.offline.shared_dir:
+        raise ValueError("offline.shared_dir works in rlfr_mm.train only: set `field` in the runs that use this field")
     check_folder(folder, f"offline.output_dir={folder}")
     names = {path.name for path in Path(folder).glob("*")} - {LOCK}
     if names and not names & {FIELD_CONFIG, "settings.json"}:

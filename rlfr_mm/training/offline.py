@@ -4,6 +4,7 @@ import json
 import math
 import shutil
 from pathlib import Path
+from typing import Any
 
 import torch
 from accelerate import Accelerator
@@ -84,7 +85,11 @@ class OfflineStart:
         self.policy, self.processor, self.demonstrations = policy, processor, demonstrations
         self.flow, self.config, self.folder, self.accelerator = flow, config, Path(folder), accelerator
         self.left_out: list[str] = []  # why records were left out; listed in the folder
-        self.settings = {"policy": policy.config.name_or_path, "flow": as_dict(flow), "offline": as_dict(config)}
+        self.settings: dict[str, Any] = {
+            "policy": policy.config.name_or_path,
+            "flow": as_dict(flow),
+            "offline": as_dict(config),
+        }
         stored = self.folder / "settings.json"
         if stored.exists() and read_json(stored) != self.settings:
             raise ValueError(f"{folder} holds an offline start with other settings: remove it or choose another folder")

@@ -56,6 +56,7 @@ from rlfr_mm.training.run_folder import (
     open_run,
     step_of,
 )
+from rlfr_mm.training.shared_fields import run_or_take
 from rlfr_mm.training.stopping import StopAtCheckpoint, StopSignals
 from rlfr_mm.training.trainer import RLFRTrainer
 
@@ -260,7 +261,8 @@ class Run:
 
     def _offline_start(self, offline: OfflineConfig, start: Path) -> str:
         rows, flow = self.demonstrations, self.config.flow
-        OfflineStart(self.policy, self.processor, rows, flow, offline, start, self.trainer.accelerator).run(self.stop)
+        work = OfflineStart(self.policy, self.processor, rows, flow, offline, start, self.trainer.accelerator)
+        run_or_take(work, self.stop) if offline.shared_dir else work.run(self.stop)
         return str(start)
 
     def _train(self) -> int:

@@ -27,7 +27,8 @@ def config(tiny_policy: Path, tmp_path: Path) -> Path:
     base = {
         "model": {"name_or_path": str(tiny_policy), "freeze_vision": False},
         "data": quickstart | {"limit": 8},
-        "flow": {"num_blocks": 1, "random_start": True},
+        "flow": {"num_blocks": 1},
+        "offline": {"data": quickstart | {"limit": 4}, "max_steps": 2},
         "evaluation": {"data": quickstart | {"split": "test", "limit": 4}},
         "train": CPU
         | {
@@ -126,6 +127,12 @@ def test_an_experiment_that_is_stopped_and_killed_ends_with_every_cell_run_once(
         log = run.path.with_name(f"seed{cell.seed}.log").read_text()
         assert log.count(": accuracy before") == 1 or run.path not in answered
     by_method = {(cell.method, cell.seed): cell for cell in record.cells}
+    # The field of the first run was there for the others.
+    [kept] = (runs / "fields").iterdir()
+    for method, seed in (("paper", 0), ("paper", 1)):
+        start = runs / "base" / method / f"seed{seed}" / "flow"
+        assert (start / "flow.safetensors").read_bytes() == (kept / "flow.safetensors").read_bytes()
+    assert f"flow field: taken from {kept}" in (runs / "base/paper/seed1.log").read_text()
     assert by_method["rlvr", 0].curves["auc/logprob"] and by_method["paper", 0].settings["train.seed"] == 0
     assert (tmp_path / "results" / "curves.png").stat().st_size > 10_000
     assert "Does a stopped experiment go on?" in (tmp_path / "results" / "table.md").read_text()
