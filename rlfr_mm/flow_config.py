@@ -92,8 +92,10 @@ class FlowRewardConfig:
     topk_sides: Literal["magnitude", "both"] = option(
         "magnitude", help="tokens to keep: the k largest magnitudes, or floor(k/2) at each end if at least k are left"
     )
-    shuffle: Literal["none", "sequence", "group"] = option(
-        "none", help="placebo (control): permute the rewards among the tokens of a sequence or group"
+    shuffle: Literal["none", "sequence", "group", "token_id"] = option(
+        "none",
+        help="placebo (control): permute the rewards among the tokens of a sequence or group, or among those of the "
+        "batch that are the same token of the vocabulary",
     )
     flow_coef: float = option(0.01, help="the reward is -flow_coef times the normalised score (the paper's beta)")
     credit: Literal["same_token", "next_token"] = option(

@@ -91,9 +91,12 @@ def some_accepted(prompts: list[Any], **kwargs: Any) -> list[float]:
 
 
 def train_on_given_rollouts(policy: Path, out: Path) -> None:
-    """Two policy steps and their field updates on given rollouts, in float64 for the reason in `update`."""
+    """Two policy steps and their field updates on given rollouts, in float64 for the reason in `update`.
+
+    The flow rewards change places among equal tokens of the batch, which are tokens of both processes.
+    """
     processes = PartialState(cpu=True).num_processes
-    config = FlowRewardConfig(normalisation="batch", flow_coef=0.5)
+    config = FlowRewardConfig(normalisation="batch", flow_coef=0.5, shuffle="token_id")
     trainer = make_trainer(
         policy,
         out / f"given-{processes}",

@@ -255,3 +255,17 @@ def shuffled(reward: Tokens, scored: TokenMask, scope: str, num_generations: int
     source = draws.masked_fill(~inside, 2).argsort(-1)  # the scored tokens in random order, then the others
     target = (~inside).int().argsort(dim=-1, stable=True)  # the scored tokens in their order, then the others
     return torch.zeros_like(values).scatter(-1, target, values.gather(-1, source)).view_as(reward)
+
+
+def shuffled_by_id(reward: Tokens, scored: TokenMask, ids: TokenIds, generator: torch.Generator) -> Tokens:
+    """The placebo of a token's kind: rewards permuted among the scored tokens of the batch that have the same id.
+
+    It keeps what the rewards say about each token of the vocabulary, and removes what they say about its context.
+    `generator` is a CPU generator.
+    """
+    values, kinds = reward[scored], ids[scored]
+    mixed = torch.randperm(len(values), generator=generator).to(reward.device)
+    source = mixed[kinds[mixed].argsort(stable=True)]  # each id's tokens in random order
+    target = kinds.argsort(stable=True)  # each id's tokens in their order
+    permuted = torch.empty_like(values).index_copy(0, target, values[source])
+    return torch.zeros_like(reward).masked_scatter(scored, permuted)

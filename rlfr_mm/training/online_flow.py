@@ -16,7 +16,7 @@ from rlfr_mm.method.field import FlowField
 from rlfr_mm.method.flow_reward import agreement, flow_advantages, flow_reward, reliability
 from rlfr_mm.method.latents import Latents
 from rlfr_mm.method.loss import deviation_by_draw, scored_tokens
-from rlfr_mm.method.scores import SCORES, ScoredRollouts, shuffled
+from rlfr_mm.method.scores import SCORES, ScoredRollouts, shuffled, shuffled_by_id
 from rlfr_mm.method.update import FieldUpdater, acceptance_weights, drawn_tokens, sample_seeds, tf32_matmuls
 from rlfr_mm.training.rollout_batch import FlowRecord, RolloutBatch
 
@@ -155,8 +155,11 @@ class OnlineFlow:
             flow.agreement += self._agreement(flow, index, rollouts)[:, self._mine(batch, len(index))].sum(1)
         reward = flow_reward(score, scored, config, group)
         if config.shuffle != "none":
-            first_seed = int(flow.seeds[0]) - self._first(batch)  # the same on every process
-            reward = shuffled(reward, scored, config.shuffle, group, torch.Generator().manual_seed(first_seed))
+            draws = torch.Generator().manual_seed(int(flow.seeds[0]) - self._first(batch))  # the same on every process
+            if config.shuffle == "token_id":
+                reward = shuffled_by_id(reward, scored, self._share(ids), draws)
+            else:
+                reward = shuffled(reward, scored, config.shuffle, group, draws)
         flow.reward[index] = reward[self._mine(batch, len(index)), : mask.shape[1]]
         return True
 

@@ -11,6 +11,7 @@ from rlfr_mm.method.scores import (
     group_share,
     prefix_values,
     shuffled,
+    shuffled_by_id,
     value_differences,
 )
 
@@ -36,6 +37,19 @@ def test_placebo_hands_out_the_same_rewards_to_other_scored_tokens(scope: str):
             assert torch.equal(placebo.sum(1), reward.sum(1))
     seen = {placebo[0, 0].item() for placebo in draws}  # the first token gets every reward of its scope at some time
     assert seen == set((reward[:1] if scope == "sequence" else reward).flatten().tolist()) - {0}
+
+
+def test_placebo_of_a_tokens_kind_hands_out_the_rewards_of_the_same_token():
+    ids = torch.tensor([[5, 6, 5, 5], [6, 7, 5, 5], [5, 6, 7, 8]])
+    reward = torch.arange(1.0, 13.0).view(3, 4).masked_fill(~SCORED, 0)
+    draws = [shuffled_by_id(reward, SCORED, ids, torch.Generator().manual_seed(seed)) for seed in range(200)]
+    for placebo in draws:
+        assert not placebo[~SCORED].any()
+        for kind in (5, 6, 7, 8):
+            assert torch.equal(placebo[SCORED & (ids == kind)].sort()[0], reward[SCORED & (ids == kind)].sort()[0])
+    # The first token gets every reward of its kind at some time, and the only one of its kind keeps its own.
+    assert {placebo[0, 0].item() for placebo in draws} == set(reward[SCORED & (ids == 5)].tolist())
+    assert {placebo[2, 3].item() for placebo in draws} == {12.0}
 
 
 def test_changes_of_value_end_in_the_outcome_and_start_at_the_groups_share():

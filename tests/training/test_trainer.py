@@ -354,7 +354,7 @@ def test_departure_score_marks_the_first_token_that_the_expert_would_not_have_sa
 
 def test_placebo_gives_other_tokens_the_rewards_of_the_flow(tiny_policy: Path, tmp_path: Path):
     rewards = {}
-    for shuffle in ("none", "sequence"):
+    for shuffle in ("none", "sequence", "token_id"):
         config = FlowRewardConfig(shuffle=shuffle, threshold=None, topk=None)
         trainer = make_trainer(tiny_policy, tmp_path / shuffle, reward_config=config, max_steps=1)
         batches = _finished_batches(trainer)
@@ -363,6 +363,10 @@ def test_placebo_gives_other_tokens_the_rewards_of_the_flow(tiny_policy: Path, t
     assert not torch.equal(rewards["none"], rewards["sequence"])
     for row, placebo in zip(rewards["none"], rewards["sequence"], strict=True):
         assert torch.equal(row.sort()[0], placebo.sort()[0])
+    ids, found = batches[0].completion_ids, rewards["token_id"]
+    assert not torch.equal(rewards["none"], found)
+    for token in ids[batches[0].mask].unique():
+        assert torch.equal(rewards["none"][ids == token].sort()[0], found[ids == token].sort()[0])
 
 
 def test_a_step_without_accepted_rollouts_leaves_the_field_alone(tiny_policy: Path, tmp_path: Path):
