@@ -23,8 +23,10 @@ from rlfr_mm.quickstart import world
 
 CEILINGS = ("departure", "expert_value")  # values of flow_reward.score that know the solution
 KINDS = {"method": "tab:blue", "placebo": "0.55", "ceiling": "tab:green"}  # and their colours
+CONFIRMED_SEEDS = 10  # of RLVR; a setting with fewer belongs to a search
 WIDEST = 15  # points; a gain outside is drawn at the edge
 ROW = 0.19  # inches
+Panel = tuple[ExperimentRecord, str, list[Comparison]]  # an experiment, one of its conditions, and what is shown of it
 
 
 def kind_of(cell: CellRecord) -> str:
@@ -34,14 +36,23 @@ def kind_of(cell: CellRecord) -> str:
     return "placebo" if cell.settings.get("flow_reward.shuffle", "none") != "none" else "method"
 
 
-def plot_gains(records: Sequence[ExperimentRecord], path: Path) -> None:
-    """Write a PNG with each method's gain over RLVR and its 95 % interval, a panel per experiment and condition."""
-    panels = [
-        (record, condition, shown)
-        for record in records
-        for condition in record.conditions
-        if (shown := [each for each in compare(record) if _is_shown(each, record, condition)])
-    ]
+def plot_gains(records: Sequence[ExperimentRecord], folder: Path) -> None:
+    """Write each method's gain over RLVR and its 95 % interval, in a panel per experiment and condition.
+
+    gains.png has the settings with at least CONFIRMED_SEEDS seeds, and searches.png the others.
+    """
+    panels: dict[str, list[Panel]] = {"gains.png": [], "searches.png": []}
+    for record in records:
+        for condition in record.conditions:
+            if shown := [each for each in compare(record) if _is_shown(each, record, condition)]:
+                is_confirmed = len(record.of(condition)[record.compare_to[0]]) >= CONFIRMED_SEEDS
+                panels["gains.png" if is_confirmed else "searches.png"].append((record, condition, shown))
+    for name, chosen in panels.items():
+        if chosen:
+            _plot_panels(chosen, folder / name)
+
+
+def _plot_panels(panels: list[Panel], path: Path) -> None:
     columns: list[list[int]] = [[], []]
     heights = [len(shown) + 2.2 for *_, shown in panels]
     for i, _ in sorted(enumerate(heights), key=lambda pair: -pair[1]):

@@ -83,8 +83,8 @@ def write_results_page(folder: Path) -> None:
 
 
 def first_page(folder: Path, records: list[ExperimentRecord]) -> str:
-    """The text of notes.md with the figures that it asks for, and FOLDER/gains.png beside it."""
-    plot_gains(records, folder / "gains.png")
+    """The text of notes.md with the figures that it asks for, and the pictures of `plot_gains` beside it."""
+    plot_gains(records, folder)
     named = {record.name: record for record in records}
 
     def comparison(experiment: str, condition: str, method: str, against: str | None = None) -> Comparison:
@@ -101,6 +101,7 @@ def first_page(folder: Path, records: list[ExperimentRecord]) -> str:
         gain=gain,
         room=room_table(records),
         picture=f"![gains over RLVR]({folder.name}/gains.png)",
+        searches=f"![gains over RLVR, few seeds]({folder.name}/searches.png)",
         record=lambda path: read_json(folder / path),
         credit_table=credit_table,
     )

@@ -40,13 +40,13 @@ def test_kinds_of_methods():
 
 def test_the_first_page_takes_its_figures_from_the_records(tmp_path: Path):
     folder = tmp_path / "results"
-    cells = [
-        each for name, mean in (("rlvr", 0.4), ("flow", 0.5), ("placebo", 0.3)) for each in random_cells(name, 2, mean)
-    ]
-    made = record(*cells, name="trial", compare_to=["rlvr", "placebo"])
-    write_results(made, folder / "experiments" / "trial" / "results.json")
+    for experiment, seeds in (("trial", 10), ("search", 2)):
+        means = {"rlvr": 0.4, "flow": 0.5, "placebo": 0.3}
+        cells = [each for name, mean in means.items() for each in random_cells(name, seeds, mean)]
+        made = record(*cells, name=experiment, compare_to=["rlvr", "placebo"])
+        write_results(made, folder / "experiments" / experiment / "results.json")
     (folder / "notes.md").write_text(
-        "{{ picture }}\n\nIt gains {{ gain('trial', 'base', 'flow') }}, "
+        "{{ picture }}\n{{ searches }}\n\nIt gains {{ gain('trial', 'base', 'flow') }}, "
         "{{ gain('trial', 'base', 'flow', 'placebo') }}.\n\n"
         "{{ record('token_credit/one.json').prompts }} prompts\n"
     )
@@ -54,12 +54,15 @@ def test_the_first_page_takes_its_figures_from_the_records(tmp_path: Path):
     (folder / "token_credit" / "one.json").write_text('{"prompts": 64}')
     results.main([str(folder)])
     page = (tmp_path / "results.md").read_text()
-    row = next(cells_of(line) for line in page.splitlines() if line.startswith("| flow"))
+    section = page[page.index("## trial") :]
+    row = next(cells_of(line) for line in section.splitlines() if line.startswith("| flow"))
     over_rlvr, over_placebo = (row[i].replace(" [", " points [") for i in (4, 6))
     assert f"It gains {over_rlvr}, {over_placebo}." in page and "64 prompts" in page
-    assert page.index("It gains") < page.index("## trial") and "](results/gains.png)" in page
-    with Image.open(folder / "gains.png") as picture:
-        assert picture.width == pytest.approx(1500, abs=5)
+    assert page.index("It gains") < page.index("## trial")
+    for name in ("gains.png", "searches.png"):
+        assert f"](results/{name})" in page
+        with Image.open(folder / name) as picture:
+            assert picture.width == pytest.approx(1500, abs=5)
 
 
 def test_scores_stand_by_how_well_they_find_the_fall():
