@@ -164,13 +164,15 @@ class BenchmarkConfig:
 class RLFRArguments:
     """The settings that RLFR adds to TRL's GRPOConfig."""
 
-    advantage_shaping: Literal["flow", "redistribute", "scale", "entropy", "none"] = option(
+    advantage_shaping: Literal["flow", "redistribute", "scale", "entropy", "asymmetric", "none"] = option(
         "flow",
         help="what is added to GRPO's advantages: the flow reward, an entropy term, or nothing (RLVR). redistribute: "
-        "the flow reward takes their place; scale: it moves weight between the tokens of a rollout, never a sign",
+        "the flow reward takes their place; scale: it moves weight between the tokens of a rollout, never a sign; "
+        "asymmetric: negative advantages are multiplied by negative_weight",
     )
     entropy_alpha: float = option(0.4, help="entropy shaping adds min(alpha * H, |A| / kappa) (arXiv 2506.14758)")
     entropy_kappa: float = option(2.0, must="> 0", help="kappa in the entropy term min(alpha * H, |A| / kappa)")
+    negative_weight: float = option(0.8, must=">= 0", help="factor of negative advantages, for asymmetric shaping")
     format_reward_weight: float = option(
         0.5, help="weight of the <think>/<answer> format reward; accuracy has weight 1; 0 removes the format reward"
     )
@@ -182,7 +184,7 @@ class RLFRArguments:
     @property
     def uses_field(self) -> bool:
         """Whether this shaping needs a flow field."""
-        return self.advantage_shaping not in ("entropy", "none")
+        return self.advantage_shaping not in ("entropy", "asymmetric", "none")
 
     def __post_init__(self) -> None:
         check_options(self, "train", RLFRArguments)

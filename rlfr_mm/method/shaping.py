@@ -59,11 +59,22 @@ class EntropyShaping(Shaping):
         return entropy_advantage(outcome, entropies, self.args.entropy_alpha, self.args.entropy_kappa)
 
 
+class AsymmetricShaping(Shaping):
+    """A rival without a field: the outcome's advantage, with less blame (or more) than praise.
+
+    `scale` does that on average: where a policy chooses, its tokens deviate less than those that follow by rule.
+    """
+
+    def in_loss(self, advantages: Float[Tensor, "..."], entropies: Tokens) -> Tensor:
+        return torch.where(advantages < 0, advantages * self.args.negative_weight, advantages)
+
+
 SHAPINGS: dict[str, type[Shaping]] = {  # by the values of train.advantage_shaping
     "flow": FlowShaping,
     "redistribute": Redistribution,
     "scale": ScaleShaping,
     "entropy": EntropyShaping,
+    "asymmetric": AsymmetricShaping,
     "none": Shaping,
 }
 

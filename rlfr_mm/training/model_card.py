@@ -18,7 +18,10 @@ from rlfr_mm.viewing.accuracy import accuracy_text
 TEMPLATE = Path(__file__).with_name("model_card.md.j2")
 METHODS = {
     "flow": "RLFR (GRPO with verifiable rewards and a flow reward per token)",
+    "redistribute": "GRPO with flow rewards per token in place of the outcome's advantage",
+    "scale": "GRPO with verifiable rewards, weighted per token by a flow field",
     "entropy": "GRPO with the entropy advantage",
+    "asymmetric": "GRPO with verifiable rewards and another weight for negative advantages",
     "none": "GRPO with verifiable rewards (RLVR)",
 }
 
@@ -55,7 +58,7 @@ def write_model_card(
         template_str=TEMPLATE.read_text(encoding="utf-8"),
         name=name,
         base=base,
-        method=METHODS.get(config.train.get("advantage_shaping", "flow"), "GRPO"),
+        method=METHODS[config.train.get("advantage_shaping", "flow")],
         data=config.data.source,
         accuracies={
             name: accuracy_text(results[key])

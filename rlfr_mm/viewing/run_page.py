@@ -44,7 +44,14 @@ MIN_COUNT = 10  # occurrences that a token needs to be in a table
 TOP_TOKENS = 20
 # Symbols that make white space and control characters visible.
 VISIBLE = str.maketrans({chr(code): chr(0x2400 + code) for code in range(ord(" "))} | {" ": "␣", "\n": "↵"})
-METHODS = {"flow": "Flow reward", "entropy": "Entropy advantage", "none": "GRPO without shaping"}
+METHODS = {
+    "flow": "Flow reward",
+    "redistribute": "Flow reward instead of the outcome",
+    "scale": "Advantage weighted by the flow",
+    "entropy": "Entropy advantage",
+    "asymmetric": "Other weight for negative advantages",
+    "none": "GRPO without shaping",
+}
 
 Figure = tuple[str, Markup]  # title, chart
 

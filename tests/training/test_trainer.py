@@ -264,6 +264,17 @@ def test_entropy_shaping_adds_the_clipped_entropy_of_each_token(tiny_policy: Pat
         assert not torch.allclose(expected, outcome)
 
 
+def test_asymmetric_shaping_changes_the_blame_and_not_the_praise(tiny_policy: Path, tmp_path: Path):
+    settings = {"advantage_shaping": "asymmetric", "negative_weight": 0.25, "max_steps": 1}
+    trainer = make_trainer(tiny_policy, tmp_path, **settings)
+    caught, batches = _loss_inputs(trainer), _finished_batches(trainer)
+    trainer.train()
+    assert trainer.flow is None
+    outcome = batches[0].outcome[caught[0]["rollout_index"]]
+    factors = caught[0]["advantages"] / outcome
+    assert set(zip((outcome > 0).tolist(), factors.tolist(), strict=True)) == {(True, 1.0), (False, 0.25)}
+
+
 def test_log_ratio_punishes_what_the_field_of_rejected_rollouts_expects_more(tiny_policy: Path, tmp_path: Path):
     """Both fields start equal, so that there is no reward at first; then each learns its own rollouts."""
     config = FlowRewardConfig(score="log_ratio", normalisation="none", threshold=None, topk=None)
