@@ -11,6 +11,8 @@ and the value after a nearly certain token is taken to be the one before it.
 - AUC: P(a token with which the value falls has a lower score than another token of its rollout), for all tokens and for
   the uncertain ones. It is 0.5 for a score that says nothing about where a rollout goes wrong.
 - Correlation: of the ranks of score and advantage, over the uncertain tokens of all rollouts.
+- Weights: what `train.advantage_shaping: scale` makes of some scores, where the value falls, at the other uncertain
+  tokens of wrong rollouts, and at the uncertain tokens of right ones. Without a score, all weights are 1.
 
 The log-ratio, the flow value and the probe learn from other prompts. `python -m rlfr_mm.results` makes the table.
 """
@@ -45,6 +47,7 @@ from rlfr_mm.method.field import flow_layer_indices
 from rlfr_mm.method.flow_reward import flow_reward
 from rlfr_mm.method.loss import scored_tokens
 from rlfr_mm.method.scores import SCORES, ScoredRollouts, group_share, value_differences
+from rlfr_mm.method.shaping import scaled_advantage
 from rlfr_mm.policy import (
     NEUTRAL_GENERATION,
     encode_demonstrations,
@@ -62,11 +65,20 @@ CONTINUATIONS = 32  # per prefix
 CERTAIN = 0.95  # a token of at least this probability is nearly certain
 FALL = 0.3  # more than two standard errors of the difference of two values
 REWARD = FlowRewardConfig(noise_draws=8, group_noise=True)  # otherwise the paper's
+SCALED = FlowRewardConfig(
+    normalisation="sequence", scale="zscore", threshold=None, topk=None, gamma=0, flow_coef=0.3
+)  # as in configs/experiments/confirm_rewards.yaml
 EPOCHS, STEP, RATE, DECAY = 30, 256, 1e-3, 0.1  # of the probe
 NEAR = 0.25  # width of the kernel, in mean distances of latents of a group at the same token
 SPAN = 5  # tokens of the latents that are transported
 
 LONG: dict[str, Any] = {"epochs": 24, "flow_layers": [0.75]}  # of a field that has learnt the demonstrations
+WEIGHTED = (  # scores whose weights are shown
+    f"minus deviation, previous token, {LONG['epochs']} epochs",
+    "minus deviation, mean of the token",
+    "minus deviation, less the mean of the token",
+    "log-probability",
+)
 
 Prefix = tuple[int, tuple[int, ...]]  # the number of a prompt, and the first tokens of a response
 
@@ -252,6 +264,30 @@ def scored_rollouts(setting: Setting, rollouts: Sampled, rows: list[dict[str, An
     )  # fmt: skip
 
 
+def of_kind(score: Tensor, ids: Tensor, scored: Tensor) -> Tensor:
+    """(N, T) the mean score of each token's kind, which is its id, over the scored tokens; 0 elsewhere.
+
+    >>> of_kind(torch.tensor([[1.0, 2.0, 5.0]]), torch.tensor([[7, 7, 8]]), torch.ones(1, 3, dtype=torch.bool))
+    tensor([[1.5000, 1.5000, 5.0000]])
+    """
+    kinds, kind = ids[scored].unique(return_inverse=True)
+    means = torch.zeros(len(kinds), dtype=score.dtype).index_reduce(0, kind, score[scored], "mean", include_self=False)
+    return torch.zeros_like(score).masked_scatter(scored, means[kind])
+
+
+def weights(score: Tensor, rollouts: Sampled, falls: Tensor, uncertain: Tensor) -> dict[str, float]:
+    """The mean weights that `scale` makes of a score (N, T), of which larger is better, at three sorts of tokens."""
+    right, mask = rollouts.correct[:, None], rollouts.mask
+    flow = flow_reward(-score, mask, SCALED, GROUP)
+    weight = scaled_advantage(torch.where(right, 1.0, -1.0) * mask, flow).abs()
+    places = {
+        "blame_at_falls": ~right & falls,
+        "blame_at_others": ~right & uncertain & ~falls,
+        "praise": right & uncertain,
+    }
+    return {name: round(weight[mask & place].mean().item(), 4) for name, place in places.items()}
+
+
 def scores(setting: Setting, learnt: Sampled, rollouts: Sampled) -> dict[str, Tensor]:
     """(N, T) what each score says of each token; larger is better."""
     whole = scored_rollouts(setting, rollouts, setting.problems[-MEASURED:])
@@ -266,6 +302,10 @@ def scores(setting: Setting, learnt: Sampled, rollouts: Sampled) -> dict[str, Te
         scored = scored_tokens(rollouts.mask, [shift])
         deviation = deviations(start, rollouts, config)
         found[f"minus deviation, {name}"] = -deviation
+        if shift == -1 and trained:
+            kind = of_kind(-deviation, rollouts.ids, scored)
+            found["minus deviation, mean of the token"] = kind
+            found["minus deviation, less the mean of the token"] = (-deviation - kind) * scored
         found[f"the paper's reward, {name}"] = flow_reward(deviation, scored, config, GROUP)
         right, wrong = (
             deviations(contrast(start, learnt, learns, setting.accelerator), rollouts, config)
@@ -320,6 +360,7 @@ def write(options: argparse.Namespace, rollouts: Sampled, advantage: Tensor, fou
         "certain": CERTAIN,
         "fall": FALL,
         "rows": rows,
+        "weights": [{"score": name, **weights(found[name], rollouts, falls, uncertain)} for name in WEIGHTED],
         **environment(),
     }
     if options.json:

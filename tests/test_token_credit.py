@@ -92,3 +92,19 @@ def test_transport_is_large_where_rollouts_of_the_two_outcomes_differ(token_cred
     assert (found[made.correct, 4] > 0).all() and (found[~made.correct, 4] < 0).all()
     assert not found[~made.mask].any()
     assert (found[:, 4].abs() > found[:, 1].abs()).all()
+
+
+def test_weights_of_a_score_by_hand(token_credit: ModuleType):
+    """A right and a wrong rollout of four tokens, whose second is uncertain; the wrong one falls there."""
+    mask, uncertain = torch.ones(2, 4, dtype=torch.bool), torch.zeros(2, 4, dtype=torch.bool)
+    uncertain[:, 1:3] = True
+    falls = torch.zeros_like(uncertain)
+    falls[1, 1] = True
+    nothing = torch.zeros(2, 4)
+    rollouts = token_credit.Sampled(nothing, nothing.long(), nothing, mask, torch.tensor([True, False]))
+    score = torch.tensor([[0.0, -3.0, 0.0, 0.0], [0.0, -3.0, 0.0, 0.0]])
+    found = token_credit.weights(score, rollouts, falls, uncertain)
+    apart = 0.3 * 4 / math.sqrt(3)  # z-scores of three zeros and a three are 4 / sqrt(3) apart
+    blame, praise = (4 * math.exp(sign * apart) / (3 + math.exp(sign * apart)) for sign in (1, -1))
+    others = {"blame_at_falls": blame, "blame_at_others": (4 - blame) / 3, "praise": (praise + (4 - praise) / 3) / 2}
+    assert found == pytest.approx(others, abs=1e-3)

@@ -43,6 +43,7 @@ def write_model_card(
     """
     name = repository or folder.resolve().parent.name
     base, adapter = config.model.name_or_path, config.model.lora is not None
+    shaping = config.train.get("advantage_shaping", "flow")
     task = "image-text-to-text" if multimodal else "text-generation"
     data = ModelCardData(
         model_name=name,
@@ -58,7 +59,7 @@ def write_model_card(
         template_str=TEMPLATE.read_text(encoding="utf-8"),
         name=name,
         base=base,
-        method=METHODS[config.train.get("advantage_shaping", "flow")],
+        method=METHODS.get(shaping, f"GRPO with advantages shaped by `{shaping}`"),
         data=config.data.source,
         accuracies={
             name: accuracy_text(results[key])

@@ -13,7 +13,9 @@ from PIL import Image
 
 from rlfr_mm.config import RunConfig
 from rlfr_mm.config_file import load_config
-from rlfr_mm.training.model_card import write_model_card
+from rlfr_mm.method.shaping import SHAPINGS
+from rlfr_mm.training.model_card import METHODS, write_model_card
+from rlfr_mm.viewing import run_page
 from tests.conftest import ROOT
 
 RESULTS = {
@@ -98,3 +100,7 @@ def test_the_snippet_runs(card, monkeypatch, capsys):
     (snippet,) = re.findall(r"```python\n(.*?)```", loaded.content, re.DOTALL)
     exec(snippet.replace('folder = "run"', 'folder = "final"').replace("512", "4"), {})
     assert capsys.readouterr().out
+
+
+def test_cards_and_pages_have_words_for_every_shaping():
+    assert set(METHODS) == set(run_page.METHODS) == set(SHAPINGS)
