@@ -142,6 +142,17 @@ class RolloutBatch:
         tokens = self.mask.sum(1).clamp(min=1)
         return {name: values.masked_fill(~self.mask, 0).sum(1) / tokens for name, values in per_token.items()}
 
+    def credit(self) -> Tensor:
+        """(2, 2) this process's sums of advantages over tokens, weighted by entropy: where the policy chooses.
+
+        The rows are rollouts that GRPO praises and those that it blames; the columns are the advantages that the loss
+        uses, and GRPO's. Both are positive if they agree with GRPO, so that their ratio is 1 without shaping.
+        """
+        weight = self.entropies * self.mask
+        shaped = (weight * self.advantages).sum(1) * self.outcome.sign()
+        sums = torch.stack([shaped, weight.sum(1) * self.outcome.abs()], dim=1)
+        return torch.stack([sums[self.outcome > 0].sum(0), sums[self.outcome < 0].sum(0)])
+
     def tensors(self) -> dict[str, Tensor]:
         """What a bad step keeps of the rollouts for inspection; the latents would be too large."""
         names = ("completion_ids", "mask", "outcome", "advantages", "logps", "entropies", "rewards")

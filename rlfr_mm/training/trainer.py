@@ -309,6 +309,10 @@ class RLFRTrainer(WholeCheckpoints, SkipBadSteps, GRPOTrainer):
         self._log_means({"accuracy": correct[graded].float().mean().item()})
         if self.flow is not None and batch.flow is not None:
             self._log_means(self.flow.metrics(batch, batch.flow))
+        if self.args.advantage_shaping != "none":
+            praise, blame = self.accelerator.reduce(batch.credit())
+            self._log_means({f"shaping/{name}": (shaped / plain).item()
+                             for name, (shaped, plain) in (("praise", praise), ("blame", blame))})  # fmt: skip
         for name, score in batch.scores().items():
             score = self.accelerator.gather(score).masked_fill(~graded, torch.nan)
             self._log_means({f"auc/{name}": within_group_auc(score, correct, self.num_generations)})

@@ -22,6 +22,7 @@ CURVES: dict[str, dict[str, str]] = {
     "Mean velocity deviation": {"flow/deviation_mean": "velocity deviation"},
     "Mean flow reward per token": {"flow/reward_mean": "flow reward"},
     "Mean size of the shaping per token": {"flow/shaping_magnitude": "|shaping|"},
+    "Praise and blame where the policy chooses": {"shaping/praise": "praise", "shaping/blame": "blame"},
     "Reliability under fresh noise": {
         "flow/score_reliability": "score", "flow/reward_reliability": "flow reward"
     },

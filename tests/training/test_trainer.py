@@ -273,6 +273,26 @@ def test_asymmetric_shaping_changes_the_blame_and_not_the_praise(tiny_policy: Pa
     outcome = batches[0].outcome[caught[0]["rollout_index"]]
     factors = caught[0]["advantages"] / outcome
     assert set(zip((outcome > 0).tolist(), factors.tolist(), strict=True)) == {(True, 1.0), (False, 0.25)}
+    logged = trainer.state.log_history[0]
+    assert (logged["shaping/praise"], logged["shaping/blame"]) == pytest.approx((1, 0.25))
+
+
+def test_praise_and_blame_are_what_shaping_does_where_the_policy_chooses(tiny_policy: Path, tmp_path: Path):
+    config = FlowRewardConfig(threshold=None, topk=None, flow_coef=0.5)
+    trainer = make_trainer(tiny_policy, tmp_path, advantage_shaping="scale", reward_config=config, max_steps=1)
+    (caught, batches), wanted = (_loss_inputs(trainer), _finished_batches(trainer)), {}
+    trainer.train()
+    outcome = batches[0].outcome[caught[0]["rollout_index"]]
+    for name, rollouts in (("praise", outcome > 0), ("blame", outcome < 0)):
+        weight, factors = (
+            caught[0]["entropies"] * caught[0]["completion_mask"],
+            caught[0]["advantages"] / outcome[:, None],
+        )
+        weight = weight[rollouts] * outcome[rollouts, None].abs()
+        wanted[name] = ((weight * factors[rollouts]).sum() / weight.sum()).item()
+    logged = trainer.state.log_history[0]
+    assert {name: logged[f"shaping/{name}"] for name in wanted} == pytest.approx(wanted, rel=1e-4)
+    assert all(abs(value - 1) > 1e-4 for value in wanted.values())
 
 
 def test_log_ratio_punishes_what_the_field_of_rejected_rollouts_expects_more(tiny_policy: Path, tmp_path: Path):
