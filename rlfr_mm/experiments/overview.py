@@ -22,7 +22,12 @@ from rlfr_mm.experiments.records import CellRecord, ExperimentRecord, how_many_s
 from rlfr_mm.quickstart import world
 
 CEILINGS = ("departure", "expert_value")  # values of flow_reward.score that know the solution
-KINDS = {"method": "tab:blue", "placebo": "0.55", "ceiling": "tab:green"}  # and their colours
+WITHOUT_FIELD = {  # settings and values with which no flow field has a say
+    "train.advantage_shaping": ("asymmetric", "entropy"),
+    "flow_reward.score": ("logprob", "group_value"),
+    "flow_reward.flow_coef": (0,),
+}
+KINDS = {"flow": "tab:blue", "without a field": "tab:orange", "placebo": "0.55", "ceiling": "tab:green"}  # and colours
 CONFIRMED_SEEDS = 10  # of RLVR; a setting with fewer belongs to a search
 WIDEST = 15  # points; a gain outside is drawn at the edge
 ROW = 0.19  # inches
@@ -30,10 +35,12 @@ Panel = tuple[ExperimentRecord, str, list[Comparison]]  # an experiment, one of 
 
 
 def kind_of(cell: CellRecord) -> str:
-    """What a method is in the figure: a ceiling, a placebo, or a method."""
+    """What a method is in the figure: one of KINDS."""
     if cell.settings.get("flow_reward.score") in CEILINGS:
         return "ceiling"
-    return "placebo" if cell.settings.get("flow_reward.shuffle", "none") != "none" else "method"
+    if any(cell.settings.get(name) in values for name, values in WITHOUT_FIELD.items()):
+        return "without a field"
+    return "placebo" if cell.settings.get("flow_reward.shuffle", "none") != "none" else "flow"
 
 
 def plot_gains(records: Sequence[ExperimentRecord], folder: Path) -> None:

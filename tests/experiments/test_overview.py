@@ -31,11 +31,10 @@ def test_chance_is_the_share_of_the_commonest_answer():
 
 
 def test_kinds_of_methods():
-    assert [kind_of(cell(settings=each)) for each in (CEILING, {"flow_reward.shuffle": "sequence"}, {})] == [
-        "ceiling",
-        "placebo",
-        "method",
-    ]
+    asymmetric = {"train.advantage_shaping": "asymmetric"}
+    settings = (CEILING, {"flow_reward.shuffle": "sequence"}, asymmetric, {"flow_reward.score": "logprob"}, {})
+    kinds = ["ceiling", "placebo", "without a field", "without a field", "flow"]
+    assert [kind_of(cell(settings=each)) for each in settings] == kinds
 
 
 def test_the_first_page_takes_its_figures_from_the_records(tmp_path: Path):
