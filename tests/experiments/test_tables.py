@@ -38,6 +38,14 @@ def test_a_run_without_graded_answers_shows_no_accuracy():
     assert rlvr[:4] == ["rlvr", "1", "25.0", "–"]
 
 
+def test_comparisons_that_find_nothing_are_counted():
+    """Ten seeds with little difference, and two that go apart: with one degree of freedom nothing is found."""
+    apart = [cell("two", 0, "1" * 40), cell("two", 1, "0" * 40)]
+    whole = experiment_table(record(*random_cells("rlvr", 10, 0.4), *random_cells("ten", 10, 0.5), *apart))
+    (line,) = (line for line in whole.splitlines() if "80 % power" in line)
+    assert line.endswith("with the same correction; 1 of the comparisons have too few seeds to find any.")
+
+
 def test_the_page_has_every_experiment_with_its_picture_and_notes(tmp_path: Path, capsys: pytest.CaptureFixture):
     folder = tmp_path / "results"
     for name in ("first", "second"):
