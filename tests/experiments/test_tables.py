@@ -43,7 +43,7 @@ def test_comparisons_that_find_nothing_are_counted():
     apart = [cell("two", 0, "1" * 40), cell("two", 1, "0" * 40)]
     whole = experiment_table(record(*random_cells("rlvr", 10, 0.4), *random_cells("ten", 10, 0.5), *apart))
     (line,) = (line for line in whole.splitlines() if "80 % power" in line)
-    assert line.endswith("with the same correction; 1 of the comparisons have too few seeds to find any.")
+    assert line.endswith("with the same correction; comparisons with too few seeds to find any: 1.")
 
 
 def test_the_page_has_every_experiment_with_its_picture_and_notes(tmp_path: Path, capsys: pytest.CaptureFixture):
