@@ -172,7 +172,9 @@ class RLFRArguments:
     )
     entropy_alpha: float = option(0.4, help="entropy shaping adds min(alpha * H, |A| / kappa) (arXiv 2506.14758)")
     entropy_kappa: float = option(2.0, must="> 0", help="kappa in the entropy term min(alpha * H, |A| / kappa)")
-    negative_weight: float = option(0.8, must=">= 0", help="factor of negative advantages, for asymmetric shaping")
+    negative_weight: float = option(
+        0.8, must="in [0, 10]", help="factor of negative advantages, for asymmetric shaping"
+    )
     format_reward_weight: float = option(
         0.5, help="weight of the <think>/<answer> format reward; accuracy has weight 1; 0 removes the format reward"
     )

@@ -28,7 +28,7 @@ WITHOUT_FIELD = {  # settings and values with which no flow field has a say
     "flow_reward.flow_coef": (0,),
 }
 KINDS = {"flow": "tab:blue", "without a field": "tab:orange", "placebo": "0.55", "ceiling": "tab:green"}  # and colours
-CONFIRMED_SEEDS = 10  # of RLVR; a setting with fewer belongs to a search
+CONFIRMED_SEEDS = 10  # a comparison with fewer belongs to a search
 WIDEST = 15  # points; a gain outside is drawn at the edge
 ROW = 0.19  # inches
 Panel = tuple[ExperimentRecord, str, list[Comparison]]  # an experiment, one of its conditions, and what is shown of it
@@ -38,25 +38,29 @@ def kind_of(cell: CellRecord) -> str:
     """What a method is in the figure: one of KINDS."""
     if cell.settings.get("flow_reward.score") in CEILINGS:
         return "ceiling"
-    if any(cell.settings.get(name) in values for name, values in WITHOUT_FIELD.items()):
-        return "without a field"
-    return "placebo" if cell.settings.get("flow_reward.shuffle", "none") != "none" else "flow"
+    if cell.settings.get("flow_reward.shuffle", "none") != "none":
+        return "placebo"
+    return "without a field" if any(cell.settings.get(n) in values for n, values in WITHOUT_FIELD.items()) else "flow"
 
 
 def plot_gains(records: Sequence[ExperimentRecord], folder: Path) -> None:
     """Write each method's gain over RLVR and its 95 % interval, in a panel per experiment and condition.
 
-    gains.png has the settings with at least CONFIRMED_SEEDS seeds, and searches.png the others.
+    gains.png has what was run on at least CONFIRMED_SEEDS seeds, and searches.png the rest.
     """
     panels: dict[str, list[Panel]] = {"gains.png": [], "searches.png": []}
     for record in records:
         for condition in record.conditions:
-            if shown := [each for each in compare(record) if _is_shown(each, record, condition)]:
-                is_confirmed = len(record.of(condition)[record.compare_to[0]]) >= CONFIRMED_SEEDS
-                panels["gains.png" if is_confirmed else "searches.png"].append((record, condition, shown))
-    for name, chosen in panels.items():
-        if chosen:
-            _plot_panels(chosen, folder / name)
+            shown = [each for each in compare(record) if _is_shown(each, record, condition)]
+            confirmed = [each for each in shown if each.gain.seeds >= CONFIRMED_SEEDS]
+            searched = [each for each in shown if each not in confirmed]
+            for name, chosen in (("gains.png", confirmed), ("searches.png", searched)):
+                if chosen:
+                    panels[name].append((record, condition, chosen))
+    for name, found in panels.items():
+        (folder / name).unlink(missing_ok=True)
+        if found:
+            _plot_panels(found, folder / name)
 
 
 def _plot_panels(panels: list[Panel], path: Path) -> None:

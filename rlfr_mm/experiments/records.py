@@ -12,7 +12,15 @@ from rlfr_mm.viewing.smoothing import smoothed, window_for
 
 UNGRADED = "?"
 # The columns of metrics.jsonl that a record keeps, one value per step.
-CURVES = ("accuracy", "auc/flow_reward", "auc/deviation", "auc/logprob", "flow/shaping_magnitude")
+CURVES = (
+    "accuracy",
+    "auc/flow_reward",
+    "auc/deviation",
+    "auc/logprob",
+    "flow/shaping_magnitude",
+    "shaping/praise",
+    "shaping/blame",
+)
 
 
 class CellRecord(BaseModel):

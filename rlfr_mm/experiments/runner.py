@@ -62,7 +62,8 @@ class Experiment:
         run = self.run_of(cell).path
         command = [sys.executable, "-m", "rlfr_mm.train", "--config", str(self.base), *cell.overrides]
         command += ["--resume"] if (run / "config.yaml").exists() else []
-        if resolved(cell, self.record.base)["offline"]:
+        offline = resolved(cell, self.record.base)["offline"]
+        if offline and offline["shared_dir"] is None:
             command.append(f"offline.shared_dir={self.runs / 'fields'}")
         with self.log_of(cell).open("a") as log:
             return subprocess.Popen(
@@ -146,8 +147,8 @@ def check_unchanged(experiment: Experiment, before: ExperimentRecord | None) -> 
         if saved.exists():
             found, kept = yaml.safe_load(saved.read_text()), without_secrets(wanted)
             found["train"].pop("output_dir")
-            if found["offline"]:
-                found["offline"]["shared_dir"] = None
+            if found["offline"] and wanted["offline"]:
+                found["offline"]["shared_dir"] = wanted["offline"]["shared_dir"]  # `start` sets it
             if changed := [section for section in found if found[section] != kept.get(section)]:
                 raise ValueError(
                     f"{saved.parent} was run with other settings in the sections {', '.join(changed)}: "

@@ -100,8 +100,10 @@ def first_page(folder: Path, records: list[ExperimentRecord]) -> str:
         comparison=comparison,
         gain=gain,
         room=room_table(records),
-        picture=f"![gains over RLVR]({folder.name}/gains.png)",
-        searches=f"![gains over RLVR, few seeds]({folder.name}/searches.png)",
+        **{
+            name: f"![gains over RLVR]({folder.name}/{name}.png)" if (folder / f"{name}.png").exists() else ""
+            for name in ("gains", "searches")
+        },
         record=lambda path: read_json(folder / path),
         credit_table=credit_table,
     )

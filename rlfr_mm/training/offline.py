@@ -88,7 +88,7 @@ class OfflineStart:
         self.settings: dict[str, Any] = {
             "policy": policy.config.name_or_path,
             "flow": as_dict(flow),
-            "offline": as_dict(config),
+            "offline": {key: value for key, value in as_dict(config).items() if key != "shared_dir"},
         }
         stored = self.folder / "settings.json"
         if stored.exists() and read_json(stored) != self.settings:

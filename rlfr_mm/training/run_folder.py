@@ -252,6 +252,7 @@ def check_run(config: RunConfig, overwrite: bool, resume: bool) -> None:
         before, now = read_settings(saved), as_record(config)
         for settings in (before, now):
             (settings.get("train") or {}).pop("output_dir", None)  # the folder may have been moved
+            (settings.get("offline") or {}).pop("shared_dir", None)
         changed, unknown = _differences(before, now)
         if unknown:
             raise ValueError(

@@ -45,7 +45,7 @@ def test_the_first_page_takes_its_figures_from_the_records(tmp_path: Path):
         made = record(*cells, name=experiment, compare_to=["rlvr", "placebo"])
         write_results(made, folder / "experiments" / experiment / "results.json")
     (folder / "notes.md").write_text(
-        "{{ picture }}\n{{ searches }}\n\nIt gains {{ gain('trial', 'base', 'flow') }}, "
+        "{{ gains }}\n{{ searches }}\n\nIt gains {{ gain('trial', 'base', 'flow') }}, "
         "{{ gain('trial', 'base', 'flow', 'placebo') }}.\n\n"
         "{{ record('token_credit/one.json').prompts }} prompts\n"
     )

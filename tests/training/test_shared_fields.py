@@ -1,5 +1,6 @@
 """Runs that share an offline start: the second takes the field of the first, and nobody takes another one."""
 
+import copy
 from dataclasses import replace
 from pathlib import Path
 
@@ -7,6 +8,8 @@ import pytest
 import torch
 from accelerate import Accelerator
 from datasets import Dataset
+from peft import LoraConfig, get_peft_model
+from PIL import Image
 from transformers import AutoProcessor
 
 from rlfr_mm import train_flow
@@ -85,6 +88,48 @@ def test_another_policy_other_rows_or_other_settings_are_another_field(start: Of
         next(start.policy.parameters()).view(-1)[0] += 1e-3
     found.add(digest(start))
     assert len(found) == 6
+
+
+def test_an_image_counts_with_its_content(start: OfflineStart, tmp_path: Path):
+    (tmp_path / "rows.jsonl").write_text(
+        '{"problem": "<image>How many?", "answer": "1", "completion": "1", "image": "a.png"}\n'
+    )
+    found = set()
+    for colour in ("red", "blue", "red"):
+        Image.new("RGB", (56, 56), colour).save(tmp_path / "a.png")
+        rows = load_demonstrations(DataArguments(str(tmp_path / "rows.jsonl")))
+        found.add(digest(like(start, tmp_path / "b", demonstrations=rows)))
+    assert len(found) == 2
+
+
+def test_an_adapter_counts_once_it_adds_something(start: OfflineStart, tmp_path: Path):
+    """Its random half follows the seed of the RL, with which the field has nothing to do."""
+    found = []
+    for seed in (0, 1):
+        torch.manual_seed(seed)
+        adapter = LoraConfig(r=2, target_modules=["q_proj", "v_proj"])
+        policy = get_peft_model(copy.deepcopy(start.policy), adapter)
+        found.append(digest(like(start, tmp_path / "b", policy=policy)))
+    assert found[0] == found[1]
+    with torch.no_grad():
+        next(weight for name, weight in policy.named_parameters() if "lora_B" in name).view(-1)[0] = 1
+    assert digest(like(start, tmp_path / "b", policy=policy)) not in found
+
+
+def test_a_field_that_cannot_be_left_is_still_in_its_run(start: OfflineStart, tmp_path: Path, capsys):
+    (tmp_path / "fields").write_text("a file in the place of the folder")
+    run_or_take(start, StopSignals(""))
+    assert damage(start.folder) is None and (start.folder / "flow.safetensors").is_file()
+    assert f"the flow field is in {start.folder} only" in capsys.readouterr().err
+
+
+def test_a_taken_field_is_opened_again_from_another_name_of_the_folder(start: OfflineStart, tmp_path: Path):
+    """As after a kill between the copy and the record of the stage, in a folder that has been moved."""
+    run_or_take(start, StopSignals(""))
+    second = like(start, tmp_path / "b" / "flow")
+    run_or_take(second, StopSignals(""))
+    again = like(start, second.folder, config=replace(start.config, shared_dir=f"{tmp_path}/./fields"))
+    run_or_take(again, StopSignals(""))
 
 
 def test_training_a_field_by_itself_does_not_share(tiny_policy: Path, tmp_path: Path, capsys):
