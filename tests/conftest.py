@@ -2,6 +2,7 @@
 
 import os
 import shutil
+import signal
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
@@ -13,6 +14,10 @@ import pytest
 # Times of single examples say nothing on a busy machine; patterns over model text have a growth test of their own.
 hypothesis.settings.register_profile("rlfr", deadline=None)
 hypothesis.settings.load_profile("rlfr")
+
+# A shell starts background jobs (`make test &`) with Ctrl-C ignored, which the commands under test would inherit.
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 ROOT = Path(__file__).resolve().parent.parent
 
