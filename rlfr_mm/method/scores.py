@@ -12,7 +12,7 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 
-from rlfr_mm.method.flow_reward import by_group, by_scope, reward_to_go
+from rlfr_mm.method.flow_reward import by_group, reward_to_go
 from rlfr_mm.method.shapes import PerRollout, TokenIds, TokenMask, Tokens
 
 Scores = Float[Tensor, "all_rollouts longest"]  # of all processes, padded to the longest response
@@ -244,28 +244,20 @@ def expert_values(expert_logps: Float[Tensor, "batch solution"], departs: Tokens
     return chance[:, 0], chance[:, 1 : 1 + length] * (departs.cumsum(1) == 0)
 
 
-def shuffled(reward: Tokens, scored: TokenMask, scope: str, num_generations: int, generator: torch.Generator) -> Tokens:
-    """The placebo: the same rewards, randomly permuted among the scored tokens of each sequence or group.
+def shuffled(reward: Tokens, scored: TokenMask, among: TokenIds, generator: torch.Generator) -> Tokens:
+    """The placebo: the same rewards, randomly permuted among the scored tokens that have the same number in `among`.
 
-    "sequence" keeps what the rewards say about whole rollouts and removes what they say about tokens; "group" removes
-    both. `generator` is a CPU generator.
+    With the numbers of the sequences it keeps what the rewards say about whole rollouts and removes what they say about
+    tokens; with those of the groups it removes both. With token ids it keeps what they say about each token of the
+    vocabulary, and removes what they say about its context. `generator` is a CPU generator.
+
+    >>> one_row = torch.tensor([[1.0, 2.0, 3.0]]), torch.tensor([[True, True, True]]), torch.tensor([[7, 7, 8]])
+    >>> shuffled(*one_row, torch.Generator().manual_seed(1))[0, 2]  # the only token with the number 8
+    tensor(3.)
     """
-    values, inside = by_scope(reward, scored, scope, num_generations)
-    draws = torch.rand(values.shape, generator=generator).to(reward.device)
-    source = draws.masked_fill(~inside, 2).argsort(-1)  # the scored tokens in random order, then the others
-    target = (~inside).int().argsort(dim=-1, stable=True)  # the scored tokens in their order, then the others
-    return torch.zeros_like(values).scatter(-1, target, values.gather(-1, source)).view_as(reward)
-
-
-def shuffled_by_id(reward: Tokens, scored: TokenMask, ids: TokenIds, generator: torch.Generator) -> Tokens:
-    """The placebo of a token's kind: rewards permuted among the scored tokens of the batch that have the same id.
-
-    It keeps what the rewards say about each token of the vocabulary, and removes what they say about its context.
-    `generator` is a CPU generator.
-    """
-    values, kinds = reward[scored], ids[scored]
+    values, number = reward[scored], among[scored]
     mixed = torch.randperm(len(values), generator=generator).to(reward.device)
-    source = mixed[kinds[mixed].argsort(stable=True)]  # each id's tokens in random order
-    target = kinds.argsort(stable=True)  # each id's tokens in their order
+    source = mixed[number[mixed].argsort(stable=True)]  # number by number, in random order
+    target = number.argsort(stable=True)  # number by number, in their order
     permuted = torch.empty_like(values).index_copy(0, target, values[source])
     return torch.zeros_like(reward).masked_scatter(scored, permuted)

@@ -16,7 +16,7 @@ from rlfr_mm.method.field import FlowField
 from rlfr_mm.method.flow_reward import agreement, flow_advantages, flow_reward, reliability
 from rlfr_mm.method.latents import Latents
 from rlfr_mm.method.loss import deviation_by_draw, scored_tokens
-from rlfr_mm.method.scores import SCORES, ScoredRollouts, shuffled, shuffled_by_id
+from rlfr_mm.method.scores import SCORES, ScoredRollouts, shuffled
 from rlfr_mm.method.update import FieldUpdater, acceptance_weights, drawn_tokens, sample_seeds, tf32_matmuls
 from rlfr_mm.training.rollout_batch import FlowRecord, RolloutBatch
 
@@ -156,10 +156,9 @@ class OnlineFlow:
         reward = flow_reward(score, scored, config, group)
         if config.shuffle != "none":
             draws = torch.Generator().manual_seed(int(flow.seeds[0]) - self._first(batch))  # the same on every process
-            if config.shuffle == "token_id":
-                reward = shuffled_by_id(reward, scored, self._share(ids), draws)
-            else:
-                reward = shuffled(reward, scored, config.shuffle, group, draws)
+            rollout = torch.arange(len(scored), device=scored.device)[:, None].expand_as(scored)
+            among = rollout // group if config.shuffle == "group" else rollout
+            reward = shuffled(reward, scored, self._share(ids) if config.shuffle == "token_id" else among, draws)
         flow.reward[index] = reward[self._mine(batch, len(index)), : mask.shape[1]]
         return True
 

@@ -52,7 +52,8 @@ def digest(start: OfflineStart) -> str:
     """
     offline = start.settings["offline"] | {"output_dir": None}
     found = hashlib.sha256()
-    made_by = {name: environment()[name] for name in ("versions", "git_commit")}
+    made_by = environment()
+    made_by.pop("hardware")
     template = getattr(start.processor, "chat_template", None)
     precision = start.accelerator.mixed_precision
     told = start.settings | {"offline": offline, "template": template, "precision": precision, "by": made_by}

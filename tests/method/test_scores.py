@@ -11,7 +11,6 @@ from rlfr_mm.method.scores import (
     group_share,
     prefix_values,
     shuffled,
-    shuffled_by_id,
     value_differences,
 )
 
@@ -29,7 +28,8 @@ def test_first_departure_by_hand():
 @pytest.mark.parametrize("scope", ["sequence", "group"])
 def test_placebo_hands_out_the_same_rewards_to_other_scored_tokens(scope: str):
     reward = torch.arange(1.0, 13.0).view(3, 4).masked_fill(~SCORED, 0)
-    draws = [shuffled(reward, SCORED, scope, 3, torch.Generator().manual_seed(seed)) for seed in range(200)]
+    among = torch.arange(3)[:, None].expand_as(SCORED) // (3 if scope == "group" else 1)
+    draws = [shuffled(reward, SCORED, among, torch.Generator().manual_seed(seed)) for seed in range(200)]
     for placebo in draws:
         assert not placebo[~SCORED].any()
         assert torch.equal(placebo.flatten().sort()[0], reward.flatten().sort()[0])
@@ -42,7 +42,7 @@ def test_placebo_hands_out_the_same_rewards_to_other_scored_tokens(scope: str):
 def test_placebo_of_a_tokens_kind_hands_out_the_rewards_of_the_same_token():
     ids = torch.tensor([[5, 6, 5, 5], [6, 7, 5, 5], [5, 6, 7, 8]])
     reward = torch.arange(1.0, 13.0).view(3, 4).masked_fill(~SCORED, 0)
-    draws = [shuffled_by_id(reward, SCORED, ids, torch.Generator().manual_seed(seed)) for seed in range(200)]
+    draws = [shuffled(reward, SCORED, ids, torch.Generator().manual_seed(seed)) for seed in range(200)]
     for placebo in draws:
         assert not placebo[~SCORED].any()
         for kind in (5, 6, 7, 8):

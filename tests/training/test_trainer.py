@@ -385,7 +385,7 @@ def test_departure_score_marks_the_first_token_that_the_expert_would_not_have_sa
 
 def test_placebo_gives_other_tokens_the_rewards_of_the_flow(tiny_policy: Path, tmp_path: Path):
     rewards = {}
-    for shuffle in ("none", "sequence", "token_id"):
+    for shuffle in ("none", "sequence", "group", "token_id"):
         config = FlowRewardConfig(shuffle=shuffle, threshold=None, topk=None)
         trainer = make_trainer(tiny_policy, tmp_path / shuffle, reward_config=config, max_steps=1)
         batches = _finished_batches(trainer)
@@ -394,6 +394,9 @@ def test_placebo_gives_other_tokens_the_rewards_of_the_flow(tiny_policy: Path, t
     assert not torch.equal(rewards["none"], rewards["sequence"])
     for row, placebo in zip(rewards["none"], rewards["sequence"], strict=True):
         assert torch.equal(row.sort()[0], placebo.sort()[0])
+    groups = {name: each.view(-1, trainer.num_generations * each.shape[1]) for name, each in rewards.items()}
+    assert torch.equal(groups["none"].sort(1)[0], groups["group"].sort(1)[0])
+    assert not torch.allclose(rewards["none"].sum(1), rewards["group"].sum(1))
     ids, found = batches[0].completion_ids, rewards["token_id"]
     assert not torch.equal(rewards["none"], found)
     for token in ids[batches[0].mask].unique():
