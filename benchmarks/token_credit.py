@@ -46,7 +46,7 @@ from rlfr_mm.files import write_json
 from rlfr_mm.method.field import flow_layer_indices
 from rlfr_mm.method.flow_reward import flow_reward
 from rlfr_mm.method.loss import scored_tokens
-from rlfr_mm.method.scores import SCORES, ScoredRollouts, group_share, value_differences
+from rlfr_mm.method.scores import SCORES, ScoredRollouts, group_share, token_means, value_differences
 from rlfr_mm.method.shaping import scaled_advantage
 from rlfr_mm.policy import (
     NEUTRAL_GENERATION,
@@ -264,17 +264,6 @@ def scored_rollouts(setting: Setting, rollouts: Sampled, rows: list[dict[str, An
     )  # fmt: skip
 
 
-def of_kind(score: Tensor, ids: Tensor, scored: Tensor) -> Tensor:
-    """(N, T) the mean score of each token's kind, which is its id, over the scored tokens; 0 elsewhere.
-
-    >>> of_kind(torch.tensor([[1.0, 2.0, 5.0]]), torch.tensor([[7, 7, 8]]), torch.ones(1, 3, dtype=torch.bool))
-    tensor([[1.5000, 1.5000, 5.0000]])
-    """
-    kinds, kind = ids[scored].unique(return_inverse=True)
-    means = torch.zeros(len(kinds), dtype=score.dtype).index_reduce(0, kind, score[scored], "mean", include_self=False)
-    return torch.zeros_like(score).masked_scatter(scored, means[kind])
-
-
 def weights(score: Tensor, rollouts: Sampled, falls: Tensor, uncertain: Tensor) -> dict[str, float]:
     """The mean weights that `scale` makes of a score (N, T), of which larger is better, at three sorts of tokens."""
     right, mask = rollouts.correct[:, None], rollouts.mask
@@ -303,7 +292,7 @@ def scores(setting: Setting, learnt: Sampled, rollouts: Sampled) -> dict[str, Te
         deviation = deviations(start, rollouts, config)
         found[f"minus deviation, {name}"] = -deviation
         if shift == -1 and trained:
-            kind = of_kind(-deviation, rollouts.ids, scored)
+            kind = token_means(-deviation, scored, rollouts.ids)
             found["minus deviation, mean of the token"] = kind
             found["minus deviation, less the mean of the token"] = (-deviation - kind) * scored
         found[f"the paper's reward, {name}"] = flow_reward(deviation, scored, config, GROUP)

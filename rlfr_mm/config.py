@@ -164,16 +164,20 @@ class BenchmarkConfig:
 class RLFRArguments:
     """The settings that RLFR adds to TRL's GRPOConfig."""
 
-    advantage_shaping: Literal["flow", "redistribute", "scale", "entropy", "asymmetric", "none"] = option(
+    advantage_shaping: Literal["flow", "redistribute", "scale", "entropy", "none"] = option(
         "flow",
         help="what is added to GRPO's advantages: the flow reward, an entropy term, or nothing (RLVR). redistribute: "
-        "the flow reward takes their place; scale: it moves weight between the tokens of a rollout, never a sign; "
-        "asymmetric: negative advantages are multiplied by negative_weight",
+        "the flow reward takes their place; scale: it moves weight between the tokens of a rollout, never a sign",
     )
     entropy_alpha: float = option(0.4, help="entropy shaping adds min(alpha * H, |A| / kappa) (arXiv 2506.14758)")
     entropy_kappa: float = option(2.0, must="> 0", help="kappa in the entropy term min(alpha * H, |A| / kappa)")
     negative_weight: float = option(
-        0.8, must="in [0, 10]", help="factor of negative advantages, for asymmetric shaping"
+        1.0, must="in [0, 10]", help="factor of GRPO's negative advantages, before they are shaped"
+    )
+    scale_average: Literal["token", "entropy"] = option(
+        "token",
+        help="what the weights of scale are one on average over: the tokens of a rollout, or these weighted by their "
+        "entropy, so that praise and blame are not moved between the tokens where the policy chooses and the others",
     )
     format_reward_weight: float = option(
         0.5, help="weight of the <think>/<answer> format reward; accuracy has weight 1; 0 removes the format reward"
@@ -186,7 +190,7 @@ class RLFRArguments:
     @property
     def uses_field(self) -> bool:
         """Whether this shaping needs a flow field."""
-        return self.advantage_shaping not in ("entropy", "asymmetric", "none")
+        return self.advantage_shaping not in ("entropy", "none")
 
     def __post_init__(self) -> None:
         check_options(self, "train", RLFRArguments)
@@ -265,6 +269,11 @@ def _check_compatible(config: Any) -> None:
         level, threshold = config.importance_sampling_level, config.off_policy_mask_threshold
         require(level == "token", f"train.importance_sampling_level={level}", f"token {shaping}")
         require(threshold is None, f"train.off_policy_mask_threshold={threshold}", f"null {shaping}")
+    require(
+        config.negative_weight == 1 or config.advantage_shaping != "redistribute",
+        f"train.negative_weight={config.negative_weight}",
+        "1 with train.advantage_shaping=redistribute, which does not use GRPO's advantages",
+    )
     require(config.temperature > 0, f"train.temperature={config.temperature}", "> 0: rollouts are sampled")
     steps = steps_per_batch(config)
     if config.save_strategy == "steps":

@@ -81,6 +81,9 @@ class FlowRewardConfig:
     context_shifts: list[int] | None = option(
         None, must="in [-1, 1]", help="contexts used for scoring; null: those that the field was trained with"
     )
+    token_baseline: bool = option(
+        False, help="subtract from each score the mean score of the same token of the vocabulary in the batch"
+    )
     normalisation: Literal["sequence", "group", "batch", "none"] = option(
         "sequence", help="tokens over which scores are normalised together"
     )

@@ -93,10 +93,11 @@ def some_accepted(prompts: list[Any], **kwargs: Any) -> list[float]:
 def train_on_given_rollouts(policy: Path, out: Path) -> None:
     """Two policy steps and their field updates on given rollouts, in float64 for the reason in `update`.
 
-    The flow rewards change places among equal tokens of the batch, which are tokens of both processes.
+    The flow rewards are compared with those of equal tokens of the batch, which are tokens of both processes, and
+    change places with them.
     """
     processes = PartialState(cpu=True).num_processes
-    config = FlowRewardConfig(normalisation="batch", flow_coef=0.5, shuffle="token_id")
+    config = FlowRewardConfig(normalisation="batch", flow_coef=0.5, shuffle="token_id", token_baseline=True)
     trainer = make_trainer(
         policy,
         out / f"given-{processes}",

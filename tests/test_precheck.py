@@ -179,7 +179,7 @@ def test_a_field_starts_from_random_weights_only_if_that_is_asked_for():
     check_start(build(RunConfig, {"flow": {"random_start": True}}))
     with pytest.raises(ValueError, match=r"flow\.standardise=true needs `offline` or `field`"):
         check_start(build(RunConfig, {"flow": {"random_start": True, "standardise": True}}))
-    for shaping in ("none", "entropy", "asymmetric"):
+    for shaping in ("none", "entropy"):
         check_start(build(RunConfig, {"train": {"advantage_shaping": shaping}}))
 
 

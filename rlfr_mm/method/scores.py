@@ -244,6 +244,17 @@ def expert_values(expert_logps: Float[Tensor, "batch solution"], departs: Tokens
     return chance[:, 0], chance[:, 1 : 1 + length] * (departs.cumsum(1) == 0)
 
 
+def token_means(score: Tokens, scored: TokenMask, ids: TokenIds) -> Tokens:
+    """The mean score of the same token of the vocabulary over the scored tokens; 0 elsewhere.
+
+    >>> token_means(torch.tensor([[1.0, 2.0, 5.0]]), torch.ones(1, 3, dtype=torch.bool), torch.tensor([[7, 7, 8]]))
+    tensor([[1.5000, 1.5000, 5.0000]])
+    """
+    tokens, token, counts = ids[scored].unique(return_inverse=True, return_counts=True)
+    means = score.new_zeros(len(tokens)).index_add(0, token, score[scored]) / counts
+    return torch.zeros_like(score).masked_scatter(scored, means[token])
+
+
 def shuffled(reward: Tokens, scored: TokenMask, among: TokenIds, generator: torch.Generator) -> Tokens:
     """The placebo: the same rewards, randomly permuted among the scored tokens that have the same number in `among`.
 

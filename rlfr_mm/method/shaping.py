@@ -14,10 +14,14 @@ from rlfr_mm.method.shapes import PerRollout, Tokens
 
 
 class Shaping:
-    """No shaping: GRPO's advantages as they are, one per rollout (RLVR). Subclasses change them."""
+    """No shaping: GRPO's advantages, one per rollout; RLVR if `negative_weight` is 1. Subclasses change them."""
 
     def __init__(self, args: RLFRArguments):
         self.args = args
+
+    def of_outcomes(self, outcome: PerRollout) -> PerRollout:
+        """GRPO's advantages with the weight of blame, which the other methods start from."""
+        return torch.where(outcome < 0, outcome * self.args.negative_weight, outcome)
 
     def of_rollouts(self, outcome: Tokens, flow: Callable[[], Tokens]) -> Tokens:
         """Advantages of rollouts that a flow field has scored; `flow()` computes what the flow reward adds."""
@@ -50,6 +54,9 @@ class ScaleShaping(Shaping):
     def of_rollouts(self, outcome: Tokens, flow: Callable[[], Tokens]) -> Tokens:
         return scaled_advantage(outcome, flow())
 
+    def in_loss(self, advantages: Tokens, entropies: Tokens) -> Tensor:
+        return entropy_average(advantages, entropies) if self.args.scale_average == "entropy" else advantages
+
 
 class EntropyShaping(Shaping):
     """A rival: the outcome's advantage plus a clipped entropy term (`entropy_advantage`)."""
@@ -59,22 +66,11 @@ class EntropyShaping(Shaping):
         return entropy_advantage(outcome, entropies, self.args.entropy_alpha, self.args.entropy_kappa)
 
 
-class AsymmetricShaping(Shaping):
-    """A rival without a field: the outcome's advantage, with less blame (or more) than praise.
-
-    `scale` does that on average: where a policy chooses, its tokens deviate less than those that follow by rule.
-    """
-
-    def in_loss(self, advantages: Float[Tensor, "..."], entropies: Tokens) -> Tensor:
-        return torch.where(advantages < 0, advantages * self.args.negative_weight, advantages)
-
-
 SHAPINGS: dict[str, type[Shaping]] = {  # by the values of train.advantage_shaping
     "flow": FlowShaping,
     "redistribute": Redistribution,
     "scale": ScaleShaping,
     "entropy": EntropyShaping,
-    "asymmetric": AsymmetricShaping,
     "none": Shaping,
 }
 
@@ -91,6 +87,21 @@ def scaled_advantage(outcome: Tokens, flow: Tokens) -> Tokens:
     inside = outcome != 0
     weights = (outcome.sign() * flow).masked_fill(~inside, -torch.inf).softmax(-1) * inside.sum(-1, keepdim=True)
     return torch.where(inside, outcome * weights, 0)
+
+
+def entropy_average(advantages: Tokens, entropies: Tokens) -> Tokens:
+    """Advantages times a factor per rollout, so that their mean weighted by entropy is now what their mean was.
+
+    Tokens with an advantage of 0, such as padding, do not count. `entropies` are in nats and get no gradient.
+
+    >>> entropy_average(torch.tensor([[-1.0, -3.0]]), torch.tensor([[0.0, 0.5]]))  # the mean of both, where it chooses
+    tensor([[-0.6667, -2.0000]])
+    """
+    entropies = entropies.detach() * (advantages != 0)
+    mean = advantages.sum(-1, keepdim=True) / (advantages != 0).sum(-1, keepdim=True).clamp(min=1)
+    weighted = (advantages * entropies).sum(-1, keepdim=True)
+    factor = torch.where(weighted != 0, mean * entropies.sum(-1, keepdim=True) / weighted, 1)
+    return advantages * factor
 
 
 def entropy_advantage(advantages: Tokens, entropy: Tokens, alpha: float, kappa: float) -> Tokens:

@@ -14,6 +14,7 @@ from rlfr_mm.data.prompts import with_instruction
 from rlfr_mm.files import write_whole
 from rlfr_mm.training.hub import EVAL_RESULTS, eval_results_text, task_id
 from rlfr_mm.viewing.accuracy import accuracy_text
+from rlfr_mm.viewing.run_page import blame_text
 
 TEMPLATE = Path(__file__).with_name("model_card.md.j2")
 METHODS = {
@@ -21,7 +22,6 @@ METHODS = {
     "redistribute": "GRPO with flow rewards per token in place of the outcome's advantage",
     "scale": "GRPO with verifiable rewards, weighted per token by a flow field",
     "entropy": "GRPO with the entropy advantage",
-    "asymmetric": "GRPO with verifiable rewards and another weight for negative advantages",
     "none": "GRPO with verifiable rewards (RLVR)",
 }
 
@@ -59,7 +59,7 @@ def write_model_card(
         template_str=TEMPLATE.read_text(encoding="utf-8"),
         name=name,
         base=base,
-        method=METHODS.get(shaping, f"GRPO with advantages shaped by `{shaping}`"),
+        method=METHODS.get(shaping, f"GRPO with advantages shaped by `{shaping}`") + blame_text(config.train),
         data=config.data.source,
         accuracies={
             name: accuracy_text(results[key])

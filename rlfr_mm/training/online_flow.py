@@ -16,7 +16,7 @@ from rlfr_mm.method.field import FlowField
 from rlfr_mm.method.flow_reward import agreement, flow_advantages, flow_reward, reliability
 from rlfr_mm.method.latents import Latents
 from rlfr_mm.method.loss import deviation_by_draw, scored_tokens
-from rlfr_mm.method.scores import SCORES, ScoredRollouts, shuffled
+from rlfr_mm.method.scores import SCORES, ScoredRollouts, shuffled, token_means
 from rlfr_mm.method.update import FieldUpdater, acceptance_weights, drawn_tokens, sample_seeds, tf32_matmuls
 from rlfr_mm.training.rollout_batch import FlowRecord, RolloutBatch
 
@@ -67,7 +67,8 @@ class OnlineFlow:
     def is_local(self) -> bool:
         """Whether each rollout's advantages depend on that rollout alone, so that no process needs those of others."""
         config = self.reward_config
-        by_sequence = config.normalisation in ("sequence", "none") and config.shuffle == "none"
+        alone = config.shuffle == "none" and not config.token_baseline
+        by_sequence = config.normalisation in ("sequence", "none") and alone
         return by_sequence and not (self.score.compares_rollouts or config.centre or config.groups == "unanimous")
 
     @property
@@ -145,7 +146,7 @@ class OnlineFlow:
             rollouts.experts = self.experts(batch, index)
         if flow.expert_logps is not None:
             rollouts.expert_logps = flow.expert_logps[index]
-        score = self.score(rollouts)
+        score = self._scores(rollouts)
         finite = score[scored].isfinite().all() & deviation.isfinite().all()
         if not (finite if self.is_local else self._on_all_processes(finite)):
             for values in flow.by_draw.values():
@@ -162,6 +163,13 @@ class OnlineFlow:
         flow.reward[index] = reward[self._mine(batch, len(index)), : mask.shape[1]]
         return True
 
+    def _scores(self, rollouts: ScoredRollouts) -> Tensor:
+        """The scores of the rollouts that are scored together, less the mean of each token if that is asked for."""
+        score = self.score(rollouts)
+        if self.reward_config.token_baseline:
+            score = score - token_means(score, rollouts.scored, rollouts.gather(rollouts.completion_ids))
+        return score
+
     def experts(self, batch: RolloutBatch, index: Tensor) -> list[list[int]]:
         """The token ids of the expert solutions of the rollouts `index`, end of turn included."""
         texts = [batch.inputs[i]["expert"] for i in index.tolist()]
@@ -175,7 +183,7 @@ class OnlineFlow:
         for units in (slice(0, None, 2), slice(1, None, 2)):
             own = {folder: values[index] for folder, values in flow.deviations(units).items()}
             half = replace(rollouts, deviation=own[FIELD_FOLDER], rejected_deviation=own.get(REJECTED_FOLDER))
-            score = self.score(half)
+            score = self._scores(half)
             halves.append((score, flow_reward(score, rollouts.scored, config, self.num_generations)))
         return torch.stack([agreement(a, b, rollouts.scored) for a, b in zip(*halves, strict=True)])
 

@@ -76,13 +76,13 @@ class RolloutBatch:
     observed: int = field(init=False, default=0)
     fresh: list[Tensor] = field(init=False, default_factory=list)  # indices that the field has not learnt from yet
 
-    def start_training(self, output: dict[str, Any]) -> None:
-        """Take over the tokens and advantages that TRL's generation returned."""
+    def start_training(self, output: dict[str, Any], weighted: Tensor) -> None:
+        """Take over the tokens and advantages that TRL's generation returned; (B,) `weighted` is what shaping gets."""
         mask = output["completion_mask"]
         if "tool_mask" in output:
             mask = mask * output["tool_mask"]
         self.completion_ids, self.mask, self.outcome = output["completion_ids"], mask.bool(), output["advantages"]
-        self.advantages = self.outcome.unsqueeze(1) * mask
+        self.advantages = weighted.unsqueeze(1) * mask
         self.logps = torch.zeros(mask.shape, device=mask.device)
         self.entropies = torch.zeros_like(self.logps)
         self.stage = Stage.TRAINING

@@ -142,7 +142,9 @@ class RLFRTrainer(WholeCheckpoints, SkipBadSteps, GRPOTrainer):
             raise Diverged(f"before step {batch.step} the policy's weights are not finite ({name}): nothing mends them")
         output = super()._generate_and_score_completions(inputs)
         self._flatten_logged_messages()
-        batch.start_training(output)
+        weighted = self.shaping.of_outcomes(output["advantages"])
+        batch.start_training(output, weighted)
+        output["advantages"] = weighted
         output["rollout_index"] = everything = torch.arange(len(inputs), device=batch.mask.device)
         if (flow := self.flow) is not None:
             batch.flow = record = flow.start(batch)
@@ -309,7 +311,7 @@ class RLFRTrainer(WholeCheckpoints, SkipBadSteps, GRPOTrainer):
         self._log_means({"accuracy": correct[graded].float().mean().item()})
         if self.flow is not None and batch.flow is not None:
             self._log_means(self.flow.metrics(batch, batch.flow))
-        if self.args.advantage_shaping != "none":
+        if self.args.advantage_shaping != "none" or self.args.negative_weight != 1:
             praise, blame = self.accelerator.reduce(batch.credit())
             self._log_means({f"shaping/{name}": (shaped / plain).item()
                              for name, (shaped, plain) in (("praise", praise), ("blame", blame))})  # fmt: skip

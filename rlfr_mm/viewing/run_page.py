@@ -49,7 +49,6 @@ METHODS = {
     "redistribute": "Flow reward instead of the outcome",
     "scale": "Advantage weighted by the flow",
     "entropy": "Entropy advantage",
-    "asymmetric": "Other weight for negative advantages",
     "none": "GRPO without shaping",
 }
 
@@ -77,7 +76,8 @@ class Run:
 
     @property
     def title(self) -> str:
-        return f"{METHODS.get(self.shaping, self.shaping)}, {self.config['model']['name_or_path']}"
+        method = METHODS.get(self.shaping, self.shaping) + blame_text(self.config["train"])
+        return f"{method}, {self.config['model']['name_or_path']}"
 
     @property
     def settings(self) -> str:
@@ -222,6 +222,16 @@ def render(runs: Sequence[Run]) -> tuple[str, list[str], dict[str, Any]]:
     )
     by_run: dict[str, Any] = {part["label"]: part["tables"] for part in parts}
     return page, notes, by_run if len(runs) > 1 else by_run[labels[0]]
+
+
+def blame_text(train: Mapping[str, Any]) -> str:
+    """What the name of a method says of `train.negative_weight`, nothing if it is 1.
+
+    >>> blame_text({"negative_weight": 0.5})
+    ', negative advantages times 0.5'
+    """
+    weight = train.get("negative_weight", 1)
+    return "" if weight == 1 else f", negative advantages times {weight:g}"
 
 
 def _labels(runs: Sequence[Run]) -> list[str]:

@@ -31,8 +31,8 @@ def test_chance_is_the_share_of_the_commonest_answer():
 
 
 def test_kinds_of_methods():
-    asymmetric = {"train.advantage_shaping": "asymmetric"}
-    settings = (CEILING, {"flow_reward.shuffle": "sequence"}, asymmetric, {"flow_reward.score": "logprob"}, {})
+    half_blame = {"train.advantage_shaping": "none", "train.negative_weight": 0.5}
+    settings = (CEILING, {"flow_reward.shuffle": "sequence"}, half_blame, {"flow_reward.score": "logprob"}, {})
     kinds = ["ceiling", "placebo", "without a field", "without a field", "flow"]
     assert [kind_of(cell(settings=each)) for each in settings] == kinds
 

@@ -1,7 +1,7 @@
 import pytest
 import torch
 
-from rlfr_mm.method.shaping import entropy_advantage, scaled_advantage
+from rlfr_mm.method.shaping import entropy_advantage, entropy_average, scaled_advantage
 
 ADVANTAGES = torch.tensor([[1.0, 1.0, 1.0], [-1.0, -1.0, 0.0]])
 ENTROPY = torch.tensor([[0.0, 0.5, 4.0], [0.5, 4.0, 4.0]])
@@ -33,3 +33,13 @@ def test_scaling_moves_weight_between_tokens_and_keeps_sign_and_mean():
     assert scaled[0].argmax() == flow[0].argmax()  # praise goes to the best token
     assert scaled[1, :3].argmin() == flow[1, :3].argmin()  # blame to the worst
     torch.testing.assert_close(scaled_advantage(outcome, torch.zeros(3, 5)), outcome)
+
+
+def test_the_average_by_entropy_moves_nothing_between_choices_and_the_rest():
+    scaled = torch.tensor([[0.5, 1.0, 1.5], [-1.5, -0.5, 0.0], [0.0, 0.0, 0.0], [2.0, 1.0, 0.0]])
+    entropies = torch.tensor([[0.1, 0.0, 0.3], [0.4, 0.1, 9.0], [1.0, 1.0, 1.0], [0.0, 0.0, 9.0]])
+    found = entropy_average(scaled, entropies)
+    means = torch.tensor([1.0, -1.0])
+    torch.testing.assert_close((found * entropies)[:2, :].sum(1) / torch.tensor([0.4, 0.5]), means)
+    torch.testing.assert_close(found[:2, 0] / found[:2, 1], scaled[:2, 0] / scaled[:2, 1])
+    assert torch.equal(found[2:], scaled[2:])  # no advantage, or no entropy where there is one

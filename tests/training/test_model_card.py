@@ -102,5 +102,7 @@ def test_the_snippet_runs(card, monkeypatch, capsys):
     assert capsys.readouterr().out
 
 
-def test_cards_and_pages_have_words_for_every_shaping():
+def test_cards_and_pages_have_words_for_every_shaping(card):
     assert set(METHODS) == set(run_page.METHODS) == set(SHAPINGS)
+    _, loaded = card("train.negative_weight=0.5", "train.advantage_shaping=none")
+    assert "GRPO with verifiable rewards (RLVR), negative advantages times 0.5" in loaded.content

@@ -264,14 +264,18 @@ def test_entropy_shaping_adds_the_clipped_entropy_of_each_token(tiny_policy: Pat
         assert not torch.allclose(expected, outcome)
 
 
-def test_asymmetric_shaping_changes_the_blame_and_not_the_praise(tiny_policy: Path, tmp_path: Path):
-    settings = {"advantage_shaping": "asymmetric", "negative_weight": 0.25, "max_steps": 1}
-    trainer = make_trainer(tiny_policy, tmp_path, **settings)
+@pytest.mark.parametrize("shaping", ["none", "flow", "scale"])
+def test_the_weight_of_negative_advantages_changes_the_blame_and_not_the_praise(
+    shaping: str, tiny_policy: Path, tmp_path: Path
+):
+    settings = {"advantage_shaping": shaping, "negative_weight": 0.25, "max_steps": 1}
+    trainer = make_trainer(tiny_policy, tmp_path, reward_config=FlowRewardConfig(flow_coef=0), **settings)
     caught, batches = _loss_inputs(trainer), _finished_batches(trainer)
     trainer.train()
-    assert trainer.flow is None
+    assert (trainer.flow is None) == (shaping == "none")
     outcome = batches[0].outcome[caught[0]["rollout_index"]]
-    factors = caught[0]["advantages"] / outcome
+    advantages = caught[0]["advantages"]  # one per rollout, or the same one at each of its tokens
+    factors = (advantages if shaping == "none" else advantages[:, 0]) / outcome
     assert set(zip((outcome > 0).tolist(), factors.tolist(), strict=True)) == {(True, 1.0), (False, 0.25)}
     logged = trainer.state.log_history[0]
     assert (logged["shaping/praise"], logged["shaping/blame"]) == pytest.approx((1, 0.25))
@@ -293,6 +297,17 @@ def test_praise_and_blame_are_what_shaping_does_where_the_policy_chooses(tiny_po
     logged = trainer.state.log_history[0]
     assert {name: logged[f"shaping/{name}"] for name in wanted} == pytest.approx(wanted, rel=1e-4)
     assert all(abs(value - 1) > 1e-4 for value in wanted.values())
+
+
+def test_scale_with_the_average_by_entropy_leaves_praise_and_blame_as_they_are(tiny_policy: Path, tmp_path: Path):
+    config = FlowRewardConfig(threshold=None, topk=None, flow_coef=0.5)
+    settings = {"advantage_shaping": "scale", "scale_average": "entropy", "negative_weight": 0.5, "max_steps": 1}
+    trainer = make_trainer(tiny_policy, tmp_path, reward_config=config, **settings)
+    caught = _loss_inputs(trainer)
+    trainer.train()
+    logged = trainer.state.log_history[0]
+    assert (logged["shaping/praise"], logged["shaping/blame"]) == pytest.approx((1, 0.5), rel=1e-4)
+    assert caught[0]["advantages"].std(1).max() > 0.01
 
 
 def test_log_ratio_punishes_what_the_field_of_rejected_rollouts_expects_more(tiny_policy: Path, tmp_path: Path):
@@ -401,6 +416,24 @@ def test_placebo_gives_other_tokens_the_rewards_of_the_flow(tiny_policy: Path, t
     assert not torch.equal(rewards["none"], found)
     for token in ids[batches[0].mask].unique():
         assert torch.equal(rewards["none"][ids == token].sort()[0], found[ids == token].sort()[0])
+
+
+def test_the_token_baseline_leaves_what_a_score_says_beyond_the_token(tiny_policy: Path, tmp_path: Path):
+    found = {}
+    for baseline in (False, True):
+        config = FlowRewardConfig(
+            token_baseline=baseline, normalisation="none", threshold=None, topk=None, flow_coef=1, noise_draws=4
+        )
+        trainer = make_trainer(tiny_policy, tmp_path / str(baseline), reward_config=config, max_steps=1)
+        batches = _finished_batches(trainer)
+        trainer.train()
+        found[baseline] = batches[0].flow.reward
+        assert -1 < trainer.state.log_history[0]["flow/score_reliability"] < 1
+    ids, scored = batches[0].completion_ids, found[False] != 0
+    for token in ids[scored].unique():
+        same = scored & (ids == token)
+        torch.testing.assert_close(found[True][same], found[False][same] - found[False][same].mean())
+    assert found[True].any() and not found[True][~scored].any()
 
 
 def test_a_step_without_accepted_rollouts_leaves_the_field_alone(tiny_policy: Path, tmp_path: Path):
