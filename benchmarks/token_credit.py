@@ -35,7 +35,7 @@ from score_ranking import (
     contrast,
     deviations,
     log_probabilities,
-    parse,
+    parser_of,
     sample,
 )
 from torch import Tensor, nn
@@ -320,7 +320,7 @@ def scores(setting: Setting, learnt: Sampled, rollouts: Sampled) -> dict[str, Te
 
 
 def main() -> None:
-    options = parse(__doc__ or "", prompts=448 + MEASURED)
+    options = parser_of(__doc__ or "", prompts=448 + MEASURED).parse_args()
     setting = Setting.of(options)
     everything = sample(setting.policy, setting.processor, setting.problems)
     learnt, rollouts = (everything[slice(*ends)] for ends in ((0, -GROUP * MEASURED), (-GROUP * MEASURED, None)))

@@ -1,0 +1,229 @@
+"""What would one step of RL gain with each method of an experiment? To first order, before any RL.
+
+    python benchmarks/step_gain.py --level 2 --operations 4 --max-value 99 --warmup-accuracy 0.25 \\
+        --experiment configs/experiments/confirm_rewards.yaml --condition pairs --json docs/results/step_gain/pairs.json
+
+An RL run takes a minute per seed, and ten seeds say what a method gains to a point or two. Here the same batches of
+rollouts serve all methods, and the gradient of the accuracy itself is known: a problem of the drawn world has one
+solution, and the chance to write it is the product of the probabilities of its tokens.
+
+- The policy samples the rollouts once. Each method shapes the advantages of batches of them, as it would in training.
+  The mean and the mean square of its gradients over the batches of a part of the prompts give the step that Adam would
+  take there.
+- The gain is the product of that step with the gradient of the accuracy on all other parts, in points per step. Errors
+  are over the parts, also of the differences to the experiment's first method.
+
+What later steps do to the policy is left out. `python -m rlfr_mm.results` makes the table.
+"""
+
+import json
+import math
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import torch
+from score_ranking import BATCH, GROUP, MAX_NEW_TOKENS, Sampled, Setting, deviations, parser_of, sample
+from token_credit import LONG, scored_rollouts
+from torch import Tensor
+from tqdm import tqdm
+
+from rlfr_mm.config import RLFRArguments, RunConfig
+from rlfr_mm.config_file import build, load_config, with_overrides
+from rlfr_mm.experiments.grid import ExperimentConfig, cells, read_base
+from rlfr_mm.files import write_json
+from rlfr_mm.method.field import FlowField
+from rlfr_mm.method.flow_reward import by_group, flow_advantages, flow_reward
+from rlfr_mm.method.loss import scored_tokens
+from rlfr_mm.method.scores import SCORES, ScoredRollouts, shuffled, token_means
+from rlfr_mm.method.shaping import SHAPINGS
+from rlfr_mm.policy import encode_demonstrations
+from rlfr_mm.training.run_folder import environment
+
+PROMPTS_PER_PART = 64
+
+
+@dataclass(frozen=True)
+class Batch:
+    """b rollouts of T tokens that a step learns from, in groups of `num_generations`."""
+
+    logps: Tensor  # (b, T), with the policy's gradients
+    entropies: Tensor  # (b, T)
+    rollouts: ScoredRollouts
+    deviations: dict[tuple[Any, ...], Tensor]  # (b, T) by `draws_of` the settings of the reward
+
+    @property
+    def outcome(self) -> Tensor:
+        """(b,) GRPO's advantages, as TRL computes them."""
+        assert self.rollouts.outcomes is not None
+        rewards = by_group(self.rollouts.outcomes, self.rollouts.num_generations)
+        return ((rewards - rewards.mean(1, keepdim=True)) / (rewards.std(1, keepdim=True) + 1e-4)).flatten()
+
+    def gradient(self, advantages: Tensor, weights: list[Tensor]) -> Tensor:
+        """The gradient of the mean over tokens of advantage times log-probability, which the first step ascends."""
+        mask = self.rollouts.mask
+        objective = (advantages * self.logps)[mask].sum() / mask.sum()
+        return gradient(objective, weights)
+
+
+def gradient(objective: Tensor, weights: list[Tensor]) -> Tensor:
+    """(P,) the gradient with respect to all weights; the graph is kept for the gradients of other methods."""
+    found = torch.autograd.grad(objective, weights, retain_graph=True, allow_unused=True, materialize_grads=True)
+    return torch.cat([each.flatten() for each in found])
+
+
+def draws_of(config: RunConfig) -> tuple[Any, ...]:
+    """The settings of the flow reward that its deviations depend on."""
+    reward = config.flow_reward
+    return tuple(reward.times), reward.debias, reward.noise_draws, tuple(reward.context_shifts or (-1,))
+
+
+def methods_of(path: Path, condition: str) -> dict[str, RunConfig]:
+    """The settings of the methods of an experiment under one condition."""
+    config: ExperimentConfig = load_config(ExperimentConfig, path)
+    base = read_base(path.parent / config.base)
+    found = [cell for cell in cells(config) if (cell.condition, cell.seed) == (condition, config.seeds[0])]
+    return {cell.method: build(RunConfig, with_overrides(base, cell.overrides)) for cell in found}
+
+
+def shaped(config: RunConfig, batch: Batch) -> Tensor:
+    """(b, T) the advantages that the first loss on these rollouts would use."""
+    args = RLFRArguments(**{key: value for key, value in config.train.items() if key in RLFRArguments.__annotations__})
+    shaping, reward, rollouts = SHAPINGS[args.advantage_shaping](args), config.flow_reward, batch.rollouts
+    mask, group = rollouts.mask, rollouts.num_generations
+
+    def flow() -> Tensor:
+        own = replace(rollouts, deviation=batch.deviations[draws_of(config)])
+        score, ids = SCORES[reward.score](own), own.completion_ids
+        if reward.token_baseline:
+            score = score - token_means(score, own.scored, ids)
+        rewards = flow_reward(score, own.scored, reward, group)
+        if reward.shuffle != "none":
+            rows = torch.arange(len(ids))[:, None].expand_as(ids)
+            among = {"sequence": rows, "group": rows // group, "token_id": ids}[reward.shuffle]
+            rewards = shuffled(rewards, own.scored, among, torch.Generator().manual_seed(0))
+        return flow_advantages(rewards, batch.outcome, mask, reward, group)
+
+    outcome = shaping.of_outcomes(batch.outcome)
+    advantages = shaping.of_rollouts(outcome[:, None] * mask, flow) if args.uses_field else outcome
+    advantages = shaping.in_loss(advantages, batch.entropies)
+    return advantages if advantages.dim() == 2 else advantages[:, None] * mask
+
+
+class Measured:
+    """The rollouts of all prompts, what the methods need to know of them, and the policy whose gradients are asked."""
+
+    def __init__(self, setting: Setting, methods: dict[str, RunConfig], field: FlowField):
+        self.setting, policy = setting, setting.policy
+        self.weights = [weight for weight in policy.parameters() if weight.requires_grad]
+        self.rollouts: Sampled = sample(policy, setting.processor, setting.problems)
+        self.whole = scored_rollouts(setting, self.rollouts, setting.problems)
+        self.whole.scored = scored_tokens(self.rollouts.mask, [-1])
+        self.deviations = {draws_of(config): self.deviation(field, config) for config in methods.values()}
+        texts = [setting.processor.tokenizer.decode(ids[mask], skip_special_tokens=True)
+                 for ids, mask in zip(self.rollouts.ids, self.rollouts.mask, strict=True)]  # fmt: skip
+        problems = [problem for problem in setting.problems for _ in range(GROUP)]
+        self.rows = [{**problem, "completion": text} for problem, text in zip(problems, texts, strict=True)]
+
+    def deviation(self, field: FlowField, config: RunConfig) -> Tensor:
+        return deviations(field, self.rollouts, replace(config.flow_reward, context_shifts=[-1]))
+
+    def forward(self, rows: list[dict[str, Any]]) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        """Token ids, mask, log-probabilities with their gradients, and entropies of the completions, each (b, T)."""
+        inputs, mask = encode_demonstrations(rows, self.setting.processor, MAX_NEW_TOKENS)
+        ids, length = inputs["input_ids"][:, -mask.shape[1] :], mask.shape[1]
+        logits = self.setting.policy(**inputs, use_cache=False, logits_to_keep=length + 1).logits[:, :-1]
+        distribution = logits.log_softmax(-1)
+        entropies = -(distribution.exp() * distribution).sum(-1).detach()
+        return ids, mask, distribution.gather(-1, ids[..., None])[..., 0], entropies
+
+    def batch(self, index: Tensor, num_generations: int) -> Batch:
+        """What a step learns from the rollouts `index`."""
+        ids, mask, logps, entropies = self.forward([self.rows[i] for i in index])
+        whole, length = self.whole, mask.shape[1]
+        assert whole.outcomes is not None and whole.expert_logps is not None
+        rollouts = ScoredRollouts(
+            torch.zeros(mask.shape), ids, mask, whole.scored[index, :length], num_generations, lambda values: values,
+            logps=logps.detach(), outcomes=whole.outcomes[index], experts=[whole.experts[i] for i in index],
+            expert_logps=whole.expert_logps[index],
+        )  # fmt: skip
+        deviations = {draws: found[index, :length] for draws, found in self.deviations.items()}
+        return Batch(logps, entropies, rollouts, deviations)
+
+    def accuracy_gradient(self, prompts: Tensor) -> Tensor:
+        """The sum over prompts of the gradient of the chance to write the solution.
+
+        Rollouts that come to the right answer in another way are left out.
+        """
+        total = torch.zeros(sum(weight.numel() for weight in self.weights))
+        for part in prompts.split(BATCH):
+            _, mask, logps, _ = self.forward([self.setting.problems[i] for i in part])
+            total += gradient(logps.masked_fill(~mask, 0).sum(1).exp().sum(), self.weights)
+        return total
+
+
+def adam_steps(measured: Measured, methods: dict[str, RunConfig], prompts: Tensor) -> dict[str, Tensor]:
+    """The step of each method that Adam takes at a learning rate of 1, once it has seen the batches of these prompts.
+
+    They are of `per_device_train_batch_size` rollouts, and every rollout is in one of them.
+    """
+    train = next(iter(methods.values())).train
+    group, per_batch = train["num_generations"], train["per_device_train_batch_size"] // train["num_generations"]
+    first: dict[str, Tensor] = {}
+    second: dict[str, Tensor] = {}
+    batches = [
+        (chosen[:, None] * GROUP + begin + torch.arange(group)).flatten()
+        for begin in range(0, GROUP, group)
+        for chosen in prompts.split(per_batch)
+    ]
+    for index in batches:
+        batch = measured.batch(index, group)
+        for name, config in methods.items():
+            found = batch.gradient(shaped(config, batch), measured.weights) / len(batches)
+            first[name] = first.get(name, 0) + found
+            second[name] = second.get(name, 0) + found.square() * len(batches)
+    return {name: first[name] / (second[name].sqrt() + 1e-8) for name in methods}
+
+
+def estimate(values: Tensor) -> dict[str, float]:
+    """Mean and standard error over the parts."""
+    return {"value": round(values.mean().item(), 4), "error": round((values.std() / math.sqrt(len(values))).item(), 4)}
+
+
+def main() -> None:
+    parser = parser_of(__doc__ or "", prompts=512)
+    parser.add_argument("--experiment", type=Path, required=True, help="YAML under configs/experiments")
+    parser.add_argument("--condition", required=True, help="one of its conditions")
+    options = parser.parse_args()
+    methods = methods_of(options.experiment, options.condition)
+    setting = Setting.of(options)
+    measured = Measured(setting, methods, setting.field(context_shifts=[-1], **LONG))
+    parts = list(torch.arange(options.prompts).split(PROMPTS_PER_PART))
+    gradients = torch.stack([measured.accuracy_gradient(part) for part in tqdm(parts, desc="accuracy", unit="part")])
+    gains: dict[str, list[float]] = {name: [] for name in methods}
+    for number, part in enumerate(tqdm(parts, desc="methods", unit="part")):
+        others = (gradients.sum(0) - gradients[number]) / (options.prompts - len(part))
+        for name, step in adam_steps(measured, methods, part).items():
+            rate = methods[name].train["learning_rate"]
+            gains[name].append(100 * rate * (others @ step).item())
+    first = torch.tensor(gains[next(iter(methods))])
+    rows = [
+        {"method": name, "gain": estimate(torch.tensor(values)), "over": estimate(torch.tensor(values) - first)}
+        for name, values in gains.items()
+    ]
+    record = {
+        "experiment": options.experiment.stem,
+        "condition": options.condition,
+        "prompts": options.prompts,
+        "parts": len(parts),
+        "accuracy": round(measured.rollouts.correct.float().mean().item(), 4),
+        "rows": rows,
+        **environment(),
+    }
+    if options.json:
+        write_json(options.json, record)
+    print(json.dumps(rows, indent=1))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,77 @@
+"""What one step of each method gains (benchmarks/step_gain.py), beside what training runs with it gained."""
+
+from pathlib import Path
+from typing import Any
+
+import matplotlib
+
+matplotlib.use("Agg")
+import matplotlib.pyplot as plt
+from scipy.stats import spearmanr
+from tabulate import tabulate
+
+from rlfr_mm.experiments.comparison import Comparison, compare
+from rlfr_mm.experiments.overview import KINDS, kind_of
+from rlfr_mm.experiments.records import ExperimentRecord
+
+FEW_SEEDS = 5  # training runs on fewer have no interval in the figure: it would cover everything
+
+
+def step_table(steps: dict[str, Any], record: ExperimentRecord | None = None) -> str:
+    """Markdown: a row per method, best first; `record` adds what training runs gained over the same first method."""
+    first, trained = steps["rows"][0]["method"], _trained(steps, record) if record else {}
+    rows = []
+    for row in sorted(steps["rows"], key=lambda row: -row["gain"]["value"]):
+        found = trained.get(row["method"])
+        over = "" if row["method"] == first else _with_error(row["over"], "+")
+        cells = [row["method"], _with_error(row["gain"], ""), over]
+        if record:
+            cells += ["{:+.1f} [{:+.1f}, {:+.1f}]".format(*found.points), str(found.gain.seeds)] if found else ["", ""]
+        rows.append(cells)
+    header = ["method", "points per step", f"over {first}"] + ["gain of training", "seeds"] * bool(record)
+    return tabulate(rows, header, tablefmt="github", disable_numparse=True)
+
+
+def agreement(steps: dict[str, Any], record: ExperimentRecord, seeds: int = 1) -> float:
+    """Spearman's correlation between what a step gains and what training gained, over methods with so many seeds."""
+    trained = _trained(steps, record)
+    pairs = [
+        (row["over"]["value"], trained[row["method"]].points[0])
+        for row in steps["rows"]
+        if row["method"] in trained and trained[row["method"]].gain.seeds >= seeds
+    ]
+    return float(spearmanr(*zip(*pairs, strict=True)).statistic)
+
+
+def plot_steps(steps: dict[str, Any], record: ExperimentRecord, path: Path) -> None:
+    """Write a figure with a point per method: what a step and what training gained over the first method."""
+    trained, methods = _trained(steps, record), record.of(steps["condition"])
+    figure, axes = plt.subplots(figsize=(7, 4.5), layout="constrained")
+    for row in steps["rows"]:
+        if (each := trained.get(row["method"])) is None:
+            continue
+        gain, low, high = each.points
+        few = each.gain.seeds < FEW_SEEDS
+        colour = KINDS[kind_of(next(iter(methods[each.method].values())))]
+        x, ends = row["over"]["value"], None if few else [[gain - low], [high - gain]]
+        axes.errorbar(x, gain, xerr=2 * row["over"]["error"], yerr=ends, fmt="o", color=colour, markersize=5,
+                      markerfacecolor="white" if few else colour, linewidth=1, capsize=2)  # fmt: skip
+        axes.annotate(each.method, (x, gain), (6, 5), textcoords="offset points", fontsize=8)
+    axes.axhline(0, color="0.7", linewidth=0.8, zorder=0)
+    axes.axvline(0, color="0.7", linewidth=0.8, zorder=0)
+    first = steps["rows"][0]["method"]
+    axes.set_xlabel(f"what one step gains over {first}, points, two standard errors")
+    axes.set_ylabel(f"what training gained over {first}, points, 95 % interval")
+    axes.spines[["top", "right"]].set_visible(False)
+    figure.savefig(path, dpi=150)
+    plt.close(figure)
+
+
+def _trained(steps: dict[str, Any], record: ExperimentRecord) -> dict[str, Comparison]:
+    """By method: the comparison with the first method in the condition that the steps were measured in."""
+    wanted = steps["condition"], steps["rows"][0]["method"]
+    return {each.method: each for each in compare(record) if (each.condition, each.against) == wanted}
+
+
+def _with_error(estimate: dict[str, float], sign: str) -> str:
+    return f"{estimate['value']:{sign}.2f} ± {estimate['error']:.2f}"

@@ -1,0 +1,112 @@
+"""What benchmarks/step_gain.py says of a step: the gradient of the accuracy, and the advantages of real training."""
+
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import pytest
+import torch
+from accelerate import Accelerator
+from datasets import Dataset
+from transformers import AutoProcessor
+
+from rlfr_mm.config import FlowConfig, ModelArguments, RunConfig
+from rlfr_mm.config_file import build
+from rlfr_mm.method.field import FlowField
+from rlfr_mm.method.loss import scored_tokens
+from rlfr_mm.method.scores import ScoredRollouts
+from rlfr_mm.policy import load_policy
+from rlfr_mm.quickstart import world
+from rlfr_mm.quickstart.warmup import QUICKSTART_SETTINGS, prepare_policy
+from tests.conftest import ROOT
+from tests.tiny_trainer import make_trainer
+
+RLVR = {"advantage_shaping": "none", "num_generations": 2, "per_device_train_batch_size": 16, "learning_rate": 1e-4}
+
+
+@pytest.fixture
+def step_gain(monkeypatch: pytest.MonkeyPatch) -> ModuleType:
+    monkeypatch.syspath_prepend(str(ROOT / "benchmarks"))
+    import step_gain
+
+    return step_gain
+
+
+@pytest.fixture
+def shipped(step_gain: ModuleType, tmp_path: Path) -> Any:
+    """The measurement on 16 problems and the shipped policy, with a random field."""
+    folder = prepare_policy(tmp_path, **QUICKSTART_SETTINGS)
+    processor = AutoProcessor.from_pretrained(folder, padding_side="left")
+    policy, rows = load_policy(ModelArguments(name_or_path=str(folder))).eval(), world.rows(16, "test", [2])
+    setting = step_gain.Setting(policy, processor, Dataset.from_list(rows), rows, Accelerator(cpu=True))
+    field = FlowField.for_policy(FlowConfig(num_blocks=2, context_shifts=[-1]), policy.config)
+    return lambda methods: step_gain.Measured(setting, methods, field)
+
+
+def test_a_step_up_the_gradient_raises_the_chance_of_the_solutions_by_what_it_says(shipped: Any):
+    measured, prompts = shipped({}), torch.arange(16)
+    gradient = measured.accuracy_gradient(prompts)
+
+    @torch.no_grad()
+    def chance(step: float) -> float:
+        moved = step * gradient / gradient.norm()
+        for weight, change in zip(measured.weights, moved.split([w.numel() for w in measured.weights]), strict=True):
+            weight += change.view_as(weight)
+        _, mask, logps, _ = measured.forward(measured.setting.problems)
+        return logps.masked_fill(~mask, 0).sum(1).exp().sum().item()
+
+    size = 1e-3
+    higher, lower = chance(size), chance(-2 * size)
+    assert (higher - lower) / (2 * size) == pytest.approx(gradient.norm().item(), rel=0.02)
+
+
+def test_the_ceiling_gains_more_in_a_step_than_rlvr_and_what_pays_nobody_gains_nothing(
+    shipped: Any, step_gain: ModuleType
+):
+    reward = {"normalisation": "batch", "scale": "zscore", "threshold": None, "topk": None, "gamma": 0, "flow_coef": 1}
+    token = RLVR | {"advantage_shaping": "flow"}
+    methods = {
+        "rlvr": build(RunConfig, {"train": RLVR}),
+        "ceiling": build(RunConfig, {"train": token, "flow_reward": reward | {"score": "departure", "centre": True}}),
+        "nothing": build(
+            RunConfig, {"train": token | {"negative_weight": 0}, "flow_reward": reward | {"flow_coef": 0}}
+        ),
+        "no blame": build(RunConfig, {"train": RLVR | {"negative_weight": 0}}),
+    }
+    measured = shipped(methods)
+    learnt, others = torch.arange(8), torch.arange(8, 16)
+    gradient = measured.accuracy_gradient(others)
+    steps = step_gain.adam_steps(measured, methods, learnt)
+    gains = {name: (gradient @ step).item() for name, step in steps.items()}
+    assert gains["ceiling"] > gains["rlvr"]
+    assert torch.equal(steps["nothing"], steps["no blame"]) and steps["rlvr"].abs().max() <= 1.001 * 8**0.5
+
+
+@pytest.mark.parametrize(
+    "shaping, reward",
+    [
+        ("scale", {"normalisation": "sequence", "scale": "zscore", "threshold": None, "topk": None, "gamma": 0}),
+        ("flow", {"normalisation": "batch", "centre": True, "gamma": 0.9, "token_baseline": True, "threshold": 0.2}),
+        ("entropy", {}),
+        ("none", {}),
+    ],
+)
+def test_a_method_shapes_advantages_as_training_does(
+    shaping: str, reward: dict, step_gain: ModuleType, tiny_policy: Path, tmp_path: Path
+):
+    train = {"advantage_shaping": shaping, "negative_weight": 0.5, "scale_average": "entropy"}
+    config = build(RunConfig, {"train": train, "flow_reward": reward | {"flow_coef": 0.3}})
+    trainer = make_trainer(tiny_policy, tmp_path, reward_config=config.flow_reward, max_steps=1, **train)
+    seen: list[Any] = []
+    finish = trainer._finish
+    trainer._finish = lambda batch: (seen.append((batch, batch.flow and batch.flow.deviation.clone())), finish(batch))
+    trainer.train()
+    ((batch, deviation),) = seen
+    known = torch.zeros(batch.mask.shape) if deviation is None else deviation
+    rollouts = ScoredRollouts(
+        known, batch.completion_ids, batch.mask, scored_tokens(batch.mask, [1]), 4, lambda values: values,
+        outcomes=batch.accuracy,
+    )  # fmt: skip
+    made = step_gain.Batch(batch.logps, batch.entropies, rollouts, {step_gain.draws_of(config): known})
+    torch.testing.assert_close(made.outcome, batch.outcome)
+    torch.testing.assert_close(step_gain.shaped(config, made) * batch.mask, batch.advantages)
