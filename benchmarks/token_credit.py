@@ -10,6 +10,8 @@ and the value after a nearly certain token is taken to be the one before it.
 
 - AUC: P(a token with which the value falls has a lower score than another token of its rollout), for all tokens and for
   the uncertain ones. It is 0.5 for a score that says nothing about where a rollout goes wrong.
+- AUC at equal probability: P(such a token has a lower score than a token of any rollout that had about the same
+  probability, and with which the value could have fallen as much). It is 0.5 if the probability can replace the score.
 - Correlation: of the ranks of score and advantage, over the uncertain tokens of all rollouts.
 - Weights: what `train.advantage_shaping: scale` makes of some scores, where the value falls, at the other uncertain
   tokens of wrong rollouts, and at the uncertain tokens of right ones. Without a score, all weights are 1.
@@ -63,6 +65,7 @@ from rlfr_mm.training.run_folder import environment
 MEASURED = 64  # prompts, the last ones; the others are learnt from
 CONTINUATIONS = 32  # per prefix
 CERTAIN = 0.95  # a token of at least this probability is nearly certain
+SAME_ODDS = 0.1  # log-odds within which two probabilities are about equal
 FALL = 0.3  # more than two standard errors of the difference of two values
 REWARD = FlowRewardConfig(noise_draws=8, group_noise=True)  # otherwise the paper's
 SCALED = FlowRewardConfig(
@@ -155,6 +158,21 @@ def agreement(score: Tensor, advantage: Tensor, scored: Tensor, uncertain: Tenso
     totals = torch.tensor(moments.sum(1))
     correlation = estimate(totals, lambda sums: sums[..., 0] / np.sqrt(np.maximum(sums[..., 1] * sums[..., 2], 1e-9)))
     return {"auc": auc(scored), "auc_uncertain": auc(chosen), "correlation": correlation}
+
+
+def matched_auc(score: Tensor, p: Tensor, fall: Tensor, other: Tensor) -> dict[str, float]:
+    """P(a token of `fall` scores lower than one of `other` of about the same probability p), with its interval.
+
+    All are (N, T). Each token of `fall` that has others counts once; the interval is over the prompts of these tokens.
+    """
+    ours, theirs = score[fall], score[other]
+    odds = torch.logit(p.double(), eps=1e-6)
+    near = (odds[fall][:, None] - odds[other][None, :]).abs() < SAME_ODDS
+    wins = (theirs[None, :] > ours[:, None]).double() + 0.5 * (theirs[None, :] == ours[:, None]).double()
+    share = (wins * near).sum(1) / near.sum(1).clamp(min=1)
+    totals = torch.zeros(*fall.shape, 2, dtype=torch.double)
+    totals[fall] = torch.stack([share, torch.ones_like(share)], dim=1) * near.any(1, keepdim=True)
+    return estimate(totals.sum(1), lambda sums: sums[..., 0] / sums[..., 1])
 
 
 def estimate(totals: Tensor, statistic: Any) -> dict[str, float]:
@@ -328,14 +346,27 @@ def main() -> None:
     values = monte_carlo_values(setting, rollouts, rows)
     most = torch.where(rollouts.mask, 1 - rollouts.logps.exp(), 0)
     advantage = (values[:, 1:] - values[:, :-1]).clamp(-most, most)
-    write(options, rollouts, advantage, scores(setting, learnt, rollouts))
+    write(options, rollouts, values[:, :-1], advantage, scores(setting, learnt, rollouts))
 
 
-def write(options: argparse.Namespace, rollouts: Sampled, advantage: Tensor, found: dict[str, Tensor]) -> None:
-    """Write the record: how often the value falls, and how well each score agrees with the advantages."""
+def write(
+    options: argparse.Namespace, rollouts: Sampled, before: Tensor, advantage: Tensor, found: dict[str, Tensor]
+) -> None:
+    """Write the record: how often the value falls, and how well each score agrees with the advantages.
+
+    `before` (N, T) is the value that each token found.
+    """
     uncertain = rollouts.logps < math.log(CERTAIN)
-    rows = [{"score": name, **agreement(values, advantage, rollouts.mask, uncertain)} for name, values in found.items()]
     falls = rollouts.mask & (advantage < -FALL)
+    others = rollouts.mask & (before > FALL) & ~falls
+    rows = [
+        {
+            "score": name,
+            **agreement(values, advantage, rollouts.mask, uncertain),
+            "auc_matched": matched_auc(values, rollouts.logps.exp(), falls, others),
+        }
+        for name, values in found.items()
+    ]
     record = {
         "level": options.level,
         "prompts": MEASURED,
@@ -355,7 +386,7 @@ def write(options: argparse.Namespace, rollouts: Sampled, advantage: Tensor, fou
     if options.json:
         write_json(options.json, record)
     for row in rows:
-        print(row["score"], {key: round(row[key]["value"], 3) for key in ("auc", "auc_uncertain", "correlation")})
+        print({key: value if isinstance(value, str) else round(value["value"], 3) for key, value in row.items()})
 
 
 if __name__ == "__main__":

@@ -108,3 +108,15 @@ def test_weights_of_a_score_by_hand(token_credit: ModuleType):
     blame, praise = (4 * math.exp(sign * apart) / (3 + math.exp(sign * apart)) for sign in (1, -1))
     others = {"blame_at_falls": blame, "blame_at_others": (4 - blame) / 3, "praise": (praise + (4 - praise) / 3) / 2}
     assert found == pytest.approx(others, abs=1e-3)
+
+
+def test_what_the_probability_says_is_worth_nothing_at_equal_probability(token_credit: ModuleType):
+    generator = torch.Generator().manual_seed(0)
+    p, noise = (torch.rand(400, 5, generator=generator) for _ in range(2))
+    fall = torch.rand(400, 5, generator=generator) > p  # rarely where the policy is sure
+    plain = token_credit.agreement(p, -fall.float(), torch.ones_like(fall), torch.ones_like(fall))
+    assert plain["auc"]["value"] > 0.75
+    assert token_credit.matched_auc(p, p, fall, ~fall)["value"] == pytest.approx(0.5, abs=0.05)
+    found = token_credit.matched_auc(noise - fall.float(), p, fall, ~fall)
+    assert found["value"] == 1 and found["low"] == 1
+    assert token_credit.matched_auc(noise, p, fall, ~fall)["value"] == pytest.approx(0.5, abs=0.05)

@@ -160,7 +160,7 @@ def credit_table(record: dict[str, Any]) -> str:
     """Markdown: how well each score finds the tokens with which the value falls, best first (token_credit.py)."""
     rows = []
     for row in sorted(record["rows"], key=lambda row: -row["auc_uncertain"]["value"]):
-        found = [row[name] for name in ("auc", "auc_uncertain", "correlation")]
+        found = [row[name] for name in ("auc", "auc_uncertain", "auc_matched", "correlation")]
         rows.append([row["score"], *(f"{x['value']:.3f} [{x['low']:.3f}, {x['high']:.3f}]" for x in found)])
-    header = ["score", "AUC, all tokens", "AUC, uncertain tokens", "rank correlation"]
+    header = ["score", "AUC, all tokens", "AUC, uncertain tokens", "AUC at equal probability", "rank correlation"]
     return tabulate(rows, header, tablefmt="github", disable_numparse=True)

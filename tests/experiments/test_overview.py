@@ -68,10 +68,10 @@ def test_scores_stand_by_how_well_they_find_the_fall():
     def estimate(value: float) -> dict:
         return {"value": value, "low": value - 0.1, "high": value + 0.1}
 
-    rows = [
-        {"score": name, "auc": estimate(0.9), "auc_uncertain": estimate(auc), "correlation": estimate(0.2)}
-        for name, auc in (("worse", 0.5), ("better", 0.7))
-    ]
+    rows = []
+    for name, auc in (("worse", 0.5), ("better", 0.7)):
+        others = {column: estimate(0.5) for column in ("auc", "auc_matched", "correlation")}
+        rows.append({"score": name, "auc_uncertain": estimate(auc), **others})
     lines = [cells_of(line) for line in credit_table({"rows": rows}).splitlines()[2:]]
     assert [line[0] for line in lines] == ["better", "worse"] and lines[0][2] == "0.700 [0.600, 0.800]"
 
