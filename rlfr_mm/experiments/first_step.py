@@ -23,10 +23,12 @@ def step_table(steps: dict[str, Any], record: ExperimentRecord | None = None) ->
     rows = []
     for row in sorted(steps["rows"], key=lambda row: -row["gain"]["value"]):
         found = trained.get(row["method"])
-        over = "" if row["method"] == first else _with_error(row["over"], "+")
+        over = "–" if row["method"] == first else _with_error(row["over"], "+")
         cells = [row["method"], _with_error(row["gain"], ""), over]
         if record:
-            cells += ["{:+.1f} [{:+.1f}, {:+.1f}]".format(*found.points), str(found.gain.seeds)] if found else ["", ""]
+            cells += (
+                ["{:+.1f} [{:+.1f}, {:+.1f}]".format(*found.points), str(found.gain.seeds)] if found else ["–", "–"]
+            )
         rows.append(cells)
     header = ["method", "points per step", f"over {first}"] + ["gain of training", "seeds"] * bool(record)
     return tabulate(rows, header, tablefmt="github", disable_numparse=True)

@@ -1,0 +1,58 @@
+"""Tables and figures of what one step of a method gains, beside what training gained."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+from PIL import Image
+
+from rlfr_mm import results
+from rlfr_mm.experiments.first_step import agreement, step_table
+from rlfr_mm.experiments.records import write_results
+from rlfr_mm.files import write_json
+from tests.experiments.made_records import random_cells, record
+from tests.experiments.test_tables import cells_of
+
+STEP_GAINS = {"rlvr": 2.0, "flow": 3.0, "placebo": 1.5, "untrained": 2.5}
+
+
+def steps(gains: dict[str, float] = STEP_GAINS) -> dict[str, Any]:
+    rows = [
+        {"method": name, "gain": {"value": gain, "error": 0.1}, "over": {"value": gain - gains["rlvr"], "error": 0.05}}
+        for name, gain in gains.items()
+    ]
+    return {"experiment": "trial", "condition": "base", "prompts": 512, "parts": 8, "rows": rows}
+
+
+@pytest.fixture
+def trained() -> Any:
+    means = {"rlvr": 0.4, "flow": 0.6, "placebo": 0.2}
+    return record(*(cell for name, mean in means.items() for cell in random_cells(name, 4, mean)), compare_to=["rlvr"])
+
+
+def test_the_table_has_the_best_first_and_training_where_there_is_some(trained: Any):
+    rows = [cells_of(line) for line in step_table(steps(), trained).splitlines()[2:]]
+    assert [row[0] for row in rows] == ["flow", "untrained", "rlvr", "placebo"]
+    assert rows[0][1:3] == ["3.00 ± 0.10", "+1.00 ± 0.05"] and rows[2][2] == "–"
+    assert float(rows[0][3].split()[0]) > 10 > -10 > float(rows[3][3].split()[0]) and rows[0][4] == "4"
+    assert rows[1][3:] == rows[2][3:] == ["–", "–"]
+    assert len(cells_of(step_table(steps()).splitlines()[0])) == 3
+
+
+def test_steps_agree_with_training_if_they_rank_methods_alike(trained: Any):
+    assert agreement(steps(), trained) == pytest.approx(1)
+    assert agreement(steps(STEP_GAINS | {"placebo": 9.0}), trained) == pytest.approx(-1)
+
+
+def test_the_page_shows_table_and_figure(trained: Any, tmp_path: Path):
+    folder = tmp_path / "results"
+    write_results(trained, folder / "experiments" / "trial" / "results.json")
+    write_json(folder / "step_gain" / "base.json", steps())
+    write_json(folder / "step_gain" / "without_training.json", steps() | {"experiment": "another"})
+    (folder / "notes.md").write_text('{{ step_table("base") }}\n\n{{ "%.1f" % step_agreement("base", 4) }}\n')
+    results.main([str(folder)])
+    page = (tmp_path / "results.md").read_text()
+    assert "| flow " in page and "\n1.0\n" in page
+    with Image.open(folder / "step_gain" / "base.png") as picture:
+        assert picture.width == 1050
+    assert not (folder / "step_gain" / "without_training.png").exists()
