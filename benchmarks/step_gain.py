@@ -163,26 +163,56 @@ class Measured:
 
 
 def adam_steps(measured: Measured, methods: dict[str, RunConfig], prompts: Tensor) -> dict[str, Tensor]:
-    """The step of each method that Adam takes at a learning rate of 1, once it has seen the batches of these prompts.
-
-    They are of `per_device_train_batch_size` rollouts, and every rollout is in one of them.
-    """
-    train = next(iter(methods.values())).train
-    group, per_batch = train["num_generations"], train["per_device_train_batch_size"] // train["num_generations"]
+    """The step of each method that Adam takes at a learning rate of 1 once it has seen the batches of these prompts."""
     first: dict[str, Tensor] = {}
     second: dict[str, Tensor] = {}
-    batches = [
-        (chosen[:, None] * GROUP + begin + torch.arange(group)).flatten()
-        for begin in range(0, GROUP, group)
-        for chosen in prompts.split(per_batch)
-    ]
-    for index in batches:
+    batches = batches_of(prompts, next(iter(methods.values())))
+    for index, group in batches:
         batch = measured.batch(index, group)
         for name, config in methods.items():
             found = batch.gradient(shaped(config, batch), measured.weights) / len(batches)
             first[name] = first.get(name, 0) + found
             second[name] = second.get(name, 0) + found.square() * len(batches)
     return {name: first[name] / (second[name].sqrt() + 1e-8) for name in methods}
+
+
+def batches_of(prompts: Tensor, config: RunConfig) -> list[tuple[Tensor, int]]:
+    """The rollouts of each batch, and `num_generations`: as many rollouts as in training, each in one batch."""
+    group, size = config.train["num_generations"], config.train["per_device_train_batch_size"]
+    return [
+        ((chosen[:, None] * GROUP + begin + torch.arange(group)).flatten(), group)
+        for begin in range(0, GROUP, group)
+        for chosen in prompts.split(size // group)
+    ]
+
+
+def praise_and_blame(measured: Measured, config: RunConfig, prompts: Tensor, direction: Tensor) -> Tensor:
+    """(5,) means over batches of p u, q u, p p, q q and p q, with u a direction of length 1.
+
+    p is the gradient of the rollouts that GRPO praises, q of those that it blames.
+    """
+    found = []
+    for index, group in batches_of(prompts, config):
+        batch = measured.batch(index, group)
+        praise, blame = (
+            batch.gradient(outcome[:, None] * batch.rollouts.mask, measured.weights)
+            for outcome in (batch.outcome.clamp(min=0), batch.outcome.clamp(max=0))
+        )
+        found.append([praise @ direction, blame @ direction, praise @ praise, blame @ blame, praise @ blame])
+    return torch.tensor(found).mean(0)
+
+
+def best_weight(moments: Tensor) -> float:
+    """The w with which p + w q has most signal for its size: of p u + w q u over the root of the mean of (p + w q)^2.
+
+    Praise and blame have the same expected gradient if the rollouts of a group are independent, so that w only decides
+    how noisy their sum is: as the baseline that makes a policy gradient least noisy (Greensmith et al., 2004).
+
+    >>> best_weight(torch.tensor([1.0, 1.0, 2.0, 4.0, 0.0]))  # blame is as right, and twice as noisy
+    0.5
+    """
+    praised, blamed, praise, blame, both = moments.double().tolist()
+    return (blamed * praise - praised * both) / (praised * blame - blamed * both)
 
 
 def estimate(values: Tensor) -> dict[str, float]:
@@ -201,8 +231,10 @@ def main() -> None:
     parts = list(torch.arange(options.prompts).split(PROMPTS_PER_PART))
     gradients = torch.stack([measured.accuracy_gradient(part) for part in tqdm(parts, desc="accuracy", unit="part")])
     gains: dict[str, list[float]] = {name: [] for name in methods}
+    moments = torch.zeros(len(parts), 5)
     for number, part in enumerate(tqdm(parts, desc="methods", unit="part")):
         others = (gradients.sum(0) - gradients[number]) / (options.prompts - len(part))
+        moments[number] = praise_and_blame(measured, next(iter(methods.values())), part, others / others.norm())
         for name, step in adam_steps(measured, methods, part).items():
             rate = methods[name].train["learning_rate"]
             gains[name].append(100 * rate * (others @ step).item())
@@ -211,6 +243,8 @@ def main() -> None:
         {"method": name, "gain": estimate(torch.tensor(values)), "over": estimate(torch.tensor(values) - first)}
         for name, values in gains.items()
     ]
+    without = torch.tensor([best_weight(moments[torch.arange(len(parts)) != i].mean(0)) for i in range(len(parts))])
+    praised, blamed, praise, blame, both = moments.mean(0).tolist()
     record = {
         "experiment": options.experiment.stem,
         "condition": options.condition,
@@ -218,6 +252,13 @@ def main() -> None:
         "parts": len(parts),
         "accuracy": round(measured.rollouts.correct.float().mean().item(), 4),
         "rows": rows,
+        "praise": {"signal": praised, "size": math.sqrt(praise)},
+        "blame": {"signal": blamed, "size": math.sqrt(blame)},
+        "cosine_of_both": both / math.sqrt(praise * blame),
+        "best_negative_weight": {
+            "value": round(best_weight(moments.mean(0)), 4),
+            "error": round((without.std(correction=0) * math.sqrt(len(parts) - 1)).item(), 4),  # jackknife
+        },
         **environment(),
     }
     if options.json:

@@ -82,6 +82,27 @@ def test_the_ceiling_gains_more_in_a_step_than_rlvr_and_what_pays_nobody_gains_n
     assert torch.equal(steps["nothing"], steps["no blame"]) and steps["rlvr"].abs().max() <= 1.001 * 8**0.5
 
 
+def test_the_best_weight_of_blame_has_most_signal_for_its_noise(shipped: Any, step_gain: ModuleType):
+    methods = {"rlvr": build(RunConfig, {"train": RLVR})}
+    measured, prompts = shipped(methods), torch.arange(16)
+    direction = torch.nn.functional.normalize(measured.accuracy_gradient(prompts), dim=0)
+    moments = step_gain.praise_and_blame(measured, methods["rlvr"], prompts, direction)
+    gradients = []
+    for index, group in step_gain.batches_of(prompts, methods["rlvr"]):
+        batch = measured.batch(index, group)
+        gradients.append(batch.gradient(step_gain.shaped(methods["rlvr"], batch), measured.weights))
+    whole = torch.stack(gradients)
+    torch.testing.assert_close(moments[:2].sum(), (whole @ direction).mean(), rtol=1e-3, atol=1e-4)
+    torch.testing.assert_close(moments[2:4].sum() + 2 * moments[4], whole.square().sum(1).mean(), rtol=1e-3, atol=1e-4)
+
+    def signal(weight: float) -> float:
+        praised, blamed, praise, blame, both = moments.tolist()
+        return (praised + weight * blamed) / (praise + 2 * weight * both + weight**2 * blame) ** 0.5
+
+    best = step_gain.best_weight(moments)
+    assert signal(best) > max(signal(best - 0.05), signal(best + 0.05))
+
+
 @pytest.mark.parametrize(
     "shaping, reward",
     [
