@@ -205,10 +205,12 @@ def praise_and_blame(measured: Measured, config: RunConfig, prompts: Tensor, dir
 def best_weight(moments: Tensor) -> float:
     """The w with which p + w q has most signal for its size: of p u + w q u over the root of the mean of (p + w q)^2.
 
-    Praise and blame have the same expected gradient if the rollouts of a group are independent, so that w only decides
-    how noisy their sum is: as the baseline that makes a policy gradient least noisy (Greensmith et al., 2004).
+    Over independent rollouts of a problem that is solved with probability a, the expected gradients of praise and of
+    blame point the same way, and that of blame is a / (1 - a) as long: the gradients of the log-probabilities of right
+    and of wrong rollouts average to zero. So a weight of blame changes how noisy a step is and how much each problem
+    counts, but not where a problem pulls.
 
-    >>> best_weight(torch.tensor([1.0, 1.0, 2.0, 4.0, 0.0]))  # blame is as right, and twice as noisy
+    >>> best_weight(torch.tensor([1.0, 1.0, 2.0, 4.0, 0.0]))  # with as much signal, blame is noisier
     0.5
     """
     praised, blamed, praise, blame, both = moments.double().tolist()
