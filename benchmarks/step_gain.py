@@ -13,7 +13,8 @@ solution, and the chance to write it is the product of the probabilities of its 
 - The gain is the product of that step with the gradient of the accuracy on all other parts, in points per step. Errors
   are over the parts, also of the differences to the experiment's first method.
 
-What later steps do to the policy is left out. `python -m rlfr_mm.results` makes the table.
+What later steps do to the policy is left out; `--run` starts from the last policy and field of a training run instead.
+`python -m rlfr_mm.results` makes the tables.
 """
 
 import json
@@ -28,7 +29,7 @@ from token_credit import LONG, scored_rollouts
 from torch import Tensor
 from tqdm import tqdm
 
-from rlfr_mm.config import RLFRArguments, RunConfig
+from rlfr_mm.config import ModelArguments, RLFRArguments, RunConfig
 from rlfr_mm.config_file import build, load_config, with_overrides
 from rlfr_mm.experiments.grid import ExperimentConfig, cells, read_base
 from rlfr_mm.files import write_json
@@ -37,7 +38,8 @@ from rlfr_mm.method.flow_reward import by_group, flow_advantages, flow_reward
 from rlfr_mm.method.loss import scored_tokens
 from rlfr_mm.method.scores import SCORES, ScoredRollouts, shuffled, token_means
 from rlfr_mm.method.shaping import SHAPINGS
-from rlfr_mm.policy import encode_demonstrations
+from rlfr_mm.policy import encode_demonstrations, load_policy
+from rlfr_mm.training.online_flow import FIELD_FOLDER
 from rlfr_mm.training.run_folder import environment
 
 PROMPTS_PER_PART = 64
@@ -226,10 +228,21 @@ def main() -> None:
     parser = parser_of(__doc__ or "", prompts=512)
     parser.add_argument("--experiment", type=Path, required=True, help="YAML under configs/experiments")
     parser.add_argument("--condition", required=True, help="one of its conditions")
+    parser.add_argument(
+        "--run", type=Path, help="folder of a training run: start from its last policy and its last field"
+    )
     options = parser.parse_args()
     methods = methods_of(options.experiment, options.condition)
     setting = Setting.of(options)
-    measured = Measured(setting, methods, setting.field(context_shifts=[-1], **LONG))
+    if options.run:
+        policy = load_policy(ModelArguments(name_or_path=str(options.run / "final"))).eval()
+        setting, field = (
+            replace(setting, policy=policy),
+            FlowField.from_pretrained(options.run / "final" / FIELD_FOLDER),
+        )
+    else:
+        field = setting.field(context_shifts=[-1], **LONG)
+    measured = Measured(setting, methods, field)
     parts = list(torch.arange(options.prompts).split(PROMPTS_PER_PART))
     gradients = torch.stack([measured.accuracy_gradient(part) for part in tqdm(parts, desc="accuracy", unit="part")])
     gains: dict[str, list[float]] = {name: [] for name in methods}
@@ -250,6 +263,7 @@ def main() -> None:
     record = {
         "experiment": options.experiment.stem,
         "condition": options.condition,
+        "run": "/".join(options.run.parts[-3:]) if options.run else None,
         "prompts": options.prompts,
         "parts": len(parts),
         "accuracy": round(measured.rollouts.correct.float().mean().item(), 4),
