@@ -7,6 +7,9 @@ import matplotlib
 
 matplotlib.use("Agg")
 import matplotlib.pyplot as plt
+from matplotlib.axes import Axes
+from matplotlib.lines import Line2D
+from matplotlib.transforms import Bbox
 from scipy.stats import spearmanr
 from tabulate import tabulate
 
@@ -15,6 +18,8 @@ from rlfr_mm.experiments.overview import KINDS, kind_of
 from rlfr_mm.experiments.records import ExperimentRecord
 
 FEW_SEEDS = 5  # training runs on fewer have no interval in the figure: it would cover everything
+MARK = 8  # half of the width of a point, in pixels
+PLACES = [(x, y) for y in (8, -8, 18, -18, 28, -28, 38, -38) for x in (7, -7)]  # of a name beside its point, in points
 
 
 def step_table(steps: dict[str, Any], record: ExperimentRecord | None = None) -> str:
@@ -48,7 +53,8 @@ def agreement(steps: dict[str, Any], record: ExperimentRecord, seeds: int = 1) -
 def plot_steps(steps: dict[str, Any], record: ExperimentRecord, path: Path) -> None:
     """Write a figure with a point per method: what a step and what training gained over the first method."""
     trained, methods = _trained(steps, record), record.of(steps["condition"])
-    figure, axes = plt.subplots(figsize=(7, 4.5), layout="constrained")
+    figure, axes = plt.subplots(figsize=(7, 5), layout="constrained")
+    points: dict[str, tuple[float, float]] = {}
     for row in steps["rows"]:
         if (each := trained.get(row["method"])) is None:
             continue
@@ -58,15 +64,37 @@ def plot_steps(steps: dict[str, Any], record: ExperimentRecord, path: Path) -> N
         x, ends = row["over"]["value"], None if few else [[gain - low], [high - gain]]
         axes.errorbar(x, gain, xerr=2 * row["over"]["error"], yerr=ends, fmt="o", color=colour, markersize=5,
                       markerfacecolor="white" if few else colour, linewidth=1, capsize=2)  # fmt: skip
-        axes.annotate(each.method, (x, gain), (6, 5), textcoords="offset points", fontsize=8)
+        points[each.method] = x, gain
     axes.axhline(0, color="0.7", linewidth=0.8, zorder=0)
     axes.axvline(0, color="0.7", linewidth=0.8, zorder=0)
     first = steps["rows"][0]["method"]
     axes.set_xlabel(f"what one step gains over {first}, points, two standard errors")
     axes.set_ylabel(f"what training gained over {first}, points, 95 % interval")
     axes.spines[["top", "right"]].set_visible(False)
+    marks = [Line2D([], [], color=colour, marker="o", label=kind) for kind, colour in KINDS.items()]
+    hollow = Line2D([], [], color="0.3", marker="o", markerfacecolor="white", label=f"fewer than {FEW_SEEDS} seeds")
+    figure.legend(handles=[*marks, hollow], loc="outside lower center", ncols=5, frameon=False, fontsize=8)
+    _label(axes, points)
     figure.savefig(path, dpi=150)
     plt.close(figure)
+
+
+def _label(axes: Axes, points: dict[str, tuple[float, float]]) -> None:
+    """Write the names beside their points, each at the first place where it covers no point and no other name."""
+    figure: Any = axes.figure
+    figure.draw_without_rendering()
+    taken = [Bbox([spot - MARK, spot + MARK]) for spot in axes.transData.transform(list(points.values()))]
+    for name, point in points.items():
+        for dx, dy in PLACES:
+            label = axes.annotate(name, point, (dx, dy), textcoords="offset points", fontsize=8,
+                                  ha="left" if dx > 0 else "right", va="center")  # fmt: skip
+            box = label.get_window_extent()
+            if not any(box.overlaps(other) for other in taken):
+                break
+            label.remove()
+        else:
+            label = axes.annotate(name, point, PLACES[0], textcoords="offset points", fontsize=8, va="center")
+        taken.append(label.get_window_extent())
 
 
 def _trained(steps: dict[str, Any], record: ExperimentRecord) -> dict[str, Comparison]:
