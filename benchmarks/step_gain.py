@@ -11,14 +11,15 @@ solution, and the chance to write it is the product of the probabilities of its 
   The mean and the mean square of its gradients over the batches of a part of the prompts give the step that Adam would
   take there.
 - The gain is the product of that step with the gradient of the accuracy on all other parts, in points per step. Errors
-  are over the parts, also of the differences to the experiment's first method.
+  are from leaving out one part at a time (jackknife), also of the differences to the experiment's first method.
 
 What later steps do to the policy is left out; `--run` starts from the last policy and field of a training run instead.
 `python -m rlfr_mm.results` makes the tables.
 """
 
-import json
+import argparse
 import math
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -30,7 +31,7 @@ from torch import Tensor
 from tqdm import tqdm
 
 from rlfr_mm.config import ModelArguments, RLFRArguments, RunConfig
-from rlfr_mm.config_file import build, load_config, with_overrides
+from rlfr_mm.config_file import build, load_config, require, with_overrides
 from rlfr_mm.experiments.grid import ExperimentConfig, cells, read_base
 from rlfr_mm.files import write_json
 from rlfr_mm.method.field import FlowField
@@ -40,6 +41,7 @@ from rlfr_mm.method.scores import SCORES, ScoredRollouts, shuffled, token_means
 from rlfr_mm.method.shaping import SHAPINGS
 from rlfr_mm.policy import encode_demonstrations, load_policy
 from rlfr_mm.training.online_flow import FIELD_FOLDER
+from rlfr_mm.training.own_rewards import load_rewards
 from rlfr_mm.training.run_folder import environment
 
 PROMPTS_PER_PART = 64
@@ -49,6 +51,7 @@ PROMPTS_PER_PART = 64
 class Batch:
     """b rollouts of T tokens that a step learns from, in groups of `num_generations`."""
 
+    rewards: Tensor  # (b,) the weighted sum of the reward functions
     logps: Tensor  # (b, T), with the policy's gradients
     entropies: Tensor  # (b, T)
     rollouts: ScoredRollouts
@@ -57,12 +60,11 @@ class Batch:
     @property
     def outcome(self) -> Tensor:
         """(b,) GRPO's advantages, as TRL computes them."""
-        assert self.rollouts.outcomes is not None
-        rewards = by_group(self.rollouts.outcomes, self.rollouts.num_generations)
+        rewards = by_group(self.rewards, self.rollouts.num_generations)
         return ((rewards - rewards.mean(1, keepdim=True)) / (rewards.std(1, keepdim=True) + 1e-4)).flatten()
 
     def gradient(self, advantages: Tensor, weights: list[Tensor]) -> Tensor:
-        """The gradient of the mean over tokens of advantage times log-probability, which the first step ascends."""
+        """(P,) the gradient of the mean over tokens of advantage times log-probability, which a step ascends."""
         mask = self.rollouts.mask
         objective = (advantages * self.logps)[mask].sum() / mask.sum()
         return gradient(objective, weights)
@@ -75,21 +77,37 @@ def gradient(objective: Tensor, weights: list[Tensor]) -> Tensor:
 
 
 def draws_of(config: RunConfig) -> tuple[Any, ...]:
-    """The settings of the flow reward that its deviations depend on."""
+    """The settings of the flow reward that its deviations depend on; rollouts of a group always share their noise."""
     reward = config.flow_reward
-    return tuple(reward.times), reward.debias, reward.noise_draws, tuple(reward.context_shifts or (-1,))
+    return tuple(reward.times), reward.debias, reward.noise_draws
 
 
-def methods_of(path: Path, condition: str) -> dict[str, RunConfig]:
-    """The settings of the methods of an experiment under one condition."""
-    config: ExperimentConfig = load_config(ExperimentConfig, path)
-    base = read_base(path.parent / config.base)
-    found = [cell for cell in cells(config) if (cell.condition, cell.seed) == (condition, config.seeds[0])]
-    return {cell.method: build(RunConfig, with_overrides(base, cell.overrides)) for cell in found}
+def methods_of(options: argparse.Namespace) -> dict[str, RunConfig]:
+    """The settings of the methods of an experiment under one condition. ValueError for what cannot be measured."""
+    config: ExperimentConfig = load_config(ExperimentConfig, options.experiment)
+    base = read_base(options.experiment.parent / config.base)
+    found = [cell for cell in cells(config) if (cell.condition, cell.seed) == (options.condition, config.seeds[0])]
+    require(len(found) > 0, f"--condition={options.condition}", f"one of {', '.join(config.conditions)}")
+    methods = {cell.method: build(RunConfig, with_overrides(base, cell.overrides)) for cell in found}
+    for name, method in methods.items():
+        group, size = method.train["num_generations"], method.train["per_device_train_batch_size"]
+        require(GROUP % group == 0, f"{name}: train.num_generations={group}", f"a divisor of {GROUP}")
+        require(size % group == 0, f"{name}: train.per_device_train_batch_size={size}", f"a multiple of {group}")
+        shifts = method.flow_reward.context_shifts
+        require(shifts in (None, [-1]), f"{name}: flow_reward.context_shifts={shifts}", "[-1], the field's context")
+        data, warmup = method.data, method.model.warmup_accuracy
+        for flag, ours, theirs in (
+            ("level", [options.level], data.levels),
+            ("operations", options.operations, data.operations),
+            ("max-value", options.max_value, data.max_value),
+            ("warmup-accuracy", options.warmup_accuracy, warmup),
+        ):
+            require(ours == theirs, f"--{flag}={ours}", f"{theirs}, as in {options.experiment.name}")
+    return methods
 
 
 def shaped(config: RunConfig, batch: Batch) -> Tensor:
-    """(b, T) the advantages that the first loss on these rollouts would use."""
+    """(b, T) the advantages that the loss on these rollouts would use."""
     args = RLFRArguments(**{key: value for key, value in config.train.items() if key in RLFRArguments.__annotations__})
     shaping, reward, rollouts = SHAPINGS[args.advantage_shaping](args), config.flow_reward, batch.rollouts
     mask, group = rollouts.mask, rollouts.num_generations
@@ -113,7 +131,7 @@ def shaped(config: RunConfig, batch: Batch) -> Tensor:
 
 
 class Measured:
-    """The rollouts of all prompts, what the methods need to know of them, and the policy whose gradients are asked."""
+    """The rollouts of all prompts, what the methods need to know of them, and the policy, which gives the gradients."""
 
     def __init__(self, setting: Setting, methods: dict[str, RunConfig], field: FlowField):
         self.setting, policy = setting, setting.policy
@@ -126,12 +144,17 @@ class Measured:
                  for ids, mask in zip(self.rollouts.ids, self.rollouts.mask, strict=True)]  # fmt: skip
         problems = [problem for problem in setting.problems for _ in range(GROUP)]
         self.rows = [{**problem, "completion": text} for problem, text in zip(problems, texts, strict=True)]
+        self.rewards = torch.zeros(len(texts))
+        solutions = [problem["solution"] for problem in problems]
+        for reward in load_rewards(next(iter(methods.values()))) if methods else []:
+            assert reward.call is not None
+            self.rewards += reward.weight * torch.tensor(reward.call(completions=texts, solution=solutions))
 
     def deviation(self, field: FlowField, config: RunConfig) -> Tensor:
         return deviations(field, self.rollouts, replace(config.flow_reward, context_shifts=[-1]))
 
     def forward(self, rows: list[dict[str, Any]]) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-        """Token ids, mask, log-probabilities with their gradients, and entropies of the completions, each (b, T)."""
+        """Token ids, mask, log-probabilities with their gradients, and entropies in nats of the completions: (b, T)."""
         inputs, mask = encode_demonstrations(rows, self.setting.processor, MAX_NEW_TOKENS)
         ids, length = inputs["input_ids"][:, -mask.shape[1] :], mask.shape[1]
         logits = self.setting.policy(**inputs, use_cache=False, logits_to_keep=length + 1).logits[:, :-1]
@@ -150,22 +173,25 @@ class Measured:
             expert_logps=whole.expert_logps[index],
         )  # fmt: skip
         deviations = {draws: found[index, :length] for draws, found in self.deviations.items()}
-        return Batch(logps, entropies, rollouts, deviations)
+        return Batch(self.rewards[index], logps, entropies, rollouts, deviations)
 
     def accuracy_gradient(self, prompts: Tensor) -> Tensor:
-        """The sum over prompts of the gradient of the chance to write the solution.
+        """(P,) the mean over prompts of the gradient of the chance to write the solution.
 
         Rollouts that come to the right answer in another way are left out.
         """
         total = torch.zeros(sum(weight.numel() for weight in self.weights))
         for part in prompts.split(BATCH):
             _, mask, logps, _ = self.forward([self.setting.problems[i] for i in part])
-            total += gradient(logps.masked_fill(~mask, 0).sum(1).exp().sum(), self.weights)
+            total += gradient(logps.masked_fill(~mask, 0).sum(1).exp().sum(), self.weights) / len(prompts)
         return total
 
 
 def adam_steps(measured: Measured, methods: dict[str, RunConfig], prompts: Tensor) -> dict[str, Tensor]:
-    """The step of each method that Adam takes at a learning rate of 1 once it has seen the batches of these prompts."""
+    """(P,) by method: the step of Adam at a learning rate of 1 once it has seen the batches of these prompts.
+
+    That is the mean of their gradients over the root of the mean of their squares.
+    """
     first: dict[str, Tensor] = {}
     second: dict[str, Tensor] = {}
     batches = batches_of(prompts, next(iter(methods.values())))
@@ -219,46 +245,62 @@ def best_weight(moments: Tensor) -> float:
     return (blamed * praise - praised * both) / (praised * blame - blamed * both)
 
 
-def estimate(values: Tensor) -> dict[str, float]:
-    """Mean and standard error over the parts."""
-    return {"value": round(values.mean().item(), 4), "error": round((values.std() / math.sqrt(len(values))).item(), 4)}
+def off_diagonal(values: Tensor, left_out: int | None = None) -> Tensor:
+    """The mean of (part, part) values off the diagonal, without the row and the column of one part."""
+    kept = ~torch.eye(len(values), dtype=torch.bool)
+    if left_out is not None:
+        kept[left_out] = kept[:, left_out] = False
+    return values[kept].mean()
+
+
+def jackknife(statistic: Callable[[int | None], float], parts: int) -> dict[str, float]:
+    """The statistic of all parts, and its standard error from leaving out one part at a time."""
+    without = torch.tensor([statistic(part) for part in range(parts)])
+    error = without.std(correction=0) * math.sqrt(parts - 1)
+    return {"value": round(float(statistic(None)), 4), "error": round(error.item(), 4)}
 
 
 def main() -> None:
     parser = parser_of(__doc__ or "", prompts=512)
     parser.add_argument("--experiment", type=Path, required=True, help="YAML under configs/experiments")
     parser.add_argument("--condition", required=True, help="one of its conditions")
-    parser.add_argument(
-        "--run", type=Path, help="folder of a training run: start from its last policy and its last field"
-    )
+    parser.add_argument("--run", type=Path, help="training run: start from its last policy and its last field")
     options = parser.parse_args()
-    methods = methods_of(options.experiment, options.condition)
+    count, rest = divmod(options.prompts, PROMPTS_PER_PART)
+    if rest or count < 2:
+        parser.error(f"--prompts={options.prompts} must be a multiple of {PROMPTS_PER_PART}, and at least two of them")
+    try:
+        methods = methods_of(options)
+    except ValueError as error:
+        parser.error(str(error))
     setting = Setting.of(options)
     if options.run:
-        policy = load_policy(ModelArguments(name_or_path=str(options.run / "final"))).eval()
-        setting, field = (
-            replace(setting, policy=policy),
-            FlowField.from_pretrained(options.run / "final" / FIELD_FOLDER),
-        )
+        final = options.run / "final"
+        setting = replace(setting, policy=load_policy(ModelArguments(name_or_path=str(final))).eval())
+        field = FlowField.from_pretrained(final / FIELD_FOLDER)
     else:
         field = setting.field(context_shifts=[-1], **LONG)
-    measured = Measured(setting, methods, field)
-    parts = list(torch.arange(options.prompts).split(PROMPTS_PER_PART))
+    write(options, methods, Measured(setting, methods, field))
+
+
+def write(options: argparse.Namespace, methods: dict[str, RunConfig], measured: Measured) -> None:
+    """Measure all methods and write the record."""
+    parts, first = list(torch.arange(options.prompts).split(PROMPTS_PER_PART)), next(iter(methods))
     gradients = torch.stack([measured.accuracy_gradient(part) for part in tqdm(parts, desc="accuracy", unit="part")])
-    gains: dict[str, list[float]] = {name: [] for name in methods}
+    gains = {name: torch.zeros(len(parts), len(parts)) for name in methods}  # by the parts of gradient and of step
     moments = torch.zeros(len(parts), 5)
     for number, part in enumerate(tqdm(parts, desc="methods", unit="part")):
-        others = (gradients.sum(0) - gradients[number]) / (options.prompts - len(part))
-        moments[number] = praise_and_blame(measured, next(iter(methods.values())), part, others / others.norm())
+        others = gradients[torch.arange(len(parts)) != number].mean(0)
+        moments[number] = praise_and_blame(measured, methods[first], part, others / others.norm())
         for name, step in adam_steps(measured, methods, part).items():
-            rate = methods[name].train["learning_rate"]
-            gains[name].append(100 * rate * (others @ step).item())
-    first = torch.tensor(gains[next(iter(methods))])
-    rows = [
-        {"method": name, "gain": estimate(torch.tensor(values)), "over": estimate(torch.tensor(values) - first)}
-        for name, values in gains.items()
-    ]
-    without = torch.tensor([best_weight(moments[torch.arange(len(parts)) != i].mean(0)) for i in range(len(parts))])
+            gains[name][:, number] = 100 * methods[name].train["learning_rate"] * (gradients @ step)
+
+    def points(values: Tensor) -> dict[str, float]:
+        return jackknife(lambda part: off_diagonal(values, part).item(), len(parts))
+
+    def weight(left_out: int | None) -> float:
+        return best_weight(moments[torch.arange(len(parts)) != (-1 if left_out is None else left_out)].mean(0))
+
     praised, blamed, praise, blame, both = moments.mean(0).tolist()
     record = {
         "experiment": options.experiment.stem,
@@ -267,19 +309,20 @@ def main() -> None:
         "prompts": options.prompts,
         "parts": len(parts),
         "accuracy": round(measured.rollouts.correct.float().mean().item(), 4),
-        "rows": rows,
+        "rows": [
+            {"method": name, "gain": points(values), "over": points(values - gains[first])}
+            for name, values in gains.items()
+        ],
         "praise": {"signal": praised, "size": math.sqrt(praise)},
         "blame": {"signal": blamed, "size": math.sqrt(blame)},
         "cosine_of_both": both / math.sqrt(praise * blame),
-        "best_negative_weight": {
-            "value": round(best_weight(moments.mean(0)), 4),
-            "error": round((without.std(correction=0) * math.sqrt(len(parts) - 1)).item(), 4),  # jackknife
-        },
+        "best_negative_weight": jackknife(weight, len(parts)),
         **environment(),
     }
     if options.json:
         write_json(options.json, record)
-    print(json.dumps(rows, indent=1))
+    for row in record["rows"]:
+        print(row)
 
 
 if __name__ == "__main__":

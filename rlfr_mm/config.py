@@ -274,6 +274,11 @@ def _check_compatible(config: Any) -> None:
         f"train.negative_weight={config.negative_weight}",
         "1 with train.advantage_shaping=redistribute, which does not use GRPO's advantages",
     )
+    require(
+        config.scale_average == "token" or config.advantage_shaping == "scale",
+        f"train.scale_average={config.scale_average}",
+        f"token with train.advantage_shaping={config.advantage_shaping}: only scale has weights",
+    )
     require(config.temperature > 0, f"train.temperature={config.temperature}", "> 0: rollouts are sampled")
     steps = steps_per_batch(config)
     if config.save_strategy == "steps":

@@ -82,7 +82,9 @@ class FlowRewardConfig:
         None, must="in [-1, 1]", help="contexts used for scoring; null: those that the field was trained with"
     )
     token_baseline: bool = option(
-        False, help="subtract from each score the mean score of the same token of the vocabulary in the batch"
+        False,
+        help="subtract from each score the mean score of the same token of the vocabulary over all rollouts of the "
+        "batch; a token that occurs once is left with 0",
     )
     normalisation: Literal["sequence", "group", "batch", "none"] = option(
         "sequence", help="tokens over which scores are normalised together"

@@ -47,6 +47,9 @@ def agreement(steps: dict[str, Any], record: ExperimentRecord, seeds: int = 1) -
         for row in steps["rows"]
         if row["method"] in trained and trained[row["method"]].gain.seeds >= seeds
     ]
+    if len(pairs) < 2:
+        where = f"{record.name}, {steps['condition']}"
+        raise ValueError(f"{where}: at least two methods need {seeds} seeds, and to be compared with the first method")
     return float(spearmanr(*zip(*pairs, strict=True)).statistic)
 
 

@@ -251,8 +251,9 @@ def token_means(score: Tokens, scored: TokenMask, ids: TokenIds) -> Tokens:
     tensor([[1.5000, 1.5000, 5.0000]])
     """
     tokens, token, counts = ids[scored].unique(return_inverse=True, return_counts=True)
-    means = score.new_zeros(len(tokens)).index_add(0, token, score[scored]) / counts
-    return torch.zeros_like(score).masked_scatter(scored, means[token])
+    # In float64, so that the order in which a GPU adds does not show.
+    means = counts.new_zeros(len(tokens), dtype=torch.float64).index_add(0, token, score[scored].double()) / counts
+    return torch.zeros_like(score).masked_scatter(scored, means[token].to(score))
 
 
 def shuffled(reward: Tokens, scored: TokenMask, among: TokenIds, generator: torch.Generator) -> Tokens:

@@ -92,7 +92,8 @@ def scaled_advantage(outcome: Tokens, flow: Tokens) -> Tokens:
 def entropy_average(advantages: Tokens, entropies: Tokens) -> Tokens:
     """Advantages times a factor per rollout, so that their mean weighted by entropy is now what their mean was.
 
-    Tokens with an advantage of 0, such as padding, do not count. `entropies` are in nats and get no gradient.
+    Tokens with an advantage of 0, such as padding, do not count. The factor is kept within 1/10 and 10: a rollout whose
+    choices have next to no weight does not become huge. `entropies` are in nats and get no gradient.
 
     >>> entropy_average(torch.tensor([[-1.0, -3.0]]), torch.tensor([[0.0, 0.5]]))  # the mean of both, where it chooses
     tensor([[-0.6667, -2.0000]])
@@ -101,7 +102,7 @@ def entropy_average(advantages: Tokens, entropies: Tokens) -> Tokens:
     mean = advantages.sum(-1, keepdim=True) / (advantages != 0).sum(-1, keepdim=True).clamp(min=1)
     weighted = (advantages * entropies).sum(-1, keepdim=True)
     factor = torch.where(weighted != 0, mean * entropies.sum(-1, keepdim=True) / weighted, 1)
-    return advantages * factor
+    return advantages * factor.clamp(0.1, 10)
 
 
 def entropy_advantage(advantages: Tokens, entropy: Tokens, alpha: float, kappa: float) -> Tokens:

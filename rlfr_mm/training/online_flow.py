@@ -201,7 +201,7 @@ class OnlineFlow:
 
     def metrics(self, batch: RolloutBatch, flow: FlowRecord) -> dict[str, float]:
         """Means over the tokens of all processes."""
-        added = (batch.advantages - batch.outcome.unsqueeze(1))[batch.mask]
+        added = (batch.advantages - batch.weighted.unsqueeze(1))[batch.mask]
         sums = {
             "flow/deviation_mean": flow.deviation.sum(),
             "flow/reward_mean": flow.reward.sum(),

@@ -66,6 +66,7 @@ class RolloutBatch:
     completion_ids: Tensor = field(init=False)  # (B, T)
     mask: Tensor = field(init=False)  # (B, T), True at response tokens
     outcome: Tensor = field(init=False)  # (B,), GRPO's advantages
+    weighted: Tensor = field(init=False)  # (B,), the same with the weight of blame: what shaping starts from
     advantages: Tensor = field(init=False)  # (B, T), as the loss uses them
     flow: FlowRecord | None = field(init=False, default=None)
     not_finite: str | None = field(init=False, default=None)  # what makes every step on these rollouts a bad one
@@ -77,11 +78,12 @@ class RolloutBatch:
     fresh: list[Tensor] = field(init=False, default_factory=list)  # indices that the field has not learnt from yet
 
     def start_training(self, output: dict[str, Any], weighted: Tensor) -> None:
-        """Take over the tokens and advantages that TRL's generation returned; (B,) `weighted` is what shaping gets."""
+        """Take over the tokens and advantages of TRL's generation; (B,) `weighted` is what shaping starts from."""
         mask = output["completion_mask"]
         if "tool_mask" in output:
             mask = mask * output["tool_mask"]
         self.completion_ids, self.mask, self.outcome = output["completion_ids"], mask.bool(), output["advantages"]
+        self.weighted = weighted
         self.advantages = weighted.unsqueeze(1) * mask
         self.logps = torch.zeros(mask.shape, device=mask.device)
         self.entropies = torch.zeros_like(self.logps)

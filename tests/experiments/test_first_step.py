@@ -42,6 +42,8 @@ def test_the_table_has_the_best_first_and_training_where_there_is_some(trained: 
 def test_steps_agree_with_training_if_they_rank_methods_alike(trained: Any):
     assert agreement(steps(), trained) == pytest.approx(1)
     assert agreement(steps(STEP_GAINS | {"placebo": 9.0}), trained) == pytest.approx(-1)
+    with pytest.raises(ValueError, match="trial, base: at least two methods need 20 seeds"):
+        agreement(steps(), trained, seeds=20)
 
 
 def test_the_page_shows_table_and_figure(trained: Any, tmp_path: Path):

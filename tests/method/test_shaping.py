@@ -43,3 +43,5 @@ def test_the_average_by_entropy_moves_nothing_between_choices_and_the_rest():
     torch.testing.assert_close((found * entropies)[:2, :].sum(1) / torch.tensor([0.4, 0.5]), means)
     torch.testing.assert_close(found[:2, 0] / found[:2, 1], scaled[:2, 0] / scaled[:2, 1])
     assert torch.equal(found[2:], scaled[2:])  # no advantage, or no entropy where there is one
+    lone = entropy_average(torch.tensor([[2e-5, 2.0]]), torch.tensor([[1.0, 0.0]]))
+    assert lone.tolist() == [[pytest.approx(2e-4), 20.0]]  # and not 1e5

@@ -123,6 +123,7 @@ def test_lora_leaves_most_weights_untrained(home: Path, capsys: pytest.CaptureFi
     [
         ("data.max_prompt_tokens=10", "all 128 prompts are over data.max_prompt_tokens=10"),
         ("train.report_to=mlflow", "train.report_to=mlflow, but mlflow is not installed"),
+        ("train.scale_average=entropy", "train.scale_average=entropy must be token with train.advantage_shaping=flow"),
         ("train={advantage_shaping: redistribute, negative_weight: 0.5}", "train.negative_weight=0.5 must be 1 with"),
         ("train.loss_type=cispo", "train.loss_type=cispo must be one of"),
         ("train.num_generations=3", "train.num_generations=3 must be a divisor of the 1024 rollouts of a batch"),

@@ -279,6 +279,7 @@ def test_the_weight_of_negative_advantages_changes_the_blame_and_not_the_praise(
     assert set(zip((outcome > 0).tolist(), factors.tolist(), strict=True)) == {(True, 1.0), (False, 0.25)}
     logged = trainer.state.log_history[0]
     assert (logged["shaping/praise"], logged["shaping/blame"]) == pytest.approx((1, 0.25))
+    assert logged.get("flow/shaping_magnitude", 0) == 0  # the flow adds nothing to that
 
 
 def test_praise_and_blame_are_what_shaping_does_where_the_policy_chooses(tiny_policy: Path, tmp_path: Path):
@@ -428,7 +429,6 @@ def test_the_token_baseline_leaves_what_a_score_says_beyond_the_token(tiny_polic
         batches = _finished_batches(trainer)
         trainer.train()
         found[baseline] = batches[0].flow.reward
-        assert -1 < trainer.state.log_history[0]["flow/score_reliability"] < 1
     ids, scored = batches[0].completion_ids, found[False] != 0
     for token in ids[scored].unique():
         same = scored & (ids == token)
