@@ -14,7 +14,8 @@ def generated() -> RolloutBatch:
     batch.rewards = torch.tensor([[1.0], [0.0]])
     mask = torch.tensor([[1, 1, 1], [1, 1, 0]])
     ids = torch.tensor([[4, 5, 6], [7, 8, 0]])
-    batch.start_training({"completion_ids": ids, "completion_mask": mask, "advantages": torch.tensor([1.0, -1.0])})
+    outcome = torch.tensor([1.0, -1.0])
+    batch.start_training({"completion_ids": ids, "completion_mask": mask, "advantages": outcome}, outcome)
     return batch
 
 
@@ -59,8 +60,10 @@ def test_shaping_in_the_loss_leaves_the_inputs_of_trl_alone():
 def test_tool_tokens_are_not_response_tokens():
     batch = RolloutBatch(step=1, inputs=[{}], reward_names=[], records_latents=False)
     mask = {"completion_mask": torch.tensor([[1, 1, 1]]), "tool_mask": torch.tensor([[1, 0, 1]])}
-    batch.start_training({"completion_ids": torch.tensor([[4, 5, 6]]), "advantages": torch.tensor([1.0]), **mask})
+    outcome = torch.tensor([1.0])
+    batch.start_training({"completion_ids": torch.tensor([[4, 5, 6]]), "advantages": outcome, **mask}, outcome / 2)
     assert batch.mask.tolist() == [[True, False, True]]
+    assert batch.advantages.tolist() == [[0.5, 0.0, 0.5]] and batch.outcome.tolist() == [1.0]
 
 
 def test_the_name_of_an_image_file_fits_a_file_system_and_is_the_ids_own(tmp_path):
