@@ -37,7 +37,7 @@ from rlfr_mm.files import write_json
 from rlfr_mm.method.field import FlowField
 from rlfr_mm.method.flow_reward import by_group, flow_advantages, flow_reward
 from rlfr_mm.method.loss import scored_tokens
-from rlfr_mm.method.scores import SCORES, ScoredRollouts, shuffled, token_means
+from rlfr_mm.method.scores import ScoredRollouts, placebo, scores_of
 from rlfr_mm.method.shaping import SHAPINGS
 from rlfr_mm.policy import encode_demonstrations, load_policy
 from rlfr_mm.training.online_flow import FIELD_FOLDER
@@ -114,14 +114,8 @@ def shaped(config: RunConfig, batch: Batch) -> Tensor:
 
     def flow() -> Tensor:
         own = replace(rollouts, deviation=batch.deviations[draws_of(config)])
-        score, ids = SCORES[reward.score](own), own.completion_ids
-        if reward.token_baseline:
-            score = score - token_means(score, own.scored, ids)
-        rewards = flow_reward(score, own.scored, reward, group)
-        if reward.shuffle != "none":
-            rows = torch.arange(len(ids))[:, None].expand_as(ids)
-            among = {"sequence": rows, "group": rows // group, "token_id": ids}[reward.shuffle]
-            rewards = shuffled(rewards, own.scored, among, torch.Generator().manual_seed(0))
+        rewards = flow_reward(scores_of(own, reward), own.scored, reward, group)
+        rewards = placebo(rewards, own, reward.shuffle, torch.Generator().manual_seed(0))
         return flow_advantages(rewards, batch.outcome, mask, reward, group)
 
     outcome = shaping.of_outcomes(batch.outcome)

@@ -12,6 +12,7 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 
+from rlfr_mm.config import FlowRewardConfig
 from rlfr_mm.method.flow_reward import by_group, reward_to_go
 from rlfr_mm.method.shapes import PerRollout, TokenIds, TokenMask, Tokens
 
@@ -155,6 +156,14 @@ SCORES: dict[str, Score] = {  # by the values of flow_reward.score
 }
 
 
+def scores_of(rollouts: ScoredRollouts, config: FlowRewardConfig) -> Scores:
+    """The scores of the rollouts, less the mean of each token if `token_baseline` asks for it."""
+    score = SCORES[config.score](rollouts)
+    if config.token_baseline:
+        score = score - token_means(score, rollouts.scored, rollouts.gather(rollouts.completion_ids))
+    return score
+
+
 def group_share(outcomes: PerRollout, num_generations: int, shrink: float = 0.0) -> PerRollout:
     """Each rollout's group's share of right ones among its graded ones, with `shrink` right and wrong ones added.
 
@@ -273,3 +282,15 @@ def shuffled(reward: Tokens, scored: TokenMask, among: TokenIds, generator: torc
     target = number.argsort(stable=True)  # number by number, in their order
     permuted = torch.empty_like(values).index_copy(0, target, values[source])
     return torch.zeros_like(reward).masked_scatter(scored, permuted)
+
+
+def placebo(reward: Tokens, rollouts: ScoredRollouts, shuffle: str, generator: torch.Generator) -> Tokens:
+    """The rewards of all rollouts after `flow_reward.shuffle`."""
+    if shuffle == "none":
+        return reward
+    among = torch.arange(len(reward), device=reward.device)[:, None].expand_as(rollouts.scored)
+    if shuffle == "group":
+        among = among // rollouts.num_generations
+    elif shuffle == "token_id":
+        among = rollouts.gather(rollouts.completion_ids)
+    return shuffled(reward, rollouts.scored, among, generator)

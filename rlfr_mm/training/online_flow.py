@@ -16,7 +16,7 @@ from rlfr_mm.method.field import FlowField
 from rlfr_mm.method.flow_reward import agreement, flow_advantages, flow_reward, reliability
 from rlfr_mm.method.latents import Latents
 from rlfr_mm.method.loss import deviation_by_draw, scored_tokens
-from rlfr_mm.method.scores import SCORES, ScoredRollouts, shuffled, token_means
+from rlfr_mm.method.scores import SCORES, ScoredRollouts, placebo, scores_of
 from rlfr_mm.method.update import FieldUpdater, acceptance_weights, drawn_tokens, sample_seeds, tf32_matmuls
 from rlfr_mm.training.rollout_batch import FlowRecord, RolloutBatch
 
@@ -146,7 +146,7 @@ class OnlineFlow:
             rollouts.experts = self.experts(batch, index)
         if flow.expert_logps is not None:
             rollouts.expert_logps = flow.expert_logps[index]
-        score = self._scores(rollouts)
+        score = scores_of(rollouts, config)
         finite = score[scored].isfinite().all() & deviation.isfinite().all()
         if not (finite if self.is_local else self._on_all_processes(finite)):
             for values in flow.by_draw.values():
@@ -155,20 +155,10 @@ class OnlineFlow:
         if self.score.uses_deviation and len(flow.by_draw[FIELD_FOLDER]) > 1:
             flow.agreement += self._agreement(flow, index, rollouts)[:, self._mine(batch, len(index))].sum(1)
         reward = flow_reward(score, scored, config, group)
-        if config.shuffle != "none":
-            draws = torch.Generator().manual_seed(int(flow.seeds[0]) - self._first(batch))  # the same on every process
-            rollout = torch.arange(len(scored), device=scored.device)[:, None].expand_as(scored)
-            among = rollout // group if config.shuffle == "group" else rollout
-            reward = shuffled(reward, scored, self._share(ids) if config.shuffle == "token_id" else among, draws)
+        draws = torch.Generator().manual_seed(int(flow.seeds[0]) - self._first(batch))  # the same on every process
+        reward = placebo(reward, rollouts, config.shuffle, draws)
         flow.reward[index] = reward[self._mine(batch, len(index)), : mask.shape[1]]
         return True
-
-    def _scores(self, rollouts: ScoredRollouts) -> Tensor:
-        """The scores of the rollouts that are scored together, less the mean of each token if that is asked for."""
-        score = self.score(rollouts)
-        if self.reward_config.token_baseline:
-            score = score - token_means(score, rollouts.scored, rollouts.gather(rollouts.completion_ids))
-        return score
 
     def experts(self, batch: RolloutBatch, index: Tensor) -> list[list[int]]:
         """The token ids of the expert solutions of the rollouts `index`, end of turn included."""
@@ -183,7 +173,7 @@ class OnlineFlow:
         for units in (slice(0, None, 2), slice(1, None, 2)):
             own = {folder: values[index] for folder, values in flow.deviations(units).items()}
             half = replace(rollouts, deviation=own[FIELD_FOLDER], rejected_deviation=own.get(REJECTED_FOLDER))
-            score = self._scores(half)
+            score = scores_of(half, config)
             halves.append((score, flow_reward(score, rollouts.scored, config, self.num_generations)))
         return torch.stack([agreement(a, b, rollouts.scored) for a, b in zip(*halves, strict=True)])
 
