@@ -16,7 +16,7 @@ from collections.abc import Callable
 from typing import Any
 
 import torch
-from score_ranking import GROUP, Sampled, Setting, contrast, deviations, parser_of, ranked, sample, write
+from score_ranking import GROUP, Sampled, Setting, contrast, deviations, parse, ranked, sample, write
 from torch import Tensor, nn
 from torch.nn.functional import softplus
 from tqdm import tqdm
@@ -92,7 +92,7 @@ def by_preference(learnt: Sampled, rollouts: Sampled, start: FlowField) -> Tenso
 
 
 def main() -> None:
-    options = parser_of(__doc__ or "", prompts=LEARNT[-1] * 4 // 3).parse_args()
+    options = parse(__doc__ or "", prompts=LEARNT[-1] * 4 // 3)
     setting = Setting.of(options)
     everything = sample(setting.policy, setting.processor, setting.problems)
     learnt = everything[slice(0, GROUP * LEARNT[-1])]

@@ -134,7 +134,7 @@ def contrast(field: FlowField, rollouts: Sampled, learns: Tensor, accelerator: A
     return updater.field
 
 
-def parser_of(about: str, prompts: int) -> argparse.ArgumentParser:
+def parse(about: str, prompts: int) -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=about.split("\n\n")[0])
     parser.add_argument("--level", type=int, default=3, choices=world.LEVELS)
     parser.add_argument("--operations", type=int, help="per problem; default: one less than counts")
@@ -143,7 +143,7 @@ def parser_of(about: str, prompts: int) -> argparse.ArgumentParser:
     parser.add_argument("--prompts", type=int, default=prompts)
     parser.add_argument("--cache", type=Path, default=Path(".cache/quickstart"), help="folder of warmed-up policies")
     parser.add_argument("--json", type=Path, metavar="OUT", help="write the record to this file")
-    return parser
+    return parser.parse_args()
 
 
 @dataclass(frozen=True)
@@ -200,7 +200,7 @@ def write(options: argparse.Namespace, everything: Sampled, rollouts: Sampled, r
 
 
 def main() -> None:
-    options = parser_of(__doc__ or "", prompts=512).parse_args()
+    options = parse(__doc__ or "", prompts=512)
     setting = Setting.of(options)
     everything = sample(setting.policy, setting.processor, setting.problems)
     half = GROUP * (options.prompts // 2)

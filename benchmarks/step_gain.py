@@ -1,7 +1,7 @@
 """What would one step of RL gain with each method of an experiment? To first order, before any RL.
 
-    python benchmarks/step_gain.py --level 2 --operations 4 --max-value 99 --warmup-accuracy 0.25 \\
-        --experiment configs/experiments/confirm_rewards.yaml --condition pairs --json docs/results/step_gain/pairs.json
+    python benchmarks/step_gain.py configs/experiments/confirm_rewards.yaml pairs \\
+        --json docs/results/step_gain/pairs.json
 
 An RL run takes a minute per seed, and ten seeds say what a method gains to a point or two. Here the same batches of
 rollouts serve all methods, and the gradient of the accuracy itself is known: a problem of the drawn world has one
@@ -25,7 +25,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from score_ranking import BATCH, GROUP, MAX_NEW_TOKENS, Sampled, Setting, deviations, parser_of, sample
+from score_ranking import BATCH, GROUP, MAX_NEW_TOKENS, Sampled, Setting, deviations, sample
 from token_credit import LONG, scored_rollouts
 from torch import Tensor
 from tqdm import tqdm
@@ -82,12 +82,12 @@ def draws_of(config: RunConfig) -> tuple[Any, ...]:
     return tuple(reward.times), reward.debias, reward.noise_draws
 
 
-def methods_of(options: argparse.Namespace) -> dict[str, RunConfig]:
+def methods_of(path: Path, condition: str) -> dict[str, RunConfig]:
     """The settings of the methods of an experiment under one condition. ValueError for what cannot be measured."""
-    config: ExperimentConfig = load_config(ExperimentConfig, options.experiment)
-    base = read_base(options.experiment.parent / config.base)
-    found = [cell for cell in cells(config) if (cell.condition, cell.seed) == (options.condition, config.seeds[0])]
-    require(len(found) > 0, f"--condition={options.condition}", f"one of {', '.join(config.conditions)}")
+    config: ExperimentConfig = load_config(ExperimentConfig, path)
+    base = read_base(path.parent / config.base)
+    found = [cell for cell in cells(config) if (cell.condition, cell.seed) == (condition, config.seeds[0])]
+    require(len(found) > 0, f"condition {condition}", f"one of {', '.join(config.conditions)}")
     methods = {cell.method: build(RunConfig, with_overrides(base, cell.overrides)) for cell in found}
     for name, method in methods.items():
         group, size = method.train["num_generations"], method.train["per_device_train_batch_size"]
@@ -95,15 +95,14 @@ def methods_of(options: argparse.Namespace) -> dict[str, RunConfig]:
         require(size % group == 0, f"{name}: train.per_device_train_batch_size={size}", f"a multiple of {group}")
         shifts = method.flow_reward.context_shifts
         require(shifts in (None, [-1]), f"{name}: flow_reward.context_shifts={shifts}", "[-1], the field's context")
-        data, warmup = method.data, method.model.warmup_accuracy
-        for flag, ours, theirs in (
-            ("level", [options.level], data.levels),
-            ("operations", options.operations, data.operations),
-            ("max-value", options.max_value, data.max_value),
-            ("warmup-accuracy", options.warmup_accuracy, warmup),
-        ):
-            require(ours == theirs, f"--{flag}={ours}", f"{theirs}, as in {options.experiment.name}")
     return methods
+
+
+def drawn_world(config: RunConfig) -> dict[str, Any]:
+    """What `Setting.of` asks for: the problems, and how good the policy is when its warm-up ends."""
+    (level,), data = config.data.levels, config.data
+    accuracy = config.model.warmup_accuracy
+    return {"level": level, "operations": data.operations, "max_value": data.max_value, "warmup_accuracy": accuracy}
 
 
 def shaped(config: RunConfig, batch: Batch) -> Tensor:
@@ -255,19 +254,22 @@ def jackknife(statistic: Callable[[int | None], float], parts: int) -> dict[str,
 
 
 def main() -> None:
-    parser = parser_of(__doc__ or "", prompts=512)
-    parser.add_argument("--experiment", type=Path, required=True, help="YAML under configs/experiments")
-    parser.add_argument("--condition", required=True, help="one of its conditions")
+    parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n\n")[0])
+    parser.add_argument("experiment", type=Path, help="YAML under configs/experiments; the policy is the one it names")
+    parser.add_argument("condition", help="one of its conditions")
     parser.add_argument("--run", type=Path, help="training run: start from its last policy and its last field")
+    parser.add_argument("--prompts", type=int, default=512)
+    parser.add_argument("--cache", type=Path, default=Path(".cache/quickstart"), help="folder of warmed-up policies")
+    parser.add_argument("--json", type=Path, metavar="OUT", help="write the record to this file")
     options = parser.parse_args()
     count, rest = divmod(options.prompts, PROMPTS_PER_PART)
     if rest or count < 2:
         parser.error(f"--prompts={options.prompts} must be a multiple of {PROMPTS_PER_PART}, and at least two of them")
     try:
-        methods = methods_of(options)
+        methods = methods_of(options.experiment, options.condition)
     except ValueError as error:
         parser.error(str(error))
-    setting = Setting.of(options)
+    setting = Setting.of(argparse.Namespace(**vars(options), **drawn_world(next(iter(methods.values())))))
     if options.run:
         final = options.run / "final"
         setting = replace(setting, policy=load_policy(ModelArguments(name_or_path=str(final))).eval())

@@ -37,7 +37,7 @@ from score_ranking import (
     contrast,
     deviations,
     log_probabilities,
-    parser_of,
+    parse,
     sample,
 )
 from torch import Tensor, nn
@@ -338,7 +338,7 @@ def scores(setting: Setting, learnt: Sampled, rollouts: Sampled) -> dict[str, Te
 
 
 def main() -> None:
-    options = parser_of(__doc__ or "", prompts=448 + MEASURED).parse_args()
+    options = parse(__doc__ or "", prompts=448 + MEASURED)
     setting = Setting.of(options)
     everything = sample(setting.policy, setting.processor, setting.problems)
     learnt, rollouts = (everything[slice(*ends)] for ends in ((0, -GROUP * MEASURED), (-GROUP * MEASURED, None)))

@@ -91,22 +91,31 @@ def test_errors_are_from_leaving_out_a_part_in_rows_and_columns(step_gain: Modul
 
 
 @pytest.mark.parametrize(
-    "override, message",
+    "arguments, message",
     [
-        ("--condition=thirds", "--condition=thirds must be one of pairs, fast"),
-        ("--max-value=12", "--max-value=12 must be 99, as in search_steps.yaml"),
-        ("--prompts=100", "--prompts=100 must be a multiple of 64"),
+        (["thirds"], "condition thirds must be one of pairs, fast"),
+        (["pairs", "--prompts=100"], "--prompts=100 must be a multiple of 64"),
     ],
 )
 def test_what_does_not_fit_the_experiment_is_refused_first(
-    override: str, message: str, step_gain: ModuleType, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
+    arguments: list[str],
+    message: str,
+    step_gain: ModuleType,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture,
 ):
-    experiment = f"--experiment={ROOT / 'configs/experiments/search_steps.yaml'}"
-    world_of = ["--level=2", "--operations=4", "--max-value=99", "--warmup-accuracy=0.25", "--condition=pairs"]
-    monkeypatch.setattr("sys.argv", ["step_gain.py", experiment, *world_of, override])
+    experiment = str(ROOT / "configs/experiments/search_steps.yaml")
+    monkeypatch.setattr("sys.argv", ["step_gain.py", experiment, *arguments])
     with pytest.raises(SystemExit):
         step_gain.main()
     assert message in capsys.readouterr().err
+
+
+def test_the_policy_is_the_one_that_the_experiment_names(step_gain: ModuleType):
+    found = step_gain.methods_of(ROOT / "configs/experiments/search_steps.yaml", "pairs")
+    assert step_gain.drawn_world(found["rlvr"]) == {
+        "level": 2, "operations": 4, "max_value": 99, "warmup_accuracy": 0.25
+    }  # fmt: skip
 
 
 def test_the_best_weight_of_blame_has_most_signal_for_its_noise(shipped: Any, step_gain: ModuleType):
