@@ -7,6 +7,7 @@ NAMES = ("Ana", "Ben", "Chen", "Dina", "Emil", "Fatima", "Goran", "Hana", "Ivan"
 THINGS = ("apples", "marbles", "stamps", "coins", "shells", "cards", "pencils", "books", "stickers", "beads")
 GAINS = ("buys {} more", "finds {} more", "gets {} more from a friend")
 LOSSES = ("gives {} away", "loses {}", "sells {}")
+TRAIN, TEST = 0, 20_000_000  # first seeds of the splits
 QUESTION = "Work step by step and put the final answer in \\boxed{{}}."
 
 

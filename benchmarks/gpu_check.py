@@ -8,6 +8,9 @@ With `--small` the same check runs at tiny shapes on a CPU.
   generation), with the flow reward over plain GRPO: ratio of seconds, and peak memory of both
 - precision: velocity deviations from the latents of the bf16 policy against those of the float32 policy
 
+With `--shape 7b` only the step is measured, with bfloat16 weights: in float32, weights, gradients and AdamW's moments
+would take more than 120 GiB.
+
 Figures are ratios measured side by side on one machine; the record names the hardware and the versions.
 """
 
@@ -39,8 +42,8 @@ from rlfr_mm.training.run_folder import environment
 from rlfr_mm.training.trainer import RLFRTrainer
 
 ROOT = Path(__file__).resolve().parent.parent
-# The sizes in Qwen2.5-VL-3B-Instruct's config.json; the ids of our own tokenizer lie below its vocabulary.
-SHAPES: dict[str, dict[str, dict[str, Any]]] = {
+# The sizes in the config.json of Qwen2.5-VL-3B- and 7B-Instruct; our tokenizer's ids lie below their vocabulary.
+SHAPES: dict[str, dict[str, Any]] = {
     "3b": {
         "text_config": {
             "vocab_size": 151936, "hidden_size": 2048, "intermediate_size": 11008, "num_hidden_layers": 36,
@@ -50,6 +53,18 @@ SHAPES: dict[str, dict[str, dict[str, Any]]] = {
             "depth": 32, "hidden_size": 1280, "intermediate_size": 3420, "num_heads": 16, "out_hidden_size": 2048,
             "fullatt_block_indexes": [7, 15, 23, 31],
         },
+    },
+    "7b": {
+        "text_config": {
+            "vocab_size": 152064, "hidden_size": 3584, "intermediate_size": 18944, "num_hidden_layers": 28,
+            "num_attention_heads": 28, "num_key_value_heads": 4,
+        },
+        "vision_config": {
+            "depth": 32, "hidden_size": 1280, "intermediate_size": 3420, "num_heads": 16, "out_hidden_size": 3584,
+            "fullatt_block_indexes": [7, 15, 23, 31],
+        },
+        "tie_word_embeddings": False,
+        "dtype": torch.bfloat16,
     },
     "tiny": {
         "text_config": {
@@ -63,6 +78,7 @@ SHAPES: dict[str, dict[str, dict[str, Any]]] = {
     },
 }  # fmt: skip
 ROPE = {"rope_type": "default", "rope_theta": 1e6, "mrope_section": [16, 24, 24]}  # heads of 128 channels in both
+FIELD_BLOCKS = {"3b": 4, "7b": 6, "tiny": 4}  # as the paper has them
 WARMUP_STEPS = 2  # of each run, not timed
 
 
@@ -136,11 +152,11 @@ def run_command(scratch: Path, cpu: bool) -> dict[str, Any]:
 def policy_of(shape: str, processor: Any, device: torch.device) -> Qwen2_5_VLForConditionalGeneration:
     """A Qwen2.5-VL of that shape with random weights, made on the device, with our tokenizer's special ids."""
     ids = processor.tokenizer.get_vocab()
-    text, vision = SHAPES[shape]["text_config"] | {"rope_parameters": ROPE}, SHAPES[shape]["vision_config"]
+    sizes = {"tie_word_embeddings": True, "dtype": torch.float32} | SHAPES[shape]
+    dtype = sizes.pop("dtype")
+    sizes["text_config"] = sizes["text_config"] | {"rope_parameters": ROPE}
     config = Qwen2_5_VLConfig(
-        text_config=text,
-        vision_config=vision,
-        tie_word_embeddings=True,
+        **sizes,
         image_token_id=ids["<|image_pad|>"],
         video_token_id=ids["<|video_pad|>"],
         vision_start_token_id=ids["<|vision_start|>"],
@@ -148,11 +164,18 @@ def policy_of(shape: str, processor: Any, device: torch.device) -> Qwen2_5_VLFor
     )
     torch.manual_seed(0)
     with device:
-        return Qwen2_5_VLForConditionalGeneration(config)
+        return Qwen2_5_VLForConditionalGeneration._from_config(config, dtype=dtype)
 
 
 def measure_steps(
-    make_policy: Callable[[], Any], processor: Any, scratch: Path, shaping: str, tokens: int, steps: int, cpu: bool
+    make_policy: Callable[[], Any],
+    processor: Any,
+    scratch: Path,
+    shaping: str,
+    tokens: int,
+    steps: int,
+    cpu: bool,
+    blocks: int,
 ) -> dict[str, Any]:
     """Median seconds of a training step and peak memory in GiB, with eight rollouts of one group per micro-batch."""
     rows = [
@@ -167,7 +190,7 @@ def measure_steps(
     }  # fmt: skip
     policy = make_policy()
     policy.get_encoder(modality="image").requires_grad_(False)
-    field = FlowField.for_policy(FlowConfig(), policy.config) if shaping == "flow" else None
+    field = FlowField.for_policy(FlowConfig(num_blocks=blocks), policy.config) if shaping == "flow" else None
     args, timer = build(RLFRConfig, settings), StepTimer()
     trainer = FixedRollouts(
         model=policy, reward_funcs=half_right, args=args, train_dataset=Dataset.from_list(rows),
@@ -214,6 +237,7 @@ def compare_precision(make_policy: Callable[[], Any], processor: Any, device: to
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--small", action="store_true", help="tiny shapes on the CPU: shows that the check runs")
+    parser.add_argument("--shape", choices=["3b", "7b"], default="3b", help="7b measures the step alone")
     parser.add_argument("--steps", type=int, default=6, help="timed steps per run")
     parser.add_argument("--json", type=Path, help="where the record goes; default: standard output only")
     arguments = parser.parse_args()
@@ -221,26 +245,29 @@ def main() -> None:
     if not cpu and not torch.cuda.is_available():
         parser.error("no CUDA device here; --small runs tiny shapes on the CPU")
     device = torch.device("cpu" if cpu else "cuda")
-    shape, tokens, width = ("tiny", 24, 64) if cpu else ("3b", 512, 2048)
+    shape, tokens, width = ("tiny", 24, 64) if cpu else (arguments.shape, 512, 2048)
     figures: dict[str, Any] = {"shape": shape, "tokens_at_most": tokens, **environment()}
     with tempfile.TemporaryDirectory() as name:
         scratch = Path(name)
-        figures["field"] = check_field(device, width)
-        print(json.dumps(figures["field"]), flush=True)
-        figures["command"] = run_command(scratch, cpu)
-        print(json.dumps(figures["command"]), flush=True)
-        processor = AutoProcessor.from_pretrained(scratch / "policy", padding_side="left")
+        processor = AutoProcessor.from_pretrained(build_policy(scratch / "policy"), padding_side="left")
 
         def make_policy() -> Any:
             return policy_of(shape, processor, device)
 
-        figures["precision"] = compare_precision(make_policy, processor, device, tokens)
-        print(json.dumps(figures["precision"]), flush=True)
+        if shape != "7b":
+            figures["field"] = check_field(device, width)
+            print(json.dumps(figures["field"]), flush=True)
+            figures["command"] = run_command(scratch, cpu)
+            print(json.dumps(figures["command"]), flush=True)
+            figures["precision"] = compare_precision(make_policy, processor, device, tokens)
+            print(json.dumps(figures["precision"]), flush=True)
         step = {}
         for shaping in ("none", "flow"):
             if not cpu:
                 torch.cuda.empty_cache()
-            step[shaping] = measure_steps(make_policy, processor, scratch, shaping, tokens, arguments.steps, cpu)
+            step[shaping] = measure_steps(
+                make_policy, processor, scratch, shaping, tokens, arguments.steps, cpu, FIELD_BLOCKS[shape]
+            )
             print(shaping, json.dumps(step[shaping]), flush=True)
         step["ratio"] = step["flow"]["seconds"] / step["none"]["seconds"]
         figures["step"] = step

@@ -24,12 +24,12 @@ from typing import Any
 import numpy as np
 import torch
 from accelerate import Accelerator
-from arithmetic_chains import problems
+from arithmetic_chains import TEST, TRAIN, problems
+from chain_policy import add_warm_up_options, warm_up
 from datasets import Dataset
 from scipy.stats import rankdata
 from tabulate import tabulate
 from torch import Tensor
-from torch.nn.functional import cross_entropy
 from torch.nn.utils.rnn import pad_sequence
 from tqdm import tqdm
 from transformers import AutoTokenizer
@@ -52,7 +52,7 @@ LAYERS = (0.25, 0.5, 0.75)
 TIMES = (0.2, 0.5, 0.8, 0.9)
 DRAWS = 8
 SHIFTS = {"following": 1, "previous": -1}
-TRAIN, LEARN, TEST = 0, 10_000_000, 20_000_000  # first seeds of the splits
+LEARN = 10_000_000  # first seed of the problems whose rollouts the log-ratio learns
 RATIO_PASSES = 4
 
 
@@ -104,37 +104,6 @@ class Rollouts:
                 total[first : first + len(values), : values.shape[1]] += values / draws
                 first += len(values)
         return total
-
-
-def warm_up(policy: Any, tokenizer: Any, options: argparse.Namespace) -> list[float]:
-    """Train the policy on expert solutions until it reaches the wanted accuracy; returns the accuracies on the way."""
-    optimizer = torch.optim.AdamW(policy.parameters(), lr=options.learning_rate)
-    held_out, accuracies = problems(options.check, options.steps, TEST - 1_000_000), []
-    for step in range(options.warmup_steps + 1):
-        if step % 25 == 0:
-            policy.eval()
-            texts = answer_problems(
-                policy, tokenizer, held_out, batch_size=options.batch, max_new_tokens=options.tokens, temperature=1.0,
-                seed=1,
-            )  # fmt: skip
-            rewards = accuracy_reward(completions=texts, solution=[row["solution"] for row in held_out])
-            accuracies.append(round(sum(reward == 1 for reward in rewards) / len(rewards), 4))
-            print(f"warm-up step {step}: accuracy {accuracies[-1]}", flush=True)
-            if accuracies[-1] >= options.accuracy:
-                break
-        policy.train()
-        rows = problems(32, options.steps, TRAIN + 5_000_000 + 32 * step)
-        inputs, mask = encode_demonstrations(rows, tokenizer, options.tokens)
-        inputs, mask = {name: value.to(policy.device) for name, value in inputs.items()}, mask.to(policy.device)
-        length = mask.shape[1]
-        logits = policy(**inputs, logits_to_keep=length + 1).logits[:, :-1].float()
-        loss = cross_entropy(logits[mask], inputs["input_ids"][:, -length:][mask])
-        optimizer.zero_grad()
-        loss.backward()
-        torch.nn.utils.clip_grad_norm_(policy.parameters(), 1.0)
-        optimizer.step()
-    policy.eval()
-    return accuracies
 
 
 def train_field(policy: Any, tokenizer: Any, options: argparse.Namespace, **settings: Any) -> FlowField:
@@ -323,16 +292,10 @@ def page(record: dict[str, Any]) -> str:
 def parse(arguments: Sequence[str] | None = None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__.split("\n\n")[0])
     parser.add_argument("--model", help="folder of a pretrained text policy; without it only the page is written")
-    parser.add_argument("--steps", type=int, default=4, help="operations per problem")
-    parser.add_argument("--accuracy", type=float, default=0.35, help="ends the warm-up")
-    parser.add_argument("--warmup-steps", type=int, default=400, help="at most")
-    parser.add_argument("--learning-rate", type=float, default=2e-5)
+    add_warm_up_options(parser)
     parser.add_argument("--prompts", type=int, default=256)
     parser.add_argument("--learn-prompts", type=int, default=512, help="prompts whose rollouts the log-ratio learns")
     parser.add_argument("--demonstrations", type=int, default=4096)
-    parser.add_argument("--check", type=int, default=256, help="problems of each accuracy during the warm-up")
-    parser.add_argument("--tokens", type=int, default=96)
-    parser.add_argument("--batch", type=int, default=256)
     parser.add_argument("--json", type=Path, metavar="OUT", help="write the record to this file")
     return parser.parse_args(arguments)
 
