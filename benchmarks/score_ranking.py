@@ -140,6 +140,7 @@ def parse(about: str, prompts: int) -> argparse.Namespace:
     parser.add_argument("--operations", type=int, help="per problem; default: one less than counts")
     parser.add_argument("--max-value", type=int, default=world.DEFAULT_RULES.max_value, help="largest answer")
     parser.add_argument("--warmup-accuracy", type=float, default=0.3, help="ends the warm-up of the policy")
+    parser.add_argument("--warmup-seed", type=int, default=0, help="of the policy: its first weights and its warm-up")
     parser.add_argument("--prompts", type=int, default=prompts)
     parser.add_argument("--cache", type=Path, default=Path(".cache/quickstart"), help="folder of warmed-up policies")
     parser.add_argument("--json", type=Path, metavar="OUT", help="write the record to this file")
@@ -160,7 +161,11 @@ class Setting:
     def of(cls, options: argparse.Namespace) -> "Setting":
         levels, rules = [options.level], world.Rules(options.operations, options.max_value)
         folder = prepare_policy(
-            options.cache, levels=levels, seed=0, target_accuracy=options.warmup_accuracy, rules=rules
+            options.cache,
+            levels=levels,
+            seed=options.warmup_seed,
+            target_accuracy=options.warmup_accuracy,
+            rules=rules,
         )
         return cls(
             load_policy(ModelArguments(name_or_path=str(folder))).eval(),

@@ -14,7 +14,8 @@ solution, and the chance to write it is the product of the probabilities of its 
   are from leaving out one part at a time (jackknife), also of the differences to the experiment's first method.
 
 What later steps do to the policy is left out; `--run` starts from the last policy and field of a training run instead.
-`python -m rlfr_mm.results` makes the tables.
+Where seeds of the experiment have policies of their own, `--seed` names one; records in a folder of their own, such as
+`step_gain/policies/400.json`, are shown together. `python -m rlfr_mm.results` makes the tables.
 """
 
 import argparse
@@ -82,12 +83,16 @@ def draws_of(config: RunConfig) -> tuple[Any, ...]:
     return tuple(reward.times), reward.debias, reward.noise_draws
 
 
-def methods_of(path: Path, condition: str) -> dict[str, RunConfig]:
-    """The settings of the methods of an experiment under one condition. ValueError for what cannot be measured."""
+def methods_of(path: Path, condition: str, seed: int | None = None) -> dict[str, RunConfig]:
+    """The settings of the methods under one condition, with the experiment's first seed unless another is given.
+
+    ValueError for what cannot be measured.
+    """
     config: ExperimentConfig = load_config(ExperimentConfig, path)
-    base = read_base(path.parent / config.base)
-    found = [cell for cell in cells(config) if (cell.condition, cell.seed) == (condition, config.seeds[0])]
-    require(len(found) > 0, f"condition {condition}", f"one of {', '.join(config.conditions)}")
+    base, seed = read_base(path.parent / config.base), config.seeds[0] if seed is None else seed
+    require(condition in config.conditions, f"condition {condition}", f"one of {', '.join(config.conditions)}")
+    require(seed in config.seeds, f"--seed={seed}", f"one of {', '.join(map(str, config.seeds))}")
+    found = [cell for cell in cells(config) if (cell.condition, cell.seed) == (condition, seed)]
     methods = {cell.method: build(RunConfig, with_overrides(base, cell.overrides)) for cell in found}
     for name, method in methods.items():
         group, size = method.train["num_generations"], method.train["per_device_train_batch_size"]
@@ -99,10 +104,10 @@ def methods_of(path: Path, condition: str) -> dict[str, RunConfig]:
 
 
 def drawn_world(config: RunConfig) -> dict[str, Any]:
-    """What `Setting.of` asks for: the problems, and how good the policy is when its warm-up ends."""
-    (level,), data = config.data.levels, config.data
-    accuracy = config.model.warmup_accuracy
-    return {"level": level, "operations": data.operations, "max_value": data.max_value, "warmup_accuracy": accuracy}
+    """What `Setting.of` asks for: the problems, and which policy, warmed up how far."""
+    (level,), data, model = config.data.levels, config.data, config.model
+    policy = {"warmup_accuracy": model.warmup_accuracy, "warmup_seed": model.warmup_seed}
+    return {"level": level, "operations": data.operations, "max_value": data.max_value, **policy}
 
 
 def shaped(config: RunConfig, batch: Batch) -> Tensor:
@@ -257,6 +262,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n\n")[0])
     parser.add_argument("experiment", type=Path, help="YAML under configs/experiments; the policy is the one it names")
     parser.add_argument("condition", help="one of its conditions")
+    parser.add_argument("--seed", type=int, help="one of its seeds, whose policy is measured; default: the first")
     parser.add_argument("--run", type=Path, help="training run: start from its last policy and its last field")
     parser.add_argument("--prompts", type=int, default=512)
     parser.add_argument("--cache", type=Path, default=Path(".cache/quickstart"), help="folder of warmed-up policies")
@@ -266,7 +272,7 @@ def main() -> None:
     if rest or count < 2:
         parser.error(f"--prompts={options.prompts} must be a multiple of {PROMPTS_PER_PART}, and at least two of them")
     try:
-        methods = methods_of(options.experiment, options.condition)
+        methods = methods_of(options.experiment, options.condition, options.seed)
     except ValueError as error:
         parser.error(str(error))
     setting = Setting.of(argparse.Namespace(**vars(options), **drawn_world(next(iter(methods.values())))))
@@ -301,6 +307,7 @@ def write(options: argparse.Namespace, methods: dict[str, RunConfig], measured: 
     record = {
         "experiment": options.experiment.stem,
         "condition": options.condition,
+        "seed": options.seed,
         "run": "/".join(options.run.parts[-3:]) if options.run else None,
         "prompts": options.prompts,
         "parts": len(parts),

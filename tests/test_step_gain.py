@@ -95,6 +95,7 @@ def test_errors_are_from_leaving_out_a_part_in_rows_and_columns(step_gain: Modul
     [
         (["thirds"], "condition thirds must be one of pairs, fast"),
         (["pairs", "--prompts=100"], "--prompts=100 must be a multiple of 64"),
+        (["pairs", "--seed=7"], "--seed=7 must be one of 200, 201, 202, 203"),
     ],
 )
 def test_what_does_not_fit_the_experiment_is_refused_first(
@@ -113,9 +114,10 @@ def test_what_does_not_fit_the_experiment_is_refused_first(
 
 def test_the_policy_is_the_one_that_the_experiment_names(step_gain: ModuleType):
     found = step_gain.methods_of(ROOT / "configs/experiments/search_steps.yaml", "pairs")
-    assert step_gain.drawn_world(found["rlvr"]) == {
-        "level": 2, "operations": 4, "max_value": 99, "warmup_accuracy": 0.25
-    }  # fmt: skip
+    shared = {"level": 2, "operations": 4, "max_value": 99, "warmup_accuracy": 0.25}
+    assert step_gain.drawn_world(found["rlvr"]) == shared | {"warmup_seed": 0}
+    other = step_gain.methods_of(ROOT / "configs/experiments/confirm_policies.yaml", "pairs", seed=402)
+    assert step_gain.drawn_world(other["rlvr"]) == shared | {"warmup_seed": 402}
 
 
 def test_the_best_weight_of_blame_has_most_signal_for_its_noise(shipped: Any, step_gain: ModuleType):

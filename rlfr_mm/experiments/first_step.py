@@ -4,6 +4,7 @@ from pathlib import Path
 from typing import Any
 
 import matplotlib
+import numpy as np
 
 matplotlib.use("Agg")
 import matplotlib.pyplot as plt
@@ -37,6 +38,30 @@ def step_table(steps: dict[str, Any], record: ExperimentRecord | None = None) ->
         rows.append(cells)
     header = ["method", "points per step", f"over {first}"] + ["gain of training", "seeds"] * bool(record)
     return tabulate(rows, header, tablefmt="github", disable_numparse=True)
+
+
+def over_policies(records: list[dict[str, Any]]) -> dict[str, Any]:
+    """One record of the same methods' steps of several policies: means, with standard errors over the policies.
+
+    ValueError if there are fewer than two, or if they are of different experiments, conditions or methods.
+    """
+    if len(records) < 2:
+        raise ValueError(f"step_gain: a folder of policies holds at least two records, not {len(records)}")
+    first, *others = records
+    methods = [row["method"] for row in first["rows"]]
+    for record in others:
+        for key, value in {"experiment": record["experiment"], "condition": record["condition"]}.items():
+            if value != first[key]:
+                raise ValueError(f"step_gain: records of one folder have the {key}s {first[key]} and {value}")
+        if [row["method"] for row in record["rows"]] != methods:
+            raise ValueError(f"step_gain: the policies of {first['experiment']} were measured with different methods")
+
+    def mean(number: int, key: str) -> dict[str, float]:
+        values = [record["rows"][number][key]["value"] for record in records]
+        return {"value": float(np.mean(values)), "error": float(np.std(values, ddof=1) / len(values) ** 0.5)}
+
+    rows = [{"method": name} | {key: mean(i, key) for key in ("gain", "over")} for i, name in enumerate(methods)]
+    return first | {"policies": len(records), "rows": rows}
 
 
 def agreement(steps: dict[str, Any], record: ExperimentRecord, seeds: int = 1) -> float:

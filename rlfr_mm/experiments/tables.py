@@ -7,7 +7,7 @@ Every figure on these pages comes from a record file. Under the folder of result
     score_ranking/NAME.json         written by the benchmark of this name, also with notes.md
     latent_probe/NAME.json          the same
     token_credit/NAME.json          written by the benchmark of this name
-    step_gain/NAME.json             the same
+    step_gain/NAME.json             the same; step_gain/NAME/SEED.json are the policies of one setting
     quickstart/NAME/summary.json    the summary of a training run
 """
 
@@ -21,7 +21,7 @@ from tabulate import tabulate
 
 from rlfr_mm.experiments.comparison import Comparison, compare
 from rlfr_mm.experiments.curves import plot_experiment
-from rlfr_mm.experiments.first_step import agreement, plot_steps, step_table
+from rlfr_mm.experiments.first_step import agreement, over_policies, plot_steps, step_table
 from rlfr_mm.experiments.overview import credit_table, plot_gains, room_table
 from rlfr_mm.experiments.records import CellRecord, ExperimentRecord, read_results
 from rlfr_mm.files import read_json, write_whole
@@ -89,6 +89,8 @@ def first_page(folder: Path, records: list[ExperimentRecord]) -> str:
     plot_gains(records, folder)
     named = {record.name: record for record in records}
     steps = {path.stem: read_json(path) for path in sorted(folder.glob("step_gain/*.json"))}
+    for path in sorted(folder.glob("step_gain/*/")):
+        steps[path.name] = over_policies([read_json(each) for each in sorted(path.glob("*.json"))])
     for name, each in steps.items():
         if each["experiment"] in named:
             plot_steps(each, named[each["experiment"]], folder / "step_gain" / f"{name}.png")
@@ -111,6 +113,7 @@ def first_page(folder: Path, records: list[ExperimentRecord]) -> str:
             for name in ("gains", "searches")
         },
         record=lambda path: read_json(folder / path),
+        steps=steps,
         step_table=lambda name: step_table(steps[name], named.get(steps[name]["experiment"])),
         step_agreement=lambda name, seeds: agreement(steps[name], named[steps[name]["experiment"]], seeds),
         credit_table=credit_table,

@@ -7,7 +7,7 @@ import pytest
 from PIL import Image
 
 from rlfr_mm import results
-from rlfr_mm.experiments.first_step import agreement, step_table
+from rlfr_mm.experiments.first_step import agreement, over_policies, step_table
 from rlfr_mm.experiments.records import write_results
 from rlfr_mm.files import write_json
 from tests.experiments.made_records import random_cells, record
@@ -46,15 +46,38 @@ def test_steps_agree_with_training_if_they_rank_methods_alike(trained: Any):
         agreement(steps(), trained, seeds=20)
 
 
+def test_policies_are_averaged_with_the_error_over_them():
+    together = over_policies([steps(STEP_GAINS | {"flow": gain}) for gain in (3.0, 4.0, 5.0)])
+    flow = together["rows"][1]
+    assert together["policies"] == 3 and flow["method"] == "flow"
+    assert flow["gain"] == pytest.approx({"value": 4.0, "error": 3**-0.5})
+    assert flow["over"] == pytest.approx({"value": 2.0, "error": 3**-0.5})
+    assert together["rows"][2]["over"] == pytest.approx({"value": -0.5, "error": 0})
+
+
+def test_policies_of_different_settings_are_not_averaged():
+    with pytest.raises(ValueError, match="records of one folder have the conditions base and pairs"):
+        over_policies([steps(), steps() | {"condition": "pairs"}])
+    with pytest.raises(ValueError, match="at least two records, not 1"):
+        over_policies([steps()])
+    with pytest.raises(ValueError, match="the policies of trial were measured with different methods"):
+        over_policies([steps(), steps({"rlvr": 1.0})])
+
+
 def test_the_page_shows_table_and_figure(trained: Any, tmp_path: Path):
     folder = tmp_path / "results"
     write_results(trained, folder / "experiments" / "trial" / "results.json")
     write_json(folder / "step_gain" / "base.json", steps())
+    for seed in (1, 2):
+        write_json(folder / "step_gain" / "policies" / f"{seed}.json", steps())
     write_json(folder / "step_gain" / "without_training.json", steps() | {"experiment": "another"})
-    (folder / "notes.md").write_text('{{ step_table("base") }}\n\n{{ "%.1f" % step_agreement("base", 4) }}\n')
+    (folder / "notes.md").write_text(
+        '{{ step_table("base") }}\n\n{{ "%.1f" % step_agreement("base", 4) }}\n\n{{ step_table("policies") }}\n'
+    )
     results.main([str(folder)])
     page = (tmp_path / "results.md").read_text()
-    assert "| flow " in page and "\n1.0\n" in page
-    with Image.open(folder / "step_gain" / "base.png") as picture:
-        assert picture.width == 1050
+    assert page.count("points per step") == 2 and "\n1.0\n" in page
+    for name in ("base", "policies"):
+        with Image.open(folder / "step_gain" / f"{name}.png") as picture:
+            assert picture.width == 1050
     assert not (folder / "step_gain" / "without_training.png").exists()
