@@ -22,13 +22,14 @@ def problem(steps: int, seed: int) -> dict[str, Any]:
     count = draw.randint(5, 40)
     sentences, lines = [f"{name} has {count} {things}."], []
     for _ in range(steps):
-        kind = draw.choice(("gain", "loss", "double") if count < 60 else ("loss",))
+        # From 0 and 1 nothing is left to lose, and doubling 0 says nothing.
+        kind = draw.choice(("gain",) if count < 2 else ("gain", "loss", "double") if count < 60 else ("loss",))
         if kind == "double":
             sentences.append(f"Then the number of {things} doubles.")
             lines.append(f"{count} * 2 = {2 * count}")
             count *= 2
             continue
-        change = draw.randint(2, 20) if kind == "gain" else draw.randint(1, max(1, count - 1))
+        change = draw.randint(2, 20) if kind == "gain" else draw.randint(1, count - 1)
         sentences.append(f"{name} {draw.choice(GAINS if kind == 'gain' else LOSSES).format(change)}.")
         after = count + change if kind == "gain" else count - change
         lines.append(f"{count} {'+' if kind == 'gain' else '-'} {change} = {after}")
