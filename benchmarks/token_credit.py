@@ -26,6 +26,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from prefix_values import changes_seen_by_fields, changes_seen_by_group, group_share
 from scipy.optimize import linear_sum_assignment
 from scipy.stats import rankdata
 from score_ranking import (
@@ -48,7 +49,7 @@ from rlfr_mm.files import write_json
 from rlfr_mm.method.field import flow_layer_indices
 from rlfr_mm.method.flow_reward import flow_reward
 from rlfr_mm.method.loss import scored_tokens
-from rlfr_mm.method.scores import SCORES, ScoredRollouts, group_share, token_means, value_differences
+from rlfr_mm.method.scores import SCORES, ScoredRollouts, token_means, value_differences
 from rlfr_mm.method.shaping import scaled_advantage
 from rlfr_mm.policy import (
     NEUTRAL_GENERATION,
@@ -297,7 +298,7 @@ def weights(score: Tensor, rollouts: Sampled, falls: Tensor, uncertain: Tensor) 
 
 def scores(setting: Setting, learnt: Sampled, rollouts: Sampled) -> dict[str, Tensor]:
     """(N, T) what each score says of each token; larger is better."""
-    whole = scored_rollouts(setting, rollouts, setting.problems[-MEASURED:])
+    whole, outcomes = scored_rollouts(setting, rollouts, setting.problems[-MEASURED:]), rollouts.correct.float()
     found = {"log-probability": rollouts.logps}
     for name, shift, trained in (
         ("following token", 1, {}),
@@ -319,12 +320,10 @@ def scores(setting: Setting, learnt: Sampled, rollouts: Sampled) -> dict[str, Te
             for learns in (learnt.correct, ~learnt.correct)
         )
         found[f"log-ratio, {name}"] = wrong - right
-        valued = replace(
-            whole, deviation=right, rejected_deviation=wrong, scored=scored, channels=rollouts.latents.shape[-1]
-        )
-        found[f"flow value, {name}"] = -SCORES["flow_value"](valued)
+        channels = rollouts.latents.shape[-1]
+        found[f"flow value, {name}"] = changes_seen_by_fields(right, wrong, channels, outcomes, scored, GROUP)
+    found["values from the group"] = changes_seen_by_group(rollouts.ids, rollouts.mask, outcomes, whole.scored, GROUP)
     for name, label in (
-        ("group_value", "values from the group"),
         ("departure", "first wrong token (ceiling)"),
         ("expert_value", "the policy's chance to complete the solution (ceiling)"),
     ):

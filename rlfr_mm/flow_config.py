@@ -49,22 +49,11 @@ class FlowRewardConfig:
     the deviation is worth. The field runs and the same tokens are scored whatever the score.
     """
 
-    score: Literal[
+    score: Literal["deviation", "logprob", "departure", "expert_value"] = option(
         "deviation",
-        "log_ratio",
-        "flow_value",
-        "group_value",
-        "logprob",
-        "departure",
-        "expert_value",
-    ] = option(
-        "deviation",
-        help="score of a token, larger is worse. deviation: its velocity deviation; log_ratio: the deviation minus "
-        "that of a second field trained on rejected rollouts; flow_value: what a token takes from the chance of "
-        "success as these fields see it; group_value: what it takes from the share of right rollouts in the "
-        "group that begin with the same tokens; logprob (control): minus the log-probability; departure "
-        "(control): 1 where a rollout first leaves the expert solution; expert_value (control): what a token "
-        "takes from the policy's chance to complete that solution",
+        help="score of a token, larger is worse. deviation: its velocity deviation; logprob (control): minus the "
+        "log-probability; departure (control): 1 where a rollout first leaves the expert solution; expert_value "
+        "(control): what a token takes from the policy's chance to complete that solution",
     )
     times: list[float] = option(make=lambda: [0.8], must="in (0, 1)", help="times at which the deviation is measured")
     debias: bool = option(

@@ -12,7 +12,7 @@ from datasets import Dataset
 from transformers import AutoProcessor
 
 from rlfr_mm.config import ModelArguments
-from rlfr_mm.method.scores import SCORES, ScoredRollouts, expert_values, first_departure
+from rlfr_mm.method.scores import expert_values, first_departure
 from rlfr_mm.policy import load_policy
 from rlfr_mm.quickstart import world
 from rlfr_mm.quickstart.warmup import QUICKSTART_SETTINGS, prepare_policy
@@ -76,10 +76,7 @@ def made_of_prefixes(token_credit: ModuleType) -> Any:
 
 def test_near_latents_are_those_of_equal_prefixes_if_all_others_are_far(token_credit: ModuleType):
     made = made_of_prefixes(token_credit)
-    rollouts = ScoredRollouts(
-        torch.zeros(16, 6), made.ids, made.mask, made.mask, 8, lambda values: values, outcomes=made.correct.float()
-    )
-    expected = -SCORES["group_value"](rollouts)
+    expected = token_credit.changes_seen_by_group(made.ids, made.mask, made.correct.float(), made.mask, 8)
     torch.testing.assert_close(token_credit.near_values(made, [1, 2, 3]), expected, rtol=0, atol=5e-3)
     assert expected.abs().max() > 0.1
 

@@ -234,7 +234,7 @@ def test_every_step_has_its_row_where_a_batch_of_rollouts_serves_several(config:
     [
         ("flow_reward.treshold=0.5", "unknown key flow_reward.treshold; did you mean flow_reward.threshold?"),
         ("flow_reward.topk=0", "flow_reward.topk=0 must be >= 1, or null"),
-        ("flow_reward.score=surprise", "flow_reward.score='surprise' must be one of deviation, log_ratio,"),
+        ("flow_reward.score=surprise", "flow_reward.score='surprise' must be one of deviation, logprob,"),
         ("train.advantage_shaping=entropie", "train.advantage_shaping='entropie' must be one of flow, "),
         ("evaluation.data.limit=0", "evaluation.data.limit=0 must be >= 1, or null"),
         ("flow_reward.times=[0.5, 1]", "flow_reward.times contains 1.0, which must be in (0, 1)"),
@@ -270,7 +270,6 @@ def test_every_step_has_its_row_where_a_batch_of_rollouts_serves_several(config:
         ("offline.learning_rate=-1", "offline.learning_rate=-1.0 must be > 0"),
         ("flow.flow_layers=[0.25, 0.26]", "flow_layers"),
         ("flow.hidden_size=64", "hidden_size"),
-        ("flow_reward={score: log_ratio}", "score=log_ratio needs update.enabled"),
         ("train.reward_weights=[5.0, 1.0]", "set train.format_reward_weight, or `rewards`"),
         ("train.output_dir=pyproject.toml/run", "pyproject.toml is not a folder"),
         ("train.temperature=0", "train.temperature=0.0 must be > 0"),
@@ -286,7 +285,6 @@ def test_a_bad_setting_is_one_line_before_any_step(
     monkeypatch.setenv("HF_HUB_OFFLINE", "1")
     overrides = ["train.use_cpu=false", "train.bf16=true"] if override.startswith("{") else [override]
     overrides += ["offline=null"] if override.startswith("field") else []
-    overrides += ["update.enabled=false"] if "log_ratio" in override else []
     overrides += ["evaluation.data.split=train"] if override.startswith("evaluation.data=") else []
     assert message in _error(capsys, "--config", config, *overrides)
     assert not (tmp_path / "run" / "metrics.jsonl").exists()
@@ -363,7 +361,7 @@ def test_help_lists_every_setting_and_loads_no_torch():
         "offline (off)",
         "evaluation (off)",
         "benchmarks (off)",
-        "(deviation, log_ratio,",
+        "(deviation, logprob,",
         "flow_reward.threshold (0.6)",
         "train.advantage_shaping ('flow')",
         "evaluation.data.split ('test')",

@@ -171,7 +171,6 @@ class FlowField(nn.Module):
         self._rounded_from: list[tuple[int, int]] = []
         self.layer_depths = [index / config.num_policy_layers for index in self.layer_indices]
         hidden, eps = config.hidden_size, config.rms_norm_eps
-        self.latent_size = hidden
         width = config.width or hidden
         with torch.device("meta"):  # no memory and no random numbers before _reset_parameters
             self.input_proj = nn.Linear(hidden, width)

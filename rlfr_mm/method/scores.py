@@ -1,7 +1,7 @@
 """The scores that a flow reward can be made of: one class per value of `flow_reward.score`. Larger is worse.
 
-The paper's score is the velocity deviation; the rivals and controls measure what the deviation is worth. A new score is
-a class here and its name in `FlowRewardConfig.score`.
+The paper's score is the velocity deviation; the controls measure what the deviation is worth. A new score is a class
+here and its name in `FlowRewardConfig.score`.
 """
 
 from collections.abc import Callable
@@ -13,7 +13,7 @@ from jaxtyping import Bool, Float
 from torch import Tensor
 
 from rlfr_mm.config import FlowRewardConfig
-from rlfr_mm.method.flow_reward import by_group, reward_to_go
+from rlfr_mm.method.flow_reward import reward_to_go
 from rlfr_mm.method.shapes import PerRollout, TokenIds, TokenMask, Tokens
 
 Scores = Float[Tensor, "all_rollouts longest"]  # of all processes, padded to the longest response
@@ -23,7 +23,7 @@ Scores = Float[Tensor, "all_rollouts longest"]  # of all processes, padded to th
 class ScoredRollouts:
     """What a score is computed from: this process's rollouts, and what is marked as global.
 
-    The last five are filled in only for the scores that need them.
+    The last four are filled in only for the scores that need them.
     """
 
     deviation: Tokens
@@ -32,9 +32,7 @@ class ScoredRollouts:
     scored: Bool[Tensor, "all_rollouts longest"]  # global: the tokens that have a velocity deviation
     num_generations: int
     gather: Callable[[Any], Tensor]  # (batch, token) of this process -> (all_rollouts, longest)
-    channels: int = 1  # of a latent, which the deviation is averaged over
     logps: Tokens | None = None  # log-probabilities under the policy that sampled
-    rejected_deviation: Tokens | None = None  # under the field of rejected rollouts
     outcomes: Float[Tensor, " all_rollouts"] | None = None  # global: 1 right, 0 wrong, NaN not graded
     experts: list[list[int]] = field(default_factory=list)  # token ids of the expert solutions
     expert_logps: Float[Tensor, "batch solution"] | None = None  # of their tokens, after the prompt; 0 at padding
@@ -45,7 +43,6 @@ class Score:
 
     uses_deviation: ClassVar[bool] = True  # so that it has the noise of the field's draws
     needs_logps: ClassVar[bool] = False  # then the pass that records latents runs the whole policy
-    needs_rejected_field: ClassVar[bool] = False  # a second field, which learns the rejected rollouts
     needs_outcomes: ClassVar[bool] = False  # which rollouts are right
     needs_experts: ClassVar[bool] = False  # the only correct solution of each problem
     needs_expert_logps: ClassVar[bool] = False  # and its log-probabilities, in a pass of their own
@@ -53,58 +50,6 @@ class Score:
 
     def __call__(self, rollouts: ScoredRollouts) -> Scores:
         return rollouts.gather(rollouts.deviation)
-
-
-class LogRatio(Score):
-    """The deviation minus that of a second field, which learns the rejected rollouts."""
-
-    needs_rejected_field = True
-
-    def __call__(self, rollouts: ScoredRollouts) -> Scores:
-        return rollouts.gather(rollouts.deviation) - rollouts.gather(rollouts.rejected_deviation)
-
-
-class FlowValue(Score):
-    """What a token takes from the value of its prefix, which the fields of right and of wrong rollouts see in it.
-
-    By Bayes, log P(right | a) - log P(wrong | a) is the log-ratio of the two densities of the latent a plus the prior's
-    log-odds, and the log-ratio is the difference of two squared errors under common noise, summed over channels and
-    weighted by t / (1 - t) (`FlowRewardConfig.debias`; tests/method/test_theory.py). The prior is the group's share of
-    right rollouts. `value_differences` makes the rewards of a rollout add up to its outcome minus that share, so that
-    no policy can farm them: use it without threshold, top-k and normalisation.
-
-        flow_reward: {score: flow_value, normalisation: none, threshold: null, topk: null, flow_coef: 1}
-    """
-
-    needs_rejected_field = needs_outcomes = compares_rollouts = True
-
-    def __call__(self, rollouts: ScoredRollouts) -> Scores:
-        assert rollouts.outcomes is not None  # needs_outcomes
-        difference = rollouts.gather(rollouts.rejected_deviation) - rollouts.gather(rollouts.deviation)
-        share = group_share(rollouts.outcomes, rollouts.num_generations, shrink=1.0)
-        values = torch.sigmoid(rollouts.channels * difference + torch.logit(share)[:, None])
-        start = group_share(rollouts.outcomes, rollouts.num_generations)
-        return -value_differences(values, rollouts.outcomes, start, rollouts.scored)
-
-
-class GroupValue(Score):
-    """What a token takes from the value of its prefix, which is the outcome of the group's rollouts that share it.
-
-    Nothing is learnt: see `prefix_values`. Its differences are GRPO's advantage before the division by the deviation,
-    distributed over the tokens; alone with `train.advantage_shaping: redistribute`.
-
-        flow_reward: {score: group_value, normalisation: none, threshold: null, topk: null, flow_coef: 1}
-    """
-
-    uses_deviation = False
-    needs_outcomes = compares_rollouts = True
-
-    def __call__(self, rollouts: ScoredRollouts) -> Scores:
-        assert rollouts.outcomes is not None  # needs_outcomes
-        ids, mask = rollouts.gather(rollouts.completion_ids), rollouts.gather(rollouts.mask)
-        values = prefix_values(ids, mask, rollouts.outcomes, rollouts.num_generations)
-        start = group_share(rollouts.outcomes, rollouts.num_generations)
-        return -value_differences(values.to(rollouts.deviation), rollouts.outcomes, start, rollouts.scored)
 
 
 class Logprob(Score):
@@ -147,9 +92,6 @@ class ExpertValue(Score):
 
 SCORES: dict[str, Score] = {  # by the values of flow_reward.score
     "deviation": Score(),
-    "log_ratio": LogRatio(),
-    "flow_value": FlowValue(),
-    "group_value": GroupValue(),
     "logprob": Logprob(),
     "departure": Departure(),
     "expert_value": ExpertValue(),
@@ -162,20 +104,6 @@ def scores_of(rollouts: ScoredRollouts, config: FlowRewardConfig) -> Scores:
     if config.token_baseline:
         score = score - token_means(score, rollouts.scored, rollouts.gather(rollouts.completion_ids))
     return score
-
-
-def group_share(outcomes: PerRollout, num_generations: int, shrink: float = 0.0) -> PerRollout:
-    """Each rollout's group's share of right ones among its graded ones, with `shrink` right and wrong ones added.
-
-    One half for a group without a graded rollout.
-
-    >>> group_share(torch.tensor([1.0, 0.0, 0.0, math.nan]), num_generations=4)
-    tensor([0.3333, 0.3333, 0.3333, 0.3333])
-    """
-    grouped = by_group(outcomes, num_generations)
-    graded = (~grouped.isnan()).sum(-1) + 2 * shrink
-    share = torch.where(graded > 0, (grouped.nansum(-1) + shrink) / graded.clamp(min=1), 0.5)
-    return share.repeat_interleave(num_generations)
 
 
 def value_differences(values: Tokens, outcomes: PerRollout, start: PerRollout, scored: TokenMask) -> Tokens:
@@ -196,27 +124,6 @@ def value_differences(values: Tokens, outcomes: PerRollout, start: PerRollout, s
     before = torch.nn.functional.pad(latest[:, :-1], (1, 0), value=-1)  # the scored token before, -1 for the first
     previous = torch.where(before >= 0, values.gather(-1, before.clamp(min=0)), start[:, None].to(values))
     return torch.where(scored, values - previous, 0)
-
-
-def prefix_values(ids: TokenIds, mask: TokenMask, outcomes: PerRollout, num_generations: int) -> Tokens:
-    """The share of right ones among the rollouts of the group that begin with the same tokens, up to each token.
-
-    It is shrunk to the group's share, which counts as one more rollout, so that a prefix that only one rollout has says
-    little. Rollouts that could not be graded do not count.
-
-    >>> ids = torch.tensor([[5, 6], [5, 6], [5, 7], [8, 6]])
-    >>> prefix_values(ids, ids > 0, torch.tensor([1.0, 0.0, 0.0, 1.0]), num_generations=4)[0]
-    tensor([0.3750, 0.5000])
-    """
-    tokens, inside = by_group(ids, num_generations), by_group(mask, num_generations)
-    equal = (tokens[:, :, None] == tokens[:, None]) & inside[:, :, None] & inside[:, None]
-    same = equal.int().cumprod(-1).float()  # (group, rollout, other rollout, token)
-    right = by_group(outcomes, num_generations).float()
-    graded = (~right.isnan()).float()
-    share = by_group(group_share(outcomes, num_generations), num_generations).float()
-    total = (same * right.nan_to_num()[:, None, :, None]).sum(2)
-    count = (same * graded[:, None, :, None]).sum(2)
-    return ((total + share[:, :, None]) / (count + 1)).flatten(0, 1) * mask
 
 
 def first_departure(completion_ids: TokenIds, mask: TokenMask, experts: list[list[int]]) -> Tokens:

@@ -40,8 +40,8 @@ class FlowShaping(Shaping):
 
 
 class Redistribution(Shaping):
-    """The reward-to-go of the flow reward alone: with scores whose rewards add up to the outcome, such as `flow_value`
-    and `group_value`, it distributes the outcome over the tokens instead of adding to it.
+    """The reward-to-go of the flow reward alone: with `expert_value`, whose rewards add up to the outcome less the
+    chance of it, it distributes the outcome over the tokens instead of adding to it.
     """
 
     def of_rollouts(self, outcome: Tokens, flow: Callable[[], Tokens]) -> Tokens:

@@ -107,11 +107,6 @@ class Plan:
         """Rollouts that a process holds at once."""
         return self.args.generation_batch_size // self.launch.processes
 
-    @property
-    def fields(self) -> int:
-        """Copies of the field that learn; a score may need a second one."""
-        return 0 if self.flow is None else 2 if self.reward.score in ("log_ratio", "flow_value") else 1
-
 
 def plan_of(
     config: RunConfig, args: RLFRConfig, launch: Launch, policy: Any, flow: FlowField | None, prompt_tokens: int
@@ -214,8 +209,8 @@ def _flow(plan: Plan) -> list[Part]:
     latents = positions * len(flow.flow_layers) * policy.hidden * plan.stream_bytes
     rounded = 2 * plan.rounds_the_field * (not learns)  # a field that learns drops them before it has gradients
     return [
-        Part("field: weights, gradients, optimiser", plan.fields * plan.field_parameters * (16 if learns else 4)),
-        Part("field: weights rounded to bfloat16", plan.fields * plan.field_parameters * rounded),
+        Part("field: weights, gradients, optimiser", plan.field_parameters * (16 if learns else 4)),
+        Part("field: weights rounded to bfloat16", plan.field_parameters * rounded),
         Part("field: activations of one pass", chunk * learns, ("field update",)),
         Part("latents, all rollouts accepted", latents, (*STEP, "field update")),
     ]
@@ -241,7 +236,7 @@ def field_compute_share(plan: Plan, mean_prompt_tokens: float) -> float:
     draws = (update.batch_multiplier or flow.batch_multiplier) * update.passes * update.token_share
     learnt = 6 * len(flow.context_shifts) * draws * update.enabled
     layers = len(flow.flow_layers)
-    of_field = plan.fields * plan.field_parameters * layers * (scored + learnt) * completion
+    of_field = plan.field_parameters * layers * (scored + learnt) * completion
     return of_field / (of_field + of_policy)
 
 
@@ -258,8 +253,7 @@ class Disk:
 def disk(plan: Plan, problems: int) -> Disk:
     """What a run on so many problems writes, and the room that there is for it."""
     args, policy = plan.args, plan.policy
-    fields = plan.fields * plan.field_parameters
-    states = 0 if args.save_only_model else optimizer_bytes(policy, args) + 8 * fields
+    states = 0 if args.save_only_model else optimizer_bytes(policy, args) + 8 * plan.field_parameters
     weights = policy.trained_bytes if plan.lora else policy.weight_bytes
     per_step = args.per_device_train_batch_size * plan.launch.processes * args.gradient_accumulation_steps
     steps = math.ceil(args.num_train_epochs * problems * args.num_generations * args.num_iterations / per_step)
@@ -271,7 +265,12 @@ def disk(plan: Plan, problems: int) -> Disk:
     )
     folder = Path(args.output_dir).absolute()
     there = next(parent for parent in [folder, *folder.parents] if parent.is_dir())
-    return Disk(weights + 4 * fields + states, weights + 4 * fields, kept, shutil.disk_usage(there).free)
+    return Disk(
+        weights + 4 * plan.field_parameters + states,
+        weights + 4 * plan.field_parameters,
+        kept,
+        shutil.disk_usage(there).free,
+    )
 
 
 def check_disk(found: Disk, folder: str) -> None:

@@ -1,6 +1,5 @@
-"""The flow fields of a training run: they score each batch of rollouts and learn from the accepted ones."""
+"""The flow field of a training run: it scores each batch of rollouts and learns from the accepted ones."""
 
-import copy
 import math
 from dataclasses import replace
 from pathlib import Path
@@ -21,16 +20,12 @@ from rlfr_mm.method.update import FieldUpdater, acceptance_weights, drawn_tokens
 from rlfr_mm.training.rollout_batch import FlowRecord, RolloutBatch
 
 FIELD_FOLDER = "flow"  # the field, in a checkpoint and in RUN/final
-REJECTED_FOLDER = "flow_rejected"  # the second field, for a score that needs the rejected rollouts
-FIELD_STATE = "flow_state.pt"  # the fields' optimisers and the state of their noise generator
+FIELD_STATE = "flow_state.pt"  # the field's optimiser and the state of its noise generator
 CHECK_EVERY = 10  # steps between two batches that are scored twice, if the reward has one unit of noise
 
 
 class OnlineFlow:
-    """The field, its optimiser and its noise; every process keeps a copy.
-
-    If the score needs a second field, which learns the rejected rollouts, that one starts as a copy of the first.
-    """
+    """The field, its optimiser and its noise; every process keeps a copy."""
 
     def __init__(
         self,
@@ -46,13 +41,7 @@ class OnlineFlow:
         self.accelerator, self.tokenizer, self.num_generations = accelerator, tokenizer, num_generations
         self.score = SCORES[reward_config.score]
         self.field = field.to(accelerator.device)
-        self.updaters = {FIELD_FOLDER: FieldUpdater(self.field, update_config, accelerator)}  # by folder
-        if self.score.needs_rejected_field:
-            if not (update_config.enabled and "correct" in update_config.accept):
-                raise ValueError(
-                    f"flow_reward.score={reward_config.score} needs update.enabled: true, and correct in update.accept"
-                )
-            self.updaters[REJECTED_FOLDER] = FieldUpdater(copy.deepcopy(self.field), update_config, accelerator)
+        self.updater = FieldUpdater(self.field, update_config, accelerator)
         # The noise has its own generator, so that the flow does not change what the policy samples.
         self.noise = torch.Generator().manual_seed(seed)
         self.update_was_bad = False  # whether the last update met a loss or a gradient that is not finite
@@ -78,8 +67,7 @@ class OnlineFlow:
 
     def start_from(self, field: FlowField) -> None:
         """Copy the weights of a field that was trained after this object was made."""
-        for updater in self.updaters.values():
-            updater.field.load_state_dict(field.state_dict())
+        self.field.load_state_dict(field.state_dict())
 
     def start(self, batch: RolloutBatch) -> FlowRecord:
         """An empty record of a batch, with the seeds of its rollouts."""
@@ -92,7 +80,7 @@ class OnlineFlow:
         return FlowRecord(
             seeds=seeds,
             scoring_seeds=seeds - of_group if self.reward_config.group_noise else seeds,
-            by_draw={folder: empty.clone() for folder in self.updaters},
+            by_draw=empty,
             reward=torch.zeros_like(empty[0]),
             units=units,
             agreement=torch.zeros(2, 3, dtype=torch.float64, device=device),
@@ -101,30 +89,28 @@ class OnlineFlow:
     def measure(
         self, batch: RolloutBatch, flow: FlowRecord, index: Tensor, latents: Latents, learns_now: bool = False
     ) -> None:
-        """Measure the deviations of the rollouts `index` (b,), and keep only the latents that a field will learn from.
+        """Measure the deviations of the rollouts `index` (b,), and keep the latents that the field will learn from.
 
         They wait on the CPU, unless the field learns from them before the next micro-batch comes.
         """
         config, seeds = self.reward_config, flow.scoring_seeds[index]
         latents = latents.to(self.accelerator.device).keep(batch.mask[index])
         with tf32_matmuls():
-            for folder, values in flow.by_draw.items():
-                field = self.updaters[folder].field
-                values[: flow.units, index] = deviation_by_draw(field, latents, config, seeds)
-                if len(values) > flow.units:
-                    values[flow.units :, index] = deviation_by_draw(field, latents, config, seeds, again=True)
+            flow.by_draw[: flow.units, index] = deviation_by_draw(self.field, latents, config, seeds)
+            if len(flow.by_draw) > flow.units:
+                flow.by_draw[flow.units :, index] = deviation_by_draw(self.field, latents, config, seeds, again=True)
         kept = latents.keep(latents.mask & self._may_learn(batch, index)[:, None])
         if len(kept.values):
             flow.kept.append((index, kept if learns_now else kept.to("cpu")))
 
     def _may_learn(self, batch: RolloutBatch, index: Tensor) -> Tensor:
-        """(b,) whether a field may learn from these rollouts; the entropies that `accept` may ask for come later."""
+        """(b,) whether the field may learn from these rollouts; the entropies that `accept` may ask for come later."""
         config, accuracy = self.update_config, batch.accuracy[self._first(batch) + index]
         if not config.enabled:
             return torch.zeros_like(accuracy, dtype=torch.bool)
         if "correct" not in config.accept or config.rejected_weight > 0:
             return torch.ones_like(accuracy, dtype=torch.bool)
-        return ~accuracy.isnan() if self.score.needs_rejected_field else accuracy >= config.accept_reward
+        return accuracy >= config.accept_reward
 
     def reward(self, batch: RolloutBatch, flow: FlowRecord, index: Tensor, logps: Tensor | None) -> bool:
         """Record the flow rewards of the rollouts `index` (b,), normalised over those of all processes if need be.
@@ -136,9 +122,7 @@ class OnlineFlow:
         scored = self._share(scored_tokens(mask, config.context_shifts or self.field.config.context_shifts))
         ids, group = batch.completion_ids[index], self.num_generations
         deviation = flow.deviation[index]
-        rollouts = ScoredRollouts(deviation, ids, mask, scored, group, self._share, self.field.latent_size, logps)
-        if self.score.needs_rejected_field:
-            rollouts.rejected_deviation = flow.deviations()[REJECTED_FOLDER][index]
+        rollouts = ScoredRollouts(deviation, ids, mask, scored, group, self._share, logps)
         if self.score.needs_outcomes:
             graded = batch.accuracy[self._first(batch) + index] if self.is_local else batch.accuracy
             rollouts.outcomes = graded.to(deviation)
@@ -149,10 +133,9 @@ class OnlineFlow:
         score = scores_of(rollouts, config)
         finite = score[scored].isfinite().all() & deviation.isfinite().all()
         if not (finite if self.is_local else self._on_all_processes(finite)):
-            for values in flow.by_draw.values():
-                values[:, index] = 0
+            flow.by_draw[:, index] = 0
             return False
-        if self.score.uses_deviation and len(flow.by_draw[FIELD_FOLDER]) > 1:
+        if self.score.uses_deviation and len(flow.by_draw) > 1:
             flow.agreement += self._agreement(flow, index, rollouts)[:, self._mine(batch, len(index))].sum(1)
         reward = flow_reward(score, scored, config, group)
         draws = torch.Generator().manual_seed(int(flow.seeds[0]) - self._first(batch))  # the same on every process
@@ -171,9 +154,7 @@ class OnlineFlow:
         config = replace(self.reward_config, flow_coef=-1.0)  # the control arm with flow_coef 0 has a reliability, too
         halves = []
         for units in (slice(0, None, 2), slice(1, None, 2)):
-            own = {folder: values[index] for folder, values in flow.deviations(units).items()}
-            half = replace(rollouts, deviation=own[FIELD_FOLDER], rejected_deviation=own.get(REJECTED_FOLDER))
-            score = scores_of(half, config)
+            score = scores_of(replace(rollouts, deviation=flow.by_draw[units, index].mean(0)), config)
             halves.append((score, flow_reward(score, rollouts.scored, config, self.num_generations)))
         return torch.stack([agreement(a, b, rollouts.scored) for a, b in zip(*halves, strict=True)])
 
@@ -206,7 +187,7 @@ class OnlineFlow:
         return {name: value for name, value in means.items() if not math.isnan(value)}
 
     def update(self, batch: RolloutBatch, flow: FlowRecord) -> dict[str, float]:
-        """Update the fields on the rollouts that the current policy step saw for the first time; returns metrics."""
+        """Update the field on the rollouts that the current policy step saw for the first time; returns metrics."""
         config, fresh = self.update_config, torch.zeros(len(batch.mask), dtype=torch.bool, device=batch.mask.device)
         fresh[batch.take_fresh()] = True
         mask, threshold = batch.mask & fresh[:, None], -math.inf
@@ -215,47 +196,40 @@ class OnlineFlow:
             # Where every rollout is masked, as TRL masks truncated ones if asked to, there is nothing to accept.
             threshold = torch.quantile(tokens, config.entropy_quantile).item() if len(tokens) else math.inf
         accuracy = batch.accuracy[self._first(batch) :][: len(mask)]  # batch.accuracy is that of all processes
-        learns = {  # NaN, an ungraded rollout, is in neither
-            FIELD_FOLDER: accuracy >= config.accept_reward,
-            REJECTED_FOLDER: accuracy < config.accept_reward,
-        }
-        metrics, self.update_was_bad = {}, False
-        for folder, updater in self.updaters.items():
-            weights = acceptance_weights(mask, learns[folder], batch.entropies, threshold, config)
-            for number in range(config.passes):
-                # No two samples share a seed.
-                seeds = flow.seeds + number * self.accelerator.num_processes * len(batch.inputs)
-                drawn = weights
-                if config.token_share < 1:
-                    drawn = weights * drawn_tokens(seeds, weights.shape[1], config.token_share)
-                parts = [(index, latents) for index, latents in flow.kept if drawn[index].any()]
-                result = updater.step((latents, drawn[index], seeds[index]) for index, latents in parts)
-                self.update_was_bad |= result.is_bad
-            metrics[f"{folder}/accepted_weight"] = result.weight
-            if result.weight > 0:
-                metrics |= {f"{folder}/field_loss": result.loss, f"{folder}/field_grad_norm": result.grad_norm}
+        accepted = accuracy >= config.accept_reward  # False for NaN, an ungraded rollout
+        weights = acceptance_weights(mask, accepted, batch.entropies, threshold, config)
+        self.update_was_bad = False
+        for number in range(config.passes):
+            # No two samples share a seed.
+            seeds = flow.seeds + number * self.accelerator.num_processes * len(batch.inputs)
+            drawn = weights
+            if config.token_share < 1:
+                drawn = weights * drawn_tokens(seeds, weights.shape[1], config.token_share)
+            parts = [(index, latents) for index, latents in flow.kept if drawn[index].any()]
+            result = self.updater.step((latents, drawn[index], seeds[index]) for index, latents in parts)
+            self.update_was_bad |= result.is_bad
+        metrics = {"flow/accepted_weight": result.weight}
+        if result.weight > 0:
+            metrics |= {"flow/field_loss": result.loss, "flow/field_grad_norm": result.grad_norm}
         flow.kept = [(index, latents) for index, latents in flow.kept if not fresh[index].all()]
         return metrics
 
-    def save_fields(self, parent: Path) -> None:
-        for folder, updater in self.updaters.items():
-            updater.field.save_pretrained(parent / folder)
+    def save_field(self, parent: Path) -> None:
+        self.field.save_pretrained(parent / FIELD_FOLDER)
 
     def save(self, checkpoint: Path) -> None:
         """Save what `load` needs to go on exactly here."""
-        self.save_fields(checkpoint)
-        optimizers = {name: updater.optimizer.state_dict() for name, updater in self.updaters.items()}
+        self.save_field(checkpoint)
+        optimizers = {FIELD_FOLDER: self.updater.optimizer.state_dict()}
         torch.save({"optimizers": optimizers, "noise": self.noise.get_state()}, checkpoint / FIELD_STATE)
 
-    def load_fields(self, parent: Path) -> None:
-        for folder, updater in self.updaters.items():
-            updater.field.load_state_dict(FlowField.from_pretrained(parent / folder).state_dict())
+    def load_field(self, parent: Path) -> None:
+        self.field.load_state_dict(FlowField.from_pretrained(parent / FIELD_FOLDER).state_dict())
 
     def load(self, checkpoint: Path) -> None:
-        self.load_fields(checkpoint)
+        self.load_field(checkpoint)
         state = torch.load(checkpoint / FIELD_STATE, weights_only=True)
-        for folder, updater in self.updaters.items():
-            updater.optimizer.load_state_dict(state["optimizers"][folder])
+        self.updater.optimizer.load_state_dict(state["optimizers"][FIELD_FOLDER])
         self.noise.set_state(state["noise"])
 
     def _on_all_processes(self, holds: Tensor) -> bool:

@@ -28,26 +28,21 @@ class Stage(Enum):
 
 @dataclass
 class FlowRecord:
-    """What the flow fields say about the rollouts of a batch, as far as their latents have been recorded."""
+    """What the flow field says about the rollouts of a batch, as far as their latents have been recorded."""
 
     seeds: Tensor  # (B,) of each rollout's times and noise in updates
     scoring_seeds: Tensor  # (B,) of its noise in scoring, which a group may share
-    by_draw: dict[str, Tensor]  # by field: (unit of noise, B, T) velocity deviations
+    by_draw: Tensor  # (unit of noise, B, T) velocity deviations
     reward: Tensor  # (B, T)
     units: int  # how many units of noise make the reward; one more may be there, to see what changes
     agreement: Tensor  # (score or reward, 3) sums over the rollouts rewarded so far (flow_reward.agreement)
     expert_logps: Tensor | None = None  # (B, L) of the expert solutions, for a score that needs them
-    kept: list[tuple[Tensor, Latents]] = field(default_factory=list)  # what a field will learn from, with its rollouts
+    kept: list[tuple[Tensor, Latents]] = field(default_factory=list)  # what the field will learn from
 
     @property
     def deviation(self) -> Tensor:
-        """(B, T) under the field of accepted rollouts."""
-        return self.deviations()["flow"]
-
-    def deviations(self, units: slice | None = None) -> dict[str, Tensor]:
-        """By field, the (B, T) deviations averaged over some units of noise, or over those that make the reward."""
-        chosen = units or slice(self.units)
-        return {folder: values[chosen].mean(0) for folder, values in self.by_draw.items()}
+        """(B, T) averaged over the units of noise that make the reward."""
+        return self.by_draw[: self.units].mean(0)
 
 
 @dataclass

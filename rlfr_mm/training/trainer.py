@@ -344,11 +344,10 @@ class RLFRTrainer(WholeCheckpoints, SkipBadSteps, GRPOTrainer):
 
     def load_extras(self, folder: Path, weights_only: bool) -> None:
         if self.flow is not None:
-            (self.flow.load_fields if weights_only else self.flow.load)(folder)
+            (self.flow.load_field if weights_only else self.flow.load)(folder)
 
     def check_finite(self) -> None:
-        fields = [updater.field for updater in self.flow.updaters.values()] if self.flow else []
-        if names := list(filter(None, map(not_finite, [self.model, *fields]))):
+        if names := list(filter(None, map(not_finite, [self.model, *([self.flow.field] if self.flow else [])]))):
             raise Diverged(f"after step {self.state.global_step} weights are not finite ({names[0]}): nothing is saved")
 
     def create_model_card(self, *args: Any, **kwargs: Any) -> None:
@@ -372,7 +371,7 @@ class RLFRTrainer(WholeCheckpoints, SkipBadSteps, GRPOTrainer):
             self.save_model(str(partial), _internal_call=True)  # uploads nothing yet
             if self.accelerator.is_main_process:
                 if self.flow is not None:
-                    self.flow.save_fields(partial)
+                    self.flow.save_field(partial)
                 (partial / TRAINING_ARGS_NAME).unlink(missing_ok=True)
                 seal(partial)
                 replace_folder(partial, folder)

@@ -8,8 +8,6 @@ from rlfr_mm.method.scores import (
     SCORES,
     ScoredRollouts,
     first_departure,
-    group_share,
-    prefix_values,
     shuffled,
     value_differences,
 )
@@ -60,43 +58,6 @@ def test_changes_of_value_end_in_the_outcome_and_start_at_the_groups_share():
     expected = [[0.25, 0.4, 0.1, 0], [-0.05, 0, 0.2, -0.4], [0] * 4, [0.25, 0, 0, -0.25]]
     torch.testing.assert_close(changes, torch.tensor(expected))
     torch.testing.assert_close(changes.sum(1), torch.tensor([0.75, -0.25, 0, 0]))
-
-
-def test_values_of_prefixes_by_hand():
-    """A group of four: all begin with 5, the first two go on alike, one of them ends there; one is not graded."""
-    ids = torch.tensor([[5, 6, 7], [5, 6, 0], [5, 7, 7], [5, 6, 7]])
-    mask = ids > 0
-    values = prefix_values(ids, mask, torch.tensor([1.0, 0.0, 0.0, math.nan]), 4)
-    share = 1 / 3
-    first, second, third = (1 + share) / 4, (1 + share) / 3, (1 + share) / 2
-    expected = [[first, second, third], [first, second, 0], [first, share / 2, share / 2], [first, second, third]]
-    torch.testing.assert_close(values, torch.tensor(expected))
-
-
-def test_a_group_knows_nothing_of_another():
-    ids = torch.tensor([[5, 6], [5, 7], [5, 6], [5, 7]])
-    values = prefix_values(ids, ids > 0, torch.tensor([1.0, 0.0, 0.0, 0.0]), 2)
-    torch.testing.assert_close(values[:2], torch.tensor([[0.5, 0.75], [0.5, 0.25]]))
-    assert not values[2:].any()
-    assert group_share(torch.tensor([1.0, 0.0, math.nan, math.nan]), 2).tolist() == [0.5, 0.5, 0.5, 0.5]
-
-
-def test_flow_value_is_the_chance_of_success_by_bayes():
-    """Latents of two normal classes of unit variance in 6 channels, means m and -m: P(right | a) = sigmoid(2 a m)."""
-    generator = torch.Generator().manual_seed(0)
-    mean, latents = 0.4, torch.randn(4, 3, 6, generator=generator)
-    ratio = 2 * mean * latents.sum(-1)  # log p(a | right) - log p(a | wrong)
-    deviation = torch.rand(4, 3, generator=generator)
-    scored, outcomes = torch.ones(4, 3, dtype=torch.bool), torch.tensor([1.0, 1.0, 0.0, 0.0])  # even odds
-    rollouts = ScoredRollouts(
-        deviation, torch.ones(4, 3, dtype=torch.int64), scored, scored, 4, lambda values: values,
-        channels=6, rejected_deviation=deviation + ratio / 6, outcomes=outcomes,
-    )  # fmt: skip
-    score = SCORES["flow_value"](rollouts)
-    chance = torch.sigmoid(ratio)
-    torch.testing.assert_close(-score[:, 0], chance[:, 0] - 0.5)
-    torch.testing.assert_close(-score[:, 1], chance[:, 1] - chance[:, 0])
-    torch.testing.assert_close(-score.sum(1), outcomes - 0.5)
 
 
 def test_the_true_value_is_the_chance_to_complete_the_only_solution():

@@ -34,7 +34,7 @@ def test_a_batch_is_complete_when_the_loss_has_seen_every_rollout():
 def test_a_finished_batch_holds_no_latents():
     batch = generated()
     values = torch.zeros(2, 3)
-    seeds, by_draw = torch.tensor([1, 2]), {"flow": values[None]}
+    seeds, by_draw = torch.tensor([1, 2]), values[None]
     batch.flow = FlowRecord(seeds, seeds, by_draw, values, units=1, agreement=torch.zeros(2, 3))
     batch.flow.kept = [(torch.tensor([0]), Latents.pack(torch.zeros(1, 1, 4, 8), batch.mask[:1]))]
     batch.finish()

@@ -12,6 +12,7 @@ from rlfr_mm.config_file import build
 from rlfr_mm.method.field import FlowField
 from rlfr_mm.method.flow_reward import flow_advantages, flow_reward
 from rlfr_mm.method.loss import scored_tokens, velocity_deviation
+from rlfr_mm.method.scores import SCORES, Score, ScoredRollouts
 from rlfr_mm.policy import encode_demonstrations
 from rlfr_mm.viewing.rollout_records import read_rollouts
 from tests.tiny_trainer import CPU, every_third, make_trainer, none_accepted
@@ -94,7 +95,7 @@ def test_a_field_takes_as_many_steps_with_each_of_the_policy_as_asked(tiny_polic
     update = OnlineUpdateConfig(passes=3)
     trainer = make_trainer(tiny_policy, tmp_path, max_steps=2, update_config=update)
     trainer.train()
-    steps = {state["step"].item() for state in trainer.flow.updaters["flow"].optimizer.state.values()}
+    steps = {state["step"].item() for state in trainer.flow.updater.optimizer.state.values()}
     assert steps == {6.0}
 
 
@@ -311,33 +312,28 @@ def test_scale_with_the_average_by_entropy_leaves_praise_and_blame_as_they_are(t
     assert caught[0]["advantages"].std(1).max() > 0.01
 
 
-def test_log_ratio_punishes_what_the_field_of_rejected_rollouts_expects_more(tiny_policy: Path, tmp_path: Path):
-    """Both fields start equal, so that there is no reward at first; then each learns its own rollouts."""
-    config = FlowRewardConfig(score="log_ratio", normalisation="none", threshold=None, topk=None)
-    update = OnlineUpdateConfig(learning_rate=1e-2)
-    trainer = make_trainer(tiny_policy, tmp_path, reward_config=config, update_config=update, save_strategy="steps",
-                           save_steps=1)  # fmt: skip
-    batches, parts = _finished_batches(trainer), _measured(trainer)
+def test_a_score_that_compares_rollouts_is_computed_on_those_of_all_micro_batches(
+    tiny_policy: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    class Centred(Score):
+        compares_rollouts = True
+
+        def __call__(self, rollouts: ScoredRollouts) -> torch.Tensor:
+            deviation = rollouts.gather(rollouts.deviation)
+            return deviation - deviation[rollouts.scored].mean()
+
+    monkeypatch.setitem(SCORES, "deviation", Centred())
+    config = FlowRewardConfig(normalisation="none", threshold=None, topk=None, flow_coef=1.0)
+    trainer = make_trainer(
+        tiny_policy, tmp_path, reward_config=config, per_device_train_batch_size=4, gradient_accumulation_steps=2,
+        max_steps=1,
+    )  # fmt: skip
+    assert trainer._latents_from == "own"
+    batches = _finished_batches(trainer)
     trainer.train()
-    rows = [row for row in trainer.state.log_history if "reward" in row]
-    shares = [row["flow/accepted_weight"] / (row["flow/accepted_weight"] + row["flow_rejected/accepted_weight"])
-              for row in rows]  # fmt: skip
-    assert all(0.2 < share < 0.55 for share in shares)  # three rollouts of eight are accepted
-    assert not batches[0].flow.reward.any() and batches[2].flow.reward.any()
-
-    # The last batch was scored with the fields of the second step.
-    batch, saved = batches[2], tmp_path / "checkpoint-2"
-    accepted, rejected = (
-        _deviation(FlowField.from_pretrained(saved / name), batch, config, parts) for name in ("flow", "flow_rejected")
-    )
-    torch.testing.assert_close(batch.flow.reward, -0.01 * (accepted - rejected))
-
-
-def test_log_ratio_without_rejection_sampling_is_refused(tiny_policy: Path, tmp_path: Path):
-    config = FlowRewardConfig(score="log_ratio")
-    for update in (OnlineUpdateConfig(enabled=False), OnlineUpdateConfig(accept=["entropy"])):
-        with pytest.raises(ValueError, match="log_ratio needs update"):
-            make_trainer(tiny_policy, tmp_path, reward_config=config, update_config=update)
+    (batch,) = batches
+    assert len(batch.mask) == 8 and batch.flow.reward.abs().max() > 0.1
+    assert batch.flow.reward.sum().item() == pytest.approx(0, abs=1e-3)
 
 
 @pytest.mark.parametrize(
@@ -451,7 +447,7 @@ def test_the_field_steps_with_every_step_of_the_policy_on_the_rollouts_of_that_s
         update_config=OnlineUpdateConfig(accept_reward=0.0),
     )  # fmt: skip
     offered = []
-    updater = trainer.flow.updaters["flow"]
+    updater = trainer.flow.updater
     step = updater.step
 
     def spy(parts):
@@ -495,13 +491,13 @@ def test_every_step_logs_the_metrics_of_the_method(tiny_policy: Path, tmp_path: 
 @pytest.mark.parametrize(
     "shaping, changes",
     [
-        ("redistribute", {"score": "flow_value"}),
-        ("redistribute", {"score": "group_value", "shuffle": "sequence"}),  # the placebo: the same values elsewhere
+        ("redistribute", {"score": "expert_value"}),
+        ("redistribute", {"score": "expert_value", "shuffle": "sequence"}),  # the placebo: the same values elsewhere
         ("scale", {"gamma": 0.0}),
     ],
 )
 def test_advantages_are_redistributed_or_scaled(shaping: str, changes: dict, tiny_policy: Path, tmp_path: Path):
-    """In a real run, a rollout's tokens share its outcome minus the group's mean, or the advantage that it has."""
+    """In a real run, a rollout's tokens share its outcome minus the chance of it, or the advantage that it has."""
     raw = {"normalisation": "none", "threshold": None, "topk": None, "flow_coef": 1.0, "context_shifts": [-1]}
     trainer = make_trainer(
         tiny_policy, tmp_path, max_steps=2, advantage_shaping=shaping,
@@ -517,9 +513,9 @@ def test_advantages_are_redistributed_or_scaled(shaping: str, changes: dict, tin
             assert (batch.advantages * batch.outcome[:, None] >= 0).all()
             assert any(row[mask].std() > 0 for row, mask in zip(batch.advantages, batch.mask, strict=True))
             continue
-        share = batch.accuracy.view(2, 4).mean(1).repeat_interleave(4)
-        torch.testing.assert_close(batch.flow.reward.sum(1), batch.accuracy - share, rtol=1e-4, atol=1e-4)
-        torch.testing.assert_close(batch.advantages[:, 0], batch.accuracy - share, rtol=1e-4, atol=1e-4)
+        gained = (batch.accuracy - batch.flow.expert_logps.sum(1).exp()).float()
+        torch.testing.assert_close(batch.flow.reward.sum(1), gained, rtol=1e-4, atol=1e-4)
+        torch.testing.assert_close(batch.advantages[:, 0], gained, rtol=1e-4, atol=1e-4)
 
 
 @pytest.mark.parametrize("draws, steps", [(8, [1, 2]), (1, [1])])
