@@ -160,11 +160,20 @@ def adopt_field(config: RunConfig, given: dict[str, Any]) -> None:
 
 
 def check_start(config: RunConfig) -> None:
-    """ValueError if a flow field would start from random weights and `flow.random_start` does not ask for it."""
+    """ValueError if a flow field would start from random weights and `flow.random_start` does not ask for it.
+
+    Or if a run without a flow reward has a control that would change it.
+    """
     given = config.field is not None or config.offline is not None
     require(not (given and config.flow.random_start), "flow.random_start=true", "left out with `field` or `offline`")
     shaping = RLFRArguments(config.train.get("advantage_shaping", RLFRArguments.advantage_shaping))
-    if given or not shaping.uses_field:
+    if not shaping.uses_field:
+        for control, off in (("shuffle", "none"), ("token_baseline", False)):
+            value, name = getattr(config.flow_reward, control), shaping.advantage_shaping
+            without = f"{off} with train.advantage_shaping={name}, which has no flow reward".lower()
+            require(value == off, f"flow_reward.{control}={value}", without)
+        return
+    if given:
         return
     if not config.flow.random_start:
         raise ValueError(

@@ -255,6 +255,8 @@ def test_every_step_has_its_row_where_a_batch_of_rollouts_serves_several(config:
         ("benchmarks={eval_tasks: [rlfr_math500], data_root: nowhere}", "rlfr_math500: its data cannot be read"),
         ("benchmarks={eval_tasks: []}", "benchmarks.eval_tasks=[] must be at least one task"),
         ("offline=null", "the flow field has no start: add an `offline` section"),
+        ("{shuffle: token_id}", "flow_reward.shuffle=token_id must be none with train.advantage_shaping=none, which"),
+        ("{token_baseline: true}", "flow_reward.token_baseline=True must be false with train.advantage_shaping=none"),
         ("flow.random_start=true", "flow.random_start=true must be left out with `field` or `offline`"),
         ("nonsense", "overrides look like flow_reward.topk=10"),
         ("model.lora={rr:", "the value is not valid YAML"),
@@ -283,7 +285,7 @@ def test_a_bad_setting_is_one_line_before_any_step(
     override: str, message: str, config: Path, tmp_path: Path, capsys: pytest.CaptureFixture, monkeypatch
 ):
     monkeypatch.setenv("HF_HUB_OFFLINE", "1")
-    overrides = ["train.use_cpu=false", "train.bf16=true"] if override.startswith("{") else [override]
+    overrides = ["train.advantage_shaping=none", f"flow_reward={override}"] if override.startswith("{") else [override]
     overrides += ["offline=null"] if override.startswith("field") else []
     overrides += ["evaluation.data.split=train"] if override.startswith("evaluation.data=") else []
     assert message in _error(capsys, "--config", config, *overrides)
