@@ -22,8 +22,9 @@ def problem(steps: int, seed: int) -> dict[str, Any]:
     count = draw.randint(5, 40)
     sentences, lines = [f"{name} has {count} {things}."], []
     for _ in range(steps):
-        # From 0 and 1 nothing is left to lose, and doubling 0 says nothing.
-        kind = draw.choice(("gain",) if count < 2 else ("gain", "loss", "double") if count < 60 else ("loss",))
+        # A loss leaves at least 1, so that from 1 there is none.
+        kinds = ("gain", "double") if count == 1 else ("gain", "loss", "double") if count < 60 else ("loss",)
+        kind = draw.choice(kinds)
         if kind == "double":
             sentences.append(f"Then the number of {things} doubles.")
             lines.append(f"{count} * 2 = {2 * count}")

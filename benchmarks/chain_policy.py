@@ -42,6 +42,8 @@ def warm_up(policy: Any, tokenizer: Any, options: argparse.Namespace) -> list[fl
             print(f"warm-up step {step}: accuracy {accuracies[-1]}", flush=True)
             if accuracies[-1] >= options.accuracy:
                 break
+        if step == options.warmup_steps:
+            break
         policy.train()
         rows = problems(32, options.steps, TRAIN + 5_000_000 + 32 * step)
         inputs, mask = encode_demonstrations(rows, tokenizer, options.tokens)

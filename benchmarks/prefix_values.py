@@ -1,7 +1,7 @@
 """Two estimates of the value of a prefix, the chance that it ends right, that token_credit.py measures.
 
 Both were scores of a flow reward once. The fields' estimate says little of a token that the log-probability does not,
-and what the group's gains in a step is not told from half the blame (docs/results.md).
+and a step with the group's gains no more than one with half the blame, within errors (docs/results.md).
 """
 
 import torch

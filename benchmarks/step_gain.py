@@ -14,7 +14,7 @@ solution, and the chance to write it is the product of the probabilities of its 
   are from leaving out one part at a time (jackknife), also of the differences to the experiment's first method.
 
 What later steps do to the policy is left out; `--run` starts from the last policy and field of a training run instead.
-Where seeds of the experiment have policies of their own, `--seed` names one; records in a folder of their own, such as
+Where each seed of the experiment has a policy of its own, `--seed` names one, and records in a folder, such as
 `step_gain/policies/400.json`, are shown together. `python -m rlfr_mm.results` makes the tables.
 """
 
@@ -91,6 +91,8 @@ def methods_of(path: Path, condition: str, seed: int | None = None) -> dict[str,
     config: ExperimentConfig = load_config(ExperimentConfig, path)
     base, seed = read_base(path.parent / config.base), config.seeds[0] if seed is None else seed
     require(condition in config.conditions, f"condition {condition}", f"one of {', '.join(config.conditions)}")
+    own = seed == config.seeds[0] or "model.warmup_seed" in config.seeded
+    require(own, f"--seed={seed}", f"left out: all seeds of {path.stem} have the same policy")
     require(seed in config.seeds, f"--seed={seed}", f"one of {', '.join(map(str, config.seeds))}")
     found = [cell for cell in cells(config) if (cell.condition, cell.seed) == (condition, seed)]
     methods = {cell.method: build(RunConfig, with_overrides(base, cell.overrides)) for cell in found}
@@ -268,6 +270,8 @@ def main() -> None:
     parser.add_argument("--cache", type=Path, default=Path(".cache/quickstart"), help="folder of warmed-up policies")
     parser.add_argument("--json", type=Path, metavar="OUT", help="write the record to this file")
     options = parser.parse_args()
+    if options.run and options.seed is not None:
+        parser.error("--seed and --run both name a policy: leave one out")
     count, rest = divmod(options.prompts, PROMPTS_PER_PART)
     if rest or count < 2:
         parser.error(f"--prompts={options.prompts} must be a multiple of {PROMPTS_PER_PART}, and at least two of them")
@@ -307,7 +311,7 @@ def write(options: argparse.Namespace, methods: dict[str, RunConfig], measured: 
     record = {
         "experiment": options.experiment.stem,
         "condition": options.condition,
-        "seed": options.seed,
+        "warmup_seed": None if options.run else next(iter(methods.values())).model.warmup_seed,
         "run": "/".join(options.run.parts[-3:]) if options.run else None,
         "prompts": options.prompts,
         "parts": len(parts),

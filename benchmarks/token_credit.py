@@ -233,7 +233,7 @@ def near_values(rollouts: Sampled, layers: list[int]) -> Tensor:
     """(N, T) the change of value with each token; the value is the outcome of the group's rollouts with near latents.
 
     A Gaussian kernel of width `NEAR` weighs the rollouts, the group's share counts as one more, and the last value is
-    the outcome. Rollouts that share the tokens of a prefix have distance 0 there, as in `prefix_values`.
+    the outcome. Rollouts that share the tokens of a prefix have distance 0 there, as in `shared_prefix_values`.
     """
     right = rollouts.correct.float().unflatten(0, (-1, GROUP))
     weights = (-0.5 * (distances(rollouts, layers) / NEAR).square()).exp()

@@ -23,6 +23,7 @@ from rlfr_mm.config import (
 )
 from rlfr_mm.config_file import build, check_keys, read_settings, require, within
 from rlfr_mm.files import LOCK, check_folder, read_json
+from rlfr_mm.flow_config import FlowRewardConfig
 
 HELD_OUT = "held_out/accuracy"  # the name in the metrics, by which the best checkpoint is known
 FIELD_CONFIG = "flow_config.json"  # in the folder of a field
@@ -160,20 +161,10 @@ def adopt_field(config: RunConfig, given: dict[str, Any]) -> None:
 
 
 def check_start(config: RunConfig) -> None:
-    """ValueError if a flow field would start from random weights and `flow.random_start` does not ask for it.
-
-    Or if a run without a flow reward has a control that would change it.
-    """
+    """ValueError if a flow field would start from random weights and `flow.random_start` does not ask for it."""
     given = config.field is not None or config.offline is not None
     require(not (given and config.flow.random_start), "flow.random_start=true", "left out with `field` or `offline`")
-    shaping = RLFRArguments(config.train.get("advantage_shaping", RLFRArguments.advantage_shaping))
-    if not shaping.uses_field:
-        for control, off in (("shuffle", "none"), ("token_baseline", False)):
-            value, name = getattr(config.flow_reward, control), shaping.advantage_shaping
-            without = f"{off} with train.advantage_shaping={name}, which has no flow reward".lower()
-            require(value == off, f"flow_reward.{control}={value}", without)
-        return
-    if given:
+    if given or not _shaping(config).uses_field:
         return
     if not config.flow.random_start:
         raise ValueError(
@@ -182,6 +173,20 @@ def check_start(config: RunConfig) -> None:
         )
     if config.flow.standardise:
         raise ValueError("flow.standardise=true needs `offline` or `field`, which provide the statistics")
+
+
+def check_controls(config: RunConfig) -> None:
+    """ValueError if a run without a flow reward names a score, a placebo or a baseline of one: it would do nothing."""
+    shaping, reward = _shaping(config), config.flow_reward
+    if not shaping.uses_field:
+        for name in ("score", "shuffle", "token_baseline"):
+            value, default = getattr(reward, name), getattr(FlowRewardConfig, name)
+            without = f"left out with train.advantage_shaping={shaping.advantage_shaping}, which has no flow reward"
+            require(value == default, f"flow_reward.{name}={str(value).lower()}", without)
+
+
+def _shaping(config: RunConfig) -> RLFRArguments:
+    return RLFRArguments(config.train.get("advantage_shaping", RLFRArguments.advantage_shaping))
 
 
 def check_evaluation(config: RunConfig, sharding: str) -> None:

@@ -31,6 +31,7 @@ from rlfr_mm.files import BadFile
 from rlfr_mm.precheck import (
     adopt_field,
     check_batches,
+    check_controls,
     check_evaluation,
     check_paths,
     check_sources,
@@ -66,6 +67,7 @@ def main(argv: list[str] | None = None) -> None:
             for problem in missing_packages(config.train).values():
                 raise ValueError(problem)
         check_start(config)
+        check_controls(config)
         if arguments.check:
             from rlfr_mm.training.check import check
 

@@ -95,7 +95,8 @@ def test_errors_are_from_leaving_out_a_part_in_rows_and_columns(step_gain: Modul
     [
         (["thirds"], "condition thirds must be one of pairs, fast"),
         (["pairs", "--prompts=100"], "--prompts=100 must be a multiple of 64"),
-        (["pairs", "--seed=7"], "--seed=7 must be one of 200, 201, 202, 203"),
+        (["pairs", "--seed=201"], "--seed=201 must be left out: all seeds of search_steps have the same policy"),
+        (["pairs", "--seed=200", "--run=nowhere"], "--seed and --run both name a policy: leave one out"),
     ],
 )
 def test_what_does_not_fit_the_experiment_is_refused_first(
@@ -118,6 +119,8 @@ def test_the_policy_is_the_one_that_the_experiment_names(step_gain: ModuleType):
     assert step_gain.drawn_world(found["rlvr"]) == shared | {"warmup_seed": 0}
     other = step_gain.methods_of(ROOT / "configs/experiments/confirm_policies.yaml", "pairs", seed=402)
     assert step_gain.drawn_world(other["rlvr"]) == shared | {"warmup_seed": 402}
+    with pytest.raises(ValueError, match="--seed=7 must be one of 400, 401, "):
+        step_gain.methods_of(ROOT / "configs/experiments/confirm_policies.yaml", "pairs", seed=7)
 
 
 def test_the_best_weight_of_blame_has_most_signal_for_its_noise(shipped: Any, step_gain: ModuleType):

@@ -43,25 +43,28 @@ def step_table(steps: dict[str, Any], record: ExperimentRecord | None = None) ->
 def over_policies(records: list[dict[str, Any]]) -> dict[str, Any]:
     """One record of the same methods' steps of several policies: means, with standard errors over the policies.
 
-    ValueError if there are fewer than two, or if they are of different experiments, conditions or methods.
+    ValueError if there are fewer than two policies, or if the records differ in anything but the policy.
     """
     if len(records) < 2:
-        raise ValueError(f"step_gain: a folder of policies holds at least two records, not {len(records)}")
-    first, *others = records
-    methods = [row["method"] for row in first["rows"]]
-    for record in others:
-        for key, value in {"experiment": record["experiment"], "condition": record["condition"]}.items():
-            if value != first[key]:
-                raise ValueError(f"step_gain: records of one folder have the {key}s {first[key]} and {value}")
+        raise ValueError(f"at least two policies are needed, not {len(records)}")
+    first, methods = records[0], [row["method"] for row in records[0]["rows"]]
+    for record in records:
         if [row["method"] for row in record["rows"]] != methods:
-            raise ValueError(f"step_gain: the policies of {first['experiment']} were measured with different methods")
+            raise ValueError(f"the policies were measured with different methods: {', '.join(methods)}, and others")
+        for key in ("experiment", "condition", "prompts"):
+            if record[key] != first[key]:
+                raise ValueError(f"records with the {key} {first[key]} and {record[key]} do not belong together")
+    policies = [(record["warmup_seed"], record["run"]) for record in records]
+    if len(set(policies)) < len(policies):
+        raise ValueError(f"two records are of the same policy: {', '.join(str(seed or run) for seed, run in policies)}")
 
     def mean(number: int, key: str) -> dict[str, float]:
         values = [record["rows"][number][key]["value"] for record in records]
         return {"value": float(np.mean(values)), "error": float(np.std(values, ddof=1) / len(values) ** 0.5)}
 
     rows = [{"method": name} | {key: mean(i, key) for key in ("gain", "over")} for i, name in enumerate(methods)]
-    return first | {"policies": len(records), "rows": rows}
+    kept = {key: first[key] for key in ("experiment", "condition", "prompts")}
+    return kept | {"policies": len(records), "rows": rows}
 
 
 def agreement(steps: dict[str, Any], record: ExperimentRecord, seeds: int = 1) -> float:

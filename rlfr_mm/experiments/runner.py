@@ -91,7 +91,7 @@ def open_experiment(path: Path, overrides: list[str]) -> Experiment:
     """The experiment of a YAML file with the records of its finished cells; ValueError for settings that cannot be run.
 
     >>> len(open_experiment(Path("configs/experiments/search_flow.yaml"), []).waiting)
-    16
+    14
     """
     config: ExperimentConfig = load_config(ExperimentConfig, path, overrides)
     base, file = path.parent / config.base, _results_file(config, path)

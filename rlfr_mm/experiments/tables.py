@@ -7,7 +7,7 @@ Every figure on these pages comes from a record file. Under the folder of result
     score_ranking/NAME.json         written by the benchmark of this name, also with notes.md
     latent_probe/NAME.json          the same
     token_credit/NAME.json          written by the benchmark of this name
-    step_gain/NAME.json             the same; step_gain/NAME/SEED.json are the policies of one setting
+    step_gain/NAME.json             the same; step_gain/NAME/*.json: of several policies, shown together
     quickstart/NAME/summary.json    the summary of a training run
 """
 
@@ -88,9 +88,7 @@ def first_page(folder: Path, records: list[ExperimentRecord]) -> str:
     """The text of notes.md with the figures that it asks for; writes pictures of gains and of steps, too."""
     plot_gains(records, folder)
     named = {record.name: record for record in records}
-    steps = {path.stem: read_json(path) for path in sorted(folder.glob("step_gain/*.json"))}
-    for path in sorted(folder.glob("step_gain/*/")):
-        steps[path.name] = over_policies([read_json(each) for each in sorted(path.glob("*.json"))])
+    steps = read_steps(folder / "step_gain")
     for name, each in steps.items():
         if each["experiment"] in named:
             plot_steps(each, named[each["experiment"]], folder / "step_gain" / f"{name}.png")
@@ -113,11 +111,24 @@ def first_page(folder: Path, records: list[ExperimentRecord]) -> str:
             for name in ("gains", "searches")
         },
         record=lambda path: read_json(folder / path),
-        steps=steps,
+        step_record=steps.__getitem__,
         step_table=lambda name: step_table(steps[name], named.get(steps[name]["experiment"])),
         step_agreement=lambda name, seeds: agreement(steps[name], named[steps[name]["experiment"]], seeds),
         credit_table=credit_table,
     )
+
+
+def read_steps(folder: Path) -> dict[str, dict[str, Any]]:
+    """The records of benchmarks/step_gain.py by name, those of a folder of policies as one (`over_policies`)."""
+    steps = {path.stem: read_json(path) for path in sorted(folder.glob("*.json"))}
+    for policies in (path for path in sorted(folder.glob("*")) if path.is_dir()):
+        if policies.name in steps:
+            raise ValueError(f"{policies} and {policies}.json have the same name: rename one")
+        try:
+            steps[policies.name] = over_policies([read_json(each) for each in sorted(policies.glob("*.json"))])
+        except ValueError as error:
+            raise ValueError(f"{policies}: {error}") from None
+    return steps
 
 
 def _notes(folder: Path) -> list[str]:

@@ -220,7 +220,7 @@ class OnlineFlow:
     def save(self, checkpoint: Path) -> None:
         """Save what `load` needs to go on exactly here."""
         self.save_field(checkpoint)
-        optimizers = {FIELD_FOLDER: self.updater.optimizer.state_dict()}
+        optimizers = {FIELD_FOLDER: self.updater.optimizer.state_dict()}  # as in the checkpoints of 0.1.0
         torch.save({"optimizers": optimizers, "noise": self.noise.get_state()}, checkpoint / FIELD_STATE)
 
     def load_field(self, parent: Path) -> None:

@@ -9,6 +9,7 @@ from PIL import Image
 from rlfr_mm import results
 from rlfr_mm.experiments.first_step import agreement, over_policies, step_table
 from rlfr_mm.experiments.records import write_results
+from rlfr_mm.experiments.tables import read_steps
 from rlfr_mm.files import write_json
 from tests.experiments.made_records import random_cells, record
 from tests.experiments.test_tables import cells_of
@@ -16,12 +17,13 @@ from tests.experiments.test_tables import cells_of
 STEP_GAINS = {"rlvr": 2.0, "flow": 3.0, "placebo": 1.5, "untrained": 2.5}
 
 
-def steps(gains: dict[str, float] = STEP_GAINS) -> dict[str, Any]:
+def steps(gains: dict[str, float] = STEP_GAINS, seed: int = 0) -> dict[str, Any]:
     rows = [
         {"method": name, "gain": {"value": gain, "error": 0.1}, "over": {"value": gain - gains["rlvr"], "error": 0.05}}
         for name, gain in gains.items()
     ]
-    return {"experiment": "trial", "condition": "base", "prompts": 512, "parts": 8, "rows": rows}
+    policy = {"warmup_seed": seed, "run": None}
+    return {"experiment": "trial", "condition": "base", "prompts": 512, "parts": 8, "rows": rows} | policy
 
 
 @pytest.fixture
@@ -47,7 +49,7 @@ def test_steps_agree_with_training_if_they_rank_methods_alike(trained: Any):
 
 
 def test_policies_are_averaged_with_the_error_over_them():
-    together = over_policies([steps(STEP_GAINS | {"flow": gain}) for gain in (3.0, 4.0, 5.0)])
+    together = over_policies([steps(STEP_GAINS | {"flow": gain}, seed) for seed, gain in enumerate((3.0, 4.0, 5.0))])
     flow = together["rows"][1]
     assert together["policies"] == 3 and flow["method"] == "flow"
     assert flow["gain"] == pytest.approx({"value": 4.0, "error": 3**-0.5})
@@ -55,13 +57,26 @@ def test_policies_are_averaged_with_the_error_over_them():
     assert together["rows"][2]["over"] == pytest.approx({"value": -0.5, "error": 0})
 
 
-def test_policies_of_different_settings_are_not_averaged():
-    with pytest.raises(ValueError, match="records of one folder have the conditions base and pairs"):
-        over_policies([steps(), steps() | {"condition": "pairs"}])
-    with pytest.raises(ValueError, match="at least two records, not 1"):
+def test_only_different_policies_of_one_setting_are_averaged():
+    with pytest.raises(ValueError, match="at least two policies are needed, not 1"):
         over_policies([steps()])
-    with pytest.raises(ValueError, match="the policies of trial were measured with different methods"):
-        over_policies([steps(), steps({"rlvr": 1.0})])
+    with pytest.raises(ValueError, match="two records are of the same policy: 4, 5, 4"):
+        over_policies([steps(seed=4), steps(seed=5), steps(seed=4)])
+    with pytest.raises(ValueError, match="the condition base and pairs do not belong together"):
+        over_policies([steps(), steps(seed=1) | {"condition": "pairs"}])
+    with pytest.raises(ValueError, match="measured with different methods: rlvr, flow, placebo, untrained, and others"):
+        over_policies([steps(), steps({"rlvr": 1.0}, seed=1)])
+
+
+def test_a_folder_of_policies_that_cannot_be_shown_is_named(tmp_path: Path):
+    write_json(tmp_path / "policies" / "1.json", steps())
+    with pytest.raises(ValueError, match=r"policies: at least two policies are needed, not 1"):
+        read_steps(tmp_path)
+    write_json(tmp_path / "policies" / "2.json", steps(seed=1))
+    assert read_steps(tmp_path)["policies"]["policies"] == 2
+    write_json(tmp_path / "policies.json", steps())
+    with pytest.raises(ValueError, match=r"policies.json have the same name: rename one"):
+        read_steps(tmp_path)
 
 
 def test_the_page_shows_table_and_figure(trained: Any, tmp_path: Path):
@@ -69,7 +84,7 @@ def test_the_page_shows_table_and_figure(trained: Any, tmp_path: Path):
     write_results(trained, folder / "experiments" / "trial" / "results.json")
     write_json(folder / "step_gain" / "base.json", steps())
     for seed in (1, 2):
-        write_json(folder / "step_gain" / "policies" / f"{seed}.json", steps())
+        write_json(folder / "step_gain" / "policies" / f"{seed}.json", steps(seed=seed))
     write_json(folder / "step_gain" / "without_training.json", steps() | {"experiment": "another"})
     (folder / "notes.md").write_text(
         '{{ step_table("base") }}\n\n{{ "%.1f" % step_agreement("base", 4) }}\n\n{{ step_table("policies") }}\n'

@@ -8,7 +8,7 @@ import yaml
 from rlfr_mm.config import RunConfig
 from rlfr_mm.config_file import load_config
 from rlfr_mm.experiments.grid import ExperimentConfig, cells, opening_comment, read_base, resolved
-from rlfr_mm.precheck import check_start
+from rlfr_mm.precheck import check_controls, check_start
 from tests.conftest import ROOT
 
 EXPERIMENTS = sorted((ROOT / "configs" / "experiments").glob("*.yaml"))
@@ -88,6 +88,7 @@ def test_every_cell_of_the_experiments_is_a_run_that_would_start(path: Path, tmp
         if cell.seed == experiment.seeds[0]:
             run = resolved(cell, read_base(path.parent / experiment.base))
             check_start(build(RunConfig, run))
+            check_controls(build(RunConfig, run))
             args = build(RLFRConfig, run["train"] | {"output_dir": str(tmp_path)}, "train")
             assert args.seed == cell.seed
             others = [run[section]["data"] for section in ("evaluation", "offline") if run[section]]

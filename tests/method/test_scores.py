@@ -50,7 +50,7 @@ def test_placebo_of_a_tokens_kind_hands_out_the_rewards_of_the_same_token():
     assert {placebo[2, 3].item() for placebo in draws} == {12.0}
 
 
-def test_changes_of_value_end_in_the_outcome_and_start_at_the_groups_share():
+def test_changes_of_value_end_in_the_outcome_and_start_at_a_given_value():
     values = torch.tensor([[0.5, 0.9, 0.6, 9.0], [0.2, 9.0, 0.4, 0.1], [9.0, 9.0, 9.0, 9.0], [0.5, 0.5, 0.5, 0.5]])
     scored = torch.tensor([[True, True, True, False], [True, False, True, True], [False] * 4, [True] * 4])
     outcomes, start = torch.tensor([1.0, 0.0, 1.0, math.nan]), torch.full((4,), 0.25)

@@ -332,8 +332,10 @@ def test_a_score_that_compares_rollouts_is_computed_on_those_of_all_micro_batche
     batches = _finished_batches(trainer)
     trainer.train()
     (batch,) = batches
-    assert len(batch.mask) == 8 and batch.flow.reward.abs().max() > 0.1
-    assert batch.flow.reward.sum().item() == pytest.approx(0, abs=1e-3)
+    deviation, scored = batch.flow.deviation, scored_tokens(batch.mask, [1])
+    centred = torch.where(scored, deviation[scored].mean() - deviation, 0)
+    torch.testing.assert_close(batch.flow.reward, centred)
+    assert len(batch.mask) == 8 and not torch.isclose(deviation[:4][scored[:4]].mean(), deviation[scored].mean())
 
 
 @pytest.mark.parametrize(
