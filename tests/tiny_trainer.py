@@ -1,5 +1,6 @@
-"""A real RLFRTrainer on the drawn world that is small enough for tests."""
+"""A real RLFRTrainer on the drawn world that is small enough for tests, and what it does as it trains."""
 
+import copy
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +11,7 @@ from transformers import AutoModelForImageTextToText, AutoProcessor
 from rlfr_mm.config import FlowConfig, FlowRewardConfig, OnlineUpdateConfig, RLFRConfig
 from rlfr_mm.config_file import build
 from rlfr_mm.method.field import FlowField
+from rlfr_mm.method.loss import velocity_deviation
 from rlfr_mm.quickstart import world
 from rlfr_mm.training.trainer import RLFRTrainer
 
@@ -80,3 +82,46 @@ def make_trainer(
         flow_reward_config=reward_config,
         update_config=update_config,
     )
+
+
+def loss_inputs(trainer) -> list[dict]:
+    """The inputs of every micro-batch as TRL's loss reads them."""
+    caught = []
+    observe = trainer._observe
+
+    def spy(batch, inputs, logps, entropies):
+        observe(batch, inputs, logps, entropies)
+        caught.append({**inputs, "entropies": entropies})
+
+    trainer._observe = spy
+    return caught
+
+
+def measured_parts(trainer) -> list:
+    """(step, rollouts, latents) of each micro-batch whose deviations are measured."""
+    parts = []
+    measure = trainer.flow.measure
+
+    def spy(batch, record, index, latents, learns_now=False):
+        parts.append((batch.step, index, latents))
+        measure(batch, record, index, latents, learns_now)
+
+    trainer.flow.measure = spy
+    return parts
+
+
+def deviation_of(field, batch, config, parts) -> torch.Tensor:
+    """(B, T) the deviations of a batch under a field, from its `measured_parts`."""
+    deviation = torch.zeros(batch.mask.shape)
+    for step, index, latents in parts:
+        if step == batch.step:
+            deviation[index] = velocity_deviation(field, latents, config, batch.flow.seeds[index])
+    return deviation
+
+
+def finished_batches(trainer) -> list:
+    """The rollout batches of a run, as they are after their last micro-batch."""
+    batches = []
+    finish = trainer._finish
+    trainer._finish = lambda batch: (batches.append(copy.copy(batch)), finish(batch))
+    return batches
