@@ -63,7 +63,7 @@ def over_policies(records: list[dict[str, Any]]) -> dict[str, Any]:
         return {"value": float(np.mean(values)), "error": float(np.std(values, ddof=1) / len(values) ** 0.5)}
 
     rows = [{"method": name} | {key: mean(i, key) for key in ("gain", "over")} for i, name in enumerate(methods)]
-    kept = {key: first[key] for key in ("experiment", "condition", "prompts")}
+    kept = {key: first[key] for key in ("experiment", "condition", "prompts", "run")}
     return kept | {"policies": len(records), "rows": rows}
 
 

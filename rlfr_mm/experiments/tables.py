@@ -89,9 +89,11 @@ def first_page(folder: Path, records: list[ExperimentRecord]) -> str:
     plot_gains(records, folder)
     named = {record.name: record for record in records}
     steps = read_steps(folder / "step_gain")
-    for name, each in steps.items():
-        if each["experiment"] in named:
-            plot_steps(each, named[each["experiment"]], folder / "step_gain" / f"{name}.png")
+    # What training gained belongs beside the steps of the policy that it began with.
+    trained = {name: None if each["run"] else named.get(each["experiment"]) for name, each in steps.items()}
+    for name, record in trained.items():
+        if record:
+            plot_steps(steps[name], record, folder / "step_gain" / f"{name}.png")
 
     def comparison(experiment: str, condition: str, method: str, against: str | None = None) -> Comparison:
         wanted = condition, method, against or named[experiment].compare_to[0]
@@ -112,7 +114,7 @@ def first_page(folder: Path, records: list[ExperimentRecord]) -> str:
         },
         record=lambda path: read_json(folder / path),
         step_record=steps.__getitem__,
-        step_table=lambda name: step_table(steps[name], named.get(steps[name]["experiment"])),
+        step_table=lambda name: step_table(steps[name], trained[name]),
         step_agreement=lambda name, seeds: agreement(steps[name], named[steps[name]["experiment"]], seeds),
         credit_table=credit_table,
     )

@@ -86,6 +86,7 @@ def test_the_page_shows_table_and_figure(trained: Any, tmp_path: Path):
     for seed in (1, 2):
         write_json(folder / "step_gain" / "policies" / f"{seed}.json", steps(seed=seed))
     write_json(folder / "step_gain" / "without_training.json", steps() | {"experiment": "another"})
+    write_json(folder / "step_gain" / "after_training.json", steps() | {"run": "base/flow/seed0"})
     (folder / "notes.md").write_text(
         '{{ step_table("base") }}\n\n{{ "%.1f" % step_agreement("base", 4) }}\n\n{{ step_table("policies") }}\n'
     )
@@ -95,4 +96,4 @@ def test_the_page_shows_table_and_figure(trained: Any, tmp_path: Path):
     for name in ("base", "policies"):
         with Image.open(folder / "step_gain" / f"{name}.png") as picture:
             assert picture.width == 1050
-    assert not (folder / "step_gain" / "without_training.png").exists()
+    assert not any((folder / "step_gain" / f"{name}_training.png").exists() for name in ("without", "after"))
