@@ -28,7 +28,7 @@ from typing import Any
 
 import torch
 from datasets import Dataset
-from transformers import AutoProcessor, Qwen2_5_VLConfig, Qwen2_5_VLForConditionalGeneration, TrainerCallback
+from transformers import AutoModelForImageTextToText, AutoProcessor, Qwen2_5_VLConfig, TrainerCallback
 
 from rlfr_mm.config import FlowConfig, FlowRewardConfig, RLFRConfig
 from rlfr_mm.config_file import build
@@ -149,7 +149,7 @@ def run_command(scratch: Path, cpu: bool) -> dict[str, Any]:
     return {"steps": summary["steps"], "seconds": round(time.perf_counter() - started, 1)}
 
 
-def policy_of(shape: str, processor: Any, device: torch.device) -> Qwen2_5_VLForConditionalGeneration:
+def policy_of(shape: str, processor: Any, device: torch.device) -> Any:
     """A Qwen2.5-VL of that shape with random weights, made on the device, with our tokenizer's special ids."""
     ids = processor.tokenizer.get_vocab()
     sizes = {"tie_word_embeddings": True, "dtype": torch.float32} | SHAPES[shape]
@@ -164,7 +164,7 @@ def policy_of(shape: str, processor: Any, device: torch.device) -> Qwen2_5_VLFor
     )
     torch.manual_seed(0)
     with device:
-        return Qwen2_5_VLForConditionalGeneration._from_config(config, dtype=dtype)
+        return AutoModelForImageTextToText.from_config(config, dtype=dtype)
 
 
 def measure_steps(

@@ -15,6 +15,7 @@ from rlfr_mm.config import (
     QUICKSTART,
     DataArguments,
     FlowConfig,
+    FlowRewardConfig,
     ModelArguments,
     OfflineRunConfig,
     RLFRArguments,
@@ -23,7 +24,6 @@ from rlfr_mm.config import (
 )
 from rlfr_mm.config_file import build, check_keys, read_settings, require, within
 from rlfr_mm.files import LOCK, check_folder, read_json
-from rlfr_mm.flow_config import FlowRewardConfig
 
 HELD_OUT = "held_out/accuracy"  # the name in the metrics, by which the best checkpoint is known
 FIELD_CONFIG = "flow_config.json"  # in the folder of a field
