@@ -8,7 +8,6 @@ configs/experiments/pretrained_chains.yaml trains from it. `make real-model` mak
 
 import argparse
 import json
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -80,12 +79,12 @@ def row(problem: dict[str, Any]) -> dict[str, Any]:
     }
 
 
-def main(arguments: Sequence[str] | None = None) -> None:
+def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--model", required=True, help="folder of a pretrained text policy")
     parser.add_argument("--out", type=Path, default=Path(".cache/chains"))
     add_warm_up_options(parser)
-    options = parser.parse_args(arguments)
+    options = parser.parse_args()
     torch.manual_seed(0)
     device = "cuda" if torch.cuda.is_available() else "cpu"
     policy = load_policy(ModelArguments(name_or_path=options.model)).to(device)

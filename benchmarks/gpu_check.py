@@ -9,7 +9,7 @@ With `--small` the same check runs at tiny shapes on a CPU.
 - precision: velocity deviations from the latents of the bf16 policy against those of the float32 policy
 
 With `--shape 7b` only the step is measured, with bfloat16 weights: in float32, weights, gradients and AdamW's moments
-would take 116 GiB before activations.
+take 16 bytes per parameter, which leaves no room on one GPU.
 
 Figures are ratios measured side by side on one machine; the record names the hardware and the versions.
 """
@@ -42,6 +42,10 @@ from rlfr_mm.training.run_folder import environment
 from rlfr_mm.training.trainer import RLFRTrainer
 
 ROOT = Path(__file__).resolve().parent.parent
+VISION = {
+    "depth": 32, "hidden_size": 1280, "intermediate_size": 3420, "num_heads": 16,
+    "fullatt_block_indexes": [7, 15, 23, 31],
+}  # fmt: skip
 # The sizes in the config.json of Qwen2.5-VL-3B- and 7B-Instruct; our tokenizer's ids lie below their vocabulary.
 SHAPES: dict[str, dict[str, Any]] = {
     "3b": {
@@ -49,20 +53,14 @@ SHAPES: dict[str, dict[str, Any]] = {
             "vocab_size": 151936, "hidden_size": 2048, "intermediate_size": 11008, "num_hidden_layers": 36,
             "num_attention_heads": 16, "num_key_value_heads": 2,
         },
-        "vision_config": {
-            "depth": 32, "hidden_size": 1280, "intermediate_size": 3420, "num_heads": 16, "out_hidden_size": 2048,
-            "fullatt_block_indexes": [7, 15, 23, 31],
-        },
+        "vision_config": VISION | {"out_hidden_size": 2048},
     },
     "7b": {
         "text_config": {
             "vocab_size": 152064, "hidden_size": 3584, "intermediate_size": 18944, "num_hidden_layers": 28,
             "num_attention_heads": 28, "num_key_value_heads": 4,
         },
-        "vision_config": {
-            "depth": 32, "hidden_size": 1280, "intermediate_size": 3420, "num_heads": 16, "out_hidden_size": 3584,
-            "fullatt_block_indexes": [7, 15, 23, 31],
-        },
+        "vision_config": VISION | {"out_hidden_size": 3584},
         "tie_word_embeddings": False,
         "dtype": torch.bfloat16,
     },

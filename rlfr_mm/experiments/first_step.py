@@ -56,7 +56,7 @@ def over_policies(records: list[dict[str, Any]]) -> dict[str, Any]:
                 raise ValueError(f"records with the {key} {first[key]} and {record[key]} do not belong together")
     policies = [(record["warmup_seed"], record["run"]) for record in records]
     if len(set(policies)) < len(policies):
-        raise ValueError(f"two records are of the same policy: {', '.join(str(seed or run) for seed, run in policies)}")
+        raise ValueError(f"two records are of the same policy: {', '.join(str(run or seed) for seed, run in policies)}")
 
     def mean(number: int, key: str) -> dict[str, float]:
         values = [record["rows"][number][key]["value"] for record in records]
