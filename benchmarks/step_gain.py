@@ -27,7 +27,7 @@ from typing import Any
 
 import torch
 from score_ranking import BATCH, GROUP, MAX_NEW_TOKENS, Sampled, Setting, deviations, sample
-from token_credit import LONG, scored_rollouts
+from token_credit import LONG, scored_rollouts, transport
 from torch import Tensor
 from tqdm import tqdm
 
@@ -46,6 +46,7 @@ from rlfr_mm.training.own_rewards import load_rewards
 from rlfr_mm.training.run_folder import environment
 
 PROMPTS_PER_PART = 64
+SHEAR = {"shear": 1.0, "shear_half": 0.5}  # a published rival, and the weight of blame
 
 
 @dataclass(frozen=True)
@@ -57,6 +58,7 @@ class Batch:
     entropies: Tensor  # (b, T)
     rollouts: ScoredRollouts
     deviations: dict[tuple[Any, ...], Tensor]  # (b, T) by `draws_of` the settings of the reward
+    transport: Tensor | None = None  # (b, T) the distances of SHEAR, if it is measured
 
     @property
     def outcome(self) -> Tensor:
@@ -130,10 +132,29 @@ def shaped(config: RunConfig, batch: Batch) -> Tensor:
     return advantages if advantages.dim() == 2 else advantages[:, None] * mask
 
 
+def shear(batch: Batch, negative_weight: float) -> Tensor:
+    """(b, T) the advantages of the rival SHEAR: GRPO's times distances (`token_credit.transport`), 1 on average.
+
+    A rollout whose group has no other outcome keeps GRPO's, which are 0 unless its format is judged, too.
+    """
+    distance, mask, outcome = batch.transport, batch.rollouts.mask, batch.outcome
+    assert distance is not None
+    mean = distance.sum(1, keepdim=True) / mask.sum(1, keepdim=True)
+    weights = torch.where(mean > 0, distance / mean, 1.0)
+    return weights * mask * torch.where(outcome < 0, outcome * negative_weight, outcome)[:, None]
+
+
+def all_shaped(methods: dict[str, RunConfig], batch: Batch) -> dict[str, Tensor]:
+    """(b, T) by method, with the rival's if it is measured."""
+    found = {name: shaped(config, batch) for name, config in methods.items()}
+    rivals = {} if batch.transport is None else SHEAR
+    return found | {name: shear(batch, weight) for name, weight in rivals.items()}
+
+
 class Measured:
     """The rollouts of all prompts, what the methods need to know of them, and the policy, which gives the gradients."""
 
-    def __init__(self, setting: Setting, methods: dict[str, RunConfig], field: FlowField):
+    def __init__(self, setting: Setting, methods: dict[str, RunConfig], field: FlowField, shear: bool = False):
         self.setting, policy = setting, setting.policy
         self.weights = [weight for weight in policy.parameters() if weight.requires_grad]
         self.rollouts: Sampled = sample(policy, setting.processor, setting.problems)
@@ -149,6 +170,10 @@ class Measured:
         for reward in load_rewards(next(iter(methods.values()))) if methods else []:
             assert reward.call is not None
             self.rewards += reward.weight * torch.tensor(reward.call(completions=texts, solution=solutions))
+        self.transport: Tensor | None = None
+        if shear:
+            group = next(iter(methods.values())).train["num_generations"]
+            self.transport = transport(self.rollouts, list(field.layer_indices), group)
 
     def deviation(self, field: FlowField, config: RunConfig) -> Tensor:
         return deviations(field, self.rollouts, replace(config.flow_reward, context_shifts=[-1]))
@@ -173,7 +198,8 @@ class Measured:
             expert_logps=whole.expert_logps[index],
         )  # fmt: skip
         deviations = {draws: found[index, :length] for draws, found in self.deviations.items()}
-        return Batch(self.rewards[index], logps, entropies, rollouts, deviations)
+        distances = None if self.transport is None else self.transport[index, :length]
+        return Batch(self.rewards[index], logps, entropies, rollouts, deviations, distances)
 
     def accuracy_gradient(self, prompts: Tensor) -> Tensor:
         """(P,) the mean over prompts of the gradient of the chance to write the solution.
@@ -197,11 +223,11 @@ def adam_steps(measured: Measured, methods: dict[str, RunConfig], prompts: Tenso
     batches = batches_of(prompts, next(iter(methods.values())))
     for index, group in batches:
         batch = measured.batch(index, group)
-        for name, config in methods.items():
-            found = batch.gradient(shaped(config, batch), measured.weights) / len(batches)
+        for name, advantages in all_shaped(methods, batch).items():
+            found = batch.gradient(advantages, measured.weights) / len(batches)
             first[name] = first.get(name, 0) + found
             second[name] = second.get(name, 0) + found.square() * len(batches)
-    return {name: first[name] / (second[name].sqrt() + 1e-8) for name in methods}
+    return {name: first[name] / (second[name].sqrt() + 1e-8) for name in first}
 
 
 def batches_of(prompts: Tensor, config: RunConfig) -> list[tuple[Tensor, int]]:
@@ -267,6 +293,9 @@ def main() -> None:
     parser.add_argument("--seed", type=int, help="one of its seeds, whose policy is measured; default: the first")
     parser.add_argument("--run", type=Path, help="training run: start from its last policy and its last field")
     parser.add_argument("--prompts", type=int, default=512)
+    parser.add_argument(
+        "--shear", action="store_true", help="also measure the rival SHEAR, with all and half the blame"
+    )
     parser.add_argument("--cache", type=Path, default=Path(".cache/quickstart"), help="folder of warmed-up policies")
     parser.add_argument("--json", type=Path, metavar="OUT", help="write the record to this file")
     options = parser.parse_args()
@@ -286,20 +315,22 @@ def main() -> None:
         field = FlowField.from_pretrained(final / FIELD_FOLDER)
     else:
         field = setting.field(context_shifts=[-1], **LONG)
-    write(options, methods, Measured(setting, methods, field))
+    write(options, methods, Measured(setting, methods, field, options.shear))
 
 
 def write(options: argparse.Namespace, methods: dict[str, RunConfig], measured: Measured) -> None:
     """Measure all methods and write the record."""
     parts, first = list(torch.arange(options.prompts).split(PROMPTS_PER_PART)), next(iter(methods))
     gradients = torch.stack([measured.accuracy_gradient(part) for part in tqdm(parts, desc="accuracy", unit="part")])
-    gains = {name: torch.zeros(len(parts), len(parts)) for name in methods}  # by the parts of gradient and of step
+    names = [*methods, *(SHEAR if measured.transport is not None else [])]
+    gains = {name: torch.zeros(len(parts), len(parts)) for name in names}  # by the parts of gradient and of step
     moments = torch.zeros(len(parts), 5)
     for number, part in enumerate(tqdm(parts, desc="methods", unit="part")):
         others = gradients[torch.arange(len(parts)) != number].mean(0)
         moments[number] = praise_and_blame(measured, methods[first], part, others / others.norm())
         for name, step in adam_steps(measured, methods, part).items():
-            gains[name][:, number] = 100 * methods[name].train["learning_rate"] * (gradients @ step)
+            rate = methods.get(name, methods[first]).train["learning_rate"]
+            gains[name][:, number] = 100 * rate * (gradients @ step)
 
     def points(values: Tensor) -> dict[str, float]:
         return jackknife(lambda part: off_diagonal(values, part).item(), len(parts))

@@ -214,11 +214,11 @@ def probe(learnt: Sampled, advantage: Tensor, rollouts: Sampled, layers: list[in
     return predicted
 
 
-def positions(rollouts: Sampled, layers: list[int]) -> Tensor:
+def positions(rollouts: Sampled, layers: list[int], group: int = GROUP) -> Tensor:
     """(group, rollout, token, channel) the latents of the flow layers after each token, in units of their spread."""
     latents = rollouts.latents[:, layers, 1:].transpose(1, 2)
     known = latents[rollouts.mask]
-    return ((latents - known.mean(0)) / (known.std(0) + 1e-6)).flatten(2).unflatten(0, (-1, GROUP))
+    return ((latents - known.mean(0)) / (known.std(0) + 1e-6)).flatten(2).unflatten(0, (-1, group))
 
 
 def distances(rollouts: Sampled, layers: list[int]) -> Tensor:
@@ -243,29 +243,28 @@ def near_values(rollouts: Sampled, layers: list[int]) -> Tensor:
     return value_differences(values, rollouts.correct.float(), share, rollouts.mask)
 
 
-def transport(rollouts: Sampled, layers: list[int]) -> Tensor:
-    """(N, T) the advantage of the rival SHEAR (arXiv 2604.23318), as we read its abstract.
+def transport(rollouts: Sampled, layers: list[int], group: int = GROUP) -> Tensor:
+    """(N, T) the distances of the rival SHEAR (arXiv 2604.23318), as we read its abstract; it multiplies advantages.
 
-    The outcome's sign times the Wasserstein distance between the latents of the `SPAN` tokens around a token and those
-    of the group's rollouts with the other outcome, at the same tokens; the mean over these rollouts. Spans that end in
-    one of them are compared as far as both go.
+    The Wasserstein distance between the latents of the `SPAN` tokens around a token and those of the rollouts of its
+    `group` with the other outcome, at the same tokens; the mean over these rollouts, and 0 where there is none. Spans
+    that end in one of them are compared as far as both go.
     """
-    right, found = rollouts.correct.unflatten(0, (-1, GROUP)), torch.zeros(rollouts.mask.shape)
-    points, lengths = positions(rollouts, layers), rollouts.mask.sum(1).tolist()
+    right, found = rollouts.correct.unflatten(0, (-1, group)), torch.zeros(rollouts.mask.shape)
+    points, lengths = positions(rollouts, layers, group), rollouts.mask.sum(1).tolist()
     for i, length in enumerate(lengths):
-        group, own = divmod(i, GROUP)
-        others = (right[group] != right[group, own]).nonzero()[:, 0].tolist()
+        place, own = divmod(i, group)
+        others = (right[place] != right[place, own]).nonzero()[:, 0].tolist()
         for k in range(length if others else 0):
             costs = []
             for other in others:
-                first = max(0, min(k - SPAN // 2, lengths[group * GROUP + other] - SPAN))
-                mine = points[group, own, max(0, k - SPAN // 2) : min(length, k + SPAN // 2 + 1)]
-                its = points[group, other, first : first + len(mine)]
+                first = max(0, min(k - SPAN // 2, lengths[place * group + other] - SPAN))
+                mine = points[place, own, max(0, k - SPAN // 2) : min(length, k + SPAN // 2 + 1)]
+                its = points[place, other, first : first + len(mine)]
                 cost = torch.cdist(mine[: len(its)], its).numpy()
                 costs.append(cost[linear_sum_assignment(cost)].mean())
             found[i, k] = float(np.mean(costs))
-    sign = torch.where(rollouts.correct, 1.0, -1.0)
-    return sign[:, None] * found
+    return found
 
 
 def scored_rollouts(setting: Setting, rollouts: Sampled, rows: list[dict[str, Any]]) -> ScoredRollouts:
@@ -330,7 +329,8 @@ def scores(setting: Setting, learnt: Sampled, rollouts: Sampled) -> dict[str, Te
         found[label] = -SCORES[name](whole)
     layers = flow_layer_indices(FlowConfig(num_policy_layers=rollouts.latents.shape[1]))
     found["values from the group, near latents"] = near_values(rollouts, layers)
-    found["transport to the other outcome (SHEAR)"] = transport(rollouts, layers)
+    sign = torch.where(rollouts.correct, 1.0, -1.0)
+    found["transport to the other outcome (SHEAR)"] = sign[:, None] * transport(rollouts, layers)
     taught = -SCORES["expert_value"](scored_rollouts(setting, learnt, setting.problems[:-MEASURED]))
     found["probe of the latents, taught advantages"] = probe(learnt, taught, rollouts, layers)
     return found

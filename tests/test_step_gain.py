@@ -40,7 +40,7 @@ def shipped(step_gain: ModuleType, tmp_path: Path) -> Any:
     policy, rows = load_policy(ModelArguments(name_or_path=str(folder))).eval(), world.rows(16, "test", [2])
     setting = step_gain.Setting(policy, processor, Dataset.from_list(rows), rows, Accelerator(cpu=True))
     field = FlowField.for_policy(FlowConfig(num_blocks=2, context_shifts=[-1]), policy.config)
-    return lambda methods: step_gain.Measured(setting, methods, field)
+    return lambda methods, **more: step_gain.Measured(setting, methods, field, **more)
 
 
 def test_a_step_up_the_gradient_raises_the_chance_of_the_solutions_by_what_it_says(shipped: Any):
@@ -80,6 +80,25 @@ def test_the_ceiling_gains_more_in_a_step_than_rlvr_and_what_pays_nobody_gains_n
     gains = {name: (gradient @ step).item() for name, step in steps.items()}
     assert gains["ceiling"] > gains["rlvr"]
     assert torch.equal(steps["nothing"], steps["no blame"]) and steps["rlvr"].abs().max() <= 1.001
+
+
+def test_the_rival_moves_an_advantage_to_the_tokens_that_are_far_from_the_other_outcome(
+    shipped: Any, step_gain: ModuleType
+):
+    methods = {"rlvr": build(RunConfig, {"train": RLVR})}
+    measured = shipped(methods, shear=True)
+    index, group = next(iter(step_gain.batches_of(torch.arange(16), methods["rlvr"])))
+    batch = measured.batch(index, group)
+    found, mask = step_gain.all_shaped(methods, batch), batch.rollouts.mask
+    right = batch.rollouts.outcomes.unflatten(0, (-1, 2)).sum(1).repeat_interleave(2) == 1
+    assert 0 < right.sum() < len(right)
+    torch.testing.assert_close(found["shear"].sum(1), found["rlvr"].sum(1))  # weights are 1 on average
+    assert ((found["shear"] != found["rlvr"]).any(1) == right).all()
+    assert torch.equal(found["shear_half"], torch.where(found["shear"] < 0, found["shear"] / 2, found["shear"]))
+    far = (batch.transport * mask).argmax(1)
+    share = (found["shear"].abs() / found["rlvr"].abs())[right]
+    assert torch.equal(share.nan_to_num().argmax(1), far[right])
+    assert list(step_gain.adam_steps(measured, methods, torch.arange(8))) == ["rlvr", "shear", "shear_half"]
 
 
 def test_errors_are_from_leaving_out_a_part_in_rows_and_columns(step_gain: ModuleType):

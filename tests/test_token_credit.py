@@ -86,9 +86,16 @@ def test_transport_is_large_where_rollouts_of_the_two_outcomes_differ(token_cred
     made.latents[:, :, :4] = made.latents[:1, :, :4]  # all rollouts begin in the same way
     found = token_credit.transport(made, [1, 2, 3])
     assert not found[:, 0].any()  # the span of the first token ends before they part
-    assert (found[made.correct, 4] > 0).all() and (found[~made.correct, 4] < 0).all()
     assert not found[~made.mask].any()
-    assert (found[:, 4].abs() > found[:, 1].abs()).all()
+    assert (found[:, 4] > found[:, 1]).all() and (found[:, 1] > 0).all()
+
+
+def test_transport_is_to_the_rollouts_of_the_same_group_alone(token_credit: ModuleType):
+    made = made_of_prefixes(token_credit)
+    pairs = token_credit.transport(made, [1, 2, 3], group=2)
+    mixed = made.correct.unflatten(0, (-1, 2)).sum(1) == 1
+    assert 0 < mixed.sum() < len(mixed)
+    assert ((pairs[:, 4] > 0) == mixed.repeat_interleave(2)).all()
 
 
 def test_weights_of_a_score_by_hand(token_credit: ModuleType):
