@@ -85,9 +85,13 @@ def write_results_page(folder: Path) -> None:
 
 
 def first_page(folder: Path, records: list[ExperimentRecord]) -> str:
-    """The text of notes.md with the figures that it asks for; writes pictures of gains and of steps, too."""
+    """The text of notes.md with the figures that it asks for; writes pictures of gains and of steps, too.
+
+    `comparison` and `gain` take the name of an experiment, or greedy/NAME for the greedy answers of its policies.
+    """
     plot_gains(records, folder)
     named = {record.name: record for record in records}
+    named |= {f"greedy/{path.stem}": read_results(path) for path in sorted(folder.glob("greedy/*.json"))}
     steps = read_steps(folder / "step_gain")
     # What training gained belongs beside the steps of the policy that it began with.
     trained = {name: None if each["run"] else named.get(each["experiment"]) for name, each in steps.items()}

@@ -74,6 +74,24 @@ def test_the_page_has_every_experiment_with_its_picture_and_notes(tmp_path: Path
     )
 
 
+def test_the_first_page_can_ask_for_greedy_answers_of_the_same_policies(tmp_path: Path):
+    folder = tmp_path / "results"
+    sampled = record(
+        *(cell(name, seed, correct) for name, correct in (("rlvr", "0011"), ("paper", "0111")) for seed in (0, 1))
+    )
+    greedy = record(
+        *(cell(name, seed, correct) for name, correct in (("rlvr", "0001"), ("paper", "1111")) for seed in (0, 1))
+    )
+    write_results(sampled, folder / "experiments/trial/results.json")
+    write_results(greedy, folder / "greedy/trial.json")
+    asked = '{{ gain("trial", "base", "paper") }} and {{ gain("greedy/trial", "base", "paper") }}'
+    (folder / "notes.md").write_text(asked)
+    results.main([str(folder)])
+    page = (tmp_path / "results.md").read_text()
+    assert "+25.0 points" in page and "and +75.0 points" in page
+    assert page.count("## trial") == 1  # the greedy record has no section of its own
+
+
 def test_rankings_of_scores_stand_in_the_page_best_gain_first(tmp_path: Path):
     def row(score: str, time: float | None, gain: float) -> dict:
         place = {"field": "all layers", "context": "previous", "time": time, "tokens": "all"}

@@ -1,0 +1,87 @@
+"""Does an experiment say the same when its policies answer greedily, as papers report Pass@1?
+
+    python -m rlfr_mm.experiment --config configs/experiments/confirm_policies.yaml  # the runs, if they are not there
+    python benchmarks/greedy_accuracy.py configs/experiments/confirm_policies.yaml \\
+        --json docs/results/greedy/confirm_policies.json
+
+Experiments measure held-out accuracy on answers that are sampled at temperature 1, as in training. A policy gains there
+also by becoming more certain of what it prefers already, which greedy answers do not show. Here the policies that the
+runs began and ended with answer the same problems once each, at temperature 0. The record has the form of the
+experiment's own, so that the same tests apply to it.
+"""
+
+import argparse
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from accelerate import Accelerator
+from datasets import Dataset
+from tqdm import tqdm
+from transformers import AutoProcessor
+
+from rlfr_mm.config import EvaluationConfig, ModelArguments, RunConfig
+from rlfr_mm.config_file import build
+from rlfr_mm.data.load import load_problems
+from rlfr_mm.experiments.grid import resolved
+from rlfr_mm.experiments.records import UNGRADED, CellRecord, write_results
+from rlfr_mm.experiments.runner import Experiment, open_experiment
+from rlfr_mm.policy import load_policy
+from rlfr_mm.training.held_out import accuracy, by_problem, held_out_answers
+from rlfr_mm.training.inputs import settings_of
+
+Verdicts = dict[str, list[bool | None]]  # by problem, of its answers
+
+
+def greedy_answers(policy: str, problems: Dataset, evaluation: EvaluationConfig, max_new_tokens: int) -> Verdicts:
+    """The verdicts of a policy's greedy answers, one per problem."""
+    greedy, accelerator = replace(evaluation, temperature=0, samples=1), Accelerator()
+    loaded = load_policy(ModelArguments(name_or_path=policy)).to(accelerator.device)
+    processor = AutoProcessor.from_pretrained(policy, padding_side="left")
+    return by_problem(held_out_answers(loaded, processor, problems, greedy, max_new_tokens, accelerator, "answers"))
+
+
+def greedy_cells(experiment: Experiment) -> list[CellRecord]:
+    """The records of the finished runs whose policies are there, with greedy answers before and after training."""
+    recorded = {cell.key: cell for cell in experiment.record.cells}
+    finished = [cell for cell in experiment.cells if cell.key in recorded]
+    answered: dict[tuple[str, str], Verdicts] = {}  # by condition and policy: many runs begin with the same one
+    found = []
+    for cell in tqdm(finished, desc="runs", unit="run"):
+        run, config = experiment.run_of(cell), build(RunConfig, resolved(cell, experiment.record.base))
+        if not (run.path / "final").is_dir():
+            continue
+        assert config.evaluation is not None  # an experiment has one
+        first = run.stages.get("warm-up", {"result": config.model.name_or_path})["result"]
+        figures: dict[str, Any] = {"samples": 1, "curves": {}, "auc_gain": None}
+        for stage, policy in ("before", first), ("after", str(run.path / "final")):
+            if (key := (cell.condition, policy)) not in answered:
+                problems, longest = (
+                    load_problems(config.evaluation.data),
+                    settings_of(config.train).max_completion_length,
+                )
+                answered[key] = greedy_answers(policy, problems, config.evaluation, longest)
+            verdicts = answered[key].values()
+            figures[f"correct_{stage}"] = "".join(UNGRADED if None in each else str(sum(each)) for each in verdicts)
+            figures[f"accuracy_{stage}"] = accuracy(verdicts)["accuracy"]
+        found.append(recorded[cell.key].model_copy(update=figures))
+    return found
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n\n")[0])
+    parser.add_argument("experiment", type=Path, help="YAML under configs/experiments, whose runs are there")
+    parser.add_argument("overrides", nargs="*", help="fields of the YAML, as for the experiment: output_dir=FOLDER")
+    parser.add_argument("--json", type=Path, required=True, metavar="OUT", help="write the record to this file")
+    options = parser.parse_args()
+    try:
+        experiment = open_experiment(options.experiment, options.overrides)
+    except ValueError as error:
+        parser.error(str(error))
+    if not (found := greedy_cells(experiment)):
+        parser.error(f"{experiment.runs} holds no finished run of {options.experiment}: run the experiment first")
+    write_results(experiment.record.model_copy(update={"cells": found}), options.json)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,77 @@
+"""benchmarks/greedy_accuracy.py on a real experiment: the greedy answers of the policies that its runs left."""
+
+from pathlib import Path
+from types import ModuleType
+
+import pytest
+import yaml
+
+from rlfr_mm import experiment
+from rlfr_mm.experiments.records import read_results
+from tests.conftest import ROOT
+from tests.tiny_trainer import CPU
+
+
+@pytest.fixture
+def greedy_accuracy(monkeypatch: pytest.MonkeyPatch) -> ModuleType:
+    monkeypatch.syspath_prepend(str(ROOT / "benchmarks"))
+    import greedy_accuracy
+
+    return greedy_accuracy
+
+
+@pytest.fixture
+def config(tmp_path: Path) -> Path:
+    """Two seeds of RLVR, one step each, from the shipped policy; so large a step that the answers change."""
+    quickstart = {"source": "quickstart", "instruction": "none", "levels": [2]}
+    train = {"max_steps": 1, "per_device_train_batch_size": 8, "num_generations": 8, "max_completion_length": 48}
+    base = {
+        "data": quickstart | {"limit": 8},
+        "evaluation": {"data": quickstart | {"split": "test", "limit": 24}},
+        "train": CPU | train | {"advantage_shaping": "none", "learning_rate": 1e-3},
+    }
+    (tmp_path / "base.yaml").write_text(yaml.safe_dump(base))
+    values = {"base": "base.yaml", "methods": {"rlvr": {}, "half_blame": {"train.negative_weight": 0.5}}, "seeds": [0]}
+    folders = {"output_dir": str(tmp_path / "runs"), "results_dir": str(tmp_path / "results")}
+    path = tmp_path / "trial.yaml"
+    path.write_text(yaml.safe_dump(values | folders, sort_keys=False))
+    return path
+
+
+def greedy(module: ModuleType, monkeypatch: pytest.MonkeyPatch, *arguments: str) -> None:
+    monkeypatch.setattr("sys.argv", ["greedy_accuracy.py", *arguments])
+    module.main()
+
+
+def test_greedy_answers_repeat_themselves_and_stand_in_a_record_of_their_own(
+    config: Path, greedy_accuracy: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    experiment.main(["--config", str(config), "--jobs", "2"])
+    sampled = read_results(tmp_path / "results/results.json")
+    files = [tmp_path / name for name in ("first.json", "second.json")]
+    for file in files:
+        greedy(greedy_accuracy, monkeypatch, str(config), f"--json={file}")
+    assert files[0].read_bytes() == files[1].read_bytes()  # nothing is sampled
+    found = read_results(files[0])
+    assert [cell.key for cell in found.cells] == [cell.key for cell in sampled.cells] and found.problems
+    for cell in found.cells:
+        assert cell.samples == 1 and len(cell.correct_after) == 24 and set(cell.correct_after) <= set("01")
+        assert cell.accuracy_after == round(cell.correct_after.count("1") / 24, 4)
+        assert cell.correct_before == found.cells[0].correct_before  # all began with the same policy
+        assert cell.settings == next(each.settings for each in sampled.cells if each.key == cell.key)
+    # The shipped policy is right in 46 % of its sampled answers, and in more of its greedy ones.
+    assert found.cells[0].accuracy_before > sum(map(int, sampled.cells[0].correct_before)) / (4 * 24)
+    assert found.cells[0].correct_before != found.cells[0].correct_after
+
+
+def test_an_experiment_without_runs_is_one_line(
+    config: Path,
+    greedy_accuracy: ModuleType,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture,
+):
+    with pytest.raises(SystemExit):
+        greedy(greedy_accuracy, monkeypatch, str(config), f"--json={tmp_path / 'out.json'}")
+    assert f"runs holds no finished run of {config}: run the experiment first" in capsys.readouterr().err
+    assert not (tmp_path / "out.json").exists()
