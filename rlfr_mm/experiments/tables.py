@@ -8,10 +8,12 @@ Every figure on these pages comes from a record file. Under the folder of result
     latent_probe/NAME.json          the same
     token_credit/NAME.json          written by the benchmark of this name
     step_gain/NAME.json             the same; step_gain/NAME/*.json: of several policies, shown together
+    greedy/NAME.json                benchmarks/greedy_accuracy.py: the experiment's policies, answering greedily
     quickstart/NAME/summary.json    the summary of a training run
 """
 
 import re
+from collections.abc import Container
 from pathlib import Path
 from typing import Any
 
@@ -87,7 +89,8 @@ def write_results_page(folder: Path) -> None:
 def first_page(folder: Path, records: list[ExperimentRecord]) -> str:
     """The text of notes.md with the figures that it asks for; writes pictures of gains and of steps, too.
 
-    `comparison` and `gain` take the name of an experiment, or greedy/NAME for the greedy answers of its policies.
+    `comparison` and `gain` take the name of an experiment, or greedy/NAME for the greedy answers of its policies, and
+    `seeds` to leave out all others.
     """
     plot_gains(records, folder)
     named = {record.name: record for record in records}
@@ -99,14 +102,16 @@ def first_page(folder: Path, records: list[ExperimentRecord]) -> str:
         if record:
             plot_steps(steps[name], record, folder / "step_gain" / f"{name}.png")
 
-    def comparison(experiment: str, condition: str, method: str, against: str | None = None) -> Comparison:
-        wanted = condition, method, against or named[experiment].compare_to[0]
-        return next(
-            each for each in compare(named[experiment]) if (each.condition, each.method, each.against) == wanted
-        )
+    def comparison(
+        experiment: str, condition: str, method: str, against: str | None = None, seeds: Container[int] | None = None
+    ) -> Comparison:
+        record, wanted = named[experiment], (condition, method, against or named[experiment].compare_to[0])
+        chosen = [cell for cell in record.cells if seeds is None or cell.seed in seeds]
+        found = compare(record.model_copy(update={"cells": chosen}))
+        return next(each for each in found if (each.condition, each.method, each.against) == wanted)
 
-    def gain(experiment: str, condition: str, method: str, against: str | None = None) -> str:
-        return "{:+.1f} points [{:+.1f}, {:+.1f}]".format(*comparison(experiment, condition, method, against).points)
+    def gain(*of: Any, **options: Any) -> str:
+        return "{:+.1f} points [{:+.1f}, {:+.1f}]".format(*comparison(*of, **options).points)
 
     return TEMPLATES.from_string((folder / "notes.md").read_text().strip()).render(
         comparison=comparison,
