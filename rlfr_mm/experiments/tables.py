@@ -89,8 +89,8 @@ def write_results_page(folder: Path) -> None:
 def first_page(folder: Path, records: list[ExperimentRecord]) -> str:
     """The text of notes.md with the figures that it asks for; writes pictures of gains and of steps, too.
 
-    `comparison` and `gain` take the name of an experiment, or greedy/NAME for the greedy answers of its policies, and
-    `seeds` to leave out all others.
+    `accuracy`, `comparison` and `gain` take the name of an experiment, or greedy/NAME for the greedy answers of its
+    policies; `seeds` leaves out all other seeds.
     """
     plot_gains(records, folder)
     named = {record.name: record for record in records}
@@ -113,7 +113,12 @@ def first_page(folder: Path, records: list[ExperimentRecord]) -> str:
     def gain(*of: Any, **options: Any) -> str:
         return "{:+.1f} points [{:+.1f}, {:+.1f}]".format(*comparison(*of, **options).points)
 
+    def accuracy(experiment: str, condition: str, method: str, stage: str) -> str:
+        cells = named[experiment].of(condition)[method].values()
+        return f"{100 * np.mean([getattr(cell, f'accuracy_{stage}') for cell in cells]):.1f} %"
+
     return TEMPLATES.from_string((folder / "notes.md").read_text().strip()).render(
+        accuracy=accuracy,
         comparison=comparison,
         gain=gain,
         room=room_table(records),

@@ -86,10 +86,11 @@ def test_the_first_page_can_ask_for_greedy_answers_of_the_same_policies(tmp_path
     write_results(greedy, folder / "greedy/trial.json")
     asked = '{{ gain("trial", "base", "paper") }} and {{ gain("greedy/trial", "base", "paper") }}'
     asked += '{% set later = comparison("trial", "base", "paper", seeds=range(1, 5)) %}, later {{ later.gain.seeds }}'
+    asked += ', of {{ accuracy("greedy/trial", "base", "rlvr", "before") }}'
     (folder / "notes.md").write_text(asked)
     results.main([str(folder)])
     page = (tmp_path / "results.md").read_text()
-    assert "+25.0 points" in page and "and +75.0 points" in page and ", later 1" in page
+    assert "+25.0 points" in page and "and +75.0 points" in page and ", later 1, of 25.0 %" in page
     assert page.count("## trial") == 1  # the greedy record has no section of its own
 
 
