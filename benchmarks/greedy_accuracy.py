@@ -16,7 +16,6 @@ from pathlib import Path
 from typing import Any
 
 from accelerate import Accelerator
-from datasets import Dataset
 from tqdm import tqdm
 from transformers import AutoProcessor
 
@@ -33,12 +32,15 @@ from rlfr_mm.training.inputs import settings_of
 Verdicts = dict[str, list[bool | None]]  # by problem, of its answers
 
 
-def greedy_answers(policy: str, problems: Dataset, evaluation: EvaluationConfig, max_new_tokens: int) -> Verdicts:
-    """The verdicts of a policy's greedy answers, one per problem."""
+def greedy_answers(model: ModelArguments, evaluation: EvaluationConfig, max_new_tokens: int) -> Verdicts:
+    """The verdicts of a policy's greedy answers to the held-out problems, one per problem."""
     greedy, accelerator = replace(evaluation, temperature=0, samples=1), Accelerator()
-    loaded = load_policy(ModelArguments(name_or_path=policy)).to(accelerator.device)
-    processor = AutoProcessor.from_pretrained(policy, padding_side="left")
-    return by_problem(held_out_answers(loaded, processor, problems, greedy, max_new_tokens, accelerator, "answers"))
+    policy = load_policy(model).to(accelerator.device)
+    processor, problems = (
+        AutoProcessor.from_pretrained(model.name_or_path, padding_side="left"),
+        load_problems(greedy.data),
+    )
+    return by_problem(held_out_answers(policy, processor, problems, greedy, max_new_tokens, accelerator, "answers"))
 
 
 def greedy_cells(experiment: Experiment) -> list[CellRecord]:
@@ -56,11 +58,11 @@ def greedy_cells(experiment: Experiment) -> list[CellRecord]:
         figures: dict[str, Any] = {"samples": 1, "curves": {}, "auc_gain": None}
         for stage, policy in ("before", first), ("after", str(run.path / "final")):
             if (key := (cell.condition, policy)) not in answered:
-                problems, longest = (
-                    load_problems(config.evaluation.data),
+                model, longest = (
+                    replace(config.model, name_or_path=policy),
                     settings_of(config.train).max_completion_length,
                 )
-                answered[key] = greedy_answers(policy, problems, config.evaluation, longest)
+                answered[key] = greedy_answers(model, config.evaluation, longest)
             verdicts = answered[key].values()
             figures[f"correct_{stage}"] = "".join(UNGRADED if None in each else str(sum(each)) for each in verdicts)
             figures[f"accuracy_{stage}"] = accuracy(verdicts)["accuracy"]

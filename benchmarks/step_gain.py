@@ -39,7 +39,7 @@ from rlfr_mm.method.field import FlowField
 from rlfr_mm.method.flow_reward import by_group, flow_advantages, flow_reward
 from rlfr_mm.method.loss import scored_tokens
 from rlfr_mm.method.scores import ScoredRollouts, placebo, scores_of
-from rlfr_mm.method.shaping import SHAPINGS
+from rlfr_mm.method.shaping import SHAPINGS, Shaping
 from rlfr_mm.policy import encode_demonstrations, load_policy
 from rlfr_mm.training.online_flow import FIELD_FOLDER
 from rlfr_mm.training.own_rewards import load_rewards
@@ -141,7 +141,7 @@ def shear(batch: Batch, negative_weight: float) -> Tensor:
     assert distance is not None
     mean = distance.sum(1, keepdim=True) / mask.sum(1, keepdim=True)
     weights = torch.where(mean > 0, distance / mean, 1.0)
-    return weights * mask * torch.where(outcome < 0, outcome * negative_weight, outcome)[:, None]
+    return weights * mask * Shaping(RLFRArguments(negative_weight=negative_weight)).of_outcomes(outcome)[:, None]
 
 
 def all_shaped(methods: dict[str, RunConfig], batch: Batch) -> dict[str, Tensor]:

@@ -22,7 +22,7 @@ def greedy_accuracy(monkeypatch: pytest.MonkeyPatch) -> ModuleType:
 
 @pytest.fixture
 def config(tmp_path: Path) -> Path:
-    """Two seeds of RLVR, one step each, from the shipped policy; so large a step that the answers change."""
+    """Two methods on one seed, one step each, from the shipped policy; so large a step that the answers change."""
     quickstart = {"source": "quickstart", "instruction": "none", "levels": [2]}
     train = {"max_steps": 1, "per_device_train_batch_size": 8, "num_generations": 8, "max_completion_length": 48}
     base = {
