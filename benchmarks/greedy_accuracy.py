@@ -36,10 +36,8 @@ def greedy_answers(model: ModelArguments, evaluation: EvaluationConfig, max_new_
     """The verdicts of a policy's greedy answers to the held-out problems, one per problem."""
     greedy, accelerator = replace(evaluation, temperature=0, samples=1), Accelerator()
     policy = load_policy(model).to(accelerator.device)
-    processor, problems = (
-        AutoProcessor.from_pretrained(model.name_or_path, padding_side="left"),
-        load_problems(greedy.data),
-    )
+    processor = AutoProcessor.from_pretrained(model.name_or_path, padding_side="left")
+    problems = load_problems(greedy.data)
     return by_problem(held_out_answers(policy, processor, problems, greedy, max_new_tokens, accelerator, "answers"))
 
 
@@ -58,10 +56,8 @@ def greedy_cells(experiment: Experiment) -> list[CellRecord]:
         figures: dict[str, Any] = {"samples": 1, "curves": {}, "auc_gain": None}
         for stage, policy in ("before", first), ("after", str(run.path / "final")):
             if (key := (cell.condition, policy)) not in answered:
-                model, longest = (
-                    replace(config.model, name_or_path=policy),
-                    settings_of(config.train).max_completion_length,
-                )
+                model = replace(config.model, name_or_path=policy)
+                longest = settings_of(config.train).max_completion_length
                 answered[key] = greedy_answers(model, config.evaluation, longest)
             verdicts = answered[key].values()
             figures[f"correct_{stage}"] = "".join(UNGRADED if None in each else str(sum(each)) for each in verdicts)
