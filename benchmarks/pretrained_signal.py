@@ -1,20 +1,23 @@
 """What do velocity deviations of a real pretrained policy say about its rollouts?
 
-    python benchmarks/pretrained_signal.py --model .cache/smollm2 --json docs/results/pretrained_signal/chains.json
+    python benchmarks/pretrained_signal.py --problems .cache/chains --json docs/results/pretrained_signal/chains.json
     python benchmarks/pretrained_signal.py --json docs/results/pretrained_signal/chains.json  # only the page
 
-The policy answers arithmetic chains in words, after a short supervised warm-up on the format. Fields are trained on the
-latents of expert solutions. Then, over 256 prompts with 8 rollouts each:
+`warm_policy.py` writes the problems and the policy, which has had a short supervised warm-up on their format. Fields
+are trained on the latents of expert solutions. Then, over 256 prompts with 8 rollouts each, in groups with both
+outcomes:
 
 - reliability: does the deviation of a token repeat itself under other noise, with one draw and with eight?
 - coherence: do the deviations of different layers agree, beyond the identity of the token?
 - identity: how much of the deviation is the token's own identity, and what does the context add?
 - ranking: within-group AUC of each score, and what it adds to the log-probability, with intervals over prompts.
+
+Rollouts and fields are kept in the folder of the problems, so that the same command goes on where it was ended.
 """
 
 import argparse
 import json
-import tempfile
+import shutil
 import time
 from collections.abc import Sequence
 from dataclasses import asdict
@@ -24,8 +27,6 @@ from typing import Any
 import numpy as np
 import torch
 from accelerate import Accelerator
-from arithmetic_chains import TEST, TRAIN, problems
-from chain_policy import add_warm_up_options, warm_up
 from datasets import Dataset
 from scipy.stats import rankdata
 from tabulate import tabulate
@@ -34,8 +35,9 @@ from torch.nn.utils.rnn import pad_sequence
 from tqdm import tqdm
 from transformers import AutoTokenizer
 
-from rlfr_mm.config import FlowConfig, FlowRewardConfig, ModelArguments, OfflineConfig
-from rlfr_mm.files import read_json, write_json, write_whole
+from rlfr_mm.config import DataArguments, FlowConfig, FlowRewardConfig, ModelArguments, OfflineConfig
+from rlfr_mm.data.load import load_demonstrations
+from rlfr_mm.files import read_json, sha256, write_json, write_whole
 from rlfr_mm.method.field import FlowField
 from rlfr_mm.method.flow_reward import flow_reward
 from rlfr_mm.method.latents import Latents, record_latents
@@ -45,6 +47,8 @@ from rlfr_mm.policy import answer_problems, encode_demonstrations, load_policy
 from rlfr_mm.training.offline import OfflineStart
 from rlfr_mm.training.rewards import accuracy_reward
 from rlfr_mm.training.run_folder import environment
+from rlfr_mm.training.shared_fields import run_or_take
+from rlfr_mm.training.stopping import StopSignals
 from rlfr_mm.viewing.token_statistics import rank_scores
 
 GROUP = 8
@@ -52,29 +56,88 @@ LAYERS = (0.25, 0.5, 0.75)
 TIMES = (0.2, 0.5, 0.8, 0.9)
 DRAWS = 8
 SHIFTS = {"following": 1, "previous": -1}
-LEARN = 10_000_000  # first seed of the problems whose rollouts the log-ratio learns
 RATIO_PASSES = 4
 
 
-class Rollouts:
-    """N rollouts of at most T tokens, `GROUP` per prompt, with the latents of all flow layers."""
+class Study:
+    """The policy in the folder that `warm_policy.py` has written, with its problems."""
 
-    def __init__(self, policy: Any, tokenizer: Any, rows: list[dict[str, Any]], options: argparse.Namespace):
-        rows = [row for row in rows for _ in range(GROUP)]
-        sampling: dict[str, Any] = {"max_new_tokens": options.tokens, "temperature": 1.0, "seed": 0}
-        texts = answer_problems(policy, tokenizer, rows, batch_size=options.batch, description="rollouts", **sampling)
-        rewards = accuracy_reward(completions=texts, solution=[row["solution"] for row in rows])
-        self.correct = torch.tensor([reward == 1 for reward in rewards])
-        self.prompt = np.arange(len(rows)) // GROUP
-        answered = [{**row, "completion": text} for row, text in zip(rows, texts, strict=True)]
+    def __init__(self, options: argparse.Namespace):
+        self.options, self.folder = options, options.problems
+        self.accelerator = Accelerator(mixed_precision=options.mixed_precision)
+        policy = str(self.folder / "policy")
+        self.policy = load_policy(ModelArguments(name_or_path=policy)).to(self.accelerator.device).eval()
+        self.tokenizer = AutoTokenizer.from_pretrained(policy, padding_side="left")
+
+    def rows(self, split: str) -> Dataset:
+        """The problems of a split, with expert solutions; they say themselves what to do."""
+        return load_demonstrations(DataArguments(source=str(self.folder / f"{split}.jsonl"), instruction="none"))
+
+    def answers(self, rows: list[dict[str, Any]], name: str) -> list[str]:
+        """`GROUP` sampled responses per problem, which are kept for the next time."""
+        weights = sha256(self.folder / "policy" / "model.safetensors")[:12]
+        kept = self.folder / f"rollouts-{name}-{len(rows)}x{GROUP}-{self.options.tokens}-{weights}.json"
+        if not kept.exists():
+            sampling: dict[str, Any] = {"max_new_tokens": self.options.tokens, "temperature": 1.0, "seed": 0}
+            sampling |= {"batch_size": self.options.batch, "description": f"rollouts, {name}"}
+            with self.accelerator.autocast():
+                write_json(kept, answer_problems(self.policy, self.tokenizer, repeated(rows), **sampling))
+        return read_json(kept)
+
+    def field(self, demonstrations: Dataset, **settings: Any) -> FlowField:
+        """The field after its offline start on expert solutions, which is kept for the next time."""
+        flow = FlowConfig(**({"standardise": True, "flow_layers": list(LAYERS)} | settings))
+        offline = OfflineConfig(
+            num_train_epochs=self.options.epochs, batch_size=64, learning_rate=5e-4, cache_latents=True,
+            max_response_tokens=self.options.tokens, shared_dir=str(self.folder / "fields"),
+        )  # fmt: skip
+        working = self.folder / "fields" / "training"
+        start = OfflineStart(self.policy, self.tokenizer, demonstrations, flow, offline, working, self.accelerator)
+        run_or_take(start, StopSignals(""))
+        field = FlowField.from_pretrained(working).to(self.policy.device)
+        shutil.rmtree(working)
+        field.multiply_like(self.options.mixed_precision == "bf16")
+        return field
+
+
+def repeated(rows: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Each row `GROUP` times in a row."""
+    return [row for row in rows for _ in range(GROUP)]
+
+
+class Rollouts:
+    """N rollouts of at most T tokens, `GROUP` per prompt, with the latents of all flow layers.
+
+    Args:
+        texts: the responses; those of a problem follow each other.
+        mixed: leave out groups with one outcome, which say nothing about the order within a group.
+    """
+
+    def __init__(self, study: Study, rows: list[dict[str, Any]], texts: list[str], mixed: bool):
+        policy, options = study.policy, study.options
+        answered = [{**row, "completion": text} for row, text in zip(repeated(rows), texts, strict=True)]
+        rewards = accuracy_reward(completions=texts, solution=[row["solution"] for row in answered])
+        correct = torch.tensor([reward == 1 for reward in rewards])
+        self.accuracies = correct.view(-1, GROUP).float().mean(1)  # of all groups
+        both = (self.accuracies > 0) & (self.accuracies < 1)
+        kept = (both if mixed else torch.ones_like(both)).repeat_interleave(GROUP)
+        if not kept.any():
+            accuracy = f"accuracy {self.accuracies.mean():.1%}"
+            raise SystemExit(
+                f"error: no group of {GROUP} has both outcomes ({accuracy}): warm the policy up for longer"
+            )
+        answered = [row for row, keep in zip(answered, kept.tolist(), strict=True) if keep]
+        self.correct = correct[kept]
+        self.prompt = np.arange(len(answered)) // GROUP
         self.parts: list[Latents] = []
         ids, logps, entropies, masks = [], [], [], []
         self.layers = [round(fraction * policy.config.num_hidden_layers) for fraction in LAYERS]
-        for start in tqdm(range(0, len(rows), options.batch), desc="latents", unit="batch"):
-            inputs, mask = encode_demonstrations(answered[start : start + options.batch], tokenizer, options.tokens)
+        for start in tqdm(range(0, len(answered), options.batch), desc="latents", unit="batch"):
+            batch = answered[start : start + options.batch]
+            inputs, mask = encode_demonstrations(batch, study.tokenizer, options.tokens)
             inputs, mask = {name: value.to(policy.device) for name, value in inputs.items()}, mask.to(policy.device)
-            length = mask.shape[1]
-            with torch.no_grad(), record_latents(policy, self.layers, mask) as recorder:
+            length, recording = mask.shape[1], record_latents(policy, self.layers, mask)
+            with torch.no_grad(), study.accelerator.autocast(), recording as recorder:
                 logits = policy(**inputs, use_cache=False, logits_to_keep=length + 1).logits[:, :-1].float()
             self.parts += recorder.passes
             spread = logits.log_softmax(-1)
@@ -106,20 +169,11 @@ class Rollouts:
         return total
 
 
-def train_field(policy: Any, tokenizer: Any, options: argparse.Namespace, **settings: Any) -> FlowField:
-    """The field after its offline start on expert solutions."""
-    demonstrations = Dataset.from_list(problems(options.demonstrations, options.steps, TRAIN))
-    flow = FlowConfig(**({"num_blocks": 4, "standardise": True, "flow_layers": list(LAYERS)} | settings))
-    offline = OfflineConfig(batch_size=64, learning_rate=5e-4, max_response_tokens=options.tokens)
-    with tempfile.TemporaryDirectory() as scratch:
-        start = OfflineStart(policy, tokenizer, demonstrations, flow, offline, Path(scratch) / "field", Accelerator())
-        return start.run()
-
-
 def contrast(field: FlowField, rollouts: Rollouts, learns: Tensor) -> FlowField:
     """A copy of the field, trained for a few passes on the rollouts for which `learns` (N,) is true."""
     copy = FlowField(field.config).to(next(field.parameters()).device)
     copy.load_state_dict(field.state_dict())
+    copy.multiply_like(field.bf16_matmuls)
     updater, noise = FieldUpdater(copy, OfflineConfig(learning_rate=3e-4), Accelerator()), torch.Generator()
     for _ in range(RATIO_PASSES):
         first = 0
@@ -188,8 +242,10 @@ def reliability(rollouts: Rollouts, field: FlowField, config: FlowRewardConfig, 
     }
 
 
-def measure(rollouts: Rollouts, learn: Rollouts, fields: dict[tuple[str, str], FlowField]) -> dict[str, Any]:
-    """All figures of the record."""
+def measure(
+    rollouts: Rollouts, learn: Rollouts, fields: dict[tuple[str, str], FlowField], times: Sequence[float]
+) -> dict[str, Any]:
+    """All figures of the record; the field of all layers is asked at each of the times, the others at 0.8."""
     rows: list[dict[str, Any]] = []
 
     def add(score: str, field: str, context: str, at: float | None, draws: int, values: Tensor, scored: Tensor) -> None:
@@ -202,7 +258,7 @@ def measure(rollouts: Rollouts, learn: Rollouts, fields: dict[tuple[str, str], F
     identity, reliable = {}, {}
     for (layers, context), field in tqdm(fields.items(), desc="fields"):
         scored = scored_tokens(rollouts.mask, [SHIFTS[context]])
-        for at in TIMES if layers == "all" else (0.8,):
+        for at in times if layers == "all" else (0.8,):
             config = FlowRewardConfig(times=[at])
             for draws in (1, DRAWS):
                 values = rollouts.deviations(field, config, 0, draws)
@@ -218,7 +274,7 @@ def measure(rollouts: Rollouts, learn: Rollouts, fields: dict[tuple[str, str], F
         if layers == "all":
             reliable[context] = {str(n): reliability(rollouts, field, FlowRewardConfig(), n) for n in (1, DRAWS)}
             accepted, rejected = (contrast(field, learn, learns) for learns in (learn.correct, ~learn.correct))
-            for at in TIMES:
+            for at in times:
                 config = FlowRewardConfig(times=[at])
                 ratio = rollouts.deviations(rejected, config, 0, DRAWS) - rollouts.deviations(
                     accepted, config, 0, DRAWS
@@ -245,7 +301,9 @@ def coherence(values: dict[tuple[str, str], Tensor], rollouts: Rollouts) -> list
 def page(record: dict[str, Any]) -> str:
     """The record as a page in Markdown."""
 
-    def shown(estimate: dict[str, float], form: str) -> str:
+    def shown(estimate: dict[str, Any], form: str) -> str:
+        if estimate["low"] is None:  # too few prompts for an interval
+            return f"{estimate['value']:{form}}"
         return f"{estimate['value']:{form}} [{estimate['low']:{form}}, {estimate['high']:{form}}]"
 
     ranking = [
@@ -263,11 +321,10 @@ def page(record: dict[str, Any]) -> str:
     parts = [
         "# What the deviations of a pretrained policy say",
         "Written by `python benchmarks/pretrained_signal.py --json RECORD`; do not edit.",
-        f"`{policy}` answers arithmetic chains of {record['operations']} operations in words, after a supervised "
-        f"warm-up on the format: accuracy {record['accuracy']:.1%} at temperature 1, {record['prompts']} prompts x "
-        f"{GROUP} rollouts, "
-        f"{record['tokens']:,} tokens, {mixed:.0%} of the groups with both outcomes. One warm-up, one set of fields: "
-        "the intervals are over prompts only. No RL was run.",
+        f"`{policy}` answers {record['problems']}, after a supervised warm-up on the format: accuracy "
+        f"{record['accuracy']:.1%} at temperature 1, {record['prompts']} prompts x {GROUP} rollouts, "
+        f"{mixed:.0%} of the groups with both outcomes; {record['rollouts']:,} rollouts of {record['tokens']:,} tokens "
+        "are measured. One warm-up, one set of fields: the intervals are over prompts only. No RL was run.",
         "## Ranking within groups",
         "AUC of a rollout's mean score, and what the score adds to the AUC of the log-probability; 95 % intervals.",
         tabulate(ranking, ["score", "field", "context", "time", "draws", "AUC", "gain"], **layout),
@@ -290,48 +347,55 @@ def page(record: dict[str, Any]) -> str:
 
 
 def parse(arguments: Sequence[str] | None = None) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description=__doc__.split("\n\n")[0])
-    parser.add_argument("--model", help="folder of a pretrained text policy; without it only the page is written")
-    add_warm_up_options(parser)
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--problems", type=Path, metavar="FOLDER", help="what warm_policy.py wrote; else only the page")
     parser.add_argument("--prompts", type=int, default=256)
     parser.add_argument("--learn-prompts", type=int, default=512, help="prompts whose rollouts the log-ratio learns")
-    parser.add_argument("--demonstrations", type=int, default=4096)
-    parser.add_argument("--json", type=Path, metavar="OUT", help="write the record to this file")
+    parser.add_argument("--demonstrations", type=int, default=4096, help="at most, for the fields")
+    parser.add_argument("--epochs", type=float, default=2, help="of the fields")
+    parser.add_argument("--times", type=float, nargs="+", default=TIMES, help="of the field of all layers")
+    parser.add_argument("--tokens", type=int, default=96, help="longest response")
+    parser.add_argument("--batch", type=int, default=256, help="problems answered at once")
+    parser.add_argument("--mixed-precision", choices=["no", "bf16"], default="no")
+    parser.add_argument(
+        "--json", type=Path, metavar="OUT", help="write the record to this file, and the page beside it"
+    )
     return parser.parse_args(arguments)
 
 
 def main() -> None:
     options, began = parse(), time.monotonic()
-    if not options.model:
-        write_whole(options.json.with_name("README.md"), page(read_json(options.json)))
+    if options.problems is None:
+        write_whole(options.json.with_suffix(".md"), page(read_json(options.json)))
         return
-    torch.manual_seed(0)
-    device = "cuda" if torch.cuda.is_available() else "cpu"
-    policy = load_policy(ModelArguments(name_or_path=options.model)).to(device)
-    tokenizer = AutoTokenizer.from_pretrained(options.model, padding_side="left")
-    accuracies = warm_up(policy, tokenizer, options)
-    learn = Rollouts(policy, tokenizer, problems(options.learn_prompts, options.steps, LEARN), options)
-    rollouts = Rollouts(policy, tokenizer, problems(options.prompts, options.steps, TEST), options)
-    fields = {("all", name): train_field(policy, tokenizer, options, context_shifts=[s]) for name, s in SHIFTS.items()}
+    study, warm_up = Study(options), read_json(options.problems / "warmup.json")
+    test, train = study.rows("test"), study.rows("train")
+    left = len(train) - options.learn_prompts
+    asked = {"learn": [train[i] for i in range(left, len(train))], "test": [test[i] for i in range(options.prompts)]}
+    texts = {name: study.answers(rows, name) for name, rows in asked.items()}
+    learn, rollouts = (Rollouts(study, asked[name], texts[name], mixed=name == "test") for name in asked)
+    demonstrations = train.select(range(min(left, options.demonstrations)))
+    fields = {("all", name): study.field(demonstrations, context_shifts=[shift]) for name, shift in SHIFTS.items()}
     for layer in LAYERS:
         single = {"flow_layers": [layer], "context_shifts": [SHIFTS["previous"]]}
-        fields[str(layer), "previous"] = train_field(policy, tokenizer, options, **single)
-    correct = rollouts.correct.view(-1, GROUP).float().mean(1)
+        fields[str(layer), "previous"] = study.field(demonstrations, **single)
     record = {
-        "policy": Path(options.model).name,
-        "operations": options.steps,
-        "warmup_accuracies": accuracies,
-        "accuracy": round(correct.mean().item(), 4),
-        "mixed_groups": round(((correct > 0) & (correct < 1)).float().mean().item(), 4),
+        "policy": warm_up["model"],
+        "problems": warm_up["problems"],
+        "warmup_accuracies": warm_up["accuracies"],
+        "accuracy": round(rollouts.accuracies.mean().item(), 4),
+        "mixed_groups": round(len(rollouts.mask) / GROUP / options.prompts, 4),
         "prompts": options.prompts,
         "rollouts": len(rollouts.mask),
         "tokens": int(rollouts.mask.sum()),
+        "demonstrations": len(demonstrations),
+        "epochs": options.epochs,
     }
-    record |= measure(rollouts, learn, fields)
+    record |= measure(rollouts, learn, fields, options.times)
     record |= environment() | {"seconds": round(time.monotonic() - began, 1)}
     if options.json:
         write_json(options.json, record, indent=1)
-        write_whole(options.json.with_name("README.md"), page(record))
+        write_whole(options.json.with_suffix(".md"), page(record))
     print(json.dumps(record, indent=1))
 
 
