@@ -1,7 +1,4 @@
-"""The first page of the results: the gains of all methods in one figure, and where there is room for a dense reward.
-
-The page itself is notes.md in the folder of results, a Jinja template that takes every figure from the record files.
-"""
+"""The gains of all methods in one figure, and where there is room for a dense reward: for the first page."""
 
 from collections import Counter
 from collections.abc import Sequence

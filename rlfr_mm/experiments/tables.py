@@ -13,7 +13,6 @@ Every figure on these pages comes from a record file. Under the folder of result
 """
 
 import re
-from collections.abc import Container
 from pathlib import Path
 from typing import Any
 
@@ -23,8 +22,7 @@ from tabulate import tabulate
 
 from rlfr_mm.experiments.comparison import Comparison, compare
 from rlfr_mm.experiments.curves import plot_experiment
-from rlfr_mm.experiments.first_step import agreement, over_policies, plot_steps, step_table
-from rlfr_mm.experiments.overview import credit_table, plot_gains, room_table
+from rlfr_mm.experiments.first_page import first_page
 from rlfr_mm.experiments.records import CellRecord, ExperimentRecord, read_results
 from rlfr_mm.files import read_json, write_whole
 
@@ -84,67 +82,6 @@ def write_results_page(folder: Path) -> None:
         about = f"# Results\n\nWritten by `python -m rlfr_mm.results {folder}` from the record files under it."
         front = [first_page(folder, read)] if (folder / "notes.md").exists() else []
         write_whole(folder.with_suffix(".md"), "\n\n".join([about, *front, *parts]) + "\n")
-
-
-def first_page(folder: Path, records: list[ExperimentRecord]) -> str:
-    """The text of notes.md with the figures that it asks for; writes pictures of gains and of steps, too.
-
-    `accuracy`, `comparison` and `gain` take the name of an experiment, or greedy/NAME for the greedy answers of its
-    policies; `seeds` leaves out all other seeds.
-    """
-    plot_gains(records, folder)
-    named = {record.name: record for record in records}
-    named |= {f"greedy/{path.stem}": read_results(path) for path in sorted(folder.glob("greedy/*.json"))}
-    steps = read_steps(folder / "step_gain")
-    # What training gained belongs beside the steps of the policy that it began with.
-    trained = {name: None if each["run"] else named.get(each["experiment"]) for name, each in steps.items()}
-    for name, record in trained.items():
-        if record:
-            plot_steps(steps[name], record, folder / "step_gain" / f"{name}.png")
-
-    def comparison(
-        experiment: str, condition: str, method: str, against: str | None = None, seeds: Container[int] | None = None
-    ) -> Comparison:
-        record, wanted = named[experiment], (condition, method, against or named[experiment].compare_to[0])
-        chosen = [cell for cell in record.cells if seeds is None or cell.seed in seeds]
-        found = compare(record.model_copy(update={"cells": chosen}))
-        return next(each for each in found if (each.condition, each.method, each.against) == wanted)
-
-    def gain(*of: Any, **options: Any) -> str:
-        return "{:+.1f} points [{:+.1f}, {:+.1f}]".format(*comparison(*of, **options).points)
-
-    def accuracy(experiment: str, condition: str, method: str, stage: str) -> str:
-        cells = named[experiment].of(condition)[method].values()
-        return f"{100 * np.mean([getattr(cell, f'accuracy_{stage}') for cell in cells]):.1f} %"
-
-    return TEMPLATES.from_string((folder / "notes.md").read_text().strip()).render(
-        accuracy=accuracy,
-        comparison=comparison,
-        gain=gain,
-        room=room_table(records),
-        **{
-            name: f"![gains over RLVR]({folder.name}/{name}.png)" if (folder / f"{name}.png").exists() else ""
-            for name in ("gains", "searches")
-        },
-        record=lambda path: read_json(folder / path),
-        step_record=steps.__getitem__,
-        step_table=lambda name: step_table(steps[name], trained[name]),
-        step_agreement=lambda name, seeds: agreement(steps[name], named[steps[name]["experiment"]], seeds),
-        credit_table=credit_table,
-    )
-
-
-def read_steps(folder: Path) -> dict[str, dict[str, Any]]:
-    """The records of benchmarks/step_gain.py by name, those of a folder of policies as one (`over_policies`)."""
-    steps = {path.stem: read_json(path) for path in sorted(folder.glob("*.json"))}
-    for policies in (path for path in sorted(folder.glob("*")) if path.is_dir()):
-        if policies.name in steps:
-            raise ValueError(f"{policies} and {policies}.json have the same name: rename one")
-        try:
-            steps[policies.name] = over_policies([read_json(each) for each in sorted(policies.glob("*.json"))])
-        except ValueError as error:
-            raise ValueError(f"{policies}: {error}") from None
-    return steps
 
 
 def _notes(folder: Path) -> list[str]:

@@ -7,9 +7,9 @@ import pytest
 from PIL import Image
 
 from rlfr_mm import results
+from rlfr_mm.experiments.first_page import read_steps
 from rlfr_mm.experiments.first_step import agreement, over_policies, step_table
 from rlfr_mm.experiments.records import write_results
-from rlfr_mm.experiments.tables import read_steps
 from rlfr_mm.files import write_json
 from tests.experiments.made_records import random_cells, record
 from tests.experiments.test_tables import cells_of

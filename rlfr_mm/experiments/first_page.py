@@ -1,0 +1,106 @@
+"""The first page of the results: notes.md, a Jinja template that takes every figure from the record files."""
+
+from collections.abc import Container
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from jinja2 import Environment, StrictUndefined
+
+from rlfr_mm.experiments.comparison import Comparison, compare
+from rlfr_mm.experiments.first_step import agreement, over_policies, plot_steps, step_table
+from rlfr_mm.experiments.overview import credit_table, plot_gains, room_table
+from rlfr_mm.experiments.records import ExperimentRecord, read_results
+from rlfr_mm.files import read_json
+
+
+def first_page(folder: Path, records: list[ExperimentRecord]) -> str:
+    """The text of notes.md with the figures that it asks for; writes pictures of gains and of steps, too."""
+    plot_gains(records, folder)
+    named = {record.name: record for record in records}
+    named |= {f"greedy/{path.stem}": read_results(path) for path in sorted(folder.glob("greedy/*.json"))}
+    steps = read_steps(folder / "step_gain")
+    # What training gained belongs beside the steps of the policy that it began with.
+    trained = {name: None if each["run"] else named.get(each["experiment"]) for name, each in steps.items()}
+    for name, record in trained.items():
+        if record:
+            plot_steps(steps[name], record, folder / "step_gain" / f"{name}.png")
+    figures = Figures(folder, named, steps, trained)
+    pictures = {name: folder / f"{name}.png" for name in ("gains", "searches")}
+    shown = {
+        name: f"![gains over RLVR]({folder.name}/{path.name})" if path.exists() else ""
+        for name, path in pictures.items()
+    }
+    environment = Environment(undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
+    template = environment.from_string((folder / "notes.md").read_text().strip())
+    asked = {name: getattr(figures, name) for name in dir(figures) if not name.startswith("_")}
+    return template.render(room=room_table(records), credit_table=credit_table, **shown, **asked)
+
+
+class Figures:
+    """What notes.md can ask for: each method below is a function of the template.
+
+    An `experiment` is the name of one, or greedy/NAME for the greedy answers of its policies.
+    """
+
+    def __init__(
+        self,
+        folder: Path,
+        records: dict[str, ExperimentRecord],
+        steps: dict[str, dict[str, Any]],
+        trained: dict[str, ExperimentRecord | None],
+    ):
+        self._folder, self._records, self._steps, self._trained = folder, records, steps, trained
+
+    def comparison(
+        self,
+        experiment: str,
+        condition: str,
+        method: str,
+        against: str | None = None,
+        seeds: Container[int] | None = None,
+    ) -> Comparison:
+        """A method and what it is compared with, RLVR unless said otherwise; `seeds` leaves out all others."""
+        record = self._records[experiment]
+        wanted = (condition, method, against or record.compare_to[0])
+        chosen = [cell for cell in record.cells if seeds is None or cell.seed in seeds]
+        found = compare(record.model_copy(update={"cells": chosen}))
+        return next(each for each in found if (each.condition, each.method, each.against) == wanted)
+
+    def gain(self, *of: Any, **options: Any) -> str:
+        """The gain of a `comparison`, with its interval."""
+        return "{:+.1f} points [{:+.1f}, {:+.1f}]".format(*self.comparison(*of, **options).points)
+
+    def accuracy(self, experiment: str, condition: str, method: str, stage: str) -> str:
+        """A method's accuracy "before" or "after" training, averaged over seeds."""
+        cells = self._records[experiment].of(condition)[method].values()
+        return f"{100 * np.mean([getattr(cell, f'accuracy_{stage}') for cell in cells]):.1f} %"
+
+    def record(self, path: str) -> Any:
+        """What a record file under the folder holds."""
+        return read_json(self._folder / path)
+
+    def step_record(self, name: str) -> dict[str, Any]:
+        """A record of benchmarks/step_gain.py, or that of several policies."""
+        return self._steps[name]
+
+    def step_table(self, name: str) -> str:
+        """What one step of each method gains, beside what training gained."""
+        return step_table(self._steps[name], self._trained[name])
+
+    def step_agreement(self, name: str, seeds: int) -> float:
+        """The rank correlation of single steps and training, over the methods with at least so many seeds."""
+        return agreement(self._steps[name], self._records[self._steps[name]["experiment"]], seeds)
+
+
+def read_steps(folder: Path) -> dict[str, dict[str, Any]]:
+    """The records of benchmarks/step_gain.py by name, those of a folder of policies as one (`over_policies`)."""
+    steps = {path.stem: read_json(path) for path in sorted(folder.glob("*.json"))}
+    for policies in (path for path in sorted(folder.glob("*")) if path.is_dir()):
+        if policies.name in steps:
+            raise ValueError(f"{policies} and {policies}.json have the same name: rename one")
+        try:
+            steps[policies.name] = over_policies([read_json(each) for each in sorted(policies.glob("*.json"))])
+        except ValueError as error:
+            raise ValueError(f"{policies}: {error}") from None
+    return steps
