@@ -78,6 +78,8 @@ def main() -> None:
         parser.error(str(error))
     if not (found := greedy_cells(experiment)):
         parser.error(f"{experiment.runs} holds no finished run of {options.experiment}: run the experiment first")
+    if missing := len(experiment.record.cells) - len(found):
+        print(f"{missing} of {len(experiment.record.cells)} recorded runs are left out: their policies are not here")
     write_results(experiment.record.model_copy(update={"cells": found}), options.json)
 
 

@@ -17,10 +17,8 @@ Rollouts and fields are kept in the folder of the problems, so that the same com
 
 import argparse
 import json
-import shutil
 import time
 from collections.abc import Sequence
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -28,145 +26,24 @@ import numpy as np
 import torch
 from accelerate import Accelerator
 from datasets import Dataset
+from pretrained_policy import DRAWS, LAYERS, PolicyFolder, Rollouts
 from scipy.stats import rankdata
+from score_ranking import GROUP, ranked
 from tabulate import tabulate
 from torch import Tensor
-from torch.nn.utils.rnn import pad_sequence
 from tqdm import tqdm
-from transformers import AutoTokenizer
 
-from rlfr_mm.config import DataArguments, FlowConfig, FlowRewardConfig, ModelArguments, OfflineConfig
-from rlfr_mm.data.load import load_demonstrations
-from rlfr_mm.files import read_json, sha256, write_json, write_whole
+from rlfr_mm.config import FlowRewardConfig, OfflineConfig
+from rlfr_mm.files import read_json, write_json, write_whole
 from rlfr_mm.method.field import FlowField
 from rlfr_mm.method.flow_reward import flow_reward
-from rlfr_mm.method.latents import Latents, record_latents
-from rlfr_mm.method.loss import scored_tokens, velocity_deviation
+from rlfr_mm.method.loss import scored_tokens
 from rlfr_mm.method.update import FieldUpdater, sample_seeds
-from rlfr_mm.policy import answer_problems, encode_demonstrations, load_policy
-from rlfr_mm.training.offline import OfflineStart
-from rlfr_mm.training.rewards import accuracy_reward
 from rlfr_mm.training.run_folder import environment
-from rlfr_mm.training.shared_fields import run_or_take
-from rlfr_mm.training.stopping import StopSignals
-from rlfr_mm.viewing.token_statistics import rank_scores
 
-GROUP = 8
-LAYERS = (0.25, 0.5, 0.75)
 TIMES = (0.2, 0.5, 0.8, 0.9)
-DRAWS = 8
 SHIFTS = {"following": 1, "previous": -1}
 RATIO_PASSES = 4
-
-
-class Study:
-    """The policy in the folder that `warm_policy.py` has written, with its problems."""
-
-    def __init__(self, options: argparse.Namespace):
-        self.options, self.folder = options, options.problems
-        self.accelerator = Accelerator(mixed_precision=options.mixed_precision)
-        policy = str(self.folder / "policy")
-        self.policy = load_policy(ModelArguments(name_or_path=policy)).to(self.accelerator.device).eval()
-        self.tokenizer = AutoTokenizer.from_pretrained(policy, padding_side="left")
-
-    def rows(self, split: str) -> Dataset:
-        """The problems of a split, with expert solutions; they say themselves what to do."""
-        return load_demonstrations(DataArguments(source=str(self.folder / f"{split}.jsonl"), instruction="none"))
-
-    def answers(self, rows: list[dict[str, Any]], name: str) -> list[str]:
-        """`GROUP` sampled responses per problem, which are kept for the next time."""
-        weights = sha256(self.folder / "policy" / "model.safetensors")[:12]
-        kept = self.folder / f"rollouts-{name}-{len(rows)}x{GROUP}-{self.options.tokens}-{weights}.json"
-        if not kept.exists():
-            sampling: dict[str, Any] = {"max_new_tokens": self.options.tokens, "temperature": 1.0, "seed": 0}
-            sampling |= {"batch_size": self.options.batch, "description": f"rollouts, {name}"}
-            with self.accelerator.autocast():
-                write_json(kept, answer_problems(self.policy, self.tokenizer, repeated(rows), **sampling))
-        return read_json(kept)
-
-    def field(self, demonstrations: Dataset, **settings: Any) -> FlowField:
-        """The field after its offline start on expert solutions, which is kept for the next time."""
-        flow = FlowConfig(**({"standardise": True, "flow_layers": list(LAYERS)} | settings))
-        offline = OfflineConfig(
-            num_train_epochs=self.options.epochs, batch_size=64, learning_rate=5e-4, cache_latents=True,
-            max_response_tokens=self.options.tokens, shared_dir=str(self.folder / "fields"),
-        )  # fmt: skip
-        working = self.folder / "fields" / "training"
-        start = OfflineStart(self.policy, self.tokenizer, demonstrations, flow, offline, working, self.accelerator)
-        run_or_take(start, StopSignals(""))
-        field = FlowField.from_pretrained(working).to(self.policy.device)
-        shutil.rmtree(working)
-        field.multiply_like(self.options.mixed_precision == "bf16")
-        return field
-
-
-def repeated(rows: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
-    """Each row `GROUP` times in a row."""
-    return [row for row in rows for _ in range(GROUP)]
-
-
-class Rollouts:
-    """N rollouts of at most T tokens, `GROUP` per prompt, with the latents of all flow layers.
-
-    Args:
-        texts: the responses; those of a problem follow each other.
-        mixed: leave out groups with one outcome, which say nothing about the order within a group.
-    """
-
-    def __init__(self, study: Study, rows: list[dict[str, Any]], texts: list[str], mixed: bool):
-        policy, options = study.policy, study.options
-        answered = [{**row, "completion": text} for row, text in zip(repeated(rows), texts, strict=True)]
-        rewards = accuracy_reward(completions=texts, solution=[row["solution"] for row in answered])
-        correct = torch.tensor([reward == 1 for reward in rewards])
-        self.accuracies = correct.view(-1, GROUP).float().mean(1)  # of all groups
-        both = (self.accuracies > 0) & (self.accuracies < 1)
-        kept = (both if mixed else torch.ones_like(both)).repeat_interleave(GROUP)
-        if not kept.any():
-            accuracy = f"accuracy {self.accuracies.mean():.1%}"
-            raise SystemExit(
-                f"error: no group of {GROUP} has both outcomes ({accuracy}): warm the policy up for longer"
-            )
-        answered = [row for row, keep in zip(answered, kept.tolist(), strict=True) if keep]
-        self.correct = correct[kept]
-        self.prompt = np.arange(len(answered)) // GROUP
-        self.parts: list[Latents] = []
-        ids, logps, entropies, masks = [], [], [], []
-        self.layers = [round(fraction * policy.config.num_hidden_layers) for fraction in LAYERS]
-        for start in tqdm(range(0, len(answered), options.batch), desc="latents", unit="batch"):
-            batch = answered[start : start + options.batch]
-            inputs, mask = encode_demonstrations(batch, study.tokenizer, options.tokens)
-            inputs, mask = {name: value.to(policy.device) for name, value in inputs.items()}, mask.to(policy.device)
-            length, recording = mask.shape[1], record_latents(policy, self.layers, mask)
-            with torch.no_grad(), study.accelerator.autocast(), recording as recorder:
-                logits = policy(**inputs, use_cache=False, logits_to_keep=length + 1).logits[:, :-1].float()
-            self.parts += recorder.passes
-            spread = logits.log_softmax(-1)
-            tokens = inputs["input_ids"][:, -length:]
-            ids += list(tokens.cpu())
-            logps += list(spread.gather(-1, tokens[..., None])[..., 0].cpu())
-            entropies += list(-(spread.exp() * spread).sum(-1).cpu())
-            masks += list(mask.cpu())
-        self.ids, self.logps, self.entropies, self.mask = (
-            pad_sequence(values, batch_first=True) for values in (ids, logps, entropies, masks)
-        )
-
-    def latents(self, field: FlowField) -> list[Latents]:
-        """The latents of the field's layers, in parts."""
-        index = [self.layers.index(layer) for layer in field.layer_indices]
-        return [Latents(part.values[:, index], part.mask) for part in self.parts]
-
-    def deviations(self, field: FlowField, config: FlowRewardConfig, salt: int, draws: int = 1) -> Tensor:
-        """(N, T) velocity deviations, averaged over draws; the rollouts of a prompt share their noise."""
-        total = torch.zeros(self.mask.shape)
-        for draw in range(draws):
-            first = 0
-            for part in self.latents(field):
-                numbers = torch.arange(first, first + len(part.mask)) // GROUP
-                seeds = numbers + 1_000_003 * (salt * DRAWS + draw)
-                values = velocity_deviation(field, part, config, seeds).cpu().float()
-                total[first : first + len(values), : values.shape[1]] += values / draws
-                first += len(values)
-        return total
 
 
 def contrast(field: FlowField, rollouts: Rollouts, learns: Tensor) -> FlowField:
@@ -183,21 +60,6 @@ def contrast(field: FlowField, rollouts: Rollouts, learns: Tensor) -> FlowField:
             weights = (part.mask & rows[:, None]).float()
             updater.step([(part, weights, sample_seeds(noise, 0, len(part.mask)))])
     return copy
-
-
-# ---------------------------------------------------------------------------------------------------- what is measured
-
-
-def ranked(rollouts: Rollouts, values: Tensor, scored: Tensor) -> dict[str, Any]:
-    """AUC of the mean of (N, T) values over the scored tokens, and what it adds to that of the log-probability."""
-    mean = {"logprob": (rollouts.logps, rollouts.mask), "score": (values, scored)}
-    arrays = {
-        name: ((part * mask).sum(1) / mask.sum(1).clamp(min=1)).double().numpy() for name, (part, mask) in mean.items()
-    }
-    correct = rollouts.correct.double().numpy()
-    *_, ranking = rank_scores(arrays, correct, group=rollouts.prompt, prompt=rollouts.prompt)
-    assert ranking.auc and ranking.gain
-    return {"auc": asdict(ranking.auc), "gain": asdict(ranking.gain)}
 
 
 def agreement(first: Tensor, second: Tensor, scored: Tensor) -> float:
@@ -237,7 +99,9 @@ def reliability(rollouts: Rollouts, field: FlowField, config: FlowRewardConfig, 
     togo = [reward.flip(1).cumsum(1).flip(1)[rollouts.mask] for reward in rewards]
     return {
         "deviation_rank_correlation": agreement(first, second, scored),
-        "rewarded_jaccard": round(((chosen[0] & chosen[1]).sum() / (chosen[0] | chosen[1]).sum()).item(), 4),
+        "rewarded_jaccard": round(
+            ((chosen[0] & chosen[1]).sum() / (chosen[0] | chosen[1]).sum().clamp(min=1)).item(), 4
+        ),
         "advantage_correlation": round(torch.corrcoef(torch.stack(togo))[0, 1].item(), 4),
     }
 
@@ -353,32 +217,53 @@ def parse(arguments: Sequence[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--learn-prompts", type=int, default=512, help="prompts whose rollouts the log-ratio learns")
     parser.add_argument("--demonstrations", type=int, default=4096, help="at most, for the fields")
     parser.add_argument("--epochs", type=float, default=2, help="of the fields")
-    parser.add_argument("--times", type=float, nargs="+", default=TIMES, help="of the field of all layers")
+    parser.add_argument("--times", type=float, nargs="+", default=TIMES, help="of the field of all layers; one is 0.8")
     parser.add_argument("--tokens", type=int, default=96, help="longest response")
     parser.add_argument("--batch", type=int, default=256, help="problems answered at once")
     parser.add_argument("--mixed-precision", choices=["no", "bf16"], default="no")
     parser.add_argument(
         "--json", type=Path, metavar="OUT", help="write the record to this file, and the page beside it"
     )
-    return parser.parse_args(arguments)
+    options = parser.parse_args(arguments)
+    if options.problems is None and options.json is None:
+        parser.error("give --problems FOLDER, or --json RECORD to write the page of a record")
+    for name in ("prompts", "learn_prompts", "demonstrations", "tokens", "batch"):
+        if getattr(options, name) < 1:
+            parser.error(f"--{name.replace('_', '-')} must be at least 1")
+    if 0.8 not in options.times or not all(0 < at < 1 for at in options.times):
+        parser.error("--times must be between 0 and 1, and one of them 0.8, at which the layers are compared")
+    return options
 
 
-def main() -> None:
-    options, began = parse(), time.monotonic()
-    if options.problems is None:
-        write_whole(options.json.with_suffix(".md"), page(read_json(options.json)))
-        return
-    study, warm_up = Study(options), read_json(options.problems / "warmup.json")
-    test, train = study.rows("test"), study.rows("train")
+def split(folder: PolicyFolder) -> tuple[list[dict[str, Any]], list[dict[str, Any]], Dataset]:
+    """The problems that are measured, those whose rollouts the log-ratio learns, and the fields' expert solutions."""
+    options, test, train = folder.options, folder.rows("test"), folder.rows("train")
+    if options.prompts > len(test):
+        raise ValueError(f"--prompts {options.prompts}: {options.problems / 'test.jsonl'} has {len(test)}")
+    if options.learn_prompts >= len(train):
+        raise ValueError(
+            f"--learn-prompts {options.learn_prompts}: {options.problems / 'train.jsonl'} has {len(train)}"
+        )
     left = len(train) - options.learn_prompts
-    asked = {"learn": [train[i] for i in range(left, len(train))], "test": [test[i] for i in range(options.prompts)]}
-    texts = {name: study.answers(rows, name) for name, rows in asked.items()}
-    learn, rollouts = (Rollouts(study, asked[name], texts[name], mixed=name == "test") for name in asked)
-    demonstrations = train.select(range(min(left, options.demonstrations)))
-    fields = {("all", name): study.field(demonstrations, context_shifts=[shift]) for name, shift in SHIFTS.items()}
+    measured, learn = [test[i] for i in range(options.prompts)], [train[i] for i in range(left, len(train))]
+    return measured, learn, train.select(range(min(left, options.demonstrations)))
+
+
+def measured(options: argparse.Namespace) -> dict[str, Any]:
+    """The record."""
+    began, folder = time.monotonic(), PolicyFolder(options)
+    asked, asked_to_learn, demonstrations = split(folder)
+    warm_up = read_json(options.problems / "warmup.json")
+    rollouts = Rollouts(folder, asked, folder.answers(asked, "test"), mixed=True)
+    learn = Rollouts(folder, asked_to_learn, folder.answers(asked_to_learn, "learn"), mixed=False)
+    if learn.correct.all() or not learn.correct.any():
+        raise ValueError(
+            f"all rollouts that the log-ratio learns have one outcome: raise --learn-prompts {options.learn_prompts}"
+        )
+    fields = {("all", name): folder.field(demonstrations, context_shifts=[shift]) for name, shift in SHIFTS.items()}
     for layer in LAYERS:
         single = {"flow_layers": [layer], "context_shifts": [SHIFTS["previous"]]}
-        fields[str(layer), "previous"] = study.field(demonstrations, **single)
+        fields[str(layer), "previous"] = folder.field(demonstrations, **single)
     record = {
         "policy": warm_up["model"],
         "problems": warm_up["problems"],
@@ -392,11 +277,22 @@ def main() -> None:
         "epochs": options.epochs,
     }
     record |= measure(rollouts, learn, fields, options.times)
-    record |= environment() | {"seconds": round(time.monotonic() - began, 1)}
-    if options.json:
-        write_json(options.json, record, indent=1)
-        write_whole(options.json.with_suffix(".md"), page(record))
-    print(json.dumps(record, indent=1))
+    return record | environment() | {"seconds": round(time.monotonic() - began, 1)}
+
+
+def main() -> None:
+    options = parse()
+    try:
+        record = measured(options) if options.problems else read_json(options.json)
+        if "ranking" not in record:
+            raise ValueError(f"{options.json} is not a record of this benchmark")
+        if options.problems:
+            print(json.dumps(record, indent=1))
+        if options.json:
+            write_json(options.json, record, indent=1)
+            write_whole(options.json.with_suffix(".md"), page(record))
+    except (OSError, ValueError) as error:
+        raise SystemExit(f"error: {error}") from None
 
 
 if __name__ == "__main__":

@@ -97,8 +97,11 @@ def log_probabilities(policy: Any, inputs: dict[str, Tensor], length: int) -> Te
     return logits.log_softmax(-1).gather(-1, inputs["input_ids"][:, -length:, None])[..., 0]
 
 
-def ranked(rollouts: Sampled, values: Tensor, scored: Tensor) -> dict[str, Any]:
-    """AUC and gain of the mean of (N, T) values over the scored tokens; a rollout without scored tokens has mean 0."""
+def ranked(rollouts: Any, values: Tensor, scored: Tensor) -> dict[str, Any]:
+    """AUC and gain of the mean of (N, T) values over the scored tokens; a rollout without scored tokens has mean 0.
+
+    The rollouts have (N, T) `logps` and `mask`, and (N,) `correct`.
+    """
     scores = {
         "logprob": (rollouts.logps * rollouts.mask).sum(1) / rollouts.mask.sum(1),
         "score": (values * scored).sum(1) / scored.sum(1).clamp(min=1),

@@ -31,7 +31,7 @@ from token_credit import LONG, scored_rollouts, transport
 from torch import Tensor
 from tqdm import tqdm
 
-from rlfr_mm.config import ModelArguments, RLFRArguments, RunConfig
+from rlfr_mm.config import QUICKSTART, ModelArguments, RLFRArguments, RunConfig
 from rlfr_mm.config_file import build, load_config, require, with_overrides
 from rlfr_mm.experiments.grid import ExperimentConfig, cells, read_base
 from rlfr_mm.files import write_json
@@ -102,6 +102,10 @@ def methods_of(path: Path, condition: str, seed: int | None = None) -> dict[str,
         group, size = method.train["num_generations"], method.train["per_device_train_batch_size"]
         require(GROUP % group == 0, f"{name}: train.num_generations={group}", f"a divisor of {GROUP}")
         require(size % group == 0, f"{name}: train.per_device_train_batch_size={size}", f"a multiple of {group}")
+        sources = {"model.name_or_path": method.model.name_or_path, "data.source": method.data.source}
+        for key, value in sources.items():
+            require(value == QUICKSTART, f"{name}: {key}={value}", f"{QUICKSTART}: only its problems have one solution")
+        require(len(method.data.levels) == 1, f"{name}: data.levels={method.data.levels}", "one level")
         shifts = method.flow_reward.context_shifts
         require(shifts in (None, [-1]), f"{name}: flow_reward.context_shifts={shifts}", "[-1], the field's context")
     return methods
@@ -302,8 +306,12 @@ def main() -> None:
     if options.run and options.seed is not None:
         parser.error("--seed and --run both name a policy: leave one out")
     count, rest = divmod(options.prompts, PROMPTS_PER_PART)
-    if rest or count < 2:
-        parser.error(f"--prompts={options.prompts} must be a multiple of {PROMPTS_PER_PART}, and at least two of them")
+    if rest or count < 3:
+        parser.error(
+            f"--prompts={options.prompts} must be a multiple of {PROMPTS_PER_PART}, and at least three of them"
+        )
+    if options.run and not (options.run / "final").is_dir():
+        parser.error(f"--run {options.run} holds no folder final: name a training run that has ended")
     try:
         methods = methods_of(options.experiment, options.condition, options.seed)
     except ValueError as error:

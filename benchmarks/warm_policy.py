@@ -31,7 +31,7 @@ from rlfr_mm.policy import answer_problems, encode_demonstrations, load_policy
 from rlfr_mm.training.rewards import accuracy_reward
 from rlfr_mm.training.run_folder import environment
 
-BATCH = 32  # solutions per step of the warm-up
+BATCH, PASS = 32, 8  # solutions per step of the warm-up, and at once
 CHECK_EVERY = 25
 EASY = {"train": 2560, "test": 440}  # a third of each split of GSM8K
 HELD_OUT = 512  # the last questions of train.jsonl, which the warm-up does not see
@@ -51,19 +51,29 @@ class Problems:
 
 
 def chains(options: argparse.Namespace) -> Problems:
-    """Arithmetic chains; those of the warm-up are in neither file."""
+    """Arithmetic chains; no problem is in two of the splits, however short the chains are."""
     name = f"arithmetic chains of {options.steps} operations in words"
-    warm_up = problems(BATCH * options.warmup_steps, options.steps, TRAIN + 5_000_000)
-    check = problems(options.check, options.steps, TEST - 1_000_000)
-    return Problems(name, warm_up, check, problems(8192, options.steps, TRAIN), problems(1024, options.steps, TEST))
+    asked = [(1024, TEST), (options.check, TEST - 1_000_000), (BATCH * options.warmup_steps, TRAIN + 5_000_000)]
+    seen: set[str] = set()
+    parts = []
+    for number, first in [*asked, (8192, TRAIN)]:
+        rows = [row for row in problems(number, options.steps, first) if row["prompt"][0]["content"] not in seen]
+        seen.update(row["prompt"][0]["content"] for row in rows)
+        parts.append(rows)
+    test, check, warm_up, train = parts
+    return Problems(name, warm_up, check, train, test)
 
 
 def easy_gsm8k(options: argparse.Namespace) -> Problems:
     """The questions with the shortest solutions; all of train.jsonl but its last `HELD_OUT` are for the warm-up."""
+    if options.check > HELD_OUT:
+        raise ValueError(f"--check {options.check}: {HELD_OUT} questions are held out of the warm-up")
     rows = {}
     for split, number in EASY.items():
         data = DataArguments(source=options.gsm8k, name="main", split=split, instruction="boxed")
         rows[split] = sorted(load_demonstrations(data), key=lambda row: len(row["completion"]))[:number]
+        if len(rows[split]) < number:
+            raise ValueError(f"--gsm8k {options.gsm8k}: {split} has {len(rows[split])} questions, fewer than {number}")
     train = random.Random(0).sample(rows["train"], EASY["train"])
     name = "the third of GSM8K's questions with the shortest solutions"
     return Problems(name, train[:-HELD_OUT], train[-HELD_OUT:][: options.check], train, rows["test"])
@@ -91,19 +101,25 @@ def warm_up(
         if step == options.warmup_steps:
             break
         policy.train()
-        rows = list(itertools.islice(solutions, BATCH))
-        inputs, mask = encode_demonstrations(rows, tokenizer, options.tokens)
-        inputs, mask = {name: value.to(policy.device) for name, value in inputs.items()}, mask.to(policy.device)
-        length = mask.shape[1]
-        with accelerator.autocast():
-            logits = policy(**inputs, logits_to_keep=length + 1).logits[:, :-1].float()
-        loss = cross_entropy(logits[mask], inputs["input_ids"][:, -length:][mask])
-        optimizer.zero_grad()
-        loss.backward()
+        rows = sorted(itertools.islice(solutions, BATCH), key=lambda row: len(row["prompt"][-1]["content"]))
+        for start in range(0, BATCH, PASS):
+            with accelerator.autocast():
+                loss = mean_loss(policy, tokenizer, rows[start : start + PASS], options.tokens)
+            (loss * PASS / BATCH).backward()
         torch.nn.utils.clip_grad_norm_(policy.parameters(), 1.0)
         optimizer.step()
+        optimizer.zero_grad()
     policy.eval()
     return accuracies
+
+
+def mean_loss(policy: Any, tokenizer: Any, rows: list[Row], tokens: int) -> torch.Tensor:
+    """The policy's mean negative log-probability of a token of the rows' expert solutions."""
+    inputs, mask = encode_demonstrations(rows, tokenizer, tokens)
+    inputs, mask = {name: value.to(policy.device) for name, value in inputs.items()}, mask.to(policy.device)
+    length = mask.shape[1]
+    logits = policy(**inputs, logits_to_keep=length + 1).logits[:, :-1].float()
+    return cross_entropy(logits[mask], inputs["input_ids"][:, -length:][mask])
 
 
 def line(row: Row) -> str:
@@ -121,7 +137,7 @@ def line(row: Row) -> str:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--model", required=True, help="folder of a pretrained text policy")
-    parser.add_argument("--out", type=Path, default=Path(".cache/chains"))
+    parser.add_argument("--out", type=Path, required=True, help="folder to write")
     parser.add_argument("--gsm8k", metavar="NAME", help="openai/gsm8k or a folder with a copy; without it, chains")
     parser.add_argument("--steps", type=int, default=4, help="operations per chain")
     parser.add_argument("--accuracy", type=float, default=0.35, help="ends the warm-up")
@@ -131,9 +147,20 @@ def main() -> None:
     parser.add_argument("--tokens", type=int, default=96, help="longest response")
     parser.add_argument("--batch", type=int, default=256, help="problems answered at once")
     parser.add_argument("--mixed-precision", choices=["no", "bf16"], default="no")
-    options, began = parser.parse_args(), time.monotonic()
+    options = parser.parse_args()
+    for name in ("check", "tokens", "batch"):
+        if getattr(options, name) < 1:
+            parser.error(f"--{name} must be at least 1")
+    try:
+        write(options)
+    except (OSError, ValueError) as error:
+        parser.error(str(error))
+
+
+def write(options: argparse.Namespace) -> None:
+    """Warm the policy up, and write it and its problems."""
     torch.manual_seed(0)
-    accelerator = Accelerator(mixed_precision=options.mixed_precision)
+    began, accelerator = time.monotonic(), Accelerator(mixed_precision=options.mixed_precision)
     given = easy_gsm8k(options) if options.gsm8k else chains(options)
     policy = load_policy(ModelArguments(name_or_path=options.model)).to(accelerator.device)
     tokenizer = AutoTokenizer.from_pretrained(options.model, padding_side="left")

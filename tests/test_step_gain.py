@@ -115,7 +115,9 @@ def test_errors_are_from_leaving_out_a_part_in_rows_and_columns(step_gain: Modul
         (["thirds"], "condition thirds must be one of pairs, fast"),
         (["pairs", "--prompts=100"], "--prompts=100 must be a multiple of 64"),
         (["pairs", "--seed=201"], "--seed=201 must be left out: all seeds of search_steps have the same policy"),
+        (["pairs", "--prompts=128"], "--prompts=128 must be a multiple of 64, and at least three of them"),
         (["pairs", "--seed=200", "--run=nowhere"], "--seed and --run both name a policy: leave one out"),
+        (["pairs", "--run=nowhere"], "--run nowhere holds no folder final"),
     ],
 )
 def test_what_does_not_fit_the_experiment_is_refused_first(
@@ -140,6 +142,8 @@ def test_the_policy_is_the_one_that_the_experiment_names(step_gain: ModuleType):
     assert step_gain.drawn_world(other["rlvr"]) == shared | {"warmup_seed": 402}
     with pytest.raises(ValueError, match="--seed=7 must be one of 400, 401, "):
         step_gain.methods_of(ROOT / "configs/experiments/confirm_policies.yaml", "pairs", seed=7)
+    with pytest.raises(ValueError, match="/policy must be quickstart: only its problems"):
+        step_gain.methods_of(ROOT / "configs/experiments/pretrained_chains.yaml", "base")
 
 
 def test_the_best_weight_of_blame_has_most_signal_for_its_noise(shipped: Any, step_gain: ModuleType):
