@@ -9,6 +9,8 @@ from scipy.stats import wilcoxon
 from rlfr_mm.experiments.records import CellRecord, ExperimentRecord
 from rlfr_mm.statistics import PairedTest, holm, paired_seeds
 
+FEW_SEEDS = 5  # with two to four, `paired_seeds` has far too wide or, by chance, too narrow intervals
+
 
 @dataclass(frozen=True)
 class Comparison:
@@ -22,6 +24,11 @@ class Comparison:
     detectable: float | None  # the true gain that this correction finds with 80 % power
     steps_saved: float | None  # until the target accuracy, median over seeds; None without a target
     steps_p: float | None
+
+    @property
+    def has_few_seeds(self) -> bool:
+        """Whether p proves nothing; that of a single seed is of its problems alone, and says so much."""
+        return 1 < self.gain.seeds < FEW_SEEDS
 
     @property
     def points(self) -> tuple[float, float, float]:

@@ -8,9 +8,9 @@ import numpy as np
 from jinja2 import Environment, StrictUndefined
 
 from rlfr_mm.experiments.comparison import Comparison, compare
-from rlfr_mm.experiments.first_step import agreement, over_policies, plot_steps, step_table
+from rlfr_mm.experiments.first_step import agreement, difference, over_policies, plot_steps, step_table
 from rlfr_mm.experiments.overview import credit_table, plot_gains, room_table
-from rlfr_mm.experiments.records import ExperimentRecord, read_results
+from rlfr_mm.experiments.records import ExperimentRecord, mean_over_steps, read_results
 from rlfr_mm.files import read_json
 
 
@@ -64,12 +64,23 @@ class Figures:
         record = self._records[experiment]
         wanted = (condition, method, against or record.compare_to[0])
         chosen = [cell for cell in record.cells if seeds is None or cell.seed in seeds]
-        found = compare(record.model_copy(update={"cells": chosen}))
-        return next(each for each in found if (each.condition, each.method, each.against) == wanted)
+        for each in compare(record.model_copy(update={"cells": chosen})):
+            if (each.condition, each.method, each.against) == wanted:
+                return each
+        raise ValueError(f"notes.md asks {experiment} for {wanted}, which it does not compare")
 
     def gain(self, *of: Any, **options: Any) -> str:
         """The gain of a `comparison`, with its interval."""
         return "{:+.1f} points [{:+.1f}, {:+.1f}]".format(*self.comparison(*of, **options).points)
+
+    def p(self, *of: Any, **options: Any) -> str:
+        """The corrected p of a `comparison`."""
+        return f"{self.comparison(*of, **options).p:.2g}"
+
+    def training_auc(self, experiment: str, condition: str, method: str, key: str) -> str:
+        """A method's within-group AUC of what `key` names, averaged over steps and seeds."""
+        cells = self._records[experiment].of(condition)[method].values()
+        return f"{np.mean([mean_over_steps(cell, key) for cell in cells]):.2f}"
 
     def accuracy(self, experiment: str, condition: str, method: str, stage: str) -> str:
         """A method's accuracy "before" or "after" training, averaged over seeds."""
@@ -87,6 +98,10 @@ class Figures:
     def step_table(self, name: str) -> str:
         """What one step of each method gains, beside what training gained."""
         return step_table(self._steps[name], self._trained[name])
+
+    def step_difference(self, name: str, method: str, against: str) -> dict[str, Any]:
+        """What a step gains over that of another method, of a record of several policies."""
+        return difference(self._steps[name], method, against)
 
     def step_agreement(self, name: str, seeds: int) -> float:
         """The rank correlation of single steps and training, over the methods with at least so many seeds."""

@@ -14,11 +14,10 @@ from matplotlib.transforms import Bbox
 from scipy.stats import spearmanr
 from tabulate import tabulate
 
-from rlfr_mm.experiments.comparison import Comparison, compare
+from rlfr_mm.experiments.comparison import FEW_SEEDS, Comparison, compare
 from rlfr_mm.experiments.overview import KINDS, kind_of
 from rlfr_mm.experiments.records import ExperimentRecord
 
-FEW_SEEDS = 5  # training runs on fewer have no interval in the figure: it would cover everything
 MARK = 8  # half of the width of a point, in pixels
 PLACES = [(x, y) for y in (8, -8, 18, -18, 28, -28, 38, -38) for x in (7, -7)]  # of a name beside its point, in points
 
@@ -58,13 +57,27 @@ def over_policies(records: list[dict[str, Any]]) -> dict[str, Any]:
     if len(set(policies)) < len(policies):
         raise ValueError(f"two records are of the same policy: {', '.join(str(run or seed) for seed, run in policies)}")
 
-    def mean(number: int, key: str) -> dict[str, float]:
-        values = [record["rows"][number][key]["value"] for record in records]
-        return {"value": float(np.mean(values)), "error": float(np.std(values, ddof=1) / len(values) ** 0.5)}
+    def values(number: int, key: str) -> list[float]:
+        return [record["rows"][number][key]["value"] for record in records]
 
-    rows = [{"method": name} | {key: mean(i, key) for key in ("gain", "over")} for i, name in enumerate(methods)]
+    rows = [
+        {"method": name, "gain": _mean(values(i, "gain")), "over": _mean(values(i, "over")), "gains": values(i, "gain")}
+        for i, name in enumerate(methods)
+    ]
     kept = {key: first[key] for key in ("experiment", "condition", "prompts", "run")}
     return kept | {"policies": len(records), "rows": rows}
+
+
+def difference(steps: dict[str, Any], method: str, against: str) -> dict[str, Any]:
+    """What a step gains over another method's, policy by policy (`values`) and on average, of `over_policies`."""
+    gains = {row["method"]: row["gains"] for row in steps["rows"]}
+    values = [a - b for a, b in zip(gains[method], gains[against], strict=True)]
+    return {"values": values, **_mean(values)}
+
+
+def _mean(values: list[float]) -> dict[str, float]:
+    """The mean, with its standard error."""
+    return {"value": float(np.mean(values)), "error": float(np.std(values, ddof=1) / len(values) ** 0.5)}
 
 
 def agreement(steps: dict[str, Any], record: ExperimentRecord, seeds: int = 1) -> float:

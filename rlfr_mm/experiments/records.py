@@ -91,6 +91,12 @@ class ExperimentRecord(BaseModel):
         return found
 
 
+def mean_over_steps(cell: CellRecord, metric: str) -> float | None:
+    """The mean of a run's curve over the steps that have a value; None if none has."""
+    values = [value for value in cell.curves.get(metric, []) if value is not None]
+    return sum(values) / len(values) if values else None
+
+
 def how_many_seeds(counts: Sequence[int]) -> str:
     """What a title says of methods with these numbers of seeds.
 

@@ -8,6 +8,7 @@ Every figure on these pages comes from a record file. Under the folder of result
     latent_probe/NAME.json          the same
     token_credit/NAME.json          written by the benchmark of this name
     step_gain/NAME.json             the same; step_gain/NAME/*.json: of several policies, shown together
+    pretrained_signal/NAME.json     the same; NAME.md beside it is its page
     greedy/NAME.json                benchmarks/greedy_accuracy.py: the experiment's policies, answering greedily
     quickstart/NAME/summary.json    the summary of a training run
 """
@@ -23,7 +24,7 @@ from tabulate import tabulate
 from rlfr_mm.experiments.comparison import Comparison, compare
 from rlfr_mm.experiments.curves import plot_experiment
 from rlfr_mm.experiments.first_page import first_page
-from rlfr_mm.experiments.records import CellRecord, ExperimentRecord, read_results
+from rlfr_mm.experiments.records import ExperimentRecord, mean_over_steps, read_results
 from rlfr_mm.files import read_json, write_whole
 
 AUCS = {
@@ -108,7 +109,7 @@ def experiment_table(record: ExperimentRecord) -> str:
             row += [_mean([cell.accuracy_after for cell in cells], 1, 100)]
             for against in record.compare_to:
                 row += _compared(found.get((condition, method, against)), record.target_accuracy is not None)
-            row += [_mean([_auc(cell, key) for cell in cells], 3) for key in AUCS]
+            row += [_mean([mean_over_steps(cell, key) for cell in cells], 3) for key in AUCS]
             row += [_mean([cell.auc_gain for cell in cells], 3)]
             row += [_mean([cell.seconds["training"] for cell in cells], 1, 1 / 60)]
             rows.append(row)
@@ -117,7 +118,7 @@ def experiment_table(record: ExperimentRecord) -> str:
         record=record,
         tables=tables,
         comparisons=comparisons,
-        detectable=[100 * each.detectable for each in comparisons if each.detectable and each.detectable < 1],
+        detectable=[100 * each.detectable for each in comparisons if each.detectable and not each.has_few_seeds],
         commits={re.sub(r"^(\w{10})\w*", r"\1", cell.git_commit or "unknown") for cell in record.cells},
     )
 
@@ -126,13 +127,9 @@ def _compared(comparison: Comparison | None, with_steps: bool) -> list[str]:
     if comparison is None:
         return [""] * (4 if with_steps else 2)
     gain, low, high = comparison.points
-    cells = [f"{gain:+.1f} [{low:+.1f}, {high:+.1f}]", f"{comparison.p:.3g}"]
+    p = "–" if comparison.has_few_seeds else f"{comparison.p:.3g}"
+    cells = [f"{gain:+.1f} [{low:+.1f}, {high:+.1f}]", p]
     return cells + ([f"{comparison.steps_saved:+g}", f"{comparison.steps_p:.3g}"] if with_steps else [])
-
-
-def _auc(cell: CellRecord, key: str) -> float | None:
-    values = [value for value in cell.curves.get(key, []) if value is not None]
-    return sum(values) / len(values) if values else None
 
 
 def _mean(values: list[float | None], digits: int, factor: float = 1) -> str:

@@ -8,7 +8,7 @@ from PIL import Image
 
 from rlfr_mm import results
 from rlfr_mm.experiments.first_page import read_steps
-from rlfr_mm.experiments.first_step import agreement, over_policies, step_table
+from rlfr_mm.experiments.first_step import agreement, difference, over_policies, step_table
 from rlfr_mm.experiments.records import write_results
 from rlfr_mm.files import write_json
 from tests.experiments.made_records import random_cells, record
@@ -55,6 +55,9 @@ def test_policies_are_averaged_with_the_error_over_them():
     assert flow["gain"] == pytest.approx({"value": 4.0, "error": 3**-0.5})
     assert flow["over"] == pytest.approx({"value": 2.0, "error": 3**-0.5})
     assert together["rows"][2]["over"] == pytest.approx({"value": -0.5, "error": 0})
+    paired = difference(together, "flow", "placebo")
+    assert paired["values"] == pytest.approx([1.5, 2.5, 3.5])
+    assert paired["value"] == pytest.approx(2.5) and paired["error"] == pytest.approx(3**-0.5)
 
 
 def test_only_different_policies_of_one_setting_are_averaged():

@@ -8,7 +8,7 @@ import pytest
 from rlfr_mm import results
 from rlfr_mm.experiments.comparison import compare
 from rlfr_mm.experiments.records import read_results, write_results
-from rlfr_mm.experiments.tables import experiment_table
+from rlfr_mm.experiments.tables import experiment_table, write_results_page
 from tests.conftest import ROOT
 from tests.experiments.made_records import cell, random_cells, record
 
@@ -45,7 +45,7 @@ def test_comparisons_that_find_nothing_are_counted():
     whole = experiment_table(record(*many, *apart))
     assert "proves nothing" in whole and "proves nothing" not in experiment_table(record(*many))
     (line,) = (line for line in whole.splitlines() if "80 % power" in line)
-    assert line.endswith("with the same correction; comparisons with too few seeds to find any: 1.")
+    assert line.endswith("with the same correction; comparisons with too few seeds to say: 1.")
 
 
 def test_the_page_has_every_experiment_with_its_picture_and_notes(tmp_path: Path, capsys: pytest.CaptureFixture):
@@ -92,6 +92,14 @@ def test_the_first_page_can_ask_for_greedy_answers_of_the_same_policies(tmp_path
     page = (tmp_path / "results.md").read_text()
     assert "+25.0 points" in page and "and +75.0 points" in page and ", later 1, of 25.0 %" in page
     assert page.count("## trial") == 1  # the greedy record has no section of its own
+    assert "| +25.0 [" in page and "their p proves nothing" in page  # of two seeds
+    row = next(cells_of(line) for line in page.splitlines() if line.startswith("| paper"))
+    assert row[5] == "–"
+    (folder / "notes.md").write_text('{{ gain("trial", "base", "papre") }}')
+    with pytest.raises(
+        ValueError, match=r"notes.md asks trial for .'base', 'papre', 'rlvr'., which it does not compare"
+    ):
+        write_results_page(folder)
 
 
 def test_rankings_of_scores_stand_in_the_page_best_gain_first(tmp_path: Path):
