@@ -10,7 +10,6 @@ pretrained policy.
 """
 
 import argparse
-import itertools
 import json
 import random
 import time
@@ -19,15 +18,15 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from accelerate import Accelerator
 from arithmetic_chains import TEST, TRAIN, problems
-from torch.nn.functional import cross_entropy
-from transformers import AutoTokenizer
+from datasets import Dataset
+from transformers import AutoTokenizer, TrainerCallback, TrainerControl, TrainerState
+from trl import SFTConfig, SFTTrainer
 
 from rlfr_mm.config import DataArguments, ModelArguments
 from rlfr_mm.data.load import load_demonstrations
 from rlfr_mm.files import write_json, write_whole
-from rlfr_mm.policy import answer_problems, encode_demonstrations, load_policy
+from rlfr_mm.policy import answer_problems, load_policy
 from rlfr_mm.training.rewards import accuracy_reward
 from rlfr_mm.training.run_folder import environment
 
@@ -60,6 +59,8 @@ def chains(options: argparse.Namespace) -> Problems:
         rows = [row for row in problems(number, options.steps, first) if row["prompt"][0]["content"] not in seen]
         seen.update(row["prompt"][0]["content"] for row in rows)
         parts.append(rows)
+    if not all(parts):
+        raise ValueError(f"--steps {options.steps}: there are too few different problems; ask for more steps")
     test, check, warm_up, train = parts
     return Problems(name, warm_up, check, train, test)
 
@@ -79,47 +80,58 @@ def easy_gsm8k(options: argparse.Namespace) -> Problems:
     return Problems(name, train[:-HELD_OUT], train[-HELD_OUT:][: options.check], train, rows["test"])
 
 
-def warm_up(
-    policy: Any, tokenizer: Any, given: Problems, options: argparse.Namespace, accelerator: Accelerator
-) -> list[float]:
-    """Train the policy on expert solutions until it reaches the wanted accuracy; returns the accuracies on the way."""
-    optimizer = torch.optim.AdamW(policy.parameters(), lr=options.learning_rate)
-    solutions, accuracies = itertools.cycle(given.warm_up), []
-    for step in range(options.warmup_steps + 1):
-        if step % CHECK_EVERY == 0:
-            policy.eval()
-            with accelerator.autocast():
-                texts = answer_problems(
-                    policy, tokenizer, given.check, batch_size=options.batch, max_new_tokens=options.tokens,
-                    temperature=1.0, seed=1,
-                )  # fmt: skip
-            rewards = accuracy_reward(completions=texts, solution=[row["solution"] for row in given.check])
-            accuracies.append(round(sum(reward == 1 for reward in rewards) / len(rewards), 4))
-            print(f"warm-up step {step}: accuracy {accuracies[-1]}", flush=True)
-            if accuracies[-1] >= options.accuracy:
-                break
-        if step == options.warmup_steps:
-            break
+class AccuracyCheck(TrainerCallback):
+    """Answers the problems for it before the first step and every CHECK_EVERY steps; ends a warm-up that does well."""
+
+    def __init__(self, given: Problems, tokenizer: Any, options: argparse.Namespace):
+        self.given, self.tokenizer, self.options = given, tokenizer, options
+        self.trainer: SFTTrainer | None = None
+
+    def on_train_begin(self, args: SFTConfig, state: TrainerState, control: TrainerControl, **_: Any) -> None:
+        if state.global_step == 0:
+            self.check(control)
+
+    def on_step_end(self, args: SFTConfig, state: TrainerState, control: TrainerControl, **_: Any) -> None:
+        if state.global_step % CHECK_EVERY == 0:
+            self.check(control)
+
+    def check(self, control: TrainerControl) -> None:
+        assert self.trainer is not None
+        policy, rows = self.trainer.model.eval(), self.given.check
+        sampling: dict[str, Any] = {"max_new_tokens": self.options.tokens, "temperature": 1.0, "seed": 1}
+        with self.trainer.accelerator.autocast():
+            texts = answer_problems(policy, self.tokenizer, rows, batch_size=self.options.batch, **sampling)
         policy.train()
-        rows = sorted(itertools.islice(solutions, BATCH), key=lambda row: len(row["prompt"][-1]["content"]))
-        for start in range(0, BATCH, PASS):
-            with accelerator.autocast():
-                loss = mean_loss(policy, tokenizer, rows[start : start + PASS], options.tokens)
-            (loss * PASS / BATCH).backward()
-        torch.nn.utils.clip_grad_norm_(policy.parameters(), 1.0)
-        optimizer.step()
-        optimizer.zero_grad()
+        rewards = accuracy_reward(completions=texts, solution=[row["solution"] for row in rows])
+        accuracy = round(sum(reward == 1 for reward in rewards) / len(rewards), 4)
+        self.trainer.log({"accuracy": accuracy})
+        control.should_training_stop |= accuracy >= self.options.accuracy
+
+
+def warm_up(policy: Any, tokenizer: Any, given: Problems, options: argparse.Namespace) -> list[float]:
+    """Train the policy on expert solutions until it reaches the wanted accuracy; returns the accuracies on the way.
+
+    A warm-up that was ended goes on from its last checkpoint in the folder `warm-up`.
+    """
+    working = options.out / "warm-up"
+    config = SFTConfig(
+        str(working), learning_rate=options.learning_rate, lr_scheduler_type="constant", max_steps=options.warmup_steps,
+        per_device_train_batch_size=PASS, gradient_accumulation_steps=BATCH // PASS, weight_decay=0.01,
+        save_steps=CHECK_EVERY, save_total_limit=1, logging_steps=CHECK_EVERY, report_to="none", seed=0,
+        train_sampling_strategy="group_by_length", gradient_checkpointing=False, max_length=None,
+        bf16=options.mixed_precision == "bf16", use_cpu=not torch.cuda.is_available(), dataloader_pin_memory=False,
+    )  # fmt: skip
+    rows = [
+        {"prompt": row["prompt"], "completion": [{"role": "assistant", "content": row["completion"]}]}
+        for row in given.warm_up
+    ]
+    check = AccuracyCheck(given, tokenizer, options)
+    trainer = check.trainer = SFTTrainer(
+        policy, config, train_dataset=Dataset.from_list(rows), processing_class=tokenizer, callbacks=[check]
+    )
+    trainer.train(resume_from_checkpoint=any(working.glob("checkpoint-*")))
     policy.eval()
-    return accuracies
-
-
-def mean_loss(policy: Any, tokenizer: Any, rows: list[Row], tokens: int) -> torch.Tensor:
-    """The policy's mean negative log-probability of a token of the rows' expert solutions."""
-    inputs, mask = encode_demonstrations(rows, tokenizer, tokens)
-    inputs, mask = {name: value.to(policy.device) for name, value in inputs.items()}, mask.to(policy.device)
-    length = mask.shape[1]
-    logits = policy(**inputs, logits_to_keep=length + 1).logits[:, :-1].float()
-    return cross_entropy(logits[mask], inputs["input_ids"][:, -length:][mask])
+    return [row["accuracy"] for row in trainer.state.log_history if "accuracy" in row]
 
 
 def line(row: Row) -> str:
@@ -148,9 +160,9 @@ def main() -> None:
     parser.add_argument("--batch", type=int, default=256, help="problems answered at once")
     parser.add_argument("--mixed-precision", choices=["no", "bf16"], default="no")
     options = parser.parse_args()
-    for name in ("check", "tokens", "batch"):
+    for name in ("warmup_steps", "check", "tokens", "batch"):
         if getattr(options, name) < 1:
-            parser.error(f"--{name} must be at least 1")
+            parser.error(f"--{name.replace('_', '-')} must be at least 1")
     try:
         write(options)
     except (OSError, ValueError) as error:
@@ -159,12 +171,14 @@ def main() -> None:
 
 def write(options: argparse.Namespace) -> None:
     """Warm the policy up, and write it and its problems."""
+    if (options.out / "warmup.json").exists():
+        raise ValueError(f"--out {options.out} holds a policy already: choose another folder")
     torch.manual_seed(0)
-    began, accelerator = time.monotonic(), Accelerator(mixed_precision=options.mixed_precision)
+    began, device = time.monotonic(), "cuda" if torch.cuda.is_available() else "cpu"
     given = easy_gsm8k(options) if options.gsm8k else chains(options)
-    policy = load_policy(ModelArguments(name_or_path=options.model)).to(accelerator.device)
+    policy = load_policy(ModelArguments(name_or_path=options.model)).to(device)
     tokenizer = AutoTokenizer.from_pretrained(options.model, padding_side="left")
-    accuracies = warm_up(policy, tokenizer, given, options, accelerator)
+    accuracies = warm_up(policy, tokenizer, given, options)
     policy.save_pretrained(options.out / "policy")
     tokenizer.save_pretrained(options.out / "policy")
     for name, rows in (("train", given.train), ("test", given.test)):

@@ -4,6 +4,7 @@ import json
 import re
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -12,6 +13,7 @@ from transformers import AutoConfig, AutoModelForCausalLM
 
 from rlfr_mm.config import DataArguments
 from rlfr_mm.data.load import load_demonstrations
+from rlfr_mm.files import read_json
 from rlfr_mm.quickstart.policy import CHAT_TEMPLATE, build_tokenizer
 from tests.conftest import ROOT
 
@@ -34,10 +36,15 @@ def untrained(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-def warmed_up(untrained: Path, folder: Path, *options: str) -> Path:
-    """What benchmarks/warm_policy.py writes from it."""
+def warm_up_command(untrained: Path, folder: Path, *options: str) -> list[str]:
+    """benchmarks/warm_policy.py."""
     command = [sys.executable, str(ROOT / "benchmarks/warm_policy.py"), "--model", str(untrained), "--out", str(folder)]
-    subprocess.run([*command, "--tokens=24", *options], check=True, cwd=ROOT)
+    return [*command, "--tokens=24", *options]
+
+
+def warmed_up(untrained: Path, folder: Path, *options: str) -> Path:
+    """What it writes."""
+    subprocess.run(warm_up_command(untrained, folder, *options), check=True, cwd=ROOT)
     return folder
 
 
@@ -79,6 +86,25 @@ def test_the_warm_up_moves_the_policy_and_reports_its_accuracies(untrained: Path
     )
     assert (after - before).abs().max() > 1e-2
     assert len(json.loads((chains / "warmup.json").read_text())["accuracies"]) == 2
+
+
+def test_a_killed_warm_up_goes_on_from_its_last_checkpoint_and_ends_the_same(untrained: Path, tmp_path: Path):
+    folder, options = tmp_path / "killed", ("--warmup-steps=40", "--check=2", "--learning-rate=1e-2")
+    command = warm_up_command(untrained, folder, *options)
+    running = subprocess.Popen(command, cwd=ROOT)
+    while not (folder / "warm-up" / "checkpoint-25" / "trainer_state.json").exists():
+        assert running.poll() is None
+        time.sleep(0.05)
+    running.kill()
+    running.wait()
+    assert not (folder / "warmup.json").exists()
+    whole = warmed_up(untrained, tmp_path / "whole", *options)
+    warmed_up(untrained, folder, *options)
+    ours, theirs = (AutoModelForCausalLM.from_pretrained(each / "policy").state_dict() for each in (folder, whole))
+    assert all(torch.equal(ours[name], theirs[name]) for name in theirs)
+    assert read_json(folder / "warmup.json")["accuracies"] == read_json(whole / "warmup.json")["accuracies"]
+    again = subprocess.run(command, capture_output=True, text=True, cwd=ROOT)
+    assert again.returncode == 2 and f"--out {folder} holds a policy already" in again.stderr
 
 
 def test_rl_runs_on_what_it_writes(chains: Path, tmp_path: Path):
@@ -158,7 +184,7 @@ def test_bad_input_is_named_before_anything_runs(chains: Path, tmp_path: Path):
 
 
 def test_the_easy_questions_of_gsm8k_have_the_shortest_solutions(untrained: Path, shared: Path, tmp_path: Path):
-    options = f"--gsm8k={shared / 'hub' / 'openai/gsm8k'}", "--warmup-steps=0", "--check=2"
+    options = f"--gsm8k={shared / 'hub' / 'openai/gsm8k'}", "--warmup-steps=1", "--check=2"
     folder = warmed_up(untrained, tmp_path / "gsm8k", *options)
     splits = {name: DataArguments(str(folder / f"{name}.jsonl"), instruction="none") for name in ("train", "test")}
     rows = {name: list(load_demonstrations(data)) for name, data in splits.items()}
