@@ -288,8 +288,9 @@ def main() -> None:
             raise ValueError(f"{options.json} is not a record of this benchmark")
         if options.problems:
             print(json.dumps(record, indent=1))
-        if options.json:
+        if options.problems and options.json:
             write_json(options.json, record, indent=1)
+        if options.json:
             write_whole(options.json.with_suffix(".md"), page(record))
     except (OSError, ValueError) as error:
         raise SystemExit(f"error: {error}") from None
