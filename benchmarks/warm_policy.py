@@ -25,14 +25,15 @@ from trl import SFTConfig, SFTTrainer
 
 from rlfr_mm.config import DataArguments, ModelArguments
 from rlfr_mm.data.load import load_demonstrations
-from rlfr_mm.files import write_json, write_whole
+from rlfr_mm.files import read_json, write_json, write_whole
 from rlfr_mm.policy import answer_problems, load_policy
 from rlfr_mm.training.rewards import accuracy_reward
 from rlfr_mm.training.run_folder import environment
 
-BATCH, PASS = 32, 8  # solutions per step of the warm-up, and at once
+PASS = 8  # solutions of the warm-up at once
 CHECK_EVERY = 25
 EASY = {"train": 2560, "test": 440}  # a third of each split of GSM8K
+SETTINGS = ("model", "gsm8k", "steps", "solutions", "learning_rate", "mixed_precision")  # one warm-up has one of each
 HELD_OUT = 512  # the last questions of train.jsonl, which the warm-up does not see
 
 Row = dict[str, Any]
@@ -52,7 +53,8 @@ class Problems:
 def chains(options: argparse.Namespace) -> Problems:
     """Arithmetic chains; no problem is in two of the splits, however short the chains are."""
     name = f"arithmetic chains of {options.steps} operations in words"
-    asked = [(1024, TEST), (options.check, TEST - 1_000_000), (BATCH * options.warmup_steps, TRAIN + 5_000_000)]
+    learnt = options.solutions * options.warmup_steps
+    asked = [(1024, TEST), (options.check, TEST - 1_000_000), (learnt, TRAIN + 5_000_000)]
     seen: set[str] = set()
     parts = []
     for number, first in [*asked, (8192, TRAIN)]:
@@ -116,7 +118,7 @@ def warm_up(policy: Any, tokenizer: Any, given: Problems, options: argparse.Name
     working = options.out / "warm-up"
     config = SFTConfig(
         str(working), learning_rate=options.learning_rate, lr_scheduler_type="constant", max_steps=options.warmup_steps,
-        per_device_train_batch_size=PASS, gradient_accumulation_steps=BATCH // PASS, weight_decay=0.01,
+        per_device_train_batch_size=PASS, gradient_accumulation_steps=options.solutions // PASS, weight_decay=0.01,
         save_steps=CHECK_EVERY, save_total_limit=1, logging_steps=CHECK_EVERY, report_to="none", seed=0,
         train_sampling_strategy="group_by_length", gradient_checkpointing=False, max_length=None,
         bf16=options.mixed_precision == "bf16", use_cpu=not torch.cuda.is_available(), dataloader_pin_memory=False,
@@ -132,6 +134,19 @@ def warm_up(policy: Any, tokenizer: Any, given: Problems, options: argparse.Name
     trainer.train(resume_from_checkpoint=any(working.glob("checkpoint-*")))
     policy.eval()
     return [row["accuracy"] for row in trainer.state.log_history if "accuracy" in row]
+
+
+def keep_settings(options: argparse.Namespace) -> None:
+    """Write the settings of a new warm-up; ValueError if one that goes on was begun with others."""
+    settings, file = {name: getattr(options, name) for name in SETTINGS}, options.out / "warm-up" / "settings.json"
+    if file.exists():
+        begun = read_json(file)
+        other = [f"--{name.replace('_', '-')} {begun[name]}" for name in SETTINGS if begun[name] != settings[name]]
+        if other:
+            raise ValueError(
+                f"--out {options.out} holds a warm-up begun with {', '.join(other)}: choose another folder"
+            )
+    write_json(file, settings)
 
 
 def line(row: Row) -> str:
@@ -154,6 +169,7 @@ def main() -> None:
     parser.add_argument("--steps", type=int, default=4, help="operations per chain")
     parser.add_argument("--accuracy", type=float, default=0.35, help="ends the warm-up")
     parser.add_argument("--warmup-steps", type=int, default=400, help="at most")
+    parser.add_argument("--solutions", type=int, default=32, help=f"per step of the warm-up, a multiple of {PASS}")
     parser.add_argument("--learning-rate", type=float, default=2e-5, help="of the warm-up")
     parser.add_argument("--check", type=int, default=256, help="problems of each accuracy during the warm-up")
     parser.add_argument("--tokens", type=int, default=96, help="longest response")
@@ -163,6 +179,8 @@ def main() -> None:
     for name in ("warmup_steps", "check", "tokens", "batch"):
         if getattr(options, name) < 1:
             parser.error(f"--{name.replace('_', '-')} must be at least 1")
+    if options.solutions < PASS or options.solutions % PASS:
+        parser.error(f"--solutions {options.solutions}: give a multiple of {PASS}")
     try:
         write(options)
     except (OSError, ValueError) as error:
@@ -176,6 +194,7 @@ def write(options: argparse.Namespace) -> None:
     torch.manual_seed(0)
     began, device = time.monotonic(), "cuda" if torch.cuda.is_available() else "cpu"
     given = easy_gsm8k(options) if options.gsm8k else chains(options)
+    keep_settings(options)
     policy = load_policy(ModelArguments(name_or_path=options.model)).to(device)
     tokenizer = AutoTokenizer.from_pretrained(options.model, padding_side="left")
     accuracies = warm_up(policy, tokenizer, given, options)
@@ -184,6 +203,7 @@ def write(options: argparse.Namespace) -> None:
     for name, rows in (("train", given.train), ("test", given.test)):
         write_whole(options.out / f"{name}.jsonl", "\n".join(map(line, rows)) + "\n")
     record = {"model": Path(options.model).name, "problems": given.name, "accuracies": accuracies}
+    record |= {"learning_rate": options.learning_rate, "solutions_per_step": options.solutions}
     record |= {"seconds": round(time.monotonic() - began, 1), **environment()}
     write_json(options.out / "warmup.json", record, indent=1)
 

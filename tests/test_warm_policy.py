@@ -98,6 +98,10 @@ def test_a_killed_warm_up_goes_on_from_its_last_checkpoint_and_ends_the_same(unt
     running.kill()
     running.wait()
     assert not (folder / "warmup.json").exists()
+    other = warm_up_command(untrained, folder, *options, "--learning-rate=1e-3", "--solutions=16")
+    refused = subprocess.run(other, capture_output=True, text=True, cwd=ROOT)
+    begun = f"--out {folder} holds a warm-up begun with --solutions 32, --learning-rate 0.01: choose another folder"
+    assert refused.returncode == 2 and begun in refused.stderr
     whole = warmed_up(untrained, tmp_path / "whole", *options)
     warmed_up(untrained, folder, *options)
     ours, theirs = (AutoModelForCausalLM.from_pretrained(each / "policy").state_dict() for each in (folder, whole))
