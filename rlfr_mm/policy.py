@@ -68,7 +68,7 @@ def load_policy(args: ModelArguments, *, dtype: str | None = None, trainable: bo
             revision=args.revision,
             trust_remote_code=args.trust_remote_code,
         )
-    return _frozen(model, args, auto)
+    return _frozen(model, args)
 
 
 def policy_without_weights(args: ModelArguments) -> Any:
@@ -89,7 +89,7 @@ def policy_without_weights(args: ModelArguments) -> Any:
                 attn_implementation=args.attn_implementation,
                 trust_remote_code=args.trust_remote_code,
             )
-    return _frozen(model, args, auto)
+    return _frozen(model, args)
 
 
 def _base_model(args: ModelArguments) -> ModelArguments | None:
@@ -108,10 +108,18 @@ def _architecture(args: ModelArguments) -> tuple[Any, Any]:
     return config, AutoModelForImageTextToText if multimodal else AutoModelForCausalLM
 
 
-def _frozen(model: Any, args: ModelArguments, auto: Any) -> Any:
-    if auto is AutoModelForImageTextToText and args.freeze_vision:
-        model.get_encoder(modality="image").requires_grad_(False)
+def _frozen(model: Any, args: ModelArguments) -> Any:
+    if args.freeze_vision and (tower := vision_tower(model)):
+        model.get_submodule(tower).requires_grad_(False)
     return model
+
+
+def vision_tower(policy: Any) -> str | None:
+    """The name of the vision tower among the policy's modules; None for a text policy."""
+    if policy.config.model_type not in MODEL_FOR_IMAGE_TEXT_TO_TEXT_MAPPING_NAMES:
+        return None
+    tower = policy.get_encoder(modality="image")
+    return next(name for name, module in policy.named_modules() if module is tower)
 
 
 def asks_for_code(folder: Path) -> str | None:

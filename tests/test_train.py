@@ -200,6 +200,35 @@ def test_a_lora_policy_trains_and_its_final_folder_loads_again(config: Path, tmp
     assert any(value.abs().sum() > 0 for name, value in adapter.items() if "lora_B" in name)
 
 
+def test_an_adapter_of_all_layers_leaves_a_frozen_vision_tower_alone(config: Path, tmp_path: Path):
+    lora = "model.lora={r: 2, target_modules: all-linear}"
+    short = ["train.max_steps=1", "evaluation=null", "offline.max_steps=1", "model.freeze_vision=true"]
+    train.main(["--config", str(config), lora, *short])
+    adapter = load_file(tmp_path / "run" / "final" / "adapter_model.safetensors")
+    assert any("gate_proj" in name for name in adapter) and not any("visual" in name for name in adapter)
+
+
+def test_problems_with_and_without_images_need_processes_that_can_run_different_modules(
+    config: Path, tmp_path: Path, capsys: pytest.CaptureFixture
+):
+    Image.new("RGB", (84, 84)).save(tmp_path / "red.png")
+    rows = [{"problem": "1+1?", "answer": "2"}, {"problem": "<image>How many?", "images": ["red.png"], "answer": "3"}]
+    source = tmp_path / "rows.jsonl"
+    source.write_text("".join(json.dumps(row) + "\n" for row in rows * 4))
+    problems = [f"data={{source: {source}}}", "train.num_generations=8", "evaluation=null", "--check", "--processes=2"]
+    told = _error(capsys, "--config", config, *problems)
+    assert f"{source} mixes problems with and without images" in told and "model.freeze_vision=true" in told
+    train.main(["--config", str(config), *problems, "model.freeze_vision=true"])
+    assert capsys.readouterr().out.strip().endswith("ready")
+
+
+def test_trls_tables_of_completions_are_written_also_where_a_run_is_overwritten(config: Path, tmp_path: Path):
+    short = ["train.max_steps=1", "evaluation=null", "offline=null", "flow.random_start=true", "flow.standardise=false"]
+    for again in ([], ["--overwrite"]):
+        train.main(["--config", str(config), *short, "train.log_completions=true", *again])
+        assert [path.name for path in (tmp_path / "run" / "completions").iterdir()] == ["completions_00001.parquet"]
+
+
 def test_a_run_folder_is_never_lost_by_accident(config: Path, tmp_path: Path, capsys: pytest.CaptureFixture):
     run = tmp_path / "run"
     run.mkdir()

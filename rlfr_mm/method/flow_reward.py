@@ -23,7 +23,7 @@ from torch import Tensor
 from rlfr_mm.config import FlowRewardConfig
 from rlfr_mm.method.shapes import PerRollout, TokenMask, Tokens
 
-ROUNDING = 1e-3  # smaller advantages are 0: TRL divides the rounding errors of equal rewards by 1e-4
+ROUNDING = 1e-3  # advantages that differ by less are equal: TRL divides the rounding errors of rewards by 1e-4
 
 
 def flow_reward(score: Tokens, scored: TokenMask, config: FlowRewardConfig, num_generations: int) -> Tokens:
@@ -71,7 +71,8 @@ def flow_advantages(
         mean = grouped.sum(-1, keepdim=True) / group_mask.sum(-1, keepdim=True).clamp(min=1)
         advantages = torch.where(group_mask, grouped - mean, 0).view_as(advantages)
     if config.groups == "unanimous":
-        unanimous = (by_group(outcome, num_generations).abs() < ROUNDING).all(-1)
+        low, high = by_group(outcome, num_generations).aminmax(dim=-1)
+        unanimous = high - low < ROUNDING  # and not near 0: of equal rewards, all have the rounding error of their mean
         advantages = advantages * unanimous.repeat_interleave(num_generations)[:, None]
     return advantages
 

@@ -100,7 +100,7 @@ class FieldUpdater:
         totals = torch.zeros(2, dtype=torch.float64, device=device)
         with tf32_matmuls():
             for latents, weights, seeds in parts:
-                latents = latents.to(device)
+                latents, weights = latents.to(device), weights.to(device)
                 for chunk in flow_matching_chunks(self.field, latents, weights, seeds, self.batch_multiplier):
                     chunk.loss.backward()
                     totals += torch.stack([chunk.loss.detach(), chunk.weight]).double()

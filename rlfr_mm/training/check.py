@@ -25,7 +25,7 @@ from rlfr_mm.training.estimate import (
     peak,
     plan_of,
 )
-from rlfr_mm.training.inputs import RunData, checked_data, load_data, settings_of
+from rlfr_mm.training.inputs import RunData, check_images, checked_data, load_data, settings_of
 from rlfr_mm.training.run import make_trainer
 
 # What keeps TRL's trainer, made for its checks, from loading a second policy, starting vLLM, sharding or writing.
@@ -51,6 +51,7 @@ def check(config: RunConfig, launch: Launch, benchmarks: Any = None) -> str:
         if model.name_or_path == QUICKSTART:
             model = replace(model, name_or_path=str(build_policy(Path(scratch) / "policy")))
         processor, data = checked_data(config, args, model, data)
+        check_images(config, launch, data)
         policy = _policy(model, wanted)
         with torch.device("meta"):
             flow = FlowField.for_policy(config.flow, policy.config) if args.uses_field else None

@@ -8,6 +8,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field, fields
 from typing import Any
 
+import pyarrow.compute as pc
 from datasets import Dataset
 from transformers import ProcessorMixin, TrainerState
 
@@ -16,6 +17,7 @@ from rlfr_mm.config_file import build
 from rlfr_mm.data.load import LeftOut, load_demonstrations, load_problems
 from rlfr_mm.data.processor import check_prompts, load_processor
 from rlfr_mm.policy import Processor, tokenizer_of
+from rlfr_mm.precheck import Launch
 from rlfr_mm.training.own_rewards import BUILT_IN, LEFT_OUT, Reward, check_signatures, load_rewards
 
 ONE_ROW_PER_STEP = {"logging_steps": 1}  # of metrics.jsonl; TRL's default is 10
@@ -108,6 +110,28 @@ def checked_data(
     if config.offline and data.demonstrations:
         demonstrations, _ = check_prompts(data.demonstrations, processor, config.offline.data, data.left_out[2])
     return processor, RunData(problems, held_out, demonstrations, lengths, data.left_out)
+
+
+def check_images(config: RunConfig, launch: Launch, data: RunData) -> None:
+    """ValueError if problems with and without images are mixed where every process must run the same modules.
+
+    A process whose problems have no image skips the vision tower, and the others would wait there for ever.
+    """
+    together = launch.sharding in ("gradients", "weights") or not config.model.freeze_vision
+    for problems in filter(None, [data.problems, data.held_out]) if together and launch.processes > 1 else []:
+        if len(_have_images(problems)) > 1:
+            raise ValueError(
+                f"{config.data.source} mixes problems with and without images, which several processes cannot train "
+                "with a sharded policy or a trained vision tower: use one kind, or DDP with model.freeze_vision=true"
+            )
+
+
+def _have_images(problems: Dataset) -> set[bool]:
+    """Which there are: problems with images (True), and without (False)."""
+    found: set[bool] = set()
+    for part in problems.select_columns("images").with_format("arrow").iter(1000):
+        found.update(bool(length) for length in pc.list_value_length(part["images"]).to_pylist())
+    return found
 
 
 def _try_rewards(rewards: list[Reward], problems: Dataset, processor: Processor) -> None:

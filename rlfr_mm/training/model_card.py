@@ -91,13 +91,14 @@ def _leaderboard_entry(config: RunConfig, results: Mapping[str, Any]) -> EvalRes
     data = evaluation.data
     if data.limit is not None or data.skip_bad_records or data.overlong == "drop" or not _is_on_hub(data.source):
         return None
+    responses = "one response" if evaluation.samples == 1 else f"{evaluation.samples} responses"
     return EvalResultEntry(
         dataset_id=data.source,
         task_id=task_id(data.source, data.name, data.split),
         value=round(100 * found["accuracy"], 2),
         dataset_revision=data.revision,
         date=datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
-        notes=f"accuracy on the split {data.split}: {accuracy_text(found)}; one response per problem at temperature "
+        notes=f"accuracy on the split {data.split}: {accuracy_text(found)}; {responses} per problem at temperature "
         f"{evaluation.temperature:g}, graded by rlfr_mm {__version__}",
     )
 

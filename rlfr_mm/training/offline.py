@@ -103,7 +103,9 @@ class OfflineStart:
         """
         self.stop = stop or StopSignals("")
         if (self.folder / CONFIG_NAME).exists():
-            return FlowField.from_pretrained(self.folder).to(self.policy.device)
+            self.field = FlowField.from_pretrained(self.folder).to(self.policy.device)
+            self._finish()
+            return self.field
         self.policy.eval()
         self.bad_in_a_row = 0
         self.field = FlowField.for_policy(self.flow, self.policy.config, seed=self.config.seed).to(self.policy.device)
@@ -122,12 +124,20 @@ class OfflineStart:
         self._train(step, total)
         self._check_finite(total)
         if self.accelerator.is_main_process:
+            self.field.save_pretrained(self.folder)
+        self._finish()
+        return self.field
+
+    def _finish(self) -> None:
+        """Seal the folder that has the field, without what led to it; also if a start was killed while it did this."""
+        self.accelerator.wait_for_everyone()  # no process has its cache any more
+        if self.accelerator.is_main_process and not (self.folder / MANIFEST).exists():
             for folder in [*checkpoints(self.folder), *self.folder.glob("damaged-*")]:
                 shutil.rmtree(folder)
-            self.field.save_pretrained(self.folder)
+            for cache in self.folder.glob("latents-*.bin"):
+                cache.unlink()
             seal(self.folder)
         self.accelerator.wait_for_everyone()
-        return self.field
 
     def _train(self, step: int, total: int) -> None:
         """The statistics and the steps, with a cache of latents if rows come again and it is small or asked for."""
@@ -275,7 +285,7 @@ class OfflineStart:
         checkpoint = broadcast_object_list(found)[0]
         if checkpoint is None:
             return 0
-        state = torch.load(checkpoint / "state.pt", weights_only=True)
+        state = torch.load(checkpoint / "state.pt", weights_only=True, map_location="cpu")
         self.field.load_state_dict(FlowField.from_pretrained(checkpoint).state_dict())
         self.updater.optimizer.load_state_dict(state["optimizer"])
         self.schedule.load_state_dict(state["schedule"])

@@ -80,10 +80,12 @@ class OnlineFlow:
         return FlowRecord(
             seeds=seeds,
             scoring_seeds=seeds - of_group if self.reward_config.group_noise else seeds,
+            scored=scored_tokens(batch.mask, self.reward_config.context_shifts or self.field.config.context_shifts),
             by_draw=empty,
             reward=torch.zeros_like(empty[0]),
             units=units,
             agreement=torch.zeros(2, 3, dtype=torch.float64, device=device),
+            learnt=torch.zeros(count, dtype=torch.bool, device=device),
         )
 
     def measure(
@@ -119,7 +121,7 @@ class OnlineFlow:
         finite: the latents are not, or the field has diverged.
         """
         config, mask = self.reward_config, batch.mask[index]
-        scored = self._share(scored_tokens(mask, config.context_shifts or self.field.config.context_shifts))
+        scored = self._share(flow.scored[index])
         ids, group = batch.completion_ids[index], self.num_generations
         deviation = flow.deviation[index]
         rollouts = ScoredRollouts(deviation, ids, mask, scored, group, self._share, logps)
@@ -171,17 +173,21 @@ class OnlineFlow:
         return advantages[self._mine(batch, len(index)), : mask.shape[1]]
 
     def metrics(self, batch: RolloutBatch, flow: FlowRecord) -> dict[str, float]:
-        """Means over the tokens of all processes."""
-        added = (batch.advantages - batch.weighted.unsqueeze(1))[batch.mask]
+        """Means over the tokens of all processes; that of the deviation over those that have one."""
+        added, tokens, scored = (
+            (batch.advantages - batch.weighted.unsqueeze(1))[batch.mask],
+            batch.mask.sum(),
+            flow.scored,
+        )
         sums = {
-            "flow/deviation_mean": flow.deviation.sum(),
-            "flow/reward_mean": flow.reward.sum(),
-            "flow/rewarded_share": (flow.reward != 0).sum().float(),
-            "flow/shaping_magnitude": added.abs().sum(),
+            "flow/deviation_mean": (flow.deviation.sum(), scored.sum()),
+            "flow/reward_mean": (flow.reward.sum(), tokens),
+            "flow/rewarded_share": ((flow.reward != 0).sum(), tokens),
+            "flow/shaping_magnitude": (added.abs().sum(), tokens),
         }
-        totals = torch.stack([*sums.values(), batch.mask.sum().float()])
-        *reduced, count = self.accelerator.reduce(totals, "sum").tolist()
-        means = {name: total / max(count, 1) for name, total in zip(sums, reduced, strict=True)}
+        totals = torch.stack([torch.stack([total.double(), count.double()]) for total, count in sums.values()])
+        reduced = self.accelerator.reduce(totals, "sum").tolist()
+        means = {name: total / max(count, 1) for name, (total, count) in zip(sums, reduced, strict=True)}
         for name, each in zip(("score", "reward"), self.accelerator.reduce(flow.agreement, "sum"), strict=True):
             means[f"flow/{name}_reliability"] = reliability(each, halves=flow.units > 1)
         return {name: value for name, value in means.items() if not math.isnan(value)}
@@ -211,7 +217,8 @@ class OnlineFlow:
         metrics = {"flow/accepted_weight": result.weight}
         if result.weight > 0:
             metrics |= {"flow/field_loss": result.loss, "flow/field_grad_norm": result.grad_norm}
-        flow.kept = [(index, latents) for index, latents in flow.kept if not fresh[index].all()]
+        flow.learnt |= fresh
+        flow.kept = [(index, latents) for index, latents in flow.kept if not flow.learnt[index].all()]
         return metrics
 
     def save_field(self, parent: Path) -> None:
@@ -228,7 +235,7 @@ class OnlineFlow:
 
     def load(self, checkpoint: Path) -> None:
         self.load_field(checkpoint)
-        state = torch.load(checkpoint / FIELD_STATE, weights_only=True)
+        state = torch.load(checkpoint / FIELD_STATE, weights_only=True, map_location="cpu")
         self.updater.optimizer.load_state_dict(state["optimizers"][FIELD_FOLDER])
         self.noise.set_state(state["noise"])
 

@@ -1,4 +1,4 @@
-"""Passes of the policy besides TRL's: their inputs, and the pass over the expert solutions."""
+"""Passes of the policy: their inputs, and one that TRL does not have, over the expert solutions."""
 
 from typing import Any
 
@@ -39,3 +39,11 @@ def expert_logps(trainer: Any, output: dict[str, Any], experts: list[list[int]])
             **inputs,
         )
     return logps.masked_fill(mask == 0, 0)
+
+
+def without_empty_images(model: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[Any, dict[str, Any]]:
+    """Leave out the images of a pass whose prompts have none, where others of the batch do: Qwen2.5-VL refuses zero."""
+    pixels = kwargs.get("pixel_values")
+    if pixels is None or len(pixels):
+        return args, kwargs
+    return args, {key: value for key, value in kwargs.items() if key not in ("pixel_values", "image_grid_thw")}

@@ -32,10 +32,12 @@ class FlowRecord:
 
     seeds: Tensor  # (B,) of each rollout's times and noise in updates
     scoring_seeds: Tensor  # (B,) of its noise in scoring, which a group may share
+    scored: Tensor  # (B, T), True at tokens that have a deviation
     by_draw: Tensor  # (unit of noise, B, T) velocity deviations
     reward: Tensor  # (B, T)
     units: int  # how many units of noise make the reward; one more may be there, to see what changes
     agreement: Tensor  # (score or reward, 3) sums over the rollouts rewarded so far (flow_reward.agreement)
+    learnt: Tensor  # (B,), True for rollouts that the field has had the chance to learn from
     expert_logps: Tensor | None = None  # (B, L) of the expert solutions, for a score that needs them
     kept: list[tuple[Tensor, Latents]] = field(default_factory=list)  # what the field will learn from
 
@@ -132,12 +134,14 @@ class RolloutBatch:
         return self.observed == len(self.inputs)
 
     def scores(self) -> dict[str, Tensor]:
-        """Scores (B,) that may tell correct rollouts from wrong ones, larger for correct: means over tokens."""
-        per_token = {"logprob": self.logps}
-        if self.flow is not None:
-            per_token |= {"flow_reward": self.flow.reward, "deviation": -self.flow.deviation}
-        tokens = self.mask.sum(1).clamp(min=1)
-        return {name: values.masked_fill(~self.mask, 0).sum(1) / tokens for name, values in per_token.items()}
+        """Scores (B,) that may tell correct rollouts from wrong ones, larger for correct.
+
+        They are means over the tokens that have the score: NaN for a rollout without any.
+        """
+        per_token = {"logprob": (self.logps, self.mask)}
+        if (flow := self.flow) is not None:
+            per_token |= {"flow_reward": (flow.reward, self.mask), "deviation": (-flow.deviation, flow.scored)}
+        return {name: values.masked_fill(~has, 0).sum(1) / has.sum(1) for name, (values, has) in per_token.items()}
 
     def credit(self) -> Tensor:
         """(2, 2) this process's sums of advantages over tokens, weighted by entropy: where the policy chooses.

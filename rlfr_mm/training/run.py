@@ -1,6 +1,7 @@
 """One training run, its stages in order: `prepare` checks the input, `Run.carry_out` does the work."""
 
 import os
+import re
 import time
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
@@ -10,10 +11,10 @@ from pathlib import Path
 from typing import Any
 
 from accelerate import PartialState
-from accelerate.utils import broadcast_object_list
+from accelerate.utils import broadcast_object_list, set_seed
 from datasets import Dataset
 from peft import LoraConfig
-from transformers import ProcessorMixin, set_seed
+from transformers import ProcessorMixin
 from transformers.integrations import unset_hf_deepspeed_config
 
 from rlfr_mm.config import (
@@ -29,7 +30,7 @@ from rlfr_mm.config_file import require
 from rlfr_mm.files import LOCK, locked, read_json, with_checksum, write_json, write_json_lines, write_whole
 from rlfr_mm.method.field import FlowField, config_for_policy
 from rlfr_mm.method.scores import SCORES
-from rlfr_mm.policy import Processor, load_policy, response_ends
+from rlfr_mm.policy import Processor, load_policy, response_ends, vision_tower
 from rlfr_mm.precheck import HELD_OUT, planned_launch
 from rlfr_mm.quickstart.warmup import prepare_policy
 from rlfr_mm.quickstart.world import Rules
@@ -41,7 +42,7 @@ from rlfr_mm.training.curve import plot_run
 from rlfr_mm.training.estimate import check_disk, disk, plan_of
 from rlfr_mm.training.held_out import accuracy, best_step, by_problem, held_out_answers
 from rlfr_mm.training.hub import repository_of, upload
-from rlfr_mm.training.inputs import checked_data, load_data, naming_settings, settings_of
+from rlfr_mm.training.inputs import check_images, checked_data, load_data, naming_settings, settings_of
 from rlfr_mm.training.model_card import write_model_card
 from rlfr_mm.training.offline import OfflineStart
 from rlfr_mm.training.own_rewards import RewardError, load_rewards
@@ -51,6 +52,7 @@ from rlfr_mm.training.run_folder import (
     RunFolder,
     answer_files,
     check_run,
+    check_states,
     environment,
     newest_whole,
     open_run,
@@ -93,12 +95,15 @@ def _prepare(config: RunConfig, overwrite: bool, resume: bool, benchmarks: Any, 
     resumed = RunFolder(path, write=main) if resume else None
     if resumed and resumed.is_finished:
         return None
+    if resumed and (checkpoint := resumed.last_checkpoint):
+        check_states(checkpoint, processes.num_processes)
 
     repository = repository_of(config.train, args, main)
     started = time.monotonic()
     model = _embedded_policy(config, processes) if config.model.name_or_path == QUICKSTART else config.model
     warmed = time.monotonic()
     processor, data = checked_data(config, args, model, data)
+    check_images(config, launch, data)
     with outside_deepspeed(args):
         policy = load_policy(model).to(processes.device)
     policy.generation_config.eos_token_id = response_ends(policy, processor)  # TRL and final/ take it from there
@@ -277,7 +282,8 @@ class Run:
         if self.config.benchmarks:
             self.trainer.add_callback(EverySoManySteps(self.config.benchmarks.steps, self._answer_benchmarks))
         self.trainer.add_callback(StopAtCheckpoint(self.stop, accelerator, steps_per_batch(args)))
-        set_seed(args.seed)  # so that earlier stages, in this process or another, do not matter
+        # Earlier stages, in this process or another, must not matter, and no process may sample what another samples.
+        set_seed(args.seed, device_specific=True)
         self.trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
         self.trainer.save_policy(self.folder.path / "final")
         return self.trainer.state.global_step
@@ -310,10 +316,6 @@ def make_trainer(
     score = config.flow_reward.score
     if SCORES[score].needs_experts and None in problems["expert"]:
         raise ValueError(f"flow_reward.score={score} needs the only correct solution of each problem: use quickstart")
-    try:
-        lora = LoraConfig(**config.model.lora) if config.model.lora else None
-    except (TypeError, ValueError) as error:
-        raise ValueError(f"model.lora={config.model.lora}: {error}") from None
     if config.evaluation and config.evaluation.steps:
         args.metric_for_best_model, args.greater_is_better = HELD_OUT, True
         steps, every = steps_per_batch(args), config.evaluation.steps
@@ -330,12 +332,25 @@ def make_trainer(
             args=args,
             train_dataset=problems,
             processing_class=processor,
-            peft_config=lora,
+            peft_config=_adapter(config.model, policy),
             field=flow if args.uses_field else None,
             flow_reward_config=config.flow_reward,
             update_config=config.update,
             callbacks=[MetricsWriter(args.output_dir)],
         )
+
+
+def _adapter(model: ModelArguments, policy: Any) -> LoraConfig | None:
+    """The LoRA adapter to train, if any; it leaves a frozen vision tower alone."""
+    try:
+        lora = LoraConfig(**model.lora) if model.lora else None
+    except (TypeError, ValueError) as error:
+        raise ValueError(f"model.lora={model.lora}: {error}") from None
+    if lora and model.freeze_vision and (tower := vision_tower(policy)):
+        if lora.exclude_modules:
+            raise ValueError("model.lora.exclude_modules needs model.freeze_vision=false: a frozen tower is excluded")
+        lora.exclude_modules = rf"{re.escape(tower)}\..*"
+    return lora
 
 
 def _initial_field(config: RunConfig, args: RLFRConfig, policy: Any) -> FlowField | None:

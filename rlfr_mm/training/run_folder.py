@@ -236,7 +236,7 @@ def check_run(config: RunConfig, overwrite: bool, resume: bool) -> None:
     path = Path(config.train["output_dir"])
     saved = path / "config.yaml"
     check_folder(path, f"train.output_dir={path}")
-    if not path.exists() or all(entry.name == LOCK for entry in path.iterdir()):
+    if not path.exists() or all(_says_nothing(entry) for entry in path.iterdir()):
         if resume:
             what = "is empty" if path.exists() else "does not exist"
             raise ValueError(
@@ -263,6 +263,27 @@ def check_run(config: RunConfig, overwrite: bool, resume: bool) -> None:
             raise ValueError(
                 f"--resume with settings other than {saved}: {', '.join(changed)}: use the same, or --overwrite"
             )
+
+
+def _says_nothing(entry: Path) -> bool:
+    """Whether an entry of a run's folder may come before the run: its lock, and folders that TRL makes early."""
+    return entry.name == LOCK or (entry.is_dir() and not any(entry.iterdir()))
+
+
+def check_states(checkpoint: Path, processes: int) -> None:
+    """ValueError if a checkpoint lacks the states that so many processes need in order to go on exactly there."""
+    try:
+        files = read_json(checkpoint / MANIFEST)["files"]
+    except (ValueError, KeyError):
+        return  # damaged: `newest_whole` says so and takes another one
+    saved = sum(name.startswith("rng_state") for name in files)
+    if not saved:
+        raise ValueError(
+            f"{checkpoint} has weights only, because of train.save_only_model=true, and no run can go on exactly "
+            f"there: start another one, with model.name_or_path={checkpoint}"
+        )
+    if saved != processes:
+        raise ValueError(f"{checkpoint} is of a run on {saved} processes: resume it on as many, not on {processes}")
 
 
 def _differences(before: Mapping[str, Any], now: Mapping[str, Any], prefix: str = "") -> tuple[list[str], list[str]]:
@@ -292,6 +313,8 @@ def open_run(config: RunConfig, overwrite: bool) -> None:
             shutil.rmtree(entry)
         elif entry.name != LOCK:
             entry.unlink()
+    if config.train.get("log_completions"):
+        (path / "completions").mkdir(parents=True, exist_ok=True)  # TRL made it before the folder was emptied
     write_whole(path / "config.yaml", yaml.safe_dump(as_record(config), sort_keys=False))
 
 

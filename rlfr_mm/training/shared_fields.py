@@ -45,7 +45,7 @@ def run_or_take(start: OfflineStart, stop: StopSignals) -> None:
 
 
 def digest(start: OfflineStart) -> str:
-    """16 hex digits that tell offline starts apart: by policy, demonstrations, settings, chat template and versions.
+    """16 hex digits that tell offline starts apart: by policy, demonstrations, settings, processor and versions.
 
     Weights, rows and images count with their content, so that a policy which was trained again under the same name is
     another. An adapter that adds nothing yet does not count: its random half depends on the seed of the RL.
@@ -56,7 +56,9 @@ def digest(start: OfflineStart) -> str:
     made_by.pop("hardware")
     template = getattr(start.processor, "chat_template", None)
     precision = start.accelerator.mixed_precision
+    images = getattr(start.processor, "image_processor", None)
     told = start.settings | {"offline": offline, "template": template, "precision": precision, "by": made_by}
+    told |= {"images": images and images.to_dict()}
     found.update(json.dumps(told).encode())
     for row in start.demonstrations.with_format(None):
         images = row.get("images") or []

@@ -45,7 +45,7 @@ from rlfr_mm.precheck import HELD_OUT
 from rlfr_mm.training.bad_steps import Diverged, SkipBadSteps, not_finite
 from rlfr_mm.training.checkpoints import WholeCheckpoints, named_write_errors
 from rlfr_mm.training.online_flow import OnlineFlow
-from rlfr_mm.training.policy_pass import expert_logps, forward_inputs
+from rlfr_mm.training.policy_pass import expert_logps, forward_inputs, without_empty_images
 from rlfr_mm.training.rewards import accuracy_reward
 from rlfr_mm.training.rollout_batch import FlowRecord, RolloutBatch, Stage
 from rlfr_mm.training.sampler import EpochSampler
@@ -87,6 +87,7 @@ class RLFRTrainer(WholeCheckpoints, SkipBadSteps, GRPOTrainer):
         **kwargs: Any,
     ):
         self.flow: OnlineFlow | None = None
+        self.sampler: EpochSampler | None = None  # of the problems; a stream has none
         args = RLFRConfig() if args is None else args
         if not isinstance(args, RLFRArguments):
             raise TypeError(
@@ -116,14 +117,23 @@ class RLFRTrainer(WholeCheckpoints, SkipBadSteps, GRPOTrainer):
                 self.args.seed,
             )
             self.flow.check_columns(self.train_dataset.column_names)
+        if self._is_vlm:
+            self.model.register_forward_pre_hook(without_empty_images, with_kwargs=True)
         self.writer = RolloutWriter(self.args.output_dir)
         self.batch: RolloutBatch | None = None  # the rollouts that TRL is working on
 
     def _get_train_sampler(self, dataset: Any = None) -> EpochSampler:
         trl: Any = super()._get_train_sampler(dataset)
-        return EpochSampler(
+        self.sampler = EpochSampler(
             trl.data_source, trl.mini_repeat_count, trl.batch_size, trl.repeat_count, trl.shuffle, trl.seed
         )
+        return self.sampler
+
+    def _run_epoch(self, *args: Any, **kwargs: Any) -> None:
+        """Set the order here: on several processes, a loader that skips to where a run resumes hides the sampler."""
+        if self.sampler is not None:
+            self.sampler.set_epoch(kwargs["epoch"])
+        super()._run_epoch(*args, **kwargs)
 
     # ---- 1. rollouts: rewards, latents, advantages -------------------------------------------------------------
 
@@ -182,7 +192,7 @@ class RLFRTrainer(WholeCheckpoints, SkipBadSteps, GRPOTrainer):
     ) -> None:
         """Compute the flow rewards of the rollouts `index`, whose deviations are known, and shape their advantages."""
         if not flow.reward(batch, record, index, logps):
-            batch.not_finite = "the flow field's scores of the rollouts are not finite"
+            batch.not_finite = self._step_is_bad = "the flow field's scores of the rollouts are not finite"
             return
         before = batch.advantages[index]
         shaped = self.shaping.of_rollouts(before, lambda: flow.advantages(batch, record, index))
@@ -207,6 +217,11 @@ class RLFRTrainer(WholeCheckpoints, SkipBadSteps, GRPOTrainer):
             # TRL has None for a prompt without images; a processor that gets prompts with images, too, wants [].
             images = [own or [] for own in images]
         return prompt_ids, images, multimodal_fields
+
+    def _generate_single_turn(self, prompt_ids: Any, images: Any, *args: Any, **kwargs: Any) -> Any:
+        if self.use_vllm and images is not None:  # which wants None again
+            images = [own or None for own in images]
+        return super()._generate_single_turn(prompt_ids, images, *args, **kwargs)
 
     # ---- 2. latents --------------------------------------------------------------------------------------------
 

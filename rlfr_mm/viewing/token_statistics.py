@@ -131,21 +131,27 @@ def flatten(records: Sequence[RolloutRecord]) -> Rollouts:
 
 
 def rollout_scores(rollouts: Rollouts) -> dict[str, Floats]:
-    """(N,) by name: means over the tokens of a rollout, with the sign for which larger should mean correct."""
-    tokens = np.maximum(rollouts.length, 1)
-    mean = {
-        name: np.bincount(rollouts.owner, values, minlength=len(tokens)) / tokens
-        for name, values in rollouts.values.items()
-    }
-    scores = {"logprob": mean["logprob"], "entropy": -mean["entropy"], "length": -rollouts.length.astype(float)}
+    """(N,) by name: means over the tokens of a rollout that have the score, with larger for what should be correct.
+
+    NaN for a rollout without such tokens.
+    """
+
+    def mean(name: str, tokens: NDArray[np.bool_] | slice = slice(None)) -> Floats:
+        owner, values = rollouts.owner[tokens], rollouts.values[name][tokens]
+        total, count = (np.bincount(owner, each, minlength=len(rollouts.length)) for each in (values, None))
+        return np.divide(total, count, out=np.full(len(count), np.nan), where=count > 0)
+
+    scores = {"logprob": mean("logprob"), "entropy": -mean("entropy"), "length": -rollouts.length.astype(float)}
     if rollouts.has_flow:
-        scores |= {"deviation": -mean["deviation"], "flow_reward": mean["flow_reward"]}
+        scores |= {"deviation": -mean("deviation", rollouts.scored), "flow_reward": mean("flow_reward")}
     return scores
 
 
 def rank_rollouts(rollouts: Rollouts) -> list[Ranking]:
-    """`rank_scores` for the scores of a run."""
-    return rank_scores(rollout_scores(rollouts), rollouts.correct, rollouts.group, rollouts.prompt)
+    """`rank_scores` for the scores of a run, over the rollouts that have all of them."""
+    scores = rollout_scores(rollouts)
+    lacks_one = np.isnan(np.stack(list(scores.values()))).any(0)
+    return rank_scores(scores, np.where(lacks_one, np.nan, rollouts.correct), rollouts.group, rollouts.prompt)
 
 
 def rank_scores(scores: Mapping[str, Floats], correct: Floats, group: Ints, prompt: Ints) -> list[Ranking]:

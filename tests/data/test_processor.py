@@ -152,7 +152,9 @@ def test_a_text_only_policy_refuses_images_and_takes_text(folder: Path, text_pol
         check_prompts(load_problems(arguments(images)), tokenizer, arguments(images))
 
 
-def test_a_batch_may_mix_problems_with_and_without_images(folder: Path, tiny_policy: Path) -> None:
+# In one pass of the policy, and in passes that have no image at all: of the loss, and of the old log-probabilities.
+@pytest.mark.parametrize("passes", [{}, {"gradient_accumulation_steps": 4}, {"steps_per_generation": 4}])
+def test_a_batch_may_mix_problems_with_and_without_images(folder: Path, tiny_policy: Path, passes: dict) -> None:
     source = write(folder, [TEXT_ROW, IMAGE_ROW])
     processor = load_processor(ModelArguments(str(tiny_policy)), DataArguments())
     dataset, _ = check_prompts(load_problems(arguments(source)), processor, arguments(source))
@@ -166,7 +168,8 @@ def test_a_batch_may_mix_problems_with_and_without_images(folder: Path, tiny_pol
             output_dir=str(folder / "run"),
             advantage_shaping="none",
             num_generations=2,
-            per_device_train_batch_size=4,
+            per_device_train_batch_size=1 if passes else 4,
+            **passes,
             max_completion_length=4,
             max_steps=1,
             use_cpu=True,
@@ -184,6 +187,7 @@ def test_a_batch_may_mix_problems_with_and_without_images(folder: Path, tiny_pol
     # A function that does not apply to a rollout says nothing about what the others make of it.
     assert trainer.batch.rewards[:, 1].tolist() == [0.0] * 4
     assert trainer.batch.rewards[:, 2].isnan().tolist() == [True, False] * 2
+    assert "nan" not in str(trainer.state.log_history)
 
 
 def test_counted_tokens_equal_the_processors_own_on_real_images(shared: Path) -> None:

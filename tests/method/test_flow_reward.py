@@ -24,8 +24,8 @@ DEVIATION = torch.tensor([[1.0, 3.0, 2.0], [8.0, 4.0, 99.0]])
 MASK = torch.tensor([[True, True, True], [True, True, False]])
 OUTCOME = torch.tensor([1.0, -1.0])
 OUTCOMES = torch.tensor(
-    [1.0, 0.0, -1.0, 0.0, 3e-4, -3e-4]
-)  # of two groups of three, the second unanimous but for rounding
+    [1.0, 0.0, -1.0, 2e-3, 2e-3, 2e-3]
+)  # of two groups of three, the second unanimous: its mean reward was rounded
 
 
 def config(**changes) -> FlowRewardConfig:
@@ -299,6 +299,16 @@ def test_unanimous_groups_alone_get_the_reward_where_asked():
     reward, mask = torch.ones(6, 2), torch.ones(6, 2, dtype=torch.bool)
     advantages = flow_advantages(reward, OUTCOMES, mask, config(gamma=0.0, groups="unanimous"), 3)
     assert advantages[:, 0].tolist() == [0, 0, 0, 1, 1, 1]
+
+
+@given(weight=st.floats(0, 10), reward=st.floats(0, 10), size=st.integers(2, 16), odd=st.sampled_from([0.0, 0.01, 1.0]))
+def test_a_group_is_unanimous_if_and_only_if_its_rewards_are_equal(weight, reward, size, odd):
+    rewards = torch.full((size,), 1.0) + torch.full((size,), weight) * torch.full((size,), reward)
+    rewards[0] += odd
+    outcome = (rewards - rewards.mean()) / (rewards.std() + 1e-4)  # as TRL's GRPOTrainer
+    mask = torch.ones(size, 1, dtype=torch.bool)
+    advantages = flow_advantages(mask.float(), outcome, mask, config(gamma=0.0, groups="unanimous"), size)
+    assert advantages.any() == (odd == 0)
 
 
 def test_zero_coefficient_gives_zero_advantages():

@@ -18,6 +18,14 @@ def step(updater: FieldUpdater) -> dict[str, torch.Tensor]:
     return {name: parameter.detach() - before[name] for name, parameter in updater.field.named_parameters()}
 
 
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
+def test_a_field_on_a_gpu_learns_from_latents_and_weights_that_wait_on_the_cpu(make_field):
+    """As the cache of an offline start hands them over."""
+    here, there = (FieldUpdater(make_field().to(device), OfflineConfig(), Accelerator()) for device in ("cpu", "cuda"))
+    for name, moved in step(here).items():
+        torch.testing.assert_close(step(there)[name].cpu(), moved, atol=1e-4, rtol=1e-2)
+
+
 def test_weight_decay_pulls_matrices_and_neither_norms_nor_biases(make_field):
     moved = []
     for decay in (0.0, 0.5):

@@ -22,7 +22,7 @@ RESULTS = {
     "seed": 42,
     "steps": 150,
     "accuracy_before": {"accuracy": 0.46, "standard_error": 0.02, "n": 512},
-    "accuracy_after": {"accuracy": 0.62, "standard_error": 0.02, "n": 512},
+    "accuracy_after": {"accuracy": 0.62, "standard_error": 0.0215, "n": 512},
     "versions": {"python": "3.11.7", "trl": "1.16.0"},
     "command": "python -m rlfr_mm.train --config configs/rl/quickstart.yaml",
 }
@@ -79,7 +79,15 @@ def test_a_whole_split_of_a_hub_dataset_becomes_a_leaderboard_entry(card):
     folder, _ = card(held_out)
     (entry,) = parse_eval_result_entries(yaml.safe_load((folder / ".eval_results" / "held_out.yaml").read_text()))
     assert (entry.dataset_id, entry.task_id, entry.value) == ("openai/gsm8k", "main", 62.0)
-    assert "on the split test: 62.0 % (95 % interval 57.7 to 66.1, n = 512)" in entry.notes and entry.date
+    assert "on the split test: 62.0 % (95 % interval 57.7 to 66.1, n = 512); one response" in entry.notes and entry.date
+
+
+def test_several_answers_per_problem_narrow_the_interval_and_are_told(card):
+    held_out = "evaluation={samples: 4, data: {source: openai/gsm8k, name: main, split: test}}"
+    results = RESULTS | {"accuracy_after": RESULTS["accuracy_after"] | {"standard_error": 0.0107}}
+    folder, _ = card(held_out, results=results)
+    (entry,) = parse_eval_result_entries(yaml.safe_load((folder / ".eval_results" / "held_out.yaml").read_text()))
+    assert "62.0 % (95 % interval 59.9 to 64.1, n = 512); 4 responses per problem at" in entry.notes
 
 
 @pytest.mark.parametrize("slice", ["limit=512", "overlong=drop", "skip_bad_records=1", "source=problems.jsonl"])

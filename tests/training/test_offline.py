@@ -11,6 +11,7 @@ from accelerate import Accelerator
 from transformers import AutoProcessor
 
 from rlfr_mm.config import FlowConfig, ModelArguments, OfflineConfig
+from rlfr_mm.files import MANIFEST, damage
 from rlfr_mm.method.field import FlowField
 from rlfr_mm.method.latents import Latents
 from rlfr_mm.policy import load_policy
@@ -80,6 +81,26 @@ def test_cached_latents_save_the_passes_of_later_epochs_and_change_nothing(
         for name, value in fields[0].state_dict().items():
             torch.testing.assert_close(field.state_dict()[name], value, rtol=1e-3, atol=5e-4)
     assert capsys.readouterr().out.count("latents of 10 rows: about 0.00 GB in") == 1
+
+
+def test_a_start_that_was_killed_while_it_tidied_up_is_not_trained_again(tiny_policy: Path, tmp_path: Path):
+    policy = load_policy(ModelArguments(str(tiny_policy)))
+    processor, rows = AutoProcessor.from_pretrained(tiny_policy, padding_side="left"), world.rows(4, "train", [2])
+
+    def start() -> OfflineStart:
+        flow, config = FlowConfig(num_blocks=1, standardise=True), OfflineConfig(batch_size=2, max_steps=3)
+        return OfflineStart(policy, processor, rows, flow, config, tmp_path, Accelerator(cpu=True))
+
+    field = start().run()
+    whole = sorted(path.name for path in tmp_path.iterdir())
+    passes: list[int] = []
+    policy.get_decoder().layers[0].register_forward_hook(lambda *_: passes.append(1))
+    (tmp_path / MANIFEST).unlink()
+    (tmp_path / "checkpoint-2").mkdir()
+    (tmp_path / "latents-1.bin").touch()  # of a process that was killed, too
+    again = start().run()
+    assert sorted(path.name for path in tmp_path.iterdir()) == whole and damage(tmp_path) is None and not passes
+    assert all(torch.equal(value, again.state_dict()[name]) for name, value in field.state_dict().items())
 
 
 def test_a_full_disk_ends_a_small_cache_and_not_the_start(tiny_policy: Path, tmp_path: Path):

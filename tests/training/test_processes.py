@@ -12,6 +12,7 @@ import sys
 import time
 from pathlib import Path
 
+import pandas
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
@@ -23,10 +24,10 @@ from rlfr_mm.policy import load_policy
 from rlfr_mm.training.run_folder import checkpoints, step_of
 from tests.conftest import ROOT
 
-# Two groups of four rollouts per step, over all processes.
+# Two groups of four rollouts per step, over all processes, and two steps per epoch: runs resume within the second one.
 SETTINGS = [
     "train.learning_rate=1e-3", "train.num_generations=4", "train.max_completion_length=24", "train.max_steps=4",
-    "train.save_steps=2", "train.report_to=none", "data.limit=48", "data.levels=[2,3]", "update.accept_reward=0",
+    "train.save_steps=3", "train.report_to=none", "data.limit=4", "data.levels=[2,3]", "update.accept_reward=0",
     "flow.num_blocks=2",
 ]  # fmt: skip
 WITHOUT_STAGES = ["evaluation=null", "offline=null", "flow.random_start=true", "flow.standardise=false"]
@@ -89,7 +90,7 @@ def assert_same_files(ours: Path, theirs: Path) -> None:
 
 
 def rewound(run_folder: Path) -> Path:
-    """A copy of a finished run as a kill after checkpoint-2 leaves it."""
+    """A copy of a finished run as a kill after checkpoint-3 leaves it."""
     copy = run_folder.with_name(run_folder.name + "-rewound")
     run_folder.rename(copy)  # the settings on record name the folder, so that the original moves away
     shutil.copytree(copy, run_folder)
@@ -146,11 +147,15 @@ def test_an_adapter_is_trained_on_rollouts_of_unequal_length_that_are_normalised
 def test_three_processes_share_groups_and_all_stages(policy: Path, tmp_path: Path):
     arguments = [f"model.name_or_path={policy}", f"train.output_dir={tmp_path}", *SETTINGS]
     arguments += ["train.per_device_train_batch_size=4", "train.num_generations=6", "evaluation.data.limit=7"]
-    arguments += ["offline.max_steps=2", "offline.batch_size=3", "update.accept_reward=1"]
+    arguments += ["offline.max_steps=2", "offline.batch_size=3", "update.accept_reward=1", "train.log_completions=true"]
+    arguments += ["train.generation_kwargs={min_new_tokens: 8}"]
     run(launched(3, arguments))
     summary = json.loads((tmp_path / "summary.json").read_text())
     assert summary["steps"] == 4 and summary["accuracy_after"]["n"] == 7
     assert (tmp_path / "final" / "flow" / "flow.safetensors").is_file()
+    for logged in (tmp_path / "completions").iterdir():
+        sampled = pandas.read_parquet(logged)["completion"].tolist()
+        assert len(set(sampled)) == len(sampled) == 12  # no process samples what another does
 
 
 def _start(folder: Path, checkpoint: str, *arguments: str) -> tuple[subprocess.Popen, list[int]]:
@@ -167,7 +172,7 @@ def test_a_killed_process_ends_the_run_and_the_resumed_run_ends_like_an_unbroken
     policy: Path, replicated: Path, tmp_path: Path
 ):
     broken = tmp_path / "broken"
-    process, children = _start(broken, "checkpoint-2", *common(policy))
+    process, children = _start(broken, "checkpoint-3", *common(policy))
     os.kill(children[-1], signal.SIGKILL)
     process.communicate(timeout=60)  # the other process is not left waiting in a gather
     assert process.returncode != 0

@@ -1,5 +1,7 @@
 """The life of a batch of rollouts, on hand-made tensors."""
 
+import math
+
 import pytest
 import torch
 
@@ -35,10 +37,26 @@ def test_a_finished_batch_holds_no_latents():
     batch = generated()
     values = torch.zeros(2, 3)
     seeds, by_draw = torch.tensor([1, 2]), values[None]
-    batch.flow = FlowRecord(seeds, seeds, by_draw, values, units=1, agreement=torch.zeros(2, 3))
+    batch.flow = FlowRecord(
+        seeds, seeds, batch.mask, by_draw, values, units=1, agreement=torch.zeros(2, 3), learnt=seeds == 0
+    )
     batch.flow.kept = [(torch.tensor([0]), Latents.pack(torch.zeros(1, 1, 4, 8), batch.mask[:1]))]
     batch.finish()
     assert batch.stage is Stage.FINISHED and batch.flow is None and not batch.latents
+
+
+def test_scores_are_means_over_the_tokens_that_have_them():
+    batch = generated()
+    batch.mask[1] = False  # a truncated rollout, which TRL masks if asked to
+    batch.logps = torch.tensor([[-1.0, -2.0, -3.0], [-9.0, -9.0, -9.0]])
+    deviation = torch.tensor([[4.0, 4.0, 0.0], [0.0, 0.0, 0.0]])  # the last token has no context
+    seeds, scored = torch.tensor([1, 2]), deviation > 0
+    batch.flow = FlowRecord(
+        seeds, seeds, scored, deviation[None], deviation, units=1, agreement=torch.zeros(2, 3), learnt=seeds == 0
+    )
+    scores = {name: values.tolist() for name, values in batch.scores().items()}
+    assert scores["logprob"][0] == -2 and scores["deviation"][0] == -4
+    assert all(math.isnan(values[1]) for values in scores.values())
 
 
 def test_latents_of_the_scoring_pass_are_handed_out_with_their_rollouts_and_then_forgotten():

@@ -13,7 +13,8 @@ import yaml
 
 from rlfr_mm.config import RunConfig
 from rlfr_mm.config_file import build
-from rlfr_mm.training.run_folder import RunFolder, check_run, open_run
+from rlfr_mm.files import MANIFEST, seal
+from rlfr_mm.training.run_folder import RunFolder, check_run, check_states, open_run
 from tests.conftest import ROOT
 
 ENVIRONMENTS = """
@@ -96,6 +97,23 @@ def test_settings_that_differ_on_resume_are_named_with_both_values(resumed, tmp_
         {"data": {"source": "x", "columns": {"answer": "gold"}}}, {"data": {"source": "x"}}
     )
     assert "rewards (None, now ['accuracy'])" in resumed({"rewards": ["accuracy"]})
+
+
+def test_a_checkpoint_is_for_as_many_processes_as_have_states_in_it(tmp_path: Path):
+    checkpoint = tmp_path / "checkpoint-2"
+    checkpoint.mkdir()
+    (checkpoint / "model.safetensors").touch()
+    seal(checkpoint)
+    with pytest.raises(ValueError, match="has weights only, because of train"):
+        check_states(checkpoint, 1)
+    for process in (0, 1):
+        (checkpoint / f"rng_state_{process}.pth").touch()
+    seal(checkpoint)
+    check_states(checkpoint, 2)
+    with pytest.raises(ValueError, match="is of a run on 2 processes: resume it on as many, not on 3"):
+        check_states(checkpoint, 3)
+    (checkpoint / MANIFEST).write_text("[")
+    check_states(checkpoint, 3)  # a damaged one is for `newest_whole` to refuse
 
 
 def test_a_run_of_another_version_is_refused_by_the_settings_that_only_one_knows(resumed):

@@ -102,6 +102,12 @@ def test_an_image_counts_with_its_content(start: OfflineStart, tmp_path: Path):
     assert len(found) == 2
 
 
+def test_the_sizes_of_images_count(start: OfflineStart):
+    before = digest(start)
+    start.processor.image_processor.size = {"shortest_edge": 56 * 56, "longest_edge": 112 * 112}
+    assert digest(start) != before
+
+
 def test_an_adapter_counts_once_it_adds_something(start: OfflineStart, tmp_path: Path):
     """Its random half follows the seed of the RL, with which the field has nothing to do."""
     found = []

@@ -66,6 +66,15 @@ def test_auc_is_the_trainers(seed: int, prompts: int, size: int):
         assert (row.auc.value if row.auc else np.nan) == pytest.approx(expected, nan_ok=True)
 
 
+def test_a_token_without_a_deviation_and_a_rollout_without_tokens_say_nothing():
+    """The last token has none where the following one is the context: short rollouts would seem to deviate less."""
+    short, long = (record(correct=size == 4, tokens="x" * size, deviation=[1.0] * (size - 1) + [0]) for size in (4, 10))
+    rollouts = statistics.flatten([short, long, record(correct=True, tokens=(), deviation=())])
+    assert statistics.rollout_scores(rollouts)["deviation"].tolist()[:2] == [-1.0, -1.0]
+    assert {row.pairs for row in statistics.rank_rollouts(rollouts)} == {1}
+    assert ranking(rollouts)["deviation"].auc.value == 0.5
+
+
 def test_pairs_lie_within_a_group_and_leave_out_the_ungraded():
     outcomes = [("p", 1, True), ("q", 1, False), ("p", 1, False), ("p", 2, False), ("p", 1, None), ("q", 1, None)]
     rollouts = statistics.flatten([record(step, problem, correct=right) for problem, step, right in outcomes])
