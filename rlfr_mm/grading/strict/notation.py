@@ -53,7 +53,7 @@ _STYLES = re.compile(
 _FONT_SWITCH = re.compile(r"\{\s?\\(?:rm|mathrm)\s([^{}]{0,80})\}")
 _SPACES = re.compile(r"(?<!\\)\\(?:[,;:!> ]|(?:quad|qquad|enspace|thinspace|space)(?![A-Za-z]))|~")
 _THOUSANDS = re.compile(
-    r"(?<![\d.,}])(\d{1,3})((?:(?:\s|~|,?\\[,;:! ]|,?\{[,!]?\}){1,2}\d{3}){1,9})(?![\d/]|\s?\\[dt]?frac|[\s~]\d)"
+    r"(?<![\d.,}])([1-9]\d{0,2})((?:(?:\s|~|,?\\[,;:! ]|,?\{[,!]?\}){1,2}\d{3}){1,9})(?![\d/]|\s?\\[dt]?frac|[\s~]\d)"
 )
 _COMBINING = "\u0304\u0305\u0307"  # macron, overline and dot above a digit
 _REPEATING = re.compile(

@@ -19,7 +19,8 @@ from math_verify.grader import (
 from sympy.core.relational import Relational
 
 from rlfr_mm.grading.parsers import latex2sympy, read_latex, sympy
-from rlfr_mm.grading.strict.values import number
+from rlfr_mm.grading.strict.sampling import alike, is_nonzero, real_roots
+from rlfr_mm.grading.strict.values import number, same_number, shown_unit
 
 _NORMAL = NormalizationConfig(basic_latex=True, units=False, malformed_operators=True, nits=True, boxed="none")
 _BASED = re.compile(r"\d_")  # the parser drops the base of a number, and "\ldots"
@@ -33,7 +34,6 @@ _ROUNDING = (12, 30)  # decimals and digits to which math-verify rounds
 _MOST_ELEMENTS = 64
 # what sympy raises for objects that it cannot compare, such as a set and a number
 _UNDECIDED = (TypeError, ValueError, NotImplementedError, AttributeError, ArithmeticError, RecursionError)
-_POINTS = [Fraction(*parts) for parts in ((7, 5), (13, 6), (-9, 7), (17, 4), (-5, 3), (3, 11))]
 
 
 def symbolic_equal(gold: str, answer: str, tolerance: tuple[float, ...] = ()) -> bool:
@@ -66,10 +66,18 @@ def _parsed(text: str) -> sympy.Basic | None:
     parts = re.split(r"(?<![<>\\!])=", text)
     for readable in (text, parts[-1]) if len(parts) > 2 and not re.search("[,;]", text) else (text,):
         try:
-            return read_latex(readable, re.search(r"\\(?:sin|cos|tan|cot|sec|csc)", text) is not None)
+            return _exact(read_latex(readable, re.search(r"\\(?:sin|cos|tan|cot|sec|csc)", text) is not None))
         except Exception:
             continue
     return None
+
+
+def _exact(value: sympy.Basic) -> sympy.Basic:
+    """The object with fractions for its decimals."""
+    if isinstance(value, Relational):
+        return value.func(*map(_exact, value.args), evaluate=False)
+    decimals = {decimal: sympy.Rational(str(decimal)) for decimal in value.atoms(sympy.Float)}
+    return value.xreplace(decimals) if decimals else value
 
 
 def _fraction(repeating: str) -> str:
@@ -215,7 +223,8 @@ def _same_set(gold: sympy.Set, answer: sympy.Set) -> bool:
         if len(golds) != len(answers) or len(golds) > _MOST_ELEMENTS:
             return False
         for element in golds:
-            match = next((other for other in answers if _equal(element, other)), None)
+            others = (other for other in answers if isinstance(other, sympy.Set) == isinstance(element, sympy.Set))
+            match = next((other for other in others if _equal(element, other)), None)
             if match is None:
                 return False
             answers.remove(match)
@@ -242,10 +251,12 @@ def _same_expression(gold: sympy.Expr, answer: sympy.Expr) -> bool:
     gold, answer = gold.doit(), answer.doit()
     if not gold.free_symbols and not answer.free_symbols:
         return _same_value(gold, answer)
-    alike = _alike(gold, answer)
-    if alike is False:
+    same_values = alike(gold, answer)
+    if same_values is False:
         return False
-    return sympy.simplify(gold - answer).is_zero is True or (alike is True and gold.free_symbols == answer.free_symbols)
+    if same_values and gold.free_symbols == answer.free_symbols:
+        return True
+    return sympy.simplify(gold - answer).is_zero is True
 
 
 def _complex(value: sympy.Expr) -> sympy.Expr:
@@ -255,40 +266,23 @@ def _complex(value: sympy.Expr) -> sympy.Expr:
 
 
 def _same_value(gold: sympy.Expr, answer: sympy.Expr) -> bool:
-    """Whether two numbers are equal: exactly, or up to a relative difference of 1e-9 if one is a decimal."""
+    """Whether two numbers are equal, or one is a long decimal that shows the digits of the other."""
     if gold.is_infinite or answer.is_infinite:
         return gold == answer
+    gold, answer = real_roots(gold), real_roots(answer)
     if gold.is_Rational and answer.is_Rational:
-        return gold == answer
-    decimal = gold.has(sympy.Float) or answer.has(sympy.Float)
+        return same_number(Fraction(gold.p, gold.q), Fraction(answer.p, answer.q))
     # sympy's floating-point numbers have exponents of any size, so tiny values are told apart
-    values = [sympy.N(value, 20 if decimal else 60) for value in (gold, answer)]
+    values = [sympy.N(value, 60) for value in (gold, answer)]
     if not all(value.is_number and value.is_finite for value in values):
         return False
-    largest = max(abs(value) for value in values)
-    if largest != 0 and abs(values[0] - values[1]) > largest * sympy.Float("1e-9" if decimal else "1e-40"):
+    decimal = next((value for value in (gold, answer) if value.is_Rational), None)
+    unit = None if decimal is None else shown_unit(Fraction(decimal.p, decimal.q))
+    if unit is not None:
+        return bool(abs(values[0] - values[1]) < sympy.Rational(unit))
+    if is_nonzero(gold - answer, max(map(abs, values))):
         return False
-    return decimal or sympy.simplify(gold - answer).is_zero is not False
-
-
-def _alike(gold: sympy.Expr, answer: sympy.Expr) -> bool | None:
-    """Whether two formulas have the same values at some points; None if too few of their values are numbers."""
-    symbols = sorted(gold.free_symbols | answer.free_symbols, key=str)
-    compared, allowed = 0, sympy.Float("1e-9" if gold.has(sympy.Float) or answer.has(sympy.Float) else "1e-30")
-    for start in range(len(_POINTS)):
-        point = {
-            symbol: sympy.Rational(_POINTS[(start + 2 * i) % len(_POINTS)] + i // 3) for i, symbol in enumerate(symbols)
-        }
-        try:
-            values = [sympy.N(value.subs(point), 40) for value in (gold, answer)]
-            if not all(value.is_number and value.is_finite for value in values):
-                continue
-            if abs(values[0] - values[1]) > max(abs(value) for value in values) * allowed:
-                return False
-        except (TypeError, ValueError, ArithmeticError, AttributeError):
-            continue
-        compared += 1
-    return True if compared >= 4 else None
+    return sympy.simplify(gold - answer).is_zero is not False
 
 
 def _numbers(text: str) -> list[float]:

@@ -2,12 +2,11 @@ r"""Compares two answers by their text, without parsing formulas.
 
 Most answers are numbers, words or points, so this decides most verdicts, at a thousandth of the cost of a parser.
 
-- Numbers are equal up to a relative difference of 1e-9.
+- Numbers are equal exactly. A decimal of more than twelve digits may stand for a number without an end.
 - A unit counts only if both sides name one, and so does a condition such as "for integers n".
 - Whatever stays undecided goes to a worker, as LaTeX without the unit.
 """
 
-import cmath
 import re
 from dataclasses import dataclass
 from fractions import Fraction
@@ -18,7 +17,7 @@ from rlfr_mm.grading.strict.extract import trimmed
 from rlfr_mm.grading.strict.names import named, same_relation
 from rlfr_mm.grading.strict.notation import combinations, signs, styled, tidy
 from rlfr_mm.grading.strict.units import Letter, conversion, in_one_unit, measured
-from rlfr_mm.grading.strict.values import constant, matrix, number, same_number
+from rlfr_mm.grading.strict.values import Constant, constant, matrix, number, same_number
 
 _NAMED = re.compile(  # matches "area = "
     r"^(?![^=]*\b(?:not|if|unless|or|than)\b)(?:\\text\s*\{)?\s*(?=[A-Za-z][A-Za-z. ]*[a-z][A-Za-z. ]{2})[A-Za-z. ]++"
@@ -303,12 +302,9 @@ def compare_text(gold: Quantity, answer: Quantity, tolerances: tuple[float, ...]
 
 
 def _numbers(gold: str, answer: str) -> tuple[Fraction | None, Fraction | None]:
-    """The two values as `number` reads them. Beside a decimal point, "2,74" has a decimal comma; "1,2" is a list."""
-    one, other = (
-        number(text.replace(",", ".") if "." in beside and _DECIMAL_COMMA.fullmatch(text) else text)
-        for text, beside in ((gold, answer), (answer, gold))
-    )
-    return one, other
+    """The two values as `number` reads them. Beside a gold of 2.74, "2,74" has a decimal comma; "1,2" is a list."""
+    decimal_comma = "." in gold and _DECIMAL_COMMA.fullmatch(answer)
+    return number(gold), number(answer.replace(",", ".") if decimal_comma else answer)
 
 
 def _same(gold: str, answer: str) -> bool:
@@ -392,7 +388,9 @@ def _brackets_and_parts(text: str) -> tuple[str, list[str]] | None:
     return match.group(1) + match.group(3), match.group(2).split(",")
 
 
-def _near(gold: complex | None, answer: complex | None, tolerance: float | None = None) -> bool | None:
+def _near(gold: Constant | None, answer: Constant | None, tolerance: float | None = None) -> bool | None:
     if gold is None or answer is None:
         return None
-    return cmath.isclose(gold, answer, rel_tol=1e-9) if tolerance is None else abs(gold - answer) <= tolerance * 1.01
+    if tolerance is None:
+        return gold.equals(answer)
+    return abs(gold.approximate - answer.approximate) <= tolerance * 1.01

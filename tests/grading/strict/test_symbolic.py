@@ -44,6 +44,72 @@ def test_symbolic_equality_is_strict(gold, answer, equal):
     assert symbolic_equal(gold, answer) is equal
 
 
+@pytest.mark.parametrize(
+    ("gold", "answer"),
+    [
+        ("|x+2|", "x+2"), ("|t-8|", "8-t"), ("|x^2-20|", "20-x^2"), ("\\sqrt{(x+5)^2}", "x+5"),
+        ("\\sqrt{x^2-14x+49}", "7-x"), ("\\min(x,5)", "x"), ("\\max(x,-40)", "x"), ("|x-7|+|x-8|", "|2x-15|"),
+        ("|x-700|", "700-x"), ("|a+6|+b", "a+b+6"), ("\\lfloor x\\rfloor", "\\lceil x\\rceil-1"),
+        ("\\lfloor x/10\\rfloor", "\\lfloor x/20\\rfloor"), ("\\lceil n/2\\rceil+1", "\\lfloor n/2\\rfloor+2"),
+        ("mn-\\lfloor m/2\\rfloor", "mn-\\lceil m/2\\rceil+1"), ("\\lfloor n/30\\rfloor", "0"),
+        ("2^{|n+3|}", "2^{n+3}"),
+    ],
+)  # fmt: skip
+def test_formulas_with_bends_are_told_apart_wherever_they_differ(gold, answer):
+    assert not symbolic_equal(gold, answer)
+    assert symbolic_equal(gold, gold) and symbolic_equal(answer, answer)
+
+
+@pytest.mark.parametrize(
+    ("gold", "answer"),
+    [
+        ("\\lceil n/2\\rceil", "\\lfloor\\frac{n+1}{2}\\rfloor"), ("n", "\\lfloor n/2\\rfloor+\\lceil n/2\\rceil"),
+        ("\\lfloor\\log_2 n\\rfloor+1", "\\lceil\\log_2(n+1)\\rceil"), ("|x-3|", "|3-x|"), ("|x|^2", "x^2"),
+        ("\\lfloor\\sqrt{n-1}\\rfloor", "\\lceil\\sqrt{n}\\rceil-1"), ("|x|", "\\sqrt{x^2}"), ("|ab|", "|a||b|"),
+        ("\\sqrt{x^2+10x+25}", "|x+5|"), ("\\sqrt{a^2+b^2}", "\\sqrt{b^2+a^2}"),
+        ("\\lfloor x+1\\rfloor", "\\lfloor x\\rfloor+1"),
+    ],
+)  # fmt: skip
+def test_equal_formulas_with_bends_are_equal_and_n_m_and_k_are_whole(gold, answer):
+    assert symbolic_equal(gold, answer)
+
+
+@pytest.mark.parametrize(
+    ("gold", "answer"),
+    [
+        ("2^{2024}+n", "2^{2024}+2n"), ("(2^{100}+1)x", "2^{100}x"), ("x+10^{-40}", "x"),
+        ("\\sin x+10^{-70}", "\\sin x"),
+        ("3^{300}\\sin2x+\\cos x", "2\\cdot3^{300}\\sin x\\cos x+2\\cos x"), ("100!n+1", "100!n"),
+        ("10^{80}\\sqrt{2}+1", "10^{80}\\sqrt{2}+2"), ("\\sqrt{10^{60}+1}", "10^{30}"), ("e^{-900x}", "2e^{-900x}"),
+        ("12345678901.5x", "12345678901.6x"), ("0.1234567890123x", "0.1234567890124x"), ("1.4142135623", "\\sqrt{2}"),
+    ],
+)  # fmt: skip
+def test_large_and_tiny_constants_hide_no_difference(gold, answer):
+    assert not symbolic_equal(gold, answer)
+    assert symbolic_equal(gold, gold) and symbolic_equal(answer, answer)
+
+
+def test_decimals_are_exact_and_a_long_one_may_stand_for_a_number_without_an_end():
+    assert symbolic_equal("\\frac{5\\pi}{2}", "2.5\\pi") and symbolic_equal("0.25x+1.5", "\\frac{x}{4}+\\frac{3}{2}")
+    assert symbolic_equal("e^2", "7.38905609893065") and not symbolic_equal("e^2", "7.38905609893")
+    assert symbolic_equal("y=0.5x", "2y=x") and not symbolic_equal("\\frac{\\pi}{3}", "0.333333\\pi")
+
+
+def test_odd_roots_of_negative_numbers_are_real():
+    assert symbolic_equal("-2", "\\sqrt[3]{-8}") and not symbolic_equal("2", "\\sqrt[3]{-8}")
+    assert symbolic_equal("-\\sqrt[5]{3}", "\\sqrt[5]{-3}") and not symbolic_equal("-2", "\\sqrt[4]{-16}")
+    assert symbolic_equal("\\sqrt[3]{1-x}", "-\\sqrt[3]{x-1}") and not symbolic_equal(
+        "\\sqrt[3]{1-x}", "\\sqrt[3]{x-1}"
+    )
+    assert symbolic_equal("1", "\\sqrt[3]{2+\\sqrt5}+\\sqrt[3]{2-\\sqrt5}")
+
+
+def test_a_set_of_sets_is_not_a_set_of_numbers():
+    assert not symbolic_equal("\\{1,2\\}", "\\{1\\},\\{2\\}")
+    assert not symbolic_equal("\\{\\{3\\},\\{4\\}\\}", "\\{3,4\\}")
+    assert symbolic_equal("\\{\\{1\\},\\{2\\}\\}", "\\{\\{2\\},\\{1\\}\\}")
+
+
 def test_a_tolerance_makes_near_numbers_equal_in_any_order():
     assert symbolic_equal("\\sqrt{2}", "1.41", (0.01,))
     assert not symbolic_equal("\\sqrt{2}", "1.41", (0.001,))
