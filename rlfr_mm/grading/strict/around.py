@@ -10,7 +10,7 @@ from collections.abc import Iterable
 
 from rlfr_mm.grading.item import Span
 from rlfr_mm.grading.strict.doubt import open_end
-from rlfr_mm.grading.strict.units import measured
+from rlfr_mm.grading.strict.units import makes_another, measured
 
 _NEAR = 120
 _GAP = r"(?:[ {~$]|\\[,;:! ]|\\\()*"
@@ -163,9 +163,15 @@ def continued(text: str, start: int, end: int) -> int:
     unit = None if more else _UNIT_BEHIND.match(text, end, end + 60)
     if more:
         end = more.end()
-    elif unit and measured("1 " + unit.group().lstrip("$ ~"))[1] not in ("", "?"):
+    elif unit and _belongs(unit.group().lstrip("$ ~")):
         end = unit.end()
     return open_end(text, end)
+
+
+def _belongs(behind: str) -> bool:
+    """Whether words behind a box are a unit, or make another number of the number in the box, as "th" does."""
+    word = re.search("[A-Za-z]+", behind)
+    return measured(f"1 {behind}")[1] not in ("", "?") or (word is not None and makes_another(word[0]))
 
 
 def _is_residue(before: str, behind: str) -> bool:

@@ -61,7 +61,7 @@ def _numbers(text: str) -> list[Fraction] | None:
 
 def find_dynamath(item: Item) -> Found | None:
     """The short answer of the JSON object; without one, the stated option or answer."""
-    short = short_answer(item.response)
+    short = short_answer(item.response, keep_backslashes=True)
     if short is not None:
         start = item.response.find(short, item.response.find("short answer"))
         return Found(short, "short answer", (start, start + len(short)) if start >= 0 else None)
@@ -75,11 +75,15 @@ def compare_dynamath(problem: Problem, found: Found) -> Comparison:
     return compare_answer(problem, found)
 
 
-def short_answer(response: str) -> str | None:
-    """The field "short answer" of the JSON object that DynaMath's prompt asks for; None if it cannot be read."""
-    start, end = response.find("{"), response.rfind("}")
+def short_answer(response: str, keep_backslashes: bool = False) -> str | None:
+    r"""The field "short answer" of the JSON object that DynaMath's prompt asks for; None if it cannot be read.
+
+    DynaMath drops backslashes. `keep_backslashes` reads ``\frac`` and its escaped form ``\\frac`` as ``\frac``.
+    """
+    text = response[response.find("{") : response.rfind("}") + 1]
+    text = re.sub(r'\\+(?!["\\])', r"\\\\", text) if keep_backslashes else text.replace("\\", "")
     try:
-        fields = json.loads(response[start : end + 1].replace("\\", ""), strict=False)
+        fields = json.loads(text, strict=False)
     except (ValueError, RecursionError):
         return None
     answer = fields.get("short answer") if isinstance(fields, dict) else None

@@ -66,6 +66,12 @@ _FIRST = re.compile(
     rf"(?:{_LETTER}(?:\s*$|\s*[.:)]+\s*|\s+[-–—]\s+|\s*[,;=]\s*|(?<=[)\]}}])\s*|\s+(?=[(\"])|(?=\())"
     rf"|\(([{LETTERS.lower()}])\)\s*|([{LETTERS.lower()}])[.)]\s+)"
 )
+_UNDETERMINED = re.compile(
+    r"(?:(?:so|thus|hence|therefore),? )?(?:that )?(?:(?:the )?(?:answer|it|this) )?(?:cannot|can't|can not) be "
+    r"determined"
+    r"(?: (?:from|with|by) (?:the )?(?:given )?information(?: given| provided)?)?\.?",
+    re.IGNORECASE,
+)
 _CLAUSE_END = re.compile(r"[,;]\s+|\.\s+|\s[-–—]\s")
 _NAMED_VALUE = re.compile(rf"(?![{LETTERS}]\s{{0,3}}=)(?:[^=<>≤≥≠≈,;?\n]{{1,60}}=)+([^=<>≤≥≠≈,;?\n]+)")
 
@@ -200,7 +206,8 @@ def _option(text: str) -> _Option:
 def _key(text: str) -> str:
     measure = re.fullmatch(r"[\d.,]{1,20} [A-Za-z]", text.strip())
     text = re.sub(r"\^?\{?\\circ\}?|\bdegrees?\b", "", tidy(text))
-    text = re.sub(r"(?<![\w}])(\d+)/(\d+)(?![\w/])", r"\\frac{\1}{\2}", text)
+    text = re.sub(r"([_^])\{(\w)\}", r"\1\2", text.replace("\\%", "%"))  # 25\\% is 25%, and x^{2} is x^2
+    text = re.sub(r"(?<![\w}])((?:\d+\*?)?\\pi|\d+)/(\d+)(?![\w/])", r"\\frac{\1}{\2}", text)
     text = re.sub(r"(?<=[\d}])\\times(?=\\)", "", re.sub(r"(\d\.\d*?)0+(?!\d)", r"\1", text))
     text = re.sub(r"[\s*]+|(?<=\d)\.(?!\d)", "", text).rstrip(".")
     formula = (
@@ -243,7 +250,7 @@ def read_choice(text: str, choices: Sequence[str] = (), several: bool = False, b
     whole = plain_text(text)
     whole = re.sub(r"^(['\"])([^'\"]*)\1$", r"\2", whole)
     text = trimmed(whole)
-    spelled = _matching(whole, choices) or _matching(text, choices)
+    spelled = _matching(whole, choices) or _matching(text, choices) or _undetermined(whole, choices)
     if spelled:
         return spelled
     text = _SUFFIX.sub("", _PREFIX.sub("", text))
@@ -268,6 +275,12 @@ def read_choice(text: str, choices: Sequence[str] = (), several: bool = False, b
         spelled = _matching(behind.group(1), choices)
         return behind.group(2) if spelled == behind.group(2) or not choices else None
     return None if bare else _named_value(text, choices) or _yes_or_no(text, choices)
+
+
+def _undetermined(text: str, choices: Sequence[str]) -> str | None:
+    """The letter of the one option "cannot be determined" if the text says that of the answer."""
+    alike = [letter_of(i) for i, choice in enumerate(choices) if _UNDETERMINED.fullmatch(plain_text(choice))]
+    return alike[0] if len(alike) == 1 and _UNDETERMINED.fullmatch(text.strip()) else None
 
 
 def _named_value(text: str, choices: Sequence[str]) -> str | None:

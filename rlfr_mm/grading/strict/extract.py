@@ -14,7 +14,7 @@ from rlfr_mm.grading.strict.doubt import denied, open_end, taken_back
 from rlfr_mm.grading.strict.phrases import concluded, worded
 from rlfr_mm.grading.strict.words import in_digits
 
-_BRACES = re.compile(r"\\(?:boxed|fbox)\s*\{|\\.|[{}]", re.DOTALL)
+_BRACES = re.compile(r"\\(?:boxed|fbox)\s*\{|\\boxed\s?(?P<bare>\d{1,15})(?![\d.,]?[\w^{])|\\.|[{}]", re.DOTALL)
 # full-width letters and signs, as in Chinese text and in DeepSeek's tokens; each stays one character
 _WIDE = {0xFF01 + i: 0x21 + i for i in range(94)} | {ord("、"): ",", ord("▁"): "_", ord("「"): '"', ord("」"): '"'}
 _TOKEN = r"(?:<\|(?!begin_of|end_of_(?:box|thought|solution))[^|<>\s]{1,40}\|>|\[\|\w{1,30}\|\]|</?s>|<(?:eos|bos|pad)>|<(?:end|start)_of_\w{1,20}>|\[/?INST\]|\[EOS\])"  # noqa: E501
@@ -67,8 +67,9 @@ _PROGRAM = re.compile(
 )
 _ITEM = re.compile(r"[ \t]*(?:[-*+•>]|#{1,6}|\(?[a-z0-9]{1,2}[.)])[ \t]+(?=\S)([^\n]*)")
 _LEAD = re.compile(
-    r"^(?:[:=\s]|\\(?:approx|sim|quad|,|;| )|≈|~|(?:is|equals?|equal to|approximately|approx\.|about|around|roughly"
-    r"|exactly|simply|just|only|clearly|obviously|indeed)\b|(?:final )?result:)+",
+    r"^(?:[:=\s]|\\(?:approx|sim|quad|therefore|implies|Rightarrow)(?![A-Za-z])|\\[,; ]|[⇒∴≈~]"
+    r"|(?:is|equals?|equal to|approximately|approx\.|about|around|roughly|exactly"
+    r"|simply|just|only|clearly|obviously|indeed)\b|(?:final )?result:)+",
     re.IGNORECASE,
 )
 # "the value of x is" in "the value of x is 42", "Janet makes" in "Janet makes $18"
@@ -90,22 +91,27 @@ _TAIL = re.compile(
 )
 
 
-def _boxes(text: str, at_most: int) -> list[tuple[int, int, int]]:
-    """(start, start of contents, end of contents) of the last balanced boxes; of nested boxes only the inner one."""
+def _boxes(text: str, at_most: int, bare: bool = False) -> list[tuple[Span, Span]]:
+    r"""The spans of the last balanced boxes, and of their contents; of nested boxes only the inner one.
+
+    `bare` also finds ``\boxed 7``.
+    """
     opened: list[tuple[int, int] | None] = []  # None for a brace that does not belong to a box
-    found: deque[tuple[int, int, int]] = deque(maxlen=at_most)
+    found: deque[tuple[Span, Span]] = deque(maxlen=at_most)
     first = min((at for at in (text.find("\\boxed"), text.find("\\fbox")) if at >= 0), default=len(text))
     while first and text[first - 1] == "\\":  # a doubled backslash is a line break
         first -= 1
     for token in _BRACES.finditer(text, first):
-        if token.group().startswith(("\\boxed", "\\fbox")):
+        if bare and token["bare"]:
+            found.append((token.span(), token.span("bare")))
+        elif token.group().startswith(("\\boxed", "\\fbox")) and not token["bare"]:
             opened.append(token.span())
         elif token.group() == "{":
             opened.append(None)
         elif token.group() == "}" and opened:
             box = opened.pop()
-            if box is not None and (not found or box[0] > found[-1][0]):
-                found.append((*box, token.start()))
+            if box is not None and (not found or box[0] > found[-1][0][0]):
+                found.append(((box[0], token.end()), (box[1], token.start())))
     return list(found)
 
 
@@ -116,7 +122,7 @@ def last_boxed(text: str) -> str | None:
     '\\frac{1}{2}'
     """
     boxes = _boxes(text, 1)
-    return text[boxes[0][1] : boxes[0][2]].strip() if boxes else None
+    return text[slice(*boxes[0][1])].strip() if boxes else None
 
 
 def final_box(text: str) -> Found | None:
@@ -126,25 +132,25 @@ def final_box(text: str) -> Found | None:
     ``x=\boxed{1} or x=\boxed{2}``. Different labels, as in ``k=\boxed{4}, n=\boxed{2}``, are part of the answer. A unit
     or a doubt after the box belongs to it: ``\boxed{5}\text{ cm}``, ``\boxed{5}, or maybe 6``.
     """
-    boxes = _boxes(text, 12)
+    boxes = _boxes(text, 12, bare=True)
     if not boxes:
         return None
     group, joints = [boxes[-1]], ""
     for box in reversed(boxes[:-1]):
-        between = text[box[2] + 1 : group[0][0]]
+        between = text[box[0][1] : group[0][0][0]]
         if len(between) > 60 or not _JOINT.fullmatch(between):
             break
         group, joints = [box, *group], joints + between
-    around = unbracketed(text, group[0][0], group[-1][2] + 1)
+    around = unbracketed(text, group[0][0][0], group[-1][0][1])
     if around is None:
         return None
     (start, end), brackets = around
     before = text[max(0, start - 120) : start]
     if denied(before) or inside_formula(before):
         return None
-    contents = [text[start:end].strip() for _, start, end in group]
+    contents = [text[slice(*inside)].strip() for _, inside in group]
     labels = [
-        label.group().strip() if (label := _LABEL.search(text[max(0, at - 30) : at])) else "" for at, _, _ in group
+        label.group().strip() if (label := _LABEL.search(text[max(0, at - 30) : at])) else "" for (at, _), _ in group
     ]
     if len(set(labels)) == len(labels) > 1 and all(labels):
         contents = [f"{label}={content}" for label, content in zip(labels, contents, strict=True)]
@@ -155,8 +161,8 @@ def final_box(text: str) -> Found | None:
     behind = text[end : continued(text, start, end)]
     answer = sign_of(before) + answer + re.sub(r"\$", "", behind)
     span = (
-        _stripped(text, group[0][1], group[0][2])[0],
-        end + len(behind) if behind else _stripped(text, *group[-1][1:])[1],
+        _stripped(text, *group[0][1])[0],
+        end + len(behind) if behind else _stripped(text, *group[-1][1])[1],
     )
     return Found(answer, "boxed", span)
 

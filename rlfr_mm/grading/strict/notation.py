@@ -14,10 +14,12 @@ from rlfr_mm.grading.strict.values import words_to_number
 from rlfr_mm.grading.strict.words import in_digits
 
 _SIGNS = {
-    "−": "-", "–": "-", "‐": "-", "‑": "-", "×": "\\times ", "·": "\\cdot ", "⋅": "\\cdot ", "∙": "\\cdot ",
+    "−": "-", "–": "-", "‒": "-", "﹣": "-", "‐": "-", "‑": "-",
+    "×": "\\times ", "·": "\\cdot ", "⋅": "\\cdot ", "∙": "\\cdot ",
     "÷": "\\div ", "∗": "*", "∶": ":", "⁄": "/", "∞": "\\infty ", "≤": "\\le ", "≥": "\\ge ", "⩽": "\\le ",
     "⩾": "\\ge ", "≦": "\\le ", "≧": "\\ge ", "≠": "\\ne ", "≈": "\\approx ", "≅": "\\cong ", "∼": "\\sim ",
-    "≡": "\\equiv ", "°": "^\\circ ", "º": "^\\circ ", "掳": "^\\circ ", "℃": "^\\circ C", "℉": "^\\circ F",
+    "≡": "\\equiv ", "°": "^\\circ ", "º": "^\\circ ", "˚": "^\\circ ",
+    "掳": "^\\circ ", "℃": "^\\circ C", "℉": "^\\circ F",
     "∠": "\\angle ", "△": "\\triangle ", "▵": "\\triangle ", "⊥": "\\perp ", "∥": "\\parallel ", "‖": "\\parallel ",
     "⊙": "\\odot ", "∪": "\\cup ", "∩": "\\cap ", "∈": "\\in ", "∉": "\\notin ", "∖": "\\setminus ", 
     "∅": "\\emptyset ",
@@ -52,6 +54,12 @@ _STYLES = re.compile(
 )
 _FONT_SWITCH = re.compile(r"\{\s?\\(?:rm|mathrm)\s([^{}]{0,80})\}")
 _SPACES = re.compile(r"(?<!\\)\\(?:[,;:!> ]|(?:quad|qquad|enspace|thinspace|space)(?![A-Za-z]))|~")
+_ROW_GAP = re.compile(r"\\\\\s?\[-?[\d.]{1,6}\s?[a-z]{2}\]")  # the space after a row of a matrix
+_ROW_END = re.compile(r"(?:\\\\|\\newline)\s{0,9}\Z")
+_RAISED_O = re.compile(r"(?<=\d)\s?\^\s?(?:o(?![A-Za-z])|\{\s?(?:o|\\(?:text|mathrm)\s?\{\s?o\s?\})\s?\})")
+_DECIMAL_COMMA = re.compile(r"(?<=\d)\{,\}(?=(?:\d\d?|\d{4,15})(?!\d))")
+_DASH = re.compile(r"(?:^|(?<=[=(\[{,$]))\s?—\s?(?=[\d\\])")
+_STRUCK_OUT = re.compile(r"~~([^~]{1,100})~~")  # in Markdown
 _THOUSANDS = re.compile(
     r"(?<![\d.,}])([1-9]\d{0,2})((?:(?:\s|~|,?\\[,;:! ]|,?\{[,!]?\}){1,2}\d{3}){1,9})(?![\d/]|\s?\\[dt]?frac|[\s~]\d)"
 )
@@ -91,7 +99,7 @@ _SYNONYMS: list[tuple[re.Pattern[str], str | Callable[[re.Match[str]], str]]] = 
     (re.compile(r"\\(?:vartriangle|bigtriangleup|Delta(?=\s?[A-Z]{3}(?![A-Za-z])))"), r"\\triangle "),
     (re.compile(r"\\(?:overset|stackrel)\s?\{\s?\\frown\s?\}|\\(?:wideparen|overarc|overparen)"), r"\\widehat"),
     (re.compile(r"\\degree(?![A-Za-z])|\^\s?\{?\s?\\circ\s?\}?"), r"^\\circ"),
-    (re.compile(r"\\[dtc]frac(?![A-Za-z])"), r"\\frac"),
+    (re.compile(r"\\(?:[dtcs]|nice)frac(?![A-Za-z])"), r"\\frac"),
     (re.compile(r"\\frac\s?(\d)\s?(\d)"), r"\\frac{\1}{\2}"),
     (re.compile(r"\\(?:langle|rangle)(?![A-Za-z])"), lambda match: "(" if "lang" in match.group() else ")"),
     (re.compile(r"\\mathbb\s?\{?R\}?(?![A-Za-z])|\\R(?![A-Za-z])"), r"(-\\infty,\\infty)"),
@@ -100,7 +108,7 @@ _SYNONYMS: list[tuple[re.Pattern[str], str | Callable[[re.Match[str]], str]]] = 
 
 _CHOSEN = re.compile(
     r"(?<![\w\\])(?:C\((\d{1,4}),(\d{1,4})\)|(?:\{\})?_\{?(\d{1,4})\}?C_\{?(\d{1,4})\}?|(\d{1,4})C(\d{1,4})(?!\w)"
-    r"|C_\{?(\d{1,4})\}?\^\{?(\d{1,4})\}?|C\^\{?(\d{1,4})\}?_\{?(\d{1,4})\}?)"
+    r"|C_\{?(\d{1,4})\}?\^\{?(\d{1,4})\}?|C\^\{?(\d{1,4})\}?_\{?(\d{1,4})\}?|\{?(\d{1,4})\\choose(\d{1,4})\}?)"
 )
 
 
@@ -141,11 +149,11 @@ def signs(text: str) -> str:
     Repeating decimals are written with an overline, thousands without spaces, and numbers in words in digits.
     """
     text = _REPEATING.sub(_overlined, in_digits(text))
-    text = re.sub(r"[^\x00-\x7f]+", _spelled, text)
+    text = re.sub(r"[^\x00-\x7f]+", _spelled, _DASH.sub("-", _STRUCK_OUT.sub(r"\\sout{\1}", text)))
     text = _REPEATING.sub(_overlined, text) if "dots" in text else text
     text = re.sub(r"(?<![\w)}])\^\{(\d)\}(?=\\sqrt)", r"\\sqrt[\1]", text).replace("]\\sqrt", "]")
     text = re.sub(r"(?<=[\w)}])\*\*(?=[\d({-])", "^", text)
-    return _THOUSANDS.sub(lambda match: match[1] + re.sub(r"\D", "", match[2]), text)
+    return _DECIMAL_COMMA.sub(".", _THOUSANDS.sub(lambda match: match[1] + re.sub(r"\D", "", match[2]), text))
 
 
 def _spelled(match: re.Match[str]) -> str:
@@ -168,6 +176,7 @@ def _overlined(match: re.Match[str]) -> str:
 @lru_cache(maxsize=512)
 def styled(text: str) -> str:
     r"""The text without fonts, colours, sizes and LaTeX's spaces: ``{\bf 5}\,`` becomes 5. ``\text`` stays."""
+    text = _ROW_END.sub("", _ROW_GAP.sub(r"\\\\", _RAISED_O.sub(r"^\\circ", text)))
     text = _FONT_SWITCH.sub(r"\\mathrm{\1}", text)
     text = re.sub(r"\\math(?:sf|tt|normal|up)(?![A-Za-z])", r"\\mathrm", text)
     text = re.sub(r"\\text(?:bf|it|rm|sf|tt|up|normal|md|sc)(?![A-Za-z])", r"\\text", text)
@@ -263,6 +272,6 @@ def combinations(text: str) -> str:
 
 def _binomial(match: re.Match[str]) -> str:
     total, chosen = (int(part) for part in match.groups() if part is not None)
-    if chosen > total and match[1] is match[3] is match[5] is None:
+    if chosen > total and match[1] is match[3] is match[5] is match[11] is None:
         total, chosen = chosen, total
     return f"\\binom{{{total}}}{{{chosen}}}"

@@ -31,6 +31,9 @@ _REPEATING = re.compile(r"(?<![\d.])\d{1,15}\.\d{0,30}\\overline\{\d{1,30}\}")
 # dy/dx, which the parser evaluates to 0 and whose letters it thereby loses
 _DERIVATIVE = re.compile(r"\\d?frac\s?\{d\s?\\?([A-Za-z]{1,20})\}\s?\{d\s?\\?([A-Za-z]{1,20})\}")
 _ROUNDING = (12, 30)  # decimals and digits to which math-verify rounds
+# to the parser, T transposes a number, too
+_TO_THE_T = re.compile(r"(?<!matrix\})\^\s?(?:\{\s?(?:T|\\top)\s?\}|(?:T|\\top)(?![A-Za-z]))")
+_SIGNS = re.compile(r"\\(?:pm|mp)(?![A-Za-z])\s?")
 _MOST_ELEMENTS = 64
 # what sympy raises for objects that it cannot compare, such as a set and a number
 _UNDECIDED = (TypeError, ValueError, NotImplementedError, AttributeError, ArithmeticError, RecursionError)
@@ -60,9 +63,9 @@ def _parsed(text: str) -> sympy.Basic | None:
     if _BASED.search(text) or _DENIED.search(text) or "dots" in text:
         return None
     text = _REPEATING.sub(lambda match: _fraction(match.group()), text)
-    text = _DERIVATIVE.sub(r"{D_{\1\2}}", text)
+    text = _TO_THE_T.sub("^{T_{0}}", _DERIVATIVE.sub(r"{D_{\1\2}}", text))
     text = text.replace("\\Gamma", "\\operatorname{Gamma}").replace("\\gamma", "\\gamma_{0}")  # no Euler's constant
-    text = normalize_latex(text, _NORMAL)
+    text = normalize_latex(",".join(map(_with_both_signs, _parts(text))) if "\\pm" in text else text, _NORMAL)
     parts = re.split(r"(?<![<>\\!])=", text)
     for readable in (text, parts[-1]) if len(parts) > 2 and not re.search("[,;]", text) else (text,):
         try:
@@ -70,6 +73,26 @@ def _parsed(text: str) -> sympy.Basic | None:
         except Exception:
             continue
     return None
+
+
+def _parts(text: str) -> list[str]:
+    """The parts of a text between the commas that are in no bracket."""
+    parts, depth = [""], 0
+    for character in text:
+        depth += {**dict.fromkeys("([{", 1), **dict.fromkeys(")]}", -1)}.get(character, 0)
+        if character == "," and depth == 0:
+            parts.append("")
+        else:
+            parts[-1] += character
+    return parts
+
+
+def _with_both_signs(part: str) -> str:
+    r"""Both values of a part with one ``\pm``; the parser reads it only outside of fractions and points."""
+    if len(_SIGNS.findall(part)) != 1 or not re.search(r"[({][^(){}]*\\pm", part):
+        return part
+    after_value = re.search(r"[\w)}]\s?\\pm", part) is not None
+    return f"{_SIGNS.sub('+' if after_value else '', part)},{_SIGNS.sub('-', part)}"
 
 
 def _exact(value: sympy.Basic) -> sympy.Basic:

@@ -13,11 +13,12 @@ from fractions import Fraction
 from functools import lru_cache
 
 from rlfr_mm.grading.item import LONGEST_ANSWER
-from rlfr_mm.grading.strict.extract import trimmed
+from rlfr_mm.grading.strict.extract import displayed, trimmed
+from rlfr_mm.grading.strict.lists import as_point, as_set, compare_lists, named_values, near, same_ratio
 from rlfr_mm.grading.strict.names import named, same_relation
 from rlfr_mm.grading.strict.notation import combinations, signs, styled, tidy
-from rlfr_mm.grading.strict.units import Letter, conversion, in_one_unit, measured
-from rlfr_mm.grading.strict.values import Constant, constant, matrix, number, same_number
+from rlfr_mm.grading.strict.units import Letter, conversion, in_one_unit, measured_list
+from rlfr_mm.grading.strict.values import constant, matrix, number, same_number
 
 _NAMED = re.compile(  # matches "area = "
     r"^(?![^=]*\b(?:not|if|unless|or|than)\b)(?:\\text\s*\{)?\s*(?=[A-Za-z][A-Za-z. ]*[a-z][A-Za-z. ]{2})[A-Za-z. ]++"
@@ -36,9 +37,9 @@ _FILLERS = "all any every each some constant arbitrary number is are an a the an
 _CONDITION_WORDS = _KINDS.union(_FILLERS.split())
 _WORDS = re.compile(r"(?<![A-Za-z\\])[A-Za-z]{2,40}")
 _DOMAINS = {"Z": " integer ", "R": " real ", "N": " natural "}
-_COMPARED = re.compile(r"(<|>|\\[lg]e(?![A-Za-z]))")
-_UNKNOWN = re.compile(r"[A-Za-z](?:_\{?\w\}?|\([a-z]\))?")
-_SETS = re.compile(r"^[(\[]|[<>].{0,200} (?:and|or) |\\[lg]e(?![a-z]).{0,200} (?:and|or) ")
+_SETS = re.compile(r"^[(\[]|[<>].{0,200}(?:,| (?:and|or) )|\\[lg]e(?![a-z]).{0,200}(?:,| (?:and|or) )")
+_PLAIN_LIST = re.compile(r"[^=<>()\[\]{}]{1,200}(?:,| (?:and|or) )[^=<>()\[\]]{1,200}")
+_JOINED = re.compile(r"\s?\\(wedge|vee)(?![A-Za-z])\s?")
 _MEMBER = re.compile(r"^[A-Za-z](?:_\{?\w\}?)?\s?\\in(?![A-Za-z])\s?")
 _SCIENTIFIC = re.compile(r"(?<![\w.])(\d{1,30}(?:\.\d{1,30})?)[eE]([-+]?\d{1,3})(?![\w.])")
 _ASSIGNED = re.compile(r"^(?:[A-Za-z](?:_\{?\w{1,3}\}?)?(?:\([a-z]\))?|\\frac\{d[a-z]\}\{d[a-z]\})=(?!.*=)")
@@ -64,6 +65,14 @@ _NO_NUMBER = re.compile(
 )
 _CALCULATION = re.compile(r"(?:[-+*/(){}^.\d =]|\\(?:frac|times|cdot|div|sqrt|binom)(?![A-Za-z])){1,300}=[^=]{1,100}")
 _DECIMAL_COMMA = re.compile(r"-?(?:\d{1,15},(?:\d\d|\d{4,15})|0,\d{1,15})")
+_COMMAND = re.compile(r"\\[A-Za-z]{1,20}")
+_APPROXIMATED = re.compile(r"(.*[\d})i])\\approx(-?\d{0,40}(?:\.(\d{1,40}))?)")
+_UPRIGHT_LETTER = re.compile(r"\\(?:mathrm|text|operatorname)\s?\{\s?([A-Za-z])\s?\}")
+_ROWS = re.compile(r"\s*\\begin\s?\{(?:aligned|align|gathered|gather|split)\*?\}")
+_LIST_OF_NUMBERS = re.compile(r"-?\d{1,15}(?:, -?\d{1,15})+|\\\{-?\d{1,15}(?:, ?-?\d{1,15})+\\\}")
+_INTERVAL = re.compile(  # ]0,1[ is (0,1); the brackets of a root are others
+    r"(?:^|(?<=[\s,=])|(?<=\\c[ua]p)|(?<=\\in))([\[\]])([^\[\](),;]{1,100}[,;][^\[\](),;]{1,100})(?<!\\sqrt)([\[\]])"
+)
 _BASE_TEN = re.compile(r"^(\d{1,40})_\{?10\}?$")
 _BASED = re.compile(r"([0-9][0-9A-F]{0,40})_\{?(\d{1,2})\}?")
 
@@ -95,6 +104,7 @@ def read(text: str, is_gold: bool = False) -> Quantity:
         lone_letter = "variable" if "$" in text.replace("\\$", "") else "unit after a space"
     if len(text) > LONGEST_ANSWER:
         return Quantity(text, text, "")
+    text = displayed(text) if _ROWS.match(text) else text
     whole, text = tidy(text), styled(signs(text))
     if re.match(r"-?\$ ?\d[^$]*$", text):  # a price: the sign opens no formula
         text = text.replace("$", "\\$")
@@ -109,7 +119,7 @@ def read(text: str, is_gold: bool = False) -> Quantity:
     if "\n" in text and "\\begin" not in text:  # one answer per line
         text = ", ".join(dict.fromkeys(line.strip() for line in text.split("\n") if line.strip()))
     text = re.sub(r"(?<!\\)\$|\*\*|(?<!\\)\\[()\[\]]", "", text)
-    value, unit = measured(_MAPPED.sub("", _NAMED.sub("", in_one_unit(text.strip()))), lone_letter)
+    value, unit = measured_list(_MAPPED.sub("", _NAMED.sub("", in_one_unit(text.strip()))), lone_letter)
     attached = len(unit) == 1 and re.search(r"\d[a-z]$", text.strip()) is not None
     modulus = _MODULUS.search(value)
     if modulus:
@@ -119,7 +129,8 @@ def read(text: str, is_gold: bool = False) -> Quantity:
         condition = "goes on"
     if not is_gold and (modulus or goes_on):
         condition = _BINDING + condition
-    value = re.sub(r"^\](.*)\[$", r"(\1)", tidy(value))  # ]0,1[ for (0,1)
+    value = _UPRIGHT_LETTER.sub(r"\1", value)
+    value = _INTERVAL.sub(lambda ends: "[("[ends[1] == "]"] + ends[2] + "])"[ends[3] == "["], tidy(value))
     value = re.sub(r"^(?:minus|negative) (?=[\d\\])", "-", value)
     value = _SET_OF.sub(r"\2", value).strip()
     value = _CASES.sub(lambda match: re.sub(r"\s?\\\\\s?", ",", match[1].strip().removesuffix("\\\\")), value)
@@ -148,70 +159,58 @@ def _without_condition(text: str) -> tuple[str, str]:
     return value, " ".join([*sorted(_KINDS.intersection(words)), *([relation] if has_relation else [])])
 
 
-def interval(text: str) -> str | None:
-    r"""The interval that an inequality in one unknown describes, ``(-\infty,2]`` for ``x\le2``; None for other text."""
-    parts = [part.strip() for part in _COMPARED.split(text)]
-    if len(parts) == 3:
-        open_end = "<" if _upwards(parts[1]) else ">"
-        parts = [*parts, open_end, ""] if _UNKNOWN.fullmatch(parts[2]) else ["", open_end, *parts]
-    if len(parts) != 5 or not _UNKNOWN.fullmatch(parts[2]) or re.search(r"[,=]", text):
-        return None
-    if _upwards(parts[1]) != _upwards(parts[3]):
-        return None
-    low, first, _, second, high = parts if _upwards(parts[1]) else parts[::-1]
-    low, high = low or "-\\infty", high or "\\infty"
-    return f"{'[' if 'e' in first else '('}{low},{high}{']' if 'e' in second else ')'}"
-
-
-def _upwards(sign: str) -> bool:
-    return sign == "<" or "l" in sign
-
-
-def _as_set(text: str) -> str:
-    r"""The text, or the intervals that its inequalities describe: ``(-\infty,1)\cup(3,\infty)`` for "x<1 or x>3"."""
-    joint = "\\cap" if " and " in text else "\\cup"
-    intervals = [interval(part) for part in re.split(r",? (?:and|or) |,", text)]
-    both = " and " in text and " or " in text
-    return text if None in intervals or both else joint.join(part for part in intervals if part)
-
-
-def _as_point(text: str) -> str:
-    """The text, or the point (1, 2) for "x = 1, y = 2"."""
-    parts = [part.partition("=") for part in text.split(",")]
-    names = [name for name, _, _ in parts]
-    named_all = all(sign and re.fullmatch("[A-Za-z]", name) and "=" not in value for name, sign, value in parts)
-    return f"({','.join(value for _, _, value in parts)})" if named_all and names == sorted(set(names)) else text
-
-
 def aligned(gold: Quantity, answer: Quantity) -> tuple[str, str]:
     """The two values in one notation and the gold's unit.
 
     Commas stand for "and" and "or", intervals for inequalities if one side is one, and each name is one symbol.
     """
-    texts = [_spread(text) for text in (gold.value, _converted(gold, answer))]
+    texts = [_joined(_spread(text)) for text in (gold.value, _converted(gold, answer))]
     texts = [text if "," in text else re.sub(r" ?; ?", ",", text) for text in texts]
     for one, other in ((0, 1), (1, 0)):
         if "=" not in texts[other]:
             texts[one] = _ASSIGNED.sub("", texts[one])
+        values = named_values(texts[one])
         if texts[other].startswith("("):
-            texts[one] = _as_point(_POINT_LABEL.sub("", re.sub(r",? and ", ",", texts[one])))
+            texts[one] = (as_point(values) if values else None) or _POINT_LABEL.sub("", texts[one])
+        elif len(values) > 1 and _PLAIN_LIST.fullmatch(texts[other]):  # both in the order in which they are written
+            texts[one], texts[other] = f"({','.join(value for _, value in values)})", f"({texts[other]})"
     heads = [match.group().replace(" ", "") for match in map(_MEMBER.match, texts) if match]
     # "x \\in" says nothing beside a set without it, but x is not q
     members = texts if len(set(heads)) > 1 else [_MEMBER.sub("", text) for text in texts]
     if texts[0] != members[0] or texts[1] != members[1] or any(_SETS.search(text) for text in texts):
-        texts = [_as_set(member) for member in members]
+        texts = [as_set(member) for member in members]
     if not any(re.search(r"(?<![A-Za-z\\])e(?![A-Za-z])", _SCIENTIFIC.sub("", text)) for text in texts):
         texts = [_SCIENTIFIC.sub(r"\1\\times10^{\2}", text) for text in texts]
     if ":" in texts[0]:
         texts[1] = re.sub(r"^(\d{1,9}) to (\d{1,9})$", r"\1:\2", texts[1])
+    if _LIST_OF_NUMBERS.fullmatch(texts[0]) and texts[0].count(",") == texts[1].count(","):
+        texts = [re.sub(r"(?<=\d), ?(?=\d)", ", ", text) for text in texts]  # 101,103 is a list, too
     if number(texts[0]) is not None:  # else C(5,2) is a point
         texts[1] = combinations(texts[1])
+    # 1 and 200 are not 1,200
+    texts = [re.sub(r",? (?:and|or) (?=\d{3}(?!\d))", ", ", text) for text in texts]
     texts = [named(re.sub(r",? (?:and|or) ", ",", text)) for text in texts]
-    # "\frac{2}{3} \approx 0.67" states both values
-    approximate = re.fullmatch(r"(.*[\d})i])\\approx(-?[\d.]{1,40})", texts[1])
-    if approximate:
-        texts[1] = approximate[2] if re.fullmatch(r"-?\d{0,40}\.\d{1,40}", texts[0]) else approximate[1]
-    return texts[0], texts[1]
+    return texts[0], _approximated(texts[0], texts[1])
+
+
+def _approximated(gold: str, text: str) -> str:
+    r"""The text, or of ``\frac{2}{3}\approx0.67``, which states both values, the one that is written as the gold is."""
+    both = _APPROXIMATED.fullmatch(text)
+    exact, shown = (constant(both[1]), number(both[2])) if both else (None, None)
+    if both is None or shown is None:
+        return text
+    unit = 0.1 ** len(both[3] or "")
+    beyond = 0.0 if exact is None else abs(exact.approximate) - abs(float(shown))
+    if not -0.51 * unit < beyond < unit:
+        return ""  # 7 is not 8, so this says nothing
+    return both[2] if re.fullmatch(r"-?\d{0,40}\.\d{1,40}", gold) else both[1]
+
+
+def _joined(text: str) -> str:
+    r"""The text with "and" and "or" for their signs between values and relations; ``p\vee q`` stays."""
+    if re.search(r"[<>=]|\\[lg]e(?![a-z])", text) or not re.search(r"(?<![A-Za-z\\])[A-Za-z]", _COMMAND.sub("", text)):
+        return _JOINED.sub(lambda sign: " and " if sign[1] == "wedge" else " or ", text)
+    return text
 
 
 def _spread(text: str) -> str:
@@ -273,6 +272,8 @@ def compare_text(gold: Quantity, answer: Quantity, tolerances: tuple[float, ...]
     matrices = matrix(gold_text), matrix(answer_text)
     if matrices[0] and matrices[1]:
         return matrices[0] == matrices[1]
+    if (ratio := same_ratio(gold_text, answer_text)) is not None:
+        return ratio
     based = [_BASED.fullmatch(text) for text in (gold_text, answer_text)]
     if any(based):
         return based[0] is not None and based[1] is not None and based[0].groups() == based[1].groups()
@@ -280,6 +281,8 @@ def compare_text(gold: Quantity, answer: Quantity, tolerances: tuple[float, ...]
         answer_text = answer_text.rpartition("=")[2]
     gold_number, answer_number = _numbers(gold_text, answer_text)
     if gold_number is not None and answer_number is not None:
+        if modulus := re.fullmatch(r"mod([1-9]\d{0,15})", "".join(conditions)):
+            return (answer_number - gold_number) % int(modulus[1]) == 0
         if tolerances:
             return abs(answer_number - gold_number) <= tolerances[0] * 1.01
         return same_number(gold_number, answer_number)
@@ -296,8 +299,8 @@ def compare_text(gold: Quantity, answer: Quantity, tolerances: tuple[float, ...]
     names = [re.match(r"[A-Za-z](?==)", text) for text in (gold_text, answer_text)]
     if names[0] and names[1] and names[0].group() != names[1].group():
         return None
-    if len(tolerances) < 2 and (near := _near(constant(gold_text), constant(answer_text), *tolerances)) is not None:
-        return near
+    if len(tolerances) < 2 and (close := near(constant(gold_text), constant(answer_text), *tolerances)) is not None:
+        return close
     return None if tolerances else compare_lists(gold_text, answer_text)
 
 
@@ -321,7 +324,7 @@ def _same(gold: str, answer: str) -> bool:
 def _same_word(one: str, other: str, shortest: int) -> bool:
     """Whether two spellings that differ in case are one word: Yes and yes, but not xyz and xyZ, or ABC and abc."""
     for word in (one, other):
-        if len(word) < shortest or not (word.islower() or word.istitle() or word.isupper()):
+        if (len(word) < shortest and word.lower() != "no") or not (word.islower() or word.istitle() or word.isupper()):
             return False
         if len(word) == 3 and word.isupper() and not re.search("[AEIOU]", word[1:]):
             return False
@@ -352,45 +355,3 @@ def _differ_in_kind(gold: str, answer: str) -> bool:
     ):
         return True
     return re.fullmatch(r"\d+:\d+", answer) is not None and re.fullmatch(r"-?\d+", gold) is not None
-
-
-def compare_lists(gold: str, answer: str) -> bool | None:
-    """Whether two points, intervals or lists of solutions are equal; None if that takes a parser."""
-    gold_parts, answer_parts = _brackets_and_parts(gold), _brackets_and_parts(answer)
-    if gold_parts is None or answer_parts is None:
-        return None
-    (gold_brackets, golds), (brackets, parts) = gold_parts, answer_parts
-    if len(golds) != len(parts) or (gold_brackets and gold_brackets != brackets and len(golds) > 1):
-        return False
-    if len(golds) == 1 or gold_brackets != brackets:
-        return None
-    gold_values, values = list(map(constant, golds)), list(map(constant, parts))
-    if brackets:
-        near = [_near(gold_value, value) for gold_value, value in zip(gold_values, values, strict=True)]
-        return False if False in near else None if None in near else True
-    if None in gold_values or None in values:
-        return None
-    for gold_value in gold_values:  # without brackets these are solutions, whose order does not matter
-        match = next((value for value in values if _near(gold_value, value)), None)
-        if match is None:
-            return False
-        values.remove(match)
-    return True
-
-
-def _brackets_and_parts(text: str) -> tuple[str, list[str]] | None:
-    """The outer brackets, and the parts between commas; None if the text has further brackets or other signs."""
-    if number(text) is not None:  # the comma of 1,000 separates no parts
-        return "", [text]
-    match = re.fullmatch(r"([(\[]?)((?:(?!\\pm|\\cup|\\[lgn]e|\\\{|\{,)[^()\[\]=<>&])*)([)\]]?)", text)
-    if match is None or bool(match.group(1)) != bool(match.group(3)) or re.search(r"[A-Za-z]{2} | [A-Za-z]{2}", text):
-        return None
-    return match.group(1) + match.group(3), match.group(2).split(",")
-
-
-def _near(gold: Constant | None, answer: Constant | None, tolerance: float | None = None) -> bool | None:
-    if gold is None or answer is None:
-        return None
-    if tolerance is None:
-        return gold.equals(answer)
-    return abs(gold.approximate - answer.approximate) <= tolerance * 1.01

@@ -15,6 +15,7 @@ _DEFINED = """
     dollar: dollar USD 美元; euro: euro EUR; £: £ GBP 英镑
     yuan: yuan RMB CNY 元; rupee: rupee Rs INR; yen: yen JPY 日元
     am: am AM; pm: pm PM; person: person people 人; man: man men; woman: woman women; child: child children; unit: unit
+    piece: piece pcs; point: point pts; rpm: rpm; bpm: bpm; fps: fps
     60 s: min minute 分钟; 3600 s: h hr hour 小时; 86400 s: day 天; 604800 s: week wk 周
     month: month 个月; yr: yr year 年
     1/100 dollar: cent ¢; penny: penny pence pennies; 1/10 yuan: 角; 1000 kg: t ton tonne 吨
@@ -24,7 +25,7 @@ _DEFINED = """
     1/256 gal: tbsp tablespoon; 1/768 gal: tsp teaspoon; 10000 m2: ha hectare 公顷; 43560 ft2: ac acre
     8 bit: byte B; 1000 m: 公里; 500 g: 斤; 1000 g: 公斤; s-1: Hz hertz; kg m s-2: N newton; N m: J joule
     J s-1: W watt; N m-2: Pa pascal
-    A s: coulomb; W A-1: V volt; V A-1: ohm Ω; 1/10000000 J: erg; 1/10 nm: Å angstrom
+    A s: coulomb; W A-1: V volt; V A-1: ohm Ω Omega; 1/10000000 J: erg; 1/10 nm: Å angstrom
 """
 _PREFIXES = {
     "n": (-9, "nano", "纳"), "u": (-6, "micro", "微"), "m": (-3, "milli", "毫"), "c": (-2, "centi", "厘"),
@@ -36,17 +37,32 @@ _PREFIXED = """
     litre 升 mol mole eV bit byte B ohm Ω
 """
 _POWERS = {"square": 2, "sq": 2, "sq.": 2, "squared": 2, "cubic": 3, "cu": 3, "cubed": 3, "平方": 2, "立方": 3}
-# After a number, these words change its value or say that it is not the answer.
-_NO_UNIT_WORDS = """
-    is are was be not no or and to if when where for than more less least most at by from with plus minus over
-    hundred thousand million billion trillion dozen half halves third quarter percent wrong incorrect impossible
-    correct right root mod modulo base factorial negative positive fewer greater false true fourth fifth sixth
-    seventh eighth ninth tenth twelfth hundredth thousandth ten pi theta alpha beta gamma delta lambda omega phi
-    sigma rho tau epsilon infinity bc bce b.c. maybe perhaps possibly probably but except unless either neither nor
-    though otherwise guess repeating recurring st nd rd th percentage pct
+# After a number, these words make another number of it
+_CHANGING_WORDS = """
+    half halves third quarter percent percentage pct st nd rd th repeating recurring minus plus over
+    hundred thousand dozen gross score lakh lac crore arab myriad grand mil mio
+    double triple treble quadruple quintuple twice thrice mille permille permil promille basis
+    base binary ternary quaternary quinary octal decimal duodecimal hex hexadecimal
+    root mod modulo modulus factorial inverse reciprocal recip conjugate opposite transpose choose power sin tan sec
+    cot exp log arcsin arccos arctan pi theta alpha beta gamma delta lambda omega phi sigma rho tau epsilon infinity
 """
-_NO_UNITS = frozenset(_NO_UNIT_WORDS.split())
-_NO_UNIT_SIGNS = re.compile("[不非无没错或和与及以约多余半倍几十百千万亿分之上下左右至到折第]|^的.|平方|立方|次方|进制")
+# and these say that it is not the answer, or not the whole answer
+_NO_UNIT_WORDS = """
+    is are was be not no or and to if when where for than more less least most at by from with
+    wrong incorrect impossible correct right negative positive fewer greater false true ten bc bce b.c. maybe perhaps
+    possibly probably but except unless either neither nor though otherwise guess etc none nothing unknown invalid
+    extraneous missing absent fail void ish onward upward against versus short below above beyond under
+"""
+_CHANGING, _NO_UNITS = frozenset(_CHANGING_WORDS.split()), frozenset(_NO_UNIT_WORDS.split())
+_CHANGING_FORMS = re.compile(  # ordinals and powers of a thousand
+    r"(?:[a-z]*teen|[a-z]+tie|four|fif|six|seven|eigh|nin|ten|eleven|twelf|hundred|thousand|[a-z]+illion)ths?"
+    r"|[a-z]{1,9}illi(?:on|ard)s?"
+)
+_ABBREVIATED, _PARTICIPLE = re.compile("[b-df-hj-np-tv-z]{2,9}"), re.compile("[a-z]{2,12}(?<!e)ed")
+_HARMLESS = frozenset(["needed", "required", "used", "rounded", "combined", "moped", "biped", "quadruped"])
+_NO_UNIT_SIGNS = re.compile(
+    "[成打不非无没错或和与及以约多余半倍几十百千万亿分之上下左右至到折第]|^的.|平方|立方|次方|进制"
+)
 _FILLER_WORDS = "of the a an total altogether different possible exactly only such 的"
 FILLERS = frozenset(_FILLER_WORDS.split())
 COUNTERS = frozenset("个只条本张名次块件位")  # 个 counts anything, the others only what they stand for
@@ -66,6 +82,12 @@ _ATOM = re.compile(
     rf"|(?<![A-Za-z\\{_HAN}])(?P<word>[A-Za-z]{{1,40}}\.?|[{_HAN}]{{1,12}})){_SPACE}(?P<power>\^\{{?-?\d\}}?|[²³])?$"
 )
 _WORD = re.compile(rf"(/|\bper\b)?\s?([A-Za-zµΩ£$€¢.]{{0,40}}[A-Za-zΩ]\.?|°|[{_HAN}]{{1,12}})\s?(\^\{{?-?\d\}}?|[²³])?")
+_UPRIGHT = r"\\(?:text|mathrm)\s?\{"
+_OHM = re.compile(rf"(?<=\d)(?:\s|{_UPRIGHT}\s?\}}){{1,4}}(?:{_UPRIGHT})?\s?([kMGm]?)\s?\}}?\s?\\Omega\s?$")
+_PART = rf"\{{\s?{_UPRIGHT}([^{{}}]{{1,20}})\}}(\^\{{?\d\}}?)?\s?\}}"
+_FRACTION_OF_UNITS = re.compile(rf"\\[dtc]?frac\s?{_PART}\s?{_PART}\s?$")
+_UNIT_AND = re.compile(r"\\text\s?\{\s?([A-Za-z]{1,12}) (?:and|or)\s?\}")
+_BETWEEN = re.compile(r",(?!\d{3}(?!\d))|\s(?:and|or)\s|\\text\s?\{\s?(?:and|or)\s?\}")
 
 _TWO_UNITS = re.compile(
     rf"(\d{{1,15}})\s?([A-Za-z]{{1,12}}|[{_HAN}]{{1,4}}),?\s{{0,2}}(?:and\s)?(\d{{1,15}}(?:\.\d{{1,9}})?)\s?([A-Za-z]{{1,12}}|[{_HAN}]{{1,4}})"
@@ -141,6 +163,7 @@ def measured(text: str, lone_letter: Letter = "unit") -> tuple[str, str]:
     )
     if len(text) > 300:
         return text, ""
+    text = _FRACTION_OF_UNITS.sub(r"\\text{ \1\2/\3\4}", _OHM.sub(r"\\text{ \1Ω}", text))
     currency = re.match(r"-?(\\\$|[€£¥￥₹])\s?(?=[-\d.])", text)
     if currency and len(re.findall(r"\\\$|[€£¥￥₹]", text)) == 1:
         return text.replace(currency[1], "", 1), _CURRENCIES[currency[1]]
@@ -161,6 +184,26 @@ def measured(text: str, lone_letter: Letter = "unit") -> tuple[str, str]:
     if not wrapped and any(name not in UNITS and name not in _POWERS for name, _ in words) and number(value) is None:
         return text, ""
     return value, _canonical(words)
+
+
+def measured_list(text: str, lone_letter: Letter = "unit") -> tuple[str, str]:
+    """`measured`, also for a list or point of numbers in one unit.
+
+    >>> measured_list("(3 cm, 4 cm)")
+    ('(3, 4)', 'cm')
+    """
+    opened = re.fullmatch(r"([(\[]?)([^()\[\]]{1,200})([)\]]?)", _UNIT_AND.sub(r"\\text{ \1}, ", text.strip()))
+    parts = [measured(part, lone_letter) for part in _BETWEEN.split(opened[2])] if opened else []
+    units = {unit for _, unit in parts}
+    if (
+        opened is None
+        or len(parts) < 2
+        or len(units) > 1
+        or "" in units
+        or None in [number(value) for value, _ in parts]
+    ):
+        return measured(text, lone_letter)
+    return opened[1] + ", ".join(value.strip() for value, _ in parts) + opened[3], units.pop()
 
 
 def in_one_unit(text: str) -> str:
@@ -189,7 +232,7 @@ def _names_of(atom: re.Match[str]) -> list[tuple[str, int]]:
         return [("u" + atom["micro"][3:].strip(), power)]
     if atom["text"] is None:
         return _split(atom["word"], power)
-    inside = atom["text"].replace("\\", " ").replace("~", " ")
+    inside = atom["text"].replace("\\Omega", "Ω").replace("\\", " ").replace("~", " ")
     if _WORD.sub("", inside).strip(" /*·,-{}()"):
         return []
     found = [
@@ -197,6 +240,8 @@ def _names_of(atom: re.Match[str]) -> list[tuple[str, int]]:
         for per, name, raised in _WORD.findall(inside)
         for unit, exponent in _split(name, _exponent(raised))
     ]
+    if any(re.fullmatch("[A-Za-z]", name) and name not in UNITS and name not in FILLERS for name, _ in found):
+        return []  # an upright variable or constant
     return [*found[:-1], (found[-1][0], found[-1][1] * power)] if found else []
 
 
@@ -214,12 +259,31 @@ def _split(name: str, power: int) -> list[tuple[str, int]]:
 
 
 def _changes_meaning(names: list[str]) -> bool:
-    lowered = [name.lower() for name in names]
-    if _NO_UNITS.intersection([*lowered, *(name.removesuffix("s") for name in lowered)]):
-        return True
-    return all(name in _POWERS for name in lowered) or any(
-        name not in UNITS and _NO_UNIT_SIGNS.search(name) for name in names
+    unknown = [name for name in names if name not in UNITS and name.lower() not in _POWERS]
+    return (
+        any(map(_is_no_unit, unknown))
+        or all(name.lower() in _POWERS for name in names)
+        or any(map(_NO_UNIT_SIGNS.search, unknown))
+        or (_PARTICIPLE.fullmatch(names[-1]) is not None and names[-1] not in _POWERS and names[-1] not in _HARMLESS)
     )
+
+
+def makes_another(word: str) -> bool:
+    """Whether a word after a number makes another number of it.
+
+    >>> makes_another("sixteenths"), makes_another("binary"), makes_another("months")
+    (True, True, False)
+    """
+    lowered = word.lower()
+    listed = not _CHANGING.isdisjoint((lowered, lowered.removesuffix("s")))
+    return listed or _CHANGING_FORMS.fullmatch(lowered) is not None
+
+
+def _is_no_unit(word: str) -> bool:
+    lowered = word.lower()
+    if makes_another(word) or not _NO_UNITS.isdisjoint((lowered, lowered.removesuffix("s"))):
+        return True
+    return _ABBREVIATED.fullmatch(word) is not None
 
 
 def _plain_unit(word: str, apart: bool, lone_letter: Letter, before: str) -> bool:

@@ -11,8 +11,10 @@ _SCALES = {"thousand": 10**3, "million": 10**6, "billion": 10**9}
 _VALUES = {word: value for value, word in enumerate(["zero", *_ONES.split(), *_TEENS.split()])}
 _VALUES |= {word: 10 * value for value, word in enumerate(_TENS.split(), start=2)}
 _PARTS = {"half": 2, "halve": 2, "third": 3, "quarter": 4, "fourth": 4, "fifth": 5, "sixth": 6, "seventh": 7}
-_PARTS |= {"eighth": 8, "ninth": 9, "tenth": 10, "eleventh": 11, "twelfth": 12, "twentieth": 20}
-_PARTS |= {"hundredth": 100, "thousandth": 1000}
+_PARTS |= {"eighth": 8, "ninth": 9, "tenth": 10, "eleventh": 11, "twelfth": 12}
+_PARTS |= {f"{word}th": value for value, word in enumerate(_TEENS.split()[3:], start=13)}
+_PARTS |= {f"{word[:-1]}ieth": 10 * value for value, word in enumerate(_TENS.split(), start=2)}
+_PARTS |= {"hundredth": 100, **{f"{word}th": value for word, value in _SCALES.items()}}
 
 
 def _any(words: str) -> str:

@@ -67,3 +67,15 @@ def test_what_stands_around_a_number_counts_for_every_scorer(scorer):
         "\\boxed{6g}",
     ):
         assert not right(f"So ${formula}$.")
+
+
+@pytest.mark.parametrize("written", ["\\\\frac{1}{2}", "\\frac{1}{2}", "1/2"])
+def test_a_short_answer_of_dynamath_keeps_its_backslashes(written):
+    response = f'{{"solution": "\\\\alpha \\"x\\"", "short answer": "{written}"}}'
+    assert grade(Item(response, "\\frac{1}{2}", "dynamath", meta={"answer_type": "text"})).correct
+    assert not grade(Item(response, "frac12", "dynamath", meta={"answer_type": "text"})).correct
+
+
+@pytest.mark.parametrize("behind", ["th", " millionths", " squared", "\\text{ dozen}", " octal"])
+def test_words_behind_a_box_that_change_its_number_count(behind):
+    assert not grade(Item(f"So it is \\boxed{{7}}{behind}.", "7")).correct

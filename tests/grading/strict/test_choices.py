@@ -197,3 +197,26 @@ def test_the_case_of_a_variable_in_an_option_matters_and_the_case_of_words_does_
     assert read_choice("2x", formulas) == "B" and read_choice("2X", formulas) is None
     assert read_choice("1600 G", ("16 g", "1600 g")) == "B"
     assert read_choice("dark BLUE", words) == "B" and read_choice("no", words) == "C"
+
+
+@pytest.mark.parametrize(
+    ("said", "options", "letter"),
+    [
+        ("25\\%", ("20%", "25%"), "B"), ("B. $25\\%$", ("20%", "25%"), "B"), ("(B) 31%", ("$30\\%$", "$31\\%$"), "B"),
+        ("n^{2}", ("n^2", "2^n"), "A"), ("(A) $n^{2}$", ("n^2", "2^n"), "A"), ("B. $a_{1}$", ("a_2", "a_1"), "B"),
+        ("\\frac{\\pi}{2}", ("1", "π/2"), "B"), ("B. $n^{2}$", ("n^2", "2^n"), None), ("n^{12}", ("n^1", "2^n"), None),
+        ("A. 16π/5", ("16*\\pi/5", "2"), "A"), ("30\\%", ("20%", "25%"), None),
+    ],
+)  # fmt: skip
+def test_an_option_is_its_text_in_any_spelling_of_latex(said, options, letter):
+    assert read_choice(said, options) == letter
+
+
+@pytest.mark.parametrize(
+    "said",
+    ["The answer cannot be determined.", "It can't be determined from the information given.", "Cannot be determined"],
+)
+def test_that_an_answer_cannot_be_determined_is_an_option_where_one_says_so(said):
+    assert find_choice(said, ("3", "5", "cannot be determined")).answer == "C"
+    assert find_choice(said, ("3", "5", "It cannot be determined from the given information")).answer == "C"
+    assert find_choice(said, ("3", "5", "7")) is None

@@ -6,6 +6,7 @@ from rlfr_mm.grading import Item, grade
 from rlfr_mm.grading.item import Found
 from rlfr_mm.grading.strict.extract import (
     bare_answer,
+    final_box,
     final_part,
     last_answer_tag,
     last_boxed,
@@ -215,3 +216,16 @@ def test_markup_and_remarks_around_a_stated_answer_do_not_matter(response):
 def test_an_answer_that_goes_on_is_not_cut():
     assert statements("The answer is 9...")[0].answer == "9..."
     assert statements("The answer is 9..")[0].answer == "9"
+
+
+@pytest.mark.parametrize(
+    ("text", "answer"),
+    [
+        ("So $\\boxed 7$.", "7"), ("So $\\boxed7$.", "7"), ("\\boxed 12, \\boxed{13}", "12, 13"),
+        ("\\boxed 7^2", None),
+        ("\\boxed 7.5", None), ("\\boxed7x", None),
+    ],
+)  # fmt: skip
+def test_a_box_may_have_no_braces_around_a_number(text, answer):
+    found = final_box(text)
+    assert (found.answer if found else None) == answer

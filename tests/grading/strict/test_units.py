@@ -2,7 +2,7 @@ from fractions import Fraction
 
 import pytest
 
-from rlfr_mm.grading.strict.units import agree, conversion, measured
+from rlfr_mm.grading.strict.units import agree, conversion, makes_another, measured, measured_list
 
 
 @pytest.mark.parametrize(
@@ -33,3 +33,58 @@ def test_a_unit_is_split_from_its_value(text, value, unit):
 def test_units_convert_only_if_they_measure_the_same(one, other, size):
     assert conversion(one, other) == size
     assert agree(one, other) is (size == 1)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "3\\mathrm{i}", "3\\text{i}", "3+4\\mathrm{i}", "2\\pi\\,\\mathrm{i}", "3\\mathrm{e}", "5\\mathrm{x}",
+        "5\\text{ n}",
+        "1\\mathrm{e}^{2}", "4\\operatorname{j}", "5\\mathrm{~y}", "5\\text{k}", "5\\mathrm{xy}",
+    ],
+)  # fmt: skip
+def test_an_upright_variable_or_constant_is_no_unit(text):
+    assert measured(text) == (text, "")
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        "thirteenths", "\\text{ fortieths}", "millionths", "quadrillion", "\\text{ lakh}", "crore", "gross", "score",
+        "bn",
+        "mil", "ppm", "per mille", "basis points", "doubled", "halved", "negated", "binary", "\\text{ in octal}",
+        "in hexadecimal", "inverse", "\\text{ log}", "sqrt", "rejected", "onwards", "成", "打",
+    ],
+)  # fmt: skip
+def test_words_that_change_a_value_are_no_unit(words):
+    assert measured(f"5 {words}")[1] == ""
+
+
+@pytest.mark.parametrize(
+    "words", ["months", "cloths", "teeth", "red beds", "seeds", "coloured pencils", "eggs needed", "pcs", "rpm", "boys"]
+)
+def test_counted_things_are_units(words):
+    assert measured(f"5 {words}")[0] == "5" and not makes_another(words)
+
+
+@pytest.mark.parametrize(
+    ("text", "value", "unit"),
+    [
+        ("5\\ \\Omega".replace("\\ ", " "), "5", "ohm"), ("5 k\\Omega", "5", "kΩ"), ("5 \\text{ M}\\Omega", "5", "MΩ"),
+        ("9.8 \\frac{\\text{m}}{\\text{s}^2}", "9.8", "m s-2"), ("60\\frac{\\mathrm{km}}{\\mathrm{h}}", "60", "km h-1"),
+        ("2\\Omega", "2\\Omega", ""),
+    ],
+)  # fmt: skip
+def test_units_may_be_written_in_symbols(text, value, unit):
+    assert measured(text) == (value, unit)
+
+
+@pytest.mark.parametrize(
+    ("text", "value", "unit"),
+    [
+        ("3\\text{ cm}, 4\\text{ cm}", "3, 4", "cm"), ("3\\text{ cm and }4\\text{ cm}", "3, 4", "cm"),
+        ("(2 m, 5 m)", "(2, 5)", "m"), ("3 cm, 4 mm", "3 cm, 4", "mm"), ("1,200 m", "1,200", "m"), ("7, 8", "7, 8", ""),
+    ],
+)  # fmt: skip
+def test_a_list_in_one_unit_has_that_unit(text, value, unit):
+    assert measured_list(text) == (value, unit)
