@@ -30,6 +30,7 @@ from rlfr_mm.training.stopping import StopSignals
 
 LAYERS = (0.25, 0.5, 0.75)
 DRAWS = 8
+PASS = 32  # rollouts at once: the logits of 128 of them take 12 GB
 
 
 class PolicyFolder:
@@ -111,8 +112,8 @@ class Rollouts:
         self.parts: list[Latents] = []
         ids, logps, entropies, masks = [], [], [], []
         self.layers = [round(fraction * policy.config.num_hidden_layers) for fraction in LAYERS]
-        for start in tqdm(range(0, len(answered), options.batch), desc="latents", unit="batch"):
-            batch = answered[start : start + options.batch]
+        for start in tqdm(range(0, len(answered), PASS), desc="latents", unit="batch"):
+            batch = answered[start : start + PASS]
             inputs, mask = encode_demonstrations(batch, folder.tokenizer, options.tokens)
             inputs, mask = {name: value.to(policy.device) for name, value in inputs.items()}, mask.to(policy.device)
             length, recording = mask.shape[1], record_latents(policy, self.layers, mask)
