@@ -70,7 +70,7 @@ def test_counted_things_are_units(words):
 @pytest.mark.parametrize(
     ("text", "value", "unit"),
     [
-        ("5\\ \\Omega".replace("\\ ", " "), "5", "ohm"), ("5 k\\Omega", "5", "kΩ"), ("5 \\text{ M}\\Omega", "5", "MΩ"),
+        ("5 \\Omega", "5", "ohm"), ("5 k\\Omega", "5", "kΩ"), ("5 \\text{ M}\\Omega", "5", "MΩ"),
         ("9.8 \\frac{\\text{m}}{\\text{s}^2}", "9.8", "m s-2"), ("60\\frac{\\mathrm{km}}{\\mathrm{h}}", "60", "km h-1"),
         ("2\\Omega", "2\\Omega", ""),
     ],
