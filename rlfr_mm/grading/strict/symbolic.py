@@ -113,6 +113,8 @@ def _equal(gold: sympy.Basic, answer: sympy.Basic) -> bool:
     if _is_relation(gold) and _is_relation(answer):
         return _same_relation(gold, answer)
     if _is_relation(gold) or _is_relation(answer):
+        if _is_relation(answer) and not _is_solution(answer):
+            return False  # it restates the problem
         relation, value = (gold, answer) if _is_relation(gold) else (answer, gold)
         if not relation.has(sympy.Eq, sympy.Ne) and isinstance(value, sympy.Expr):
             return False  # an inequality is no number, and solving it may take a second
@@ -165,6 +167,17 @@ def _is_calculation(value: sympy.Basic) -> bool:
         return True
     size = isinstance(first.lhs, sympy.Abs) and first.lhs.args[0].is_Symbol and str(first.lhs.args[0]) not in "xynmkt"
     return size or not (first.lhs.is_algebraic_expr() or first.lhs.has(sympy.Abs, sympy.exp, sympy.log))
+
+
+def _is_solution(relation: sympy.Basic) -> bool:
+    """Whether relations say what a letter is: x = 3, 1 < x < 3 and |x| > 5 do; 2x = 6 and x^2 < 4 are to be solved."""
+
+    def says(side: sympy.Basic, other: sympy.Basic, kind: type) -> bool:
+        letter = side.args[0] if isinstance(side, sympy.Abs) and kind is not sympy.Eq else side
+        return letter.is_Symbol and not other.free_symbols
+
+    parts = relation.atoms(Relational)
+    return all(says(part.lhs, part.rhs, part.func) or says(part.rhs, part.lhs, part.func) for part in parts)
 
 
 def _solved(value: sympy.Basic) -> sympy.Basic | None:
