@@ -181,14 +181,17 @@ def page(record: dict[str, Any]) -> str:
     coherence = [[" and ".join(row["layers"]), row["deviation"], row["rest"]] for row in record["coherence"]]
     identity = [[name, row["variance_explained_by_token"]] for name, row in record["identity"].items()]
     layout = {"tablefmt": "github", "missingval": "", "disable_numparse": True}
-    mixed, policy = record["mixed_groups"], record["policy"]
+    mixed, policy, learnt = record["mixed_groups"], record["policy"], ""
+    if "learnt" in record:  # not in the record of chains
+        learnt = "; the two fields of the log-ratio learn from {rollouts:,} other rollouts, {right} of them right"
+        learnt = learnt.format(**record["learnt"])
     parts = [
         "# What the deviations of a pretrained policy say",
         "Written by `python benchmarks/pretrained_signal.py --json RECORD`; do not edit.",
         f"`{policy}` answers {record['problems']}, after a supervised warm-up on the format: accuracy "
         f"{record['accuracy']:.1%} at temperature 1, {record['prompts']} prompts x {GROUP} rollouts, "
         f"{mixed:.0%} of the groups with both outcomes; {record['rollouts']:,} rollouts of {record['tokens']:,} tokens "
-        "are measured. One warm-up, one set of fields: the intervals are over prompts only. No RL was run.",
+        f"are measured{learnt}. One warm-up, one set of fields: the intervals are over prompts only. No RL was run.",
         "## Ranking within groups",
         "AUC of a rollout's mean score, and what the score adds to the AUC of the log-probability; 95 % intervals.",
         tabulate(ranking, ["score", "field", "context", "time", "draws", "AUC", "gain"], **layout),
@@ -273,6 +276,7 @@ def measured(options: argparse.Namespace) -> dict[str, Any]:
         "prompts": options.prompts,
         "rollouts": len(rollouts.mask),
         "tokens": int(rollouts.mask.sum()),
+        "learnt": {"rollouts": len(learn.mask), "right": int(learn.correct.sum())},  # by the log-ratio
         "demonstrations": len(demonstrations),
         "epochs": options.epochs,
     }
