@@ -130,6 +130,7 @@ def test_lora_leaves_most_weights_untrained(home: Path, capsys: pytest.CaptureFi
         ("train.eval_strategy=steps", "train.eval_strategy=steps: "),
         ("train.report_to=no_such_logger", "train.report_to=no_such_logger: no_such_logger is not supported"),
         ("model.lora={r: 2}", "Please specify `target_modules`"),
+        ("model.lora={r: 2, target_modules: all-linear, exclude_modules: [visual]}", "needs model.freeze_vision=false"),
         ("model.attn_implementation=no_such_kernel", "no_such_kernel"),
         ("train.use_transformers_continuous_batching=true", "works with text policies only"),
         ("flow.num_blocks=6", "flow.num_blocks=6 differs from the field in runs/flow/vl_3b"),

@@ -16,7 +16,8 @@ _BENT = (*_ROUNDING, sympy.Abs, sympy.Min, sympy.Max, sympy.sign)
 _GROWING = (sympy.factorial, sympy.binomial, sympy.gamma)
 _ENOUGH = 4
 _MOST_BENDS = 12
-_UNDECIDED = (TypeError, ValueError, ArithmeticError, AttributeError)
+# what sympy raises for objects that it cannot compare or evaluate, such as a set and a number
+UNDECIDED = (TypeError, ValueError, NotImplementedError, AttributeError, ArithmeticError, RecursionError)
 
 Point = dict[sympy.Symbol, sympy.Rational]
 
@@ -34,7 +35,7 @@ def alike(gold: sympy.Expr, answer: sympy.Expr) -> bool | None:
             defined = all(value.is_number and value.is_finite and (value.is_real or not counted) for value in values)
             if defined and is_nonzero(real_roots(difference.subs(point)), max(map(abs, values))):
                 return False
-        except _UNDECIDED:
+        except UNDECIDED:
             continue
         compared += defined
     return True if compared >= _ENOUGH else None

@@ -19,7 +19,7 @@ from math_verify.grader import (
 from sympy.core.relational import Relational
 
 from rlfr_mm.grading.parsers import latex2sympy, read_latex, sympy
-from rlfr_mm.grading.strict.sampling import alike, is_nonzero, real_roots
+from rlfr_mm.grading.strict.sampling import UNDECIDED, alike, is_nonzero, real_roots
 from rlfr_mm.grading.strict.values import number, same_number, shown_unit
 
 _NORMAL = NormalizationConfig(basic_latex=True, units=False, malformed_operators=True, nits=True, boxed="none")
@@ -35,8 +35,6 @@ _ROUNDING = (12, 30)  # decimals and digits to which math-verify rounds
 _TO_THE_T = re.compile(r"(?<!matrix\})\^\s?(?:\{\s?(?:T|\\top)\s?\}|(?:T|\\top)(?![A-Za-z]))")
 _SIGNS = re.compile(r"\\(?:pm|mp)(?![A-Za-z])\s?")
 _MOST_ELEMENTS = 64
-# what sympy raises for objects that it cannot compare, such as a set and a number
-_UNDECIDED = (TypeError, ValueError, NotImplementedError, AttributeError, ArithmeticError, RecursionError)
 
 
 def symbolic_equal(gold: str, answer: str, tolerance: tuple[float, ...] = ()) -> bool:
@@ -53,7 +51,7 @@ def symbolic_equal(gold: str, answer: str, tolerance: tuple[float, ...] = ()) ->
     try:
         if parsed_answer is not None and _equal(parsed_gold, parsed_answer):
             return True
-    except _UNDECIDED:
+    except UNDECIDED:
         pass
     return bool(tolerance) and _near(_numbers(gold), _numbers(answer), tolerance)
 
