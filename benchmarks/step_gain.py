@@ -27,7 +27,7 @@ from typing import Any
 
 import torch
 from score_ranking import BATCH, GROUP, MAX_NEW_TOKENS, Sampled, Setting, deviations, sample
-from token_credit import LONG, scored_rollouts, transport
+from token_credit import LONG, scored_rollouts, transport_of
 from torch import Tensor
 from tqdm import tqdm
 
@@ -39,7 +39,7 @@ from rlfr_mm.method.field import FlowField
 from rlfr_mm.method.flow_reward import by_group, flow_advantages, flow_reward
 from rlfr_mm.method.loss import scored_tokens
 from rlfr_mm.method.scores import ScoredRollouts, placebo, scores_of
-from rlfr_mm.method.shaping import SHAPINGS, Shaping
+from rlfr_mm.method.shaping import SHAPINGS
 from rlfr_mm.policy import encode_demonstrations, load_policy
 from rlfr_mm.training.online_flow import FIELD_FOLDER
 from rlfr_mm.training.own_rewards import load_rewards
@@ -137,15 +137,13 @@ def shaped(config: RunConfig, batch: Batch) -> Tensor:
 
 
 def shear(batch: Batch, negative_weight: float) -> Tensor:
-    """(b, T) the advantages of the rival SHEAR: GRPO's times distances (`token_credit.transport`), 1 on average.
+    """(b, T) the advantages of the rival SHEAR: GRPO's times distances, 1 on average.
 
     A rollout whose group has no other outcome keeps GRPO's, which are 0 unless its format is judged, too.
     """
-    distance, mask, outcome = batch.transport, batch.rollouts.mask, batch.outcome
-    assert distance is not None
-    mean = distance.sum(1, keepdim=True) / mask.sum(1, keepdim=True)
-    weights = torch.where(mean > 0, distance / mean, 1.0)
-    return weights * mask * Shaping(RLFRArguments(negative_weight=negative_weight)).of_outcomes(outcome)[:, None]
+    shaping = SHAPINGS["multiply"](RLFRArguments(negative_weight=negative_weight))
+    outcome = shaping.of_outcomes(batch.outcome)[:, None] * batch.rollouts.mask
+    return shaping.of_rollouts(outcome, lambda: batch.transport)
 
 
 def all_shaped(methods: dict[str, RunConfig], batch: Batch) -> dict[str, Tensor]:
@@ -177,7 +175,7 @@ class Measured:
         self.transport: Tensor | None = None
         if shear:
             group = next(iter(methods.values())).train["num_generations"]
-            self.transport = transport(self.rollouts, list(field.layer_indices), group)
+            self.transport = transport_of(self.rollouts, list(field.layer_indices), group)
 
     def deviation(self, field: FlowField, config: RunConfig) -> Tensor:
         return deviations(field, self.rollouts, replace(config.flow_reward, context_shifts=[-1]))
