@@ -12,6 +12,8 @@ solution, and the chance to write it is the product of the probabilities of its 
   take there.
 - The gain is the product of that step with the gradient of the accuracy on all other parts, in points per step. Errors
   are from leaving out one part at a time (jackknife), also of the differences to the experiment's first method.
+- A gain like that is of a straight line. What a step of the learning rate's length, or of a part of it (`LENGTHS`),
+  does to the accuracy is measured, too: the policy takes it, and the chances of the solutions are asked for again.
 
 What later steps do to the policy is left out; `--run` starts from the last policy and field of a training run instead.
 Where each seed of the experiment has a policy of its own, `--seed` names one, and records in a folder, such as
@@ -20,7 +22,7 @@ Where each seed of the experiment has a policy of its own, `--seed` names one, a
 
 import argparse
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -46,6 +48,7 @@ from rlfr_mm.training.own_rewards import load_rewards
 from rlfr_mm.training.run_folder import environment
 
 PROMPTS_PER_PART = 64
+LENGTHS = (0.1, 0.3, 1.0)  # of the steps that are taken, in learning rates
 SHEAR = {"shear": 1.0, "shear_half": 0.5}  # a published rival, and the weight of blame
 
 
@@ -203,16 +206,33 @@ class Measured:
         distances = None if self.transport is None else self.transport[index, :length]
         return Batch(self.rewards[index], logps, entropies, rollouts, deviations, distances)
 
-    def accuracy_gradient(self, prompts: Tensor) -> Tensor:
-        """(P,) the mean over prompts of the gradient of the chance to write the solution.
+    def chances(self, prompts: Tensor) -> Iterator[Tensor]:
+        """(b,) the chance to write each solution, batch by batch.
 
         Rollouts that come to the right answer in another way are left out.
         """
-        total = torch.zeros(sum(weight.numel() for weight in self.weights))
         for part in prompts.split(BATCH):
             _, mask, logps, _ = self.forward([self.setting.problems[i] for i in part])
-            total += gradient(logps.masked_fill(~mask, 0).sum(1).exp().sum(), self.weights) / len(prompts)
+            yield logps.masked_fill(~mask, 0).sum(1).exp()
+
+    def accuracy_gradient(self, prompts: Tensor) -> Tensor:
+        """(P,) the mean over prompts of the gradient of the chance to write the solution."""
+        total = torch.zeros(sum(weight.numel() for weight in self.weights))
+        for chances in self.chances(prompts):
+            total += gradient(chances.sum(), self.weights) / len(prompts)
         return total
+
+    @torch.no_grad()
+    def accuracies(self, parts: list[Tensor], step: Tensor | None = None) -> Tensor:
+        """(parts,) the mean chance to write the solution, with weights that are (P,) `step` further."""
+        before = [weight.clone() for weight in self.weights]
+        if step is not None:
+            for weight, change in zip(self.weights, step.split([w.numel() for w in before]), strict=True):
+                weight += change.view_as(weight)
+        found = torch.stack([torch.cat(list(self.chances(part))).mean() for part in parts])
+        for weight, old in zip(self.weights, before, strict=True):
+            weight.copy_(old)
+        return found
 
 
 def adam_steps(measured: Measured, methods: dict[str, RunConfig], prompts: Tensor) -> dict[str, Tensor]:
@@ -330,6 +350,8 @@ def write(options: argparse.Namespace, methods: dict[str, RunConfig], measured: 
     gradients = torch.stack([measured.accuracy_gradient(part) for part in tqdm(parts, desc="accuracy", unit="part")])
     names = [*methods, *(SHEAR if measured.transport is not None else [])]
     gains = {name: torch.zeros(len(parts), len(parts)) for name in names}  # by the parts of gradient and of step
+    taken = {name: torch.zeros(len(LENGTHS), len(parts), len(parts)) for name in names}  # of steps of these lengths
+    before = measured.accuracies(parts)
     moments = torch.zeros(len(parts), 5)
     for number, part in enumerate(tqdm(parts, desc="methods", unit="part")):
         others = gradients[torch.arange(len(parts)) != number].mean(0)
@@ -337,6 +359,9 @@ def write(options: argparse.Namespace, methods: dict[str, RunConfig], measured: 
         for name, step in adam_steps(measured, methods, part).items():
             rate = methods.get(name, methods[first]).train["learning_rate"]
             gains[name][:, number] = 100 * rate * (gradients @ step)
+            for i, length in enumerate(LENGTHS):
+                after = measured.accuracies(parts, rate * length * step)
+                taken[name][i, :, number] = 100 * (after - before)
 
     def points(values: Tensor) -> dict[str, float]:
         return jackknife(lambda part: off_diagonal(values, part).item(), len(parts))
@@ -354,7 +379,15 @@ def write(options: argparse.Namespace, methods: dict[str, RunConfig], measured: 
         "parts": len(parts),
         "accuracy": round(measured.rollouts.correct.float().mean().item(), 4),
         "rows": [
-            {"method": name, "gain": points(values), "over": points(values - gains[first])}
+            {
+                "method": name,
+                "gain": points(values),
+                "over": points(values - gains[first]),
+                "taken": [
+                    {"length": length, "gain": points(own), "over": points(own - theirs)}
+                    for length, own, theirs in zip(LENGTHS, taken[name], taken[first], strict=True)
+                ],
+            }
             for name, values in gains.items()
         ],
         "praise": {"signal": praised, "size": math.sqrt(praise)},

@@ -45,19 +45,12 @@ def shipped(step_gain: ModuleType, tmp_path: Path) -> Any:
 
 def test_a_step_up_the_gradient_raises_the_chance_of_the_solutions_by_what_it_says(shipped: Any):
     measured, prompts = shipped({}), torch.arange(16)
-    gradient = measured.accuracy_gradient(prompts)
-
-    @torch.no_grad()
-    def chance(step: float) -> float:
-        moved = step * gradient / gradient.norm()
-        for weight, change in zip(measured.weights, moved.split([w.numel() for w in measured.weights]), strict=True):
-            weight += change.view_as(weight)
-        _, mask, logps, _ = measured.forward(measured.setting.problems)
-        return logps.masked_fill(~mask, 0).sum(1).exp().mean().item()
-
-    size = 1e-3
-    higher, lower = chance(size), chance(-2 * size)
-    assert (higher - lower) / (2 * size) == pytest.approx(gradient.norm().item(), rel=0.02)
+    gradient, before = measured.accuracy_gradient(prompts), [weight.clone() for weight in measured.weights]
+    step = 1e-3 * gradient / gradient.norm()
+    higher, lower = (measured.accuracies([prompts], sign * step).item() for sign in (1, -1))
+    assert (higher - lower) / 2e-3 == pytest.approx(gradient.norm().item(), rel=0.02)
+    assert lower < measured.accuracies([prompts]).item() < higher
+    assert all(map(torch.equal, measured.weights, before))  # the policy is as it was
 
 
 def test_the_ceiling_gains_more_in_a_step_than_rlvr_and_what_pays_nobody_gains_nothing(

@@ -8,7 +8,7 @@ import numpy as np
 from jinja2 import Environment, StrictUndefined
 
 from rlfr_mm.experiments.comparison import Comparison, compare
-from rlfr_mm.experiments.first_step import agreement, difference, over_policies, plot_steps, step_table
+from rlfr_mm.experiments.first_step import agreement, difference, over_policies, plot_steps, step_table, taken_table
 from rlfr_mm.experiments.overview import credit_table, plot_gains, room_table
 from rlfr_mm.experiments.records import ExperimentRecord, mean_over_steps, read_results
 from rlfr_mm.files import read_json
@@ -98,6 +98,10 @@ class Figures:
     def step_table(self, name: str) -> str:
         """What one step of each method gains, beside what training gained."""
         return step_table(self._steps[name], self._trained[name])
+
+    def taken_table(self, name: str) -> str:
+        """What steps of several lengths gained when they were taken."""
+        return taken_table(self._steps[name])
 
     def step_difference(self, name: str, method: str, against: str) -> dict[str, Any]:
         """What a step gains over that of another method, of a record of several policies."""

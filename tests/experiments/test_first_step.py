@@ -8,7 +8,7 @@ from PIL import Image
 
 from rlfr_mm import results
 from rlfr_mm.experiments.first_page import read_steps
-from rlfr_mm.experiments.first_step import agreement, difference, over_policies, step_table
+from rlfr_mm.experiments.first_step import agreement, difference, over_policies, step_table, taken_table
 from rlfr_mm.experiments.records import write_results
 from rlfr_mm.files import write_json
 from tests.experiments.made_records import random_cells, record
@@ -18,8 +18,11 @@ STEP_GAINS = {"rlvr": 2.0, "flow": 3.0, "placebo": 1.5, "untrained": 2.5}
 
 
 def steps(gains: dict[str, float] = STEP_GAINS, seed: int = 0) -> dict[str, Any]:
+    def points(gain: float) -> dict[str, Any]:
+        return {"gain": {"value": gain, "error": 0.1}, "over": {"value": gain - gains["rlvr"], "error": 0.05}}
+
     rows = [
-        {"method": name, "gain": {"value": gain, "error": 0.1}, "over": {"value": gain - gains["rlvr"], "error": 0.05}}
+        {"method": name, **points(gain), "taken": [{"length": 0.5, **points(gain / 2)}, {"length": 1, **points(gain)}]}
         for name, gain in gains.items()
     ]
     policy = {"warmup_seed": seed, "run": None}
@@ -58,6 +61,15 @@ def test_policies_are_averaged_with_the_error_over_them():
     paired = difference(together, "flow", "placebo")
     assert paired["values"] == pytest.approx([1.5, 2.5, 3.5])
     assert paired["value"] == pytest.approx(2.5) and paired["error"] == pytest.approx(3**-0.5)
+
+
+def test_steps_that_were_taken_are_shown_by_length_and_averaged_over_policies():
+    together = over_policies([steps(STEP_GAINS | {"flow": gain}, seed) for seed, gain in enumerate((3.0, 5.0))])
+    header, _, *rows = [cells_of(line) for line in taken_table(together).splitlines()]
+    assert header == ["method", "straight line", "0.5 of a step", "a step"]
+    assert [row[0] for row in rows] == ["flow", "untrained", "rlvr", "placebo"]
+    assert rows[0][1:] == ["+2.00 ± 1.00", "+0.00 ± 0.50", "+2.00 ± 1.00"]
+    assert rows[2][1:] == ["2.00 ± 0.00", "1.00 ± 0.00", "2.00 ± 0.00"]
 
 
 def test_only_different_policies_of_one_setting_are_averaged():
