@@ -165,13 +165,17 @@ def write_jsonl(path: Path, lines: Iterable[Mapping[str, Any]]) -> Path:
     return write_text(path, "".join(json.dumps(line, ensure_ascii=False) + "\n" for line in lines))
 
 
-def write_csv(path: Path, lines: Sequence[Mapping[str, Any]], quoting: Any = csv.QUOTE_MINIMAL) -> Path:
-    """Write a CSV file whose columns are the keys of the lines, in order of appearance (see `plain_cell`)."""
-    text = io.StringIO()
+def write_csv(path: Path, lines: Sequence[Mapping[str, Any]]) -> Path:
+    """Write a table for spreadsheets whose columns are the keys of the lines, in order of appearance."""
     columns = list(dict.fromkeys(key for line in lines for key in line))
-    writer = csv.writer(text, quoting=quoting, lineterminator="\n")
-    writer.writerow(map(plain_cell, columns))
-    writer.writerows([plain_cell(line.get(column, "")) for column in columns] for line in lines)
+    rows = [columns, *([line.get(column, "") for column in columns] for line in lines)]
+    return write_cells(path, [[plain_cell(cell) for cell in row] for row in rows])
+
+
+def write_cells(path: Path, rows: Iterable[Sequence[Any]], delimiter: str = ",") -> Path:
+    """Write a CSV file of these rows. All cells are quoted: csv leaves a lone carriage return bare before Python 3.13."""
+    text = io.StringIO(newline="")
+    csv.writer(text, delimiter=delimiter, quoting=csv.QUOTE_ALL, lineterminator="\n").writerows(rows)
     return write_text(path, text.getvalue())
 
 
@@ -188,11 +192,6 @@ def plain_cell(value: Any) -> Any:
     if isinstance(value, str) and _FORMULA.match(value) and not _NUMBER.fullmatch(value):
         return f"'{value}"
     return value
-
-
-def written_cell(text: str) -> str:
-    """The text for which `plain_cell` wrote this one."""
-    return text[1:] if text.startswith("'") and plain_cell(text[1:]) == text else text
 
 
 def read_entries(path: Path, expected: str) -> dict[str, dict[str, Any]]:

@@ -5,9 +5,9 @@ into a file name, we put `rlfr-<rule>`. A sheet holds only text; the column `pre
 """
 
 import csv
-import io
 import json
 import math
+import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from itertools import zip_longest
@@ -28,18 +28,17 @@ from rlfr_mm.eval.formats.base import (
     file_name,
     of_benchmark,
     percent,
-    plain_cell,
     response_of,
     text_of,
+    write_cells,
     write_csv,
     write_json,
-    write_text,
-    written_cell,
 )
 from rlfr_mm.eval.formats.boards import VISULOGIC_TAGS, wemath_scores
 from rlfr_mm.tasks.spec import TaskSpec
 
 CELL_LIMIT = 32_767  # characters in a cell of an .xlsx
+_NOT_XML = re.compile("[\r\ufffe\uffff]")  # XML reads a carriage return as a newline, and has no place for the others
 
 # Columns that identify the problem, with their names in the dataset. Other columns hold lists as text.
 IDENTIFYING = {name: name for name in ("question", "answer", "pid", "id", "ID", "key", "sample_index")}
@@ -188,7 +187,7 @@ def write(run: EvaluatedRun, out: Path) -> list[Path]:
         written += [
             write_sheet(folder / f"{stem}.xlsx", lines),
             write_sheet(folder / f"{stem}{judge}.xlsx", judged),
-            write_csv(folder / f"{stem}{judge}{kit.score_suffix}.csv", table, csv.QUOTE_ALL),
+            write_csv(folder / f"{stem}{judge}{kit.score_suffix}.csv", table),
         ]
     return written
 
@@ -210,12 +209,8 @@ def write_sheet(path: Path, lines: list[Line]) -> Path:
     columns = list(dict.fromkeys(key for line in lines for key in line))
     cells = [[_cell(line.get(column)) for column in columns] for line in lines]
     texts = [cell for line in cells for cell in line if isinstance(cell, str)]
-    if any(len(text) > CELL_LIMIT or ILLEGAL_CHARACTERS_RE.search(text) or "\r" in text for text in texts):
-        text = io.StringIO(newline="")
-        writer = csv.writer(text, delimiter="\t", lineterminator="\n")
-        writer.writerow(map(plain_cell, columns))
-        writer.writerows(map(plain_cell, line) for line in cells)
-        return write_text(path.with_suffix(".tsv"), text.getvalue())
+    if any(len(text) > CELL_LIMIT or ILLEGAL_CHARACTERS_RE.search(text) or _NOT_XML.search(text) for text in texts):
+        return write_cells(path.with_suffix(".tsv"), [columns, *cells], delimiter="\t")
     book = Workbook(write_only=True)
     sheet = book.create_sheet("Sheet1")
     sheet.append(columns)
@@ -267,12 +262,13 @@ def _tsv_lines(path: Path) -> list[Line]:
     csv.field_size_limit(2**31 - 1)
     try:
         with path.open(encoding="utf-8-sig", newline="") as file:
-            return [
-                {name: written_cell(cell) if isinstance(cell, str) else cell for name, cell in line.items()}
-                for line in csv.DictReader(file, delimiter="\t")
-            ]
+            columns, *rows = [row for row in csv.reader(file, delimiter="\t", strict=True) if row] or [[]]
     except (csv.Error, UnicodeDecodeError) as error:
         raise ValueError(f"{path} is not a .tsv file in UTF-8: {error}") from None
+    for number, row in enumerate(rows, start=1):
+        if len(row) != len(columns):
+            raise ValueError(f"{path}, row {number} has {len(row)} cells under {len(columns)} columns")
+    return [dict(zip(columns, row, strict=True)) for row in rows]
 
 
 def _json_lines(path: Path) -> list[Line]:

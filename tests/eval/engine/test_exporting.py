@@ -161,7 +161,9 @@ def test_odd_texts_come_back_from_sheets_and_are_no_formulas(tmp_path):
     assert first[head.index("prediction")] == ODD_TEXTS[0]
 
 
-@pytest.mark.parametrize("text", ["carriage\rreturn\r\n", "x" * 40_000, "control \x07 sign"])
+@pytest.mark.parametrize(
+    "text", ["carriage\rreturn\r\n", "step one\rAnswer: A", "x" * 40_000, "control \x07 sign", "\ufffe", "\uffff"]
+)
 def test_texts_that_no_cell_holds_turn_the_sheet_into_a_tsv(tmp_path, text):
     path, back = sheet_of(tmp_path, ("a", text, "b"))
     assert path.suffix == ".tsv" and back == ("a", text, "b")
@@ -170,21 +172,26 @@ def test_texts_that_no_cell_holds_turn_the_sheet_into_a_tsv(tmp_path, text):
 FORMULAS = ('=HYPERLINK("http://x","y")', "@SUM(1+1)", "+cmd|' /C calc'!A0", "-1+1", "\t=1", "'=1", "''@x")
 
 
-def test_no_cell_of_a_table_is_a_formula_and_numbers_stay_numbers(tmp_path):
+@pytest.mark.parametrize(("more", "suffix"), [("", ".xlsx"), ("\r", ".tsv")])
+def test_the_kit_reads_golds_and_responses_as_they_are(tmp_path, more, suffix):
+    """Both kinds of sheets through pandas, which the kit loads them with, and through our reader."""
+    pandas = pytest.importorskip("pandas", reason="VLMEvalKit reads sheets with pandas")
     task = "rlfr_mathvision_test"
-    texts = (*FORMULAS, "-5", "+3.5e-2", "x = 1")
-    doc = BOARDS[task][0][0]
-    docs = [{**doc, "id": str(number)} for number in range(len(texts))]
-    answers = {task: [(doc, [text + "\x07"]) for doc, text in zip(docs, texts, strict=True)]}  # no sheet holds a bell
-    run = make_run(tmp_path / "run", answers)
-    path = export(run, "vlmevalkit", tmp_path / "out")[0]
-    with path.open(newline="") as file:
-        found = [line["prediction"].removesuffix("\x07") for line in csv.DictReader(file, delimiter="\t")]
-    assert [text[0] for text in found[: len(FORMULAS)]] == ["'"] * len(FORMULAS)
-    back = read_back("vlmevalkit", path, task, docs)
-    assert tuple(text.removesuffix("\x07") for text in back.values()) == texts
-    (scores,) = export(run, "csv", tmp_path / "out", model='=HYPERLINK("http://x")')
-    assert {line["model"] for line in csv.DictReader(scores.open())} == {'\'=HYPERLINK("http://x")'}
+    texts = (r"-\frac{24}{25}", "- step one", "a\nb", '"a" "b', "tab\t", " b ", "\u2028c\x85", "_x000D_", *FORMULAS)
+    texts += ("a\rb", "a\r\nb", "nul \0") if more else ()
+    docs = [{**BOARDS[task][0][0], "id": str(number), "answer": text} for number, text in enumerate(texts)]
+    answers = {task: [(doc, [text + more]) for doc, text in zip(docs, texts, strict=True)]}
+    path = export(make_run(tmp_path / "run", answers), "vlmevalkit", tmp_path / "out")[0]
+    assert path.suffix == suffix
+    sheet = pandas.read_csv(path, sep="\t") if more else pandas.read_excel(path)
+    assert tuple(sheet["answer"]) == texts and tuple(sheet["prediction"]) == tuple(text + more for text in texts)
+    assert tuple(read_back("vlmevalkit", path, task, docs).values()) == tuple(sheet["prediction"])
+
+
+def test_no_cell_of_a_score_table_is_a_formula_and_numbers_stay_numbers(tmp_path):
+    (scores,) = export(make_run(tmp_path / "run", TEXT), "csv", tmp_path / "out", model="=A1\ry")
+    assert {line["model"] for line in table(scores)} == {"'=A1\ry"}
+    assert [plain_cell(text)[0] for text in FORMULAS] == ["'"] * len(FORMULAS)
     assert [plain_cell(value) for value in ("-5", "+3.5e-2", "x = 1", -5, None)] == ["-5", "+3.5e-2", "x = 1", -5, None]
 
 
@@ -584,6 +591,9 @@ def test_wemath_without_a_complete_group_is_refused(tmp_path):
         ("vlmevalkit", ".xlsx", "no zip", "is not an .xlsx file"),
         ("vlmevalkit", ".tsv", "id\tprediction\n1\tx\n", "has no column `index`"),
         ("vlmevalkit", ".tsv", "index\tid\n1\t1\n", "row 1 has no response"),
+        ("vlmevalkit", ".tsv", "index\tprediction\n1\tx\n2\n3\ty\n", "row 2 has 1 cells under 2 columns"),
+        ("vlmevalkit", ".tsv", "index\tprediction\n1\tx\ty\n", "row 1 has 3 cells under 2 columns"),
+        ("vlmevalkit", ".tsv", 'index\tprediction\n1\t"x\n2\ty\n', "is not a .tsv file in UTF-8: unexpected end"),
         ("vlmevalkit", ".pkl", "", "must end in .xlsx, .tsv or .json"),
     ],
 )
