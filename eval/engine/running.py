@@ -29,6 +29,7 @@ from rlfr_mm.tasks.spec import TaskSpec
 from rlfr_mm.training.run_folder import environment
 
 Batch = tuple[int, int, Sequence[Sample]]  # its number, its seed, and what a process answers of it
+Prompt = tuple[Sample, Request, dict[str, Any]]  # with the fields of its row that the dataset record decides
 
 # Arguments of a model that say where it is and how it is asked, and not what it is.
 LOCATION = {
@@ -38,6 +39,7 @@ LOCATION = {
 GIVE_UP_AFTER = (
     3  # batches in a row without a response; the run then leaves the task incomplete and starts the next one
 )
+LISTED_FAILURES = 20  # the most reasons listed per task
 
 
 @dataclass(frozen=True)
@@ -137,63 +139,83 @@ def _answer(
     answered: set[RowKey],
     advance: Callable[[int], Any],
 ) -> list[str]:
-    """Generate, grade and journal what a task lacks of these batches. Returns what went wrong, each message once."""
+    """Generate, grade and journal what a task lacks of these batches. Returns what went wrong, each message once.
+
+    Batches in a row without a response are counted as in a run that was never stopped: a batch of which a part was
+    answered earlier is not one of them, nor is a batch of records that cannot be asked.
+    """
     failures: dict[str, None] = {}
     silent = 0
     for number, seed, batch in share:
         missing = [sample for sample in batch if sample.key not in answered]
+        if len(missing) < len(batch):
+            silent = 0
         if not missing:
             continue
         # If a batch shares one random state (and its padding), a part of the batch would be answered differently.
-        asked = batch if backend.seeding == "batch" else missing
-        rows, failed = _answer_batch(backend, task, asked, number, seed)
+        prompts, unusable = _prompts(backend, task, batch if backend.seeding == "batch" else missing)
+        failures |= dict.fromkeys(unusable)
+        if all(sample.key in answered for sample, _, _ in prompts):
+            continue
+        rows, failed = _answer_batch(backend, task, prompts, number, seed)
         rows = [row for row in rows if row.key not in answered]
         journal.append_rows(rows)
         advance(len(rows))
         failures |= dict.fromkeys(failed)
-        silent = 0 if rows else silent + 1
+        silent = 0 if rows or len(missing) < len(batch) else silent + 1
         if silent == GIVE_UP_AFTER:
-            return [*failures, f"{task.spec.name}: gave up after {silent} batches in a row without a response"]
-    return list(failures)
+            failures[f"{task.spec.name}: gave up after {silent} batches in a row without a response"] = None
+            break
+    return _shortened(task.spec.name, list(failures))
 
 
-def _answer_batch(
-    backend: Backend, task: PlannedTask, batch: Sequence[Sample], number: int, seed: int
-) -> tuple[list[SampleRow], list[str]]:
-    """The graded rows of one batch, and why rows are missing."""
-    asked: list[tuple[Sample, Request]] = []
+def _shortened(task: str, failures: list[str]) -> list[str]:
+    """The first reasons and the last one, with the number of those between, if there are many."""
+    left_out = len(failures) - LISTED_FAILURES
+    if left_out < 2:
+        return failures
+    return [*failures[: LISTED_FAILURES - 1], f"{task}: {left_out} more reasons like these", failures[-1]]
+
+
+def _prompts(backend: Backend, task: PlannedTask, batch: Sequence[Sample]) -> tuple[list[Prompt], list[str]]:
+    """The prompts of the samples, and why samples cannot be asked."""
+    prompts: list[Prompt] = []
     failures: list[str] = []
-    fields: dict[int, dict[str, Any]] = {}  # by doc_id, the fields of rows that the dataset record decides
-    prompts: dict[int, tuple[str, list[dict[str, Any]]]] = {}
+    of_record: dict[int, tuple[str, list[dict[str, Any]], dict[str, Any]]] = {}  # by doc_id
     for sample in batch:
         try:
-            if sample.doc_id not in prompts:
+            if sample.doc_id not in of_record:
                 doc = task.docs[sample.doc_id]
                 messages = task.spec.messages(doc)
-                fields[sample.doc_id] = doc_fields(task.spec, task.plan, sample.doc_id, doc, sample.key.doc_hash)
-                fields[sample.doc_id] |= _prompt_fields(backend, messages)
-                prompts[sample.doc_id] = task.spec.text(doc), messages
+                fields = doc_fields(task.spec, task.plan, sample.doc_id, doc, sample.key.doc_hash)
+                of_record[sample.doc_id] = task.spec.text(doc), messages, fields | _prompt_fields(backend, messages)
         except (ValueError, OSError) as error:  # a record without its image, or an image that cannot be decoded
             failures.append(one_line(error))
         else:
-            asked.append((sample, Request(sample.doc_id, *prompts[sample.doc_id], sample.seed)))
-    if not asked:
-        return [], failures
+            text, messages, fields = of_record[sample.doc_id]
+            prompts.append((sample, Request(sample.doc_id, text, messages, sample.seed), fields))
+    return prompts, failures
+
+
+def _answer_batch(
+    backend: Backend, task: PlannedTask, prompts: Sequence[Prompt], number: int, seed: int
+) -> tuple[list[SampleRow], list[str]]:
+    """The graded rows of one batch, and why rows are missing."""
+    name = task.spec.name
     try:
-        outputs = backend.generate(task.spec.name, [request for _, request in asked], task.generation, seed)
+        outputs = backend.generate(name, [request for _, request, _ in prompts], task.generation, seed)
     except RunError:
         raise
     except Exception as error:  # out of memory, or a server that went away: the next batch may succeed
-        return [], [*failures, f"{task.spec.name}, batch {number}: {type(error).__name__}: {one_line(error)}"]
-    failures += [f"{task.spec.name}: {output.failure}" for output in outputs if output.text is None]
+        return [], [f"{name}, batch {number}: {type(error).__name__}: {one_line(error)}"]
     rows = [
-        fields[sample.doc_id]
+        fields
         | _response_fields(sample, output, task)
         | {"batch": number, "seed": {"request": sample.seed, "batch": seed, "none": None}[backend.seeding]}
-        for (sample, _), output in zip(asked, outputs, strict=True)
+        for (sample, _, fields), output in zip(prompts, outputs, strict=True)
         if output.text is not None
     ]
-    return graded_rows(rows), failures
+    return graded_rows(rows), [f"{name}: {output.failure}" for output in outputs if output.text is None]
 
 
 def _prompt_fields(backend: Backend, messages: Sequence[Mapping[str, Any]]) -> dict[str, Any]:

@@ -319,6 +319,20 @@ def test_failed_requests_are_missing_and_are_asked_again(server, arguments, tmp_
     assert sorted(row.doc_id for row in rows) == [0, 1, 2, 3]
 
 
+def test_a_stopped_run_goes_on_behind_requests_that_a_server_always_refuses(server, arguments, tmp_path):
+    handler, model = server
+    questions = [doc["question"] for doc in registry.load(registry.task("rlfr_quickstart")).select(range(10))]
+    refused = [questions[i] for i in (1, 3, 5)]
+    handler.reply = staticmethod(lambda asked: None if any(one in str(asked) for one in refused) else "3")
+    options = arguments(tmp_path, model=model, tasks="rlfr_quickstart", limit=10, batch_size=2)
+    assert run.main(options) == 1
+    rows = run_files.read_run(tmp_path)["rlfr_quickstart"]
+    assert [row.doc_id for row in rows] == [i for i in range(10) if questions[i] not in refused]
+    run_files.write_rows(tmp_path / "rlfr_quickstart" / run_files.SAMPLES, rows[:3])
+    assert run.main(options) == 1
+    assert run_files.read_run(tmp_path)["rlfr_quickstart"] == rows
+
+
 def test_a_server_that_is_gone_ends_the_task_and_not_the_run(arguments, tmp_path, capfd):
     model = "openai,model_version=tiny,api_key=x,base_url=http://127.0.0.1:9/v1,max_retries=1"
     assert run.main(arguments(tmp_path, model=model, tasks="rlfr_quickstart", limit=9, batch_size=1)) == 1

@@ -14,6 +14,8 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from datasets import Dataset, Features, Image, Value
+from PIL.Image import new as new_image
 
 from rlfr_mm.eval import run
 from rlfr_mm.eval.engine import records, run_files
@@ -25,6 +27,7 @@ from tests.eval.commands import exit_status
 
 SAMPLED, GREEDY = "rlfr_quickstart_pass32", "rlfr_quickstart"
 ROOT = Path(__file__).resolve().parents[3]
+WHITE = new_image("RGB", (84, 84), "white")
 
 
 def command(arguments: list[str]) -> list[str]:
@@ -217,6 +220,49 @@ def test_missing_images_are_named_by_record_and_fail_the_run(shared, arguments, 
     assert "rlfr_mathvista_testmini: 2 of 2 responses are missing" in messages
     assert "record 1 has no image" in messages
     assert {result.task: result.rows for result in run_files.read_results(tmp_path)}[GREEDY] == 2
+
+
+@pytest.fixture(scope="module")
+def gaps(tmp_path_factory) -> Path:
+    """A folder with a benchmark of 12 records, of which those with the numbers 1, 3 and 5 have no image."""
+    folder = tmp_path_factory.mktemp("own")
+    (folder / "gaps").mkdir()
+    (folder / "mirror" / "gaps").mkdir(parents=True)
+    rows = [
+        {"id": str(i), "question": "How many?", "answer": str(i), "image": None if i in (1, 3, 5) else WHITE}
+        for i in range(12)
+    ]
+    features = Features(
+        {"id": Value("string"), "question": Value("string"), "answer": Value("string"), "image": Image()}
+    )
+    Dataset.from_list(rows, features=features).to_parquet(str(folder / "mirror/gaps/test-00000-of-00001.parquet"))
+    (folder / "gaps" / "__init__.py").write_text(
+        "from rlfr_mm.tasks.spec import TaskSpec\n"
+        "TASKS = (TaskSpec(name='rlfr_gaps', benchmark='gaps', dataset='gaps', rows=12, image='image',\n"
+        "                  problem_id=lambda doc: doc['id']),)\n"
+    )
+    return folder
+
+
+@pytest.mark.parametrize("model", [None, "dummy,response=3"])
+def test_a_stopped_run_goes_on_behind_records_that_can_never_be_answered(gaps, arguments, tmp_path, model):
+    """Three batches lack a record without its image; the batches behind them are answered all the same."""
+    options = {"tasks": "rlfr_gaps", "include_path": gaps, "data_root": gaps / "mirror"}
+    options |= {"limit": None, "batch_size": 2} | ({"model": model} if model else {})
+    assert run.main(arguments(tmp_path, **options)) == 1
+    rows = run_files.read_run(tmp_path)["rlfr_gaps"]
+    assert [row.doc_id for row in rows] == [0, 2, 4, *range(6, 12)]
+    run_files.write_rows(tmp_path / "rlfr_gaps" / run_files.SAMPLES, rows[:3])
+    assert run.main(arguments(tmp_path, **options)) == 1
+    assert run_files.read_run(tmp_path)["rlfr_gaps"] == rows
+
+
+def test_records_without_images_do_not_end_a_task_and_only_some_are_listed(shared, arguments, tmp_path, capfd):
+    options = {"model": "dummy,response=3", "tasks": "rlfr_mathvista_testmini", "data_root": shared / "hub"}
+    assert run.main(arguments(tmp_path, **options, limit=50, batch_size=2)) == 1
+    messages = capfd.readouterr().err
+    assert messages.count("has no image") == 20 and "rlfr_mathvista_testmini: 30 more reasons like these" in messages
+    assert "record 50 has no image" in messages
 
 
 def test_a_plan_depends_on_seed_and_settings_alone():
