@@ -15,14 +15,17 @@ import importlib
 import os
 import pkgutil
 import sys
+import warnings
 import zlib
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from importlib.metadata import entry_points
 from importlib.util import module_from_spec, spec_from_file_location
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
+from rlfr_mm.data.dataset_folder import cached_folder
+from rlfr_mm.grading import SCORERS
 from rlfr_mm.tasks.spec import Doc, Generation, TaskSpec
 
 if TYPE_CHECKING:
@@ -82,8 +85,12 @@ def include(folder: str | Path) -> list[TaskSpec]:
             spec = spec_from_file_location(name, path, submodule_search_locations=[str(path.parent)])
             assert spec is not None and spec.loader is not None
             sys.modules[name] = module_from_spec(spec)
-            spec.loader.exec_module(sys.modules[name])
-            _add(sys.modules[name].TASKS, str(path))
+            try:
+                spec.loader.exec_module(sys.modules[name])
+                _add(sys.modules[name], str(path))
+            except BaseException:
+                del sys.modules[name]
+                raise
         found += sys.modules[name].TASKS
     if not found:
         raise ValueError(
@@ -92,35 +99,40 @@ def include(folder: str | Path) -> list[TaskSpec]:
     return found
 
 
-def _add(specs: Iterable[TaskSpec], where: str) -> None:
+def _add(module: Any, where: str) -> None:
+    """Add the tasks of a benchmark's module, all or none."""
+    specs = getattr(module, "TASKS", None)
+    if not isinstance(specs, tuple | list) or not all(isinstance(spec, TaskSpec) for spec in specs):
+        raise ValueError(f"{where}: TASKS must be a tuple of TaskSpec, as in TASKS = (my_task,)")
     for spec in specs:
         if spec.name in TASKS or not spec.name.startswith("rlfr_"):
             problem = "is there already" if spec.name in TASKS else "must begin with rlfr_"
             raise ValueError(f"{where}: the task name {spec.name} {problem}; choose another name")
-        TASKS[spec.name] = spec
+        if spec.scorer not in SCORERS:
+            raise ValueError(f"{where}: {spec.name} has the scorer {spec.scorer!r}; use one of {', '.join(SCORERS)}")
+    TASKS.update({spec.name: spec for spec in specs})
 
 
 def _discover() -> None:
     package = importlib.import_module(__package__)
     for module in pkgutil.iter_modules(package.__path__, f"{__package__}."):
         if module.ispkg:
-            _add(importlib.import_module(module.name).TASKS, module.name)
+            _add(importlib.import_module(module.name), module.name)
     for entry in entry_points(group="rlfr_mm.tasks"):
-        _add(entry.load().TASKS, entry.value)
+        _add(entry.load(), entry.value)
     for folder in filter(None, os.environ.get("RLFR_TASKS", "").split(os.pathsep)):
-        include(folder)
+        try:
+            include(folder)
+        except ValueError as error:  # a command that needs its tasks will miss them; others should work
+            warnings.warn(f"RLFR_TASKS: {error}", stacklevel=2)
 
 
 def task(name: str) -> TaskSpec:
     """The task of that name; ValueError suggesting the nearest names if there is none."""
     if name not in TASKS:
         nearest = difflib.get_close_matches(name, [*TASKS, *GROUPS], n=3, cutoff=0.5)
-        hint = (
-            f"did you mean {', '.join(nearest)}?"
-            if nearest
-            else "python -m rlfr_mm.tasks.list prints all; RLFR_TASKS names more"
-        )
-        raise ValueError(f"unknown task {name!r}: {hint}")
+        hint = f"did you mean {', '.join(nearest)}?" if nearest else "python -m rlfr_mm.tasks.list prints all."
+        raise ValueError(f"unknown task {name!r}: {hint} For a benchmark of your own, set RLFR_TASKS to its folder")
     return TASKS[name]
 
 
@@ -153,16 +165,16 @@ def load(spec: TaskSpec, data_root: str | Path | None = None) -> "Dataset":
     """
     from datasets import load_dataset
 
-    path = spec.dataset
-    if data_root is not None and path != "json":
+    source = {"path": spec.dataset}
+    if data_root is not None and spec.dataset != "json":
         folder = Path(data_root) / spec.dataset
         if not folder.is_dir():
             raise FileNotFoundError(
                 f"{spec.name}: no folder {folder}; leave out data_root to read {spec.dataset} from the hub"
             )
-        path = str(folder)
+        source = cached_folder(folder)
     records = load_dataset(
-        path, spec.config, split="+".join(spec.splits), data_files=spec.data_files, revision=spec.revision
+        **source, name=spec.config, split="+".join(spec.splits), data_files=spec.data_files, revision=spec.revision
     )
     return prepare(spec, records, Path(data_root or "."))
 

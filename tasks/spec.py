@@ -153,11 +153,16 @@ class TaskSpec:
 
     def check(self, doc: Doc) -> str:
         """The record's problem id, after reading every field that the task needs except the images."""
-        self.text(doc)
         problem = self.problem(doc)
-        if not isinstance(problem.gold, str):
-            raise ValueError(f"{self.name}: record {self._label(doc)} has no answer to grade against")
-        self.categories_of(doc)
+        texts = {"question": self._read(self.question, doc), "problem_id": problem.id, "gold": problem.gold}
+        lists: dict[str, Any] = {"choices": problem.choices or ()}
+        lists |= {f"categories[{name!r}]": values for name, values in self.categories_of(doc).items()}
+        wrong: dict[str, Any] = {name: (value, "text") for name, value in texts.items() if not isinstance(value, str)}
+        for name, values in lists.items():
+            if not isinstance(values, list | tuple) or not all(isinstance(value, str) for value in values):
+                wrong[name] = values, "a list of texts"
+        for name, (value, wanted) in wrong.items():
+            raise ValueError(f"{self.name}: record {self._label(doc)}: {name} must be {wanted}, and is {value!r}")
         return problem.id
 
     def aggregate(self, rows: Sequence[Row]) -> dict[str, float]:
@@ -177,9 +182,11 @@ class TaskSpec:
             raise ValueError(
                 f"{self.name}: record {self._label(doc)} lacks the field {missing}; it has {', '.join(doc)}"
             ) from None
+        except (TypeError, AttributeError, IndexError) as error:
+            raise ValueError(f"{self.name}: record {self._label(doc)} is not as the task expects: {error}") from error
 
     def _label(self, doc: Doc) -> str:
         try:
-            return self.problem_id(doc)
-        except KeyError:
+            return str(self.problem_id(doc))
+        except (KeyError, TypeError, AttributeError, IndexError):
             return "without an id"

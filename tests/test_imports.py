@@ -129,14 +129,13 @@ def test_library_modules_import_neither_tasks_nor_eval():
             assert not _rooms_imported(path) & {"tasks", "eval"}, path
 
 
-def test_tasks_take_nothing_but_prompts_from_data():
+def test_tasks_take_nothing_but_prompts_and_folders_from_data():
     """The rest of `data` loads torch, and the registry of tasks must not."""
+    light = ("rlfr_mm.data.prompts.", "rlfr_mm.data.dataset_folder.")
     for room, path in _product():
         if room == "tasks":
             names = _imported(ast.parse(path.read_text()))
-            assert all(name.startswith("rlfr_mm.data.prompts.") for name in names if name.startswith("rlfr_mm.data")), (
-                path
-            )
+            assert all(name.startswith(light) for name in names if name.startswith("rlfr_mm.data")), path
 
 
 @pytest.mark.parametrize(

@@ -22,6 +22,15 @@ def test_interval_of_single_samples_is_wilsons(n, data):
     assert (interval.low, interval.high) == pytest.approx(proportion_confint(k, n, method="wilson"), abs=1e-12)
 
 
+@given(st.integers(2, 60), st.integers(0, 9), st.integers(1, 9))
+@settings(max_examples=60, deadline=None)
+def test_equal_scores_have_the_interval_of_so_many_problems_whatever_their_rounding(n, part, parts):
+    score = min(part / parts, 1.0)
+    interval = stats.score_interval([score] * n)
+    assert 0 <= interval.low <= score + 1e-12 and score - 1e-12 <= interval.high <= 1
+    assert (interval.low, interval.high) == pytest.approx(proportion_confint(score * n, n, method="wilson"), abs=1e-9)
+
+
 def test_repeating_every_sample_does_not_narrow_the_interval():
     scores = np.array([0.0, 1.0, 1.0, 0.0, 1.0])
     repeated = np.stack([scores, scores, scores]).mean(axis=0)

@@ -19,6 +19,7 @@ from PIL import Image
 
 from rlfr_mm.config import QUICKSTART, DataArguments
 from rlfr_mm.data.conversations import Row
+from rlfr_mm.data.dataset_folder import cached_folder
 from rlfr_mm.data.images import open_image
 from rlfr_mm.data.prompts import chat_messages
 from rlfr_mm.data.readers import check_columns, detect_format, read_row, renamed_columns
@@ -227,8 +228,9 @@ def _dataset(args: DataArguments, path: Path) -> Any:
         pyarrow.parquet.read_schema(path)  # says in one line what is wrong with the file; `datasets` logs another
         return Dataset.from_parquet(str(path))
     if not ((path / "state.json").is_file() or (path / "dataset_dict.json").is_file()):
-        name, streaming = args.name, args.streaming
-        return datasets.load_dataset(args.source, name, split=args.split, revision=args.revision, streaming=streaming)
+        source = cached_folder(path) if path.is_dir() else {"path": args.source}
+        asked = {"name": args.name, "split": args.split, "revision": args.revision, "streaming": args.streaming}
+        return datasets.load_dataset(**source, **asked)
     if args.streaming:
         raise ValueError("it is on this disk: leave data.streaming out")
     saved = datasets.load_from_disk(str(path))

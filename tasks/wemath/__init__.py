@@ -67,7 +67,7 @@ def four_dimensions(rows: Sequence[Row]) -> dict[str, float]:
     for rule in ("strict", "loose"):
         numbers[f"CM {rule}"] = share(f"CM {rule}")
         numbers[f"RM {rule}"] = share(f"RM {rule}")
-        numbers[rule] = 1.0 - 0.5 * numbers["IG"] - numbers[f"RM {rule}"] - numbers["IK"]
+        numbers[rule] = numbers[f"CM {rule}"] + 0.5 * numbers["IG"]  # 1 - IG / 2 - RM - IK, within [0, 1] as computed
     return numbers
 
 

@@ -55,6 +55,23 @@ def test_all_kinds_of_source_give_the_same_rows(folder: Path) -> None:
         ]
 
 
+def test_a_folder_is_read_as_it_is_now_and_not_as_another_of_its_name_was(tmp_path: Path) -> None:
+    """Its README declares its configurations, as in a copy of a repository of the hub."""
+
+    def answers(parent: str, *values: str) -> list[str]:
+        repository = tmp_path / parent / "repository"
+        repository.mkdir(parents=True, exist_ok=True)
+        declared = "---\nconfigs:\n- config_name: default\n  data_files:\n  - split: train\n    path: rows.jsonl\n---\n"
+        (repository / "README.md").write_text(declared)
+        rows = [{**TEXT_ROW, "id": str(i), "answer": value} for i, value in enumerate(values)]
+        (repository / "rows.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+        return list(load_problems(arguments(repository))["solution"])
+
+    assert answers("a", "1", "2") == ["1", "2"]
+    assert answers("b", "3", "4", "5") == ["3", "4", "5"]
+    assert answers("a", "6", "7") == ["6", "7"]
+
+
 def test_tables_and_compressed_files_give_the_same_rows(folder: Path) -> None:
     rows = [TEXT_ROW, IMAGE_ROW]
     expected = list(load_problems(arguments(write(folder, rows))))

@@ -14,6 +14,7 @@ from PIL import Image
 
 from tests.conftest import ROOT
 
+KNOWN = "from rlfr_mm.tasks.registry import TASKS as known\n"
 PAGE = (ROOT / "docs/adding_a_benchmark.md").read_text()
 
 
@@ -73,7 +74,14 @@ def test_plain_lmms_eval_runs_its_yaml(folder: Path, tiny_policy: Path):
     "text, message",
     [
         ("TASKS = ()", "has no benchmark"),
-        ("from rlfr_mm.tasks.registry import TASKS as known\nTASKS = (known['rlfr_gsm8k'],)", "is there already"),
+        (f"{KNOWN}TASKS = (known['rlfr_gsm8k'],)", "is there already"),
+        (f"{KNOWN}TASKS = (known['rlfr_gsm8k'])", "TASKS must be a tuple of TaskSpec"),
+        (f"{KNOWN}TASK = (known['rlfr_gsm8k'],)", "TASKS must be a tuple of TaskSpec"),
+        (
+            f"{KNOWN}from dataclasses import replace\nTASKS = "
+            "(replace(known['rlfr_gsm8k'], name='rlfr_own', scorer='maths'),)",
+            "rlfr_own has the scorer 'maths'; use one of ",
+        ),
     ],
 )
 def test_what_cannot_be_added_is_named(tmp_path: Path, text: str, message: str):

@@ -111,7 +111,7 @@ def test_records_without_a_field_are_named_when_they_are_read() -> None:
 
 def test_records_without_an_answer_are_named_when_they_are_read() -> None:
     record = {"unique_id": "test/1", "problem": "1 + 1?", "answer": None, "subject": "a", "level": 1}
-    with pytest.raises(ValueError, match="rlfr_math500: record test/1 has no answer to grade against"):
+    with pytest.raises(ValueError, match="rlfr_math500: record test/1: gold must be text, and is None"):
         prepare(task("rlfr_math500"), Dataset.from_list([record]))
 
 

@@ -1,8 +1,10 @@
 """The registry agrees with the YAML files that lmms-eval reads, and with itself."""
 
+import json
+import os
 import subprocess
 import sys
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +14,7 @@ from lmms_eval.utils import load_yaml_config
 from rlfr_mm import tasks as package
 from rlfr_mm.grading import SCORERS
 from rlfr_mm.tasks import hooks
-from rlfr_mm.tasks.registry import GROUPS, TASKS, averages, expand, load, task
+from rlfr_mm.tasks.registry import GROUPS, TASKS, TaskSpec, averages, expand, load, task
 
 YAML_FILES = {path.stem: path for path in Path(package.__file__).parent.rglob("rlfr_*.yaml")}
 
@@ -117,3 +119,65 @@ def test_listing_names_every_task_and_loads_no_torch() -> None:
     assert listing.returncode == 0, listing.stderr
     listed = {line.split()[0] for line in listing.stdout.splitlines() if line.startswith("rlfr_")}
     assert listed == {*TASKS, *GROUPS}
+
+
+def mirror_of(root: Path, golds: list[str]) -> Path:
+    """A mirror of MATH-500 with a README like that of the hub, and so many problems."""
+    folder = root / "HuggingFaceH4" / "MATH-500"
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / "README.md").write_text(
+        "---\nconfigs:\n- config_name: default\n  data_files:\n  - split: test\n    path: test.jsonl\n---\n"
+    )
+    rows = [
+        {"problem": "?", "solution": "", "answer": gold, "subject": "Algebra", "level": 1, "unique_id": f"test/{i}"}
+        for i, gold in enumerate(golds)
+    ]
+    (folder / "test.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    return root
+
+
+def test_a_mirror_is_read_as_it_is_now_and_not_as_another_of_its_name_was(tmp_path: Path) -> None:
+    first, second = mirror_of(tmp_path / "a", ["1", "2", "3"]), mirror_of(tmp_path / "b", ["7", "8"])
+    assert load(task("rlfr_math500"), first)["answer"] == ["1", "2", "3"]
+    assert load(task("rlfr_math500"), second)["answer"] == ["7", "8"]
+    mirror_of(first, ["4", "5", "6"])
+    assert load(task("rlfr_math500"), first)["answer"] == ["4", "5", "6"]
+    (tmp_path / "link").symlink_to(first)
+    assert load(task("rlfr_math500"), tmp_path / "link")["answer"] == ["4", "5", "6"]
+
+
+def test_a_folder_whose_name_is_a_pattern_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match=r"MATH-500: `datasets` takes \[ in a name for a pattern; rename the folder"):
+        load(task("rlfr_math500"), mirror_of(tmp_path / "run[1]", ["1"]))
+
+
+def test_a_wrong_folder_in_rlfr_tasks_is_named_and_the_other_tasks_work(tmp_path: Path) -> None:
+    command = [sys.executable, "-m", "rlfr_mm.tasks.list"]
+    environment = os.environ | {"RLFR_TASKS": str(tmp_path / "nowhere")}
+    done = subprocess.run(command, capture_output=True, text=True, env=environment)
+    assert done.returncode == 0 and "rlfr_math500" in done.stdout
+    assert f"RLFR_TASKS: {tmp_path / 'nowhere'} has no benchmark" in done.stderr and "Traceback" not in done.stderr
+
+
+@pytest.mark.parametrize(
+    "change, message",
+    [
+        ({"problem_id": lambda doc: doc["number"]}, "record 7: problem_id must be text, and is 7"),
+        ({"question": lambda doc: doc["nothing"]}, "record 7: question must be text, and is None"),
+        ({"gold": lambda doc: doc["nothing"]}, "record 7: gold must be text, and is None"),
+        (
+            {"choices": lambda doc: (doc["number"], "8")},
+            r"record 7: choices must be a list of texts, and is \(7, '8'\)",
+        ),
+        ({"categories": lambda doc: {"a": [None]}}, r"categories\['a'\] must be a list of texts, and is \[None\]"),
+        ({"categories": lambda doc: {"a": "algebra"}}, r"categories\['a'\] must be a list of texts, and is 'algebra'"),
+        ({"gold": lambda doc: doc["nothing"].strip()}, "record 7 is not as the task expects: 'NoneType' object"),
+        ({"gold": lambda doc: doc["answer"]}, "record 7 lacks the field 'answer'; it has number, nothing"),
+    ],
+)
+def test_a_record_that_is_no_problem_is_named(change: dict, message: str) -> None:
+    spec = TaskSpec("rlfr_own", "Own", "json", 1, lambda doc: str(doc["number"]), lambda doc: "?", gold=lambda doc: "1")
+    doc = {"number": 7, "nothing": None}
+    assert spec.check(doc) == "7"
+    with pytest.raises(ValueError, match=message):
+        replace(spec, **change).check(doc)

@@ -6,6 +6,7 @@ import pandas as pd
 import pytest
 from lmms_eval.tasks.wemath.wemath_utils import calculate_metrics, compute_final_scores, process_steps_data
 
+from rlfr_mm.statistics import jackknife_stderr, wilson_interval
 from rlfr_mm.tasks.aggregate import Row
 from rlfr_mm.tasks.registry import task
 from rlfr_mm.tasks.wemath import choices, four_dimensions
@@ -47,6 +48,20 @@ def test_each_dimension_by_hand() -> None:
 def test_everything_wrong_is_a_score_of_zero() -> None:
     numbers = four_dimensions([*group(2, 1, "000"), *group(3, 1, "0000")])
     assert (numbers["strict"], numbers["loose"], numbers["IK"]) == (0.0, 0.0, 1.0)
+
+
+@pytest.mark.parametrize("right", ["001", "101", "111", "110"])
+@pytest.mark.parametrize("count", range(2, 12))
+def test_a_score_of_some_wrong_and_some_rote_groups_has_an_interval(count: int, right: str) -> None:
+    rows = [row for i in range(count) for row in group(2, i, "000" if i else right)]
+    numbers = four_dimensions(rows)
+    shares = {"001": (0, 0), "101": (0, 1), "111": (1, 1), "110": (0.5, 0.5)}[right]
+    assert (numbers["strict"], numbers["loose"]) == tuple(share / count for share in shares)
+    groups = [[row for row in rows if row["categories"]["group"][0] == f"2steps_{i}"] for i in range(count)]
+    for rule in ("strict", "loose"):
+        error = jackknife_stderr(lambda chosen, rule=rule: four_dimensions(chosen)[rule], groups)
+        interval = wilson_interval(numbers[rule], error, count)
+        assert 0 <= interval.low <= numbers[rule] <= interval.high <= 1 and interval.high > interval.low
 
 
 def test_incomplete_groups_are_left_out_and_counted() -> None:

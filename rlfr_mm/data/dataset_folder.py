@@ -1,0 +1,34 @@
+"""A dataset folder on this disk, as `datasets` should read it: with the rows that it has now.
+
+`datasets` keeps what it has read in a cache. The entry of a folder whose README declares its configurations, as those
+of the hub do, is named by the folder's name and that README alone: another folder of the same name, or the same one
+with other rows, is then read from the cache of the first.
+"""
+
+import hashlib
+import os
+from pathlib import Path
+
+
+def cached_folder(folder: Path) -> dict[str, str]:
+    """`path` and `cache_dir` for `datasets.load_dataset`: a cache of this folder's own, for these files of it.
+
+    Files are told apart by path, size and time of change. ValueError for a name that `datasets` takes for a pattern.
+
+    >>> load_dataset(**cached_folder(Path("mirror/openai/gsm8k")), name="main", split="test")
+    """
+    import datasets
+
+    folder = folder.resolve()
+    if patterns := sorted({*"*?["} & {*str(folder)}):
+        raise ValueError(
+            f"{folder}: `datasets` takes {' and '.join(patterns)} in a name for a pattern; rename the folder"
+        )
+    files = hashlib.sha256(str(folder).encode())
+    for path, folders, names in os.walk(folder, followlinks=True):
+        folders.sort()
+        for name in sorted(names):
+            state = os.stat(os.path.join(path, name))
+            files.update(f"\0{os.path.join(path, name)}\0{state.st_size}\0{state.st_mtime_ns}".encode())
+    cache = Path(datasets.config.HF_DATASETS_CACHE) / "local_folders" / files.hexdigest()[:24]
+    return {"path": str(folder), "cache_dir": str(cache)}
