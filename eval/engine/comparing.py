@@ -16,9 +16,9 @@ from rlfr_mm.eval.engine import published, run_files
 from rlfr_mm.eval.engine.records import RunError, SampleRow, complete_rows
 from rlfr_mm.eval.engine.scoring import aggregate_rows, problem_scores
 from rlfr_mm.grading import RuleName
-from rlfr_mm.statistics import PairedTest, holm, paired_test
+from rlfr_mm.statistics import Floats, PairedTest, holm, paired_test
 from rlfr_mm.tasks import registry
-from rlfr_mm.tasks.aggregate import Row, cluster_of
+from rlfr_mm.tasks.aggregate import Row, cluster_of, group_by_problem
 from rlfr_mm.tasks.spec import TaskSpec
 
 
@@ -109,22 +109,25 @@ def _compare_task(spec: TaskSpec, a: Method, b: Method, rule: RuleName) -> TaskC
         )
     notes = _check_same(spec, all_rows)
     kept = [[[row for row in rows if row.problem_id in compared] for rows in runs] for runs in every]
-    metric = _shared_metric(spec, [rows for runs in kept for rows in runs], rule)
+    metrics = [[spec.aggregate(aggregate_rows(rows, rule)) for rows in runs] for runs in kept]
+    metric = _shared_metric(spec, kept, metrics)
     units = [[_unit_scores(spec, rows, metric, rule) for rows in runs] for runs in kept]
     # A unit may leave the metric undefined (NaN), such as an incomplete group; the test then leaves it out.
-    scores_a, scores_b = (np.array([[seed[unit] for unit in units[0][0]] for seed in runs]) for runs in units)
-    defined = ~np.isnan(scores_a + scores_b).any(axis=0)
+    of_a, of_b = (np.array([[seed[unit] for unit in units[0][0]] for seed in runs]) for runs in units)
+    defined = ~np.isnan(of_a + of_b).any(axis=0)
     if defined.sum() < 2:
         raise RunError(f"{spec.name}: fewer than 2 independent units have a {metric} for both methods")
-    test = paired_test(scores_a, scores_b)
+    weights = np.where(defined, _weights(spec, kept[0][0], metric, rule), np.nan)
+    scores_a, scores_b = (np.array([found[metric] for found in runs]) for runs in metrics)
+    test = paired_test(_linearised(of_a, scores_a, weights), _linearised(of_b, scores_b, weights))
     gained, lost = _flips(kept[0], kept[1], rule)
     return TaskComparison(
         task=spec.name,
         a=a.label,
         b=b.label,
         metric=metric,
-        score_a=float(scores_a[:, defined].mean()),
-        score_b=float(scores_b[:, defined].mean()),
+        score_a=float(scores_a.mean()),
+        score_b=float(scores_b.mean()),
         test=test,
         p=test.p,
         p_holm=test.p,
@@ -157,20 +160,51 @@ def _check_same(spec: TaskSpec, rows: Sequence[SampleRow]) -> list[str]:
     return [f"{what} differ" for what, differs in differing.items() if differs]
 
 
-def _shared_metric(spec: TaskSpec, runs: Sequence[Sequence[SampleRow]], rule: RuleName) -> str:
+def _shared_metric(
+    spec: TaskSpec, kept: Sequence[Sequence[Sequence[SampleRow]]], metrics: Sequence[Sequence[Mapping[str, float]]]
+) -> str:
     """The headline of the task, or the nearest metric that the smallest number of samples allows."""
-    metrics = [spec.aggregate(aggregate_rows(rows, rule)) for rows in runs]
-    samples = min(min(Counter(row.problem_id for row in rows).values()) for rows in runs)
+    samples = min(min(Counter(row.problem_id for row in rows).values()) for runs in kept for rows in runs)
     wanted = (spec.headline, f"pass@{samples}") if spec.headline.startswith("pass@") else (spec.headline,)
-    return next((metric for metric in wanted if all(metric in found for found in metrics)), "accuracy")
+    return next((metric for metric in wanted if all(metric in found for runs in metrics for found in runs)), "accuracy")
 
 
 def _unit_scores(spec: TaskSpec, rows: Sequence[SampleRow], metric: str, rule: RuleName) -> dict[str, float]:
-    """The metric of each independent unit by itself, NaN if it is undefined. Their mean is the score of the task."""
+    """The metric of each independent unit by itself, NaN if it is undefined."""
+    units = _units(spec, rows, rule)
+    return {unit: spec.aggregate(group).get(metric, float("nan")) for unit, group in units.items()}
+
+
+def _weights(spec: TaskSpec, rows: Sequence[SampleRow], metric: str, rule: RuleName) -> list[int]:
+    """How much each unit counts: by its number of problems, but equally in a benchmark's own metric, such as We-Math's.
+
+    The other metrics are means over problems.
+    """
+    own = metric in spec.extra(aggregate_rows(rows, rule))
+    return [1 if own else len(group_by_problem(unit)) for unit in _units(spec, rows, rule).values()]
+
+
+def _units(spec: TaskSpec, rows: Sequence[SampleRow], rule: RuleName) -> dict[str, list[Row]]:
     units: defaultdict[str, list[Row]] = defaultdict(list)
     for row in aggregate_rows(rows, rule):
         units[cluster_of(row, spec.cluster)].append(row)
-    return {unit: spec.aggregate(group).get(metric, float("nan")) for unit, group in units.items()}
+    return units
+
+
+def _linearised(units: Floats, scores: Floats, weights: Floats) -> Floats:
+    """Values of the units whose mean is the score of each run and whose spread is that of the score.
+
+    A weighted mean of units is a ratio of two sums. This is its first-order expansion, which leaves units of equal
+    weight as they are. The standard error of its mean is that of `clustered_stderr`.
+
+    Args:
+        units: (seeds, units) the metric of each unit by itself.
+        scores: (seeds,) the metric of each run.
+        weights: (units,) NaN for a unit that is left out.
+    """
+    weights = weights / np.nanmean(weights)
+    means = np.nanmean(weights * units, axis=1, keepdims=True)
+    return units + (scores[:, None] - means) + (weights - 1) * (units - means)
 
 
 def _flips(

@@ -8,13 +8,14 @@ import pytest
 
 from rlfr_mm import statistics as stats
 from rlfr_mm.eval import compare
-from rlfr_mm.eval.engine import comparing, importing, run_files
+from rlfr_mm.eval.engine import comparing, importing, run_files, scoring
 from rlfr_mm.eval.formats import Response
 from rlfr_mm.grading import Verdict
 from rlfr_mm.tasks import registry
 from tests.eval.commands import exit_status
+from tests.eval.export_runs import wemath_record
 
-GSM8K = registry.task("rlfr_gsm8k")
+GSM8K, MATHVERSE = registry.task("rlfr_gsm8k"), registry.task("rlfr_mathverse_testmini")
 
 
 def made(folder, right, task=GSM8K, samples=1, gold=lambda i: 2 * i, first=0):
@@ -158,6 +159,52 @@ def test_problems_that_could_not_be_graded_are_left_out_for_both_methods_and_cou
     assert found.test == stats.paired_test([1, 0, 1, 0], [1, 1, 1, 0]) and found.lost == []
     assert compare.main(paths) == 0
     assert "1 problems that could not be graded are left out" in capsys.readouterr().out
+
+
+def mathverse(folder, right):
+    """A run of MathVerse with clusters of 5, 5, 5 and 2 problems, of which the numbers in `right` are right."""
+    responses = [
+        Response(
+            f"<answer>{'A' if i in right else 'B'}</answer>",
+            {"sample_index": str(i), "problem_index": str(i // 5), "problem_version": "Vision Only", "query_cot": f"{i}?",
+             "question_for_eval": f"{i}? Choices:\nA:1\nB:2", "question_type": "multi-choice", "answer": "A",
+             "metadata": {"subject": "Plane Geometry", "subfield": "Angle"}},
+        )
+        for i in range(17)
+    ]  # fmt: skip
+    importing.import_responses(responses, MATHVERSE, "test", folder.name, folder, None)
+    return str(folder)
+
+
+def test_scores_are_those_of_the_runs_when_clusters_differ_in_size(tmp_path):
+    right = [{15, 16}, {15, 16, 0, 5, 6}]
+    paths = [mathverse(tmp_path / name, numbers) for name, numbers in zip("ab", right, strict=True)]
+    [[found]] = comparing.compare(comparing.load_method(paths[0]), [comparing.load_method(paths[1])])
+    scores = [scoring.score_run(Path(path))[0][0].score for path in paths]
+    assert [found.score_a, found.score_b] == scores == [2 / 17, 5 / 17]
+    assert found.test.difference == pytest.approx(3 / 17)
+    differences = [float(i in right[1]) - (i in right[0]) for i in range(17)]
+    error = stats.clustered_stderr(differences, [str(i // 5) for i in range(17)])
+    assert found.test.standard_error == pytest.approx(error)
+
+
+def test_groups_of_we_math_count_equally_whatever_their_size(tmp_path):
+    """The score is a mean over groups, so that a group of four problems weighs no more than one of three."""
+    groups = {f"{steps}steps_{i}": steps for steps in (2, 3) for i in range(3)}
+    paths = []
+    for name, wrong in (("a", ("2steps_0", "3steps_1")), ("b", ("2steps_1",))):
+        responses = [
+            Response(f"<answer>{'B' if group in wrong else 'A'}</answer>", wemath_record(group, key, "A"))
+            for group, steps in groups.items()
+            for key in [*(f"{steps}steps_{i}" for i in range(1, steps + 1)), f"{steps}steps_multi"]
+        ]
+        spec = registry.task("rlfr_wemath_testmini")
+        importing.import_responses(responses, spec, "test", name, tmp_path / name, None)
+        paths.append(tmp_path / name)
+    [[found]] = comparing.compare(comparing.load_method(str(paths[0])), [comparing.load_method(str(paths[1]))])
+    assert [found.score_a, found.score_b] == [scoring.score_run(path)[0][0].score for path in paths]
+    assert (found.metric, found.score_a, found.score_b) == ("loose", pytest.approx(4 / 6), pytest.approx(5 / 6))
+    assert found.test == stats.paired_test([0, 1, 1, 1, 0, 1], [1, 0, 1, 1, 1, 1])
 
 
 @pytest.mark.parametrize(
