@@ -166,8 +166,8 @@ def mathverse(folder, right):
     responses = [
         Response(
             f"<answer>{'A' if i in right else 'B'}</answer>",
-            {"sample_index": str(i), "problem_index": str(i // 5), "problem_version": "Vision Only", "query_cot": f"{i}?",
-             "question_for_eval": f"{i}? Choices:\nA:1\nB:2", "question_type": "multi-choice", "answer": "A",
+            {"sample_index": str(i), "problem_index": str(i // 5), "problem_version": "Vision Only", "answer": "A",
+             "query_cot": f"{i}?", "question_for_eval": f"{i}?\nChoices:\nA:1\nB:2", "question_type": "multi-choice",
              "metadata": {"subject": "Plane Geometry", "subfield": "Angle"}},
         )
         for i in range(17)
@@ -221,6 +221,8 @@ def test_groups_of_we_math_count_equally_whatever_their_size(tmp_path):
     ],
 )
 def test_runs_that_cannot_be_compared_are_named_in_one_line(tmp_path, capsys, build, named):
-    assert exit_status(compare.main, build(tmp_path)) == 2
+    arguments = build(tmp_path)
+    capsys.readouterr()  # what importing says
+    assert exit_status(compare.main, arguments) == 2
     message = capsys.readouterr().err.strip()
     assert message.startswith("error: ") and named in message and "\n" not in message
