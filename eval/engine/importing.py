@@ -8,11 +8,12 @@ from typing import Any
 from pydantic import ValidationError
 
 from rlfr_mm.eval.engine import records, run_files
-from rlfr_mm.eval.engine.plan import load_docs, task_plan, undecoded
+from rlfr_mm.eval.engine.plan import changed_data, load_docs, task_plan, undecoded
 from rlfr_mm.eval.engine.records import Manifest, ModelInfo, RunError, one_line
 from rlfr_mm.eval.engine.scoring import doc_fields, graded_rows
 from rlfr_mm.eval.formats import FORMATS, Response
 from rlfr_mm.eval.formats.matching import matched
+from rlfr_mm.files import warn
 from rlfr_mm.grading import Problem
 from rlfr_mm.tasks import registry
 from rlfr_mm.tasks.spec import TaskSpec
@@ -43,26 +44,31 @@ def import_responses(
     """Make a run folder of another harness's responses, graded by our rules.
 
     The problems come from the dataset under `data_root`. Without it they come from the file if it holds whole dataset
-    records (problems are then numbered as in the file), and else from the hub.
+    records (problems are then numbered as in the file), and else from the hub. If they are not what the registry
+    expects, the run is marked as one of changed data.
 
     Raises:
-        RunError: the folder already holds a run, a response fits no problem, or a problem is answered twice.
+        RunError: the folder already holds rows, a response fits no problem, or a problem is answered twice.
     """
-    if (run / run_files.MANIFEST).exists():
+    run_files.check_folder(run)
+    if (run / run_files.MANIFEST).exists() or any(run.glob("*/samples*.jsonl")):
         raise RunError(f"{run} already holds a run; give another --output_dir")
     docs, positions = _answered_docs(responses, spec, data_root)
+    hashes = [records.doc_hash(doc) for doc in docs]
+    data_hash = records.digest(hashes)
+    changed = changed_data(spec, len(docs), data_hash)
     generation = {"imported": source}
     plan = task_plan(
         spec,
-        data_hash="",
+        data_hash=data_hash,
         rows=len(docs),
-        changed_data=False,
-        problems=0,
+        changed_data=bool(changed),
+        problems=len(set(positions)),
         samples=1 + max(response.sample_index for response in responses),
         generation=generation,
     )
     known = {
-        position: doc_fields(spec, plan, position, docs[position], records.doc_hash(docs[position]))
+        position: doc_fields(spec, plan, position, docs[position], hashes[position])
         for position in dict.fromkeys(positions)
     }
     fields = [
@@ -82,8 +88,9 @@ def import_responses(
             f"problem {twice.problem_id} is answered twice with sample_index {twice.sample_index}; "
             "give each of its samples another sample_index"
         )
-    hashes = sorted(one["doc_hash"] for one in known.values())
-    plan = plan.model_copy(update={"problems": len(known), "data_hash": records.digest(hashes)})
+    if changed and len(docs) == spec.rows:  # results of another number of records say so themselves
+        hint = "" if data_root else "; --data_root DIR takes the problems from a mirror of the dataset"
+        warn(f"{spec.name}: {changed}. Its results are marked as of changed data{hint}")
     info = ModelInfo(backend="import", name=model)
     with run_files.locked(run):
         run_files.write_rows(run / spec.name / run_files.SAMPLES, rows)
@@ -144,7 +151,9 @@ def _problem(fields: Mapping[str, Any], spec: TaskSpec) -> Problem:
         problem = spec.problem(fields)
         spec.categories_of(fields)
     except ValueError as error:
-        raise IncompleteRecord(one_line(error)) from None
+        if error.__cause__ is None:  # otherwise a field is there, but of another type
+            raise IncompleteRecord(one_line(error)) from None
+        raise RunError(one_line(error)) from None
     except (TypeError, AttributeError, LookupError) as error:
         raise RunError(f"{spec.name}: a record of the file cannot be read: {one_line(error)}") from None
     for what, value in (("id of a problem", problem.id), (f"answer of problem {problem.id!r:.80}", problem.gold)):

@@ -173,7 +173,7 @@ def write_csv(path: Path, lines: Sequence[Mapping[str, Any]]) -> Path:
 
 
 def write_cells(path: Path, rows: Iterable[Sequence[Any]], delimiter: str = ",") -> Path:
-    """Write a CSV file of these rows. All cells are quoted: csv leaves a lone carriage return bare before Python 3.13."""
+    """Write a CSV file of these rows, all cells quoted: csv leaves a lone carriage return bare before Python 3.13."""
     text = io.StringIO(newline="")
     csv.writer(text, delimiter=delimiter, quoting=csv.QUOTE_ALL, lineterminator="\n").writerows(rows)
     return write_text(path, text.getvalue())

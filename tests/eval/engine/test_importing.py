@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from rlfr_mm.eval import score
+from rlfr_mm.eval import export, score
 from rlfr_mm.eval.engine import importing, run_files
 from rlfr_mm.eval.engine.records import RunError
 from rlfr_mm.eval.formats import FORMATS, Response
@@ -14,12 +14,13 @@ from tests.eval.commands import exit_status
 GSM8K = registry.task("rlfr_gsm8k")
 
 
-def imported(tmp_path, entries, task=GSM8K.name):
+def imported(tmp_path, entries, task=GSM8K.name, data_root=None):
     """Exit status of `eval.score --from jsonl` of these objects, and the rows."""
     file = tmp_path / "answers.jsonl"
     file.write_text("".join(json.dumps(entry) + "\n" for entry in entries))
     run = tmp_path / "run"
-    status = exit_status(score.main, ["--from", "jsonl", str(file), "--task", task, "--output_dir", str(run)])
+    arguments = ["--from", "jsonl", str(file), "--task", task, "--output_dir", str(run)]
+    status = exit_status(score.main, arguments + (["--data_root", str(data_root)] if data_root else []))
     return status, run_files.read_run(run)[task] if status != 2 else []
 
 
@@ -48,6 +49,40 @@ def test_whole_records_carry_several_samples_of_a_problem(tmp_path):
     assert right == {(0, 0): False, (0, 1): True, (1, 0): False, (1, 1): False}
     assert len({row.doc_hash for row in rows}) == 2
     assert all(row.doc.keys() == {"question", "answer"} for row in rows)
+
+
+@pytest.mark.parametrize("source", ["mirror", "file"])
+@pytest.mark.parametrize("changed", [False, True])
+def test_other_records_than_the_registrys_do_not_reach_leaderboards(shared, tmp_path, capsys, source, changed):
+    """The same number of records with other golds, in the mirror or in the file itself."""
+    spec = registry.task("rlfr_math500")
+    docs = registry.load(spec, shared / "hub").remove_columns(registry.TASK_COLUMN)
+    if changed:
+        docs = docs.map(lambda doc: doc | {"answer": "77"})
+    mirror = tmp_path / "mirror" / spec.dataset
+    mirror.mkdir(parents=True)
+    docs.to_parquet(mirror / "test.parquet")
+    entries = [{"doc_id": number} if source == "mirror" else doc for number, doc in enumerate(docs)]
+    entries = [entry | {"response": f"\\boxed{{{doc['answer']}}}"} for entry, doc in zip(entries, docs, strict=True)]
+    status, rows = imported(tmp_path, entries, spec.name, mirror.parent.parent if source == "mirror" else None)
+    [result] = run_files.read_results(tmp_path / "run")
+    assert status == 0 and len(rows) == 500 and (result.partial, result.changed_data) == (False, changed)
+    assert ("the records have the hash" in capsys.readouterr().err) is changed
+    plan = run_files.read_manifest(tmp_path / "run").tasks[spec.name]
+    assert (plan.data_hash == spec.data_hash) is not changed
+    arguments = [str(tmp_path / "run"), "--to", "hf-eval-results", "--out", str(tmp_path / "out")]
+    assert exit_status(export.main, arguments) == exit_status(export.main, [*arguments, "--check"]) == 2 * changed
+    assert ("not the whole benchmark (changed data)" in capsys.readouterr().err) is changed
+
+
+def test_rows_whose_manifest_is_lost_and_foreign_folders_are_not_overwritten(tmp_path, capsys):
+    entries = [{"question": "1 + 1?", "answer": "#### 2", "response": "2"}]
+    _, rows = imported(tmp_path, entries)
+    (tmp_path / "run" / run_files.MANIFEST).unlink()
+    assert imported(tmp_path, entries)[0] == 2 and "already holds a run" in capsys.readouterr().err
+    assert run_files.read_rows(tmp_path / "run" / GSM8K.name / run_files.SAMPLES) == (rows, [])
+    (tmp_path / "run" / GSM8K.name / run_files.SAMPLES).rename(tmp_path / "run" / "notes.txt")
+    assert imported(tmp_path, entries)[0] == 2 and "is not empty and is not a run folder" in capsys.readouterr().err
 
 
 def test_problems_answered_twice_and_folders_with_a_run_are_refused(tmp_path):
