@@ -119,7 +119,7 @@ def _run(args: argparse.Namespace) -> int:
     )
     for spec in specs:  # refused here, before a model is loaded
         plan.generation_settings(spec, settings.samples or spec.samples, settings.generation)
-    backend = harness.build_backend(args.model, args.batch_size)
+    backend = harness.build_backend(args.model, args.batch_size, specs)
     progress = shard.index == 0
     shard = args.shard or shard
     found = running.evaluate(backend, specs, args.output_dir, settings, shard, progress)

@@ -18,6 +18,7 @@ from rlfr_mm.config import ModelArguments
 from rlfr_mm.data.prompts import content_text
 from rlfr_mm.eval.engine.records import ModelInfo, RunError
 from rlfr_mm.policy import NEUTRAL_GENERATION, Processor, generate, load_policy, render_prompt, seeded, tokenizer_of
+from rlfr_mm.tasks.spec import TaskSpec
 
 transformers.utils.logging.disable_progress_bar()
 
@@ -55,6 +56,7 @@ class Backend(Protocol):
     info: ModelInfo
     batch_size: int
     seeding: Seeding  # whether samples are decided by `Request.seed`, by the seed of the batch, or by neither
+    text_only: bool  # False also if the model may refuse images when it is asked
 
     def effective(self, generation: Mapping[str, Any]) -> dict[str, Any]:
         """The generation settings that apply when a task asks for these, with those inherited from the checkpoint."""
@@ -64,6 +66,15 @@ class Backend(Protocol):
 
     def generate(self, task: str, requests: Sequence[Request], generation: dict[str, Any], seed: int) -> list[Output]:
         """One output per request, in order."""
+
+
+def check_modality(name: str, text_only: bool, specs: Sequence[TaskSpec]) -> None:
+    """RunError naming the tasks that have images, if the model of that name reads text only."""
+    if text_only and (asked := [spec.name for spec in specs if spec.modality == "image"]):
+        raise RunError(
+            f"{', '.join(asked)}: has images but {name} is a text policy; "
+            "use a vision-language policy, or only tasks of text"
+        )
 
 
 class PolicyBackend:
@@ -77,7 +88,7 @@ class PolicyBackend:
 
     def __init__(self, policy: Any, processor: Processor, info: ModelInfo, batch_size: int):
         self.policy, self.processor, self.info, self.batch_size = policy, processor, info, batch_size
-        self.text_only = tokenizer_of(processor) is processor
+        self.text_only = _reads_text_only(processor)
 
     def effective(self, generation: Mapping[str, Any]) -> dict[str, Any]:
         return NEUTRAL_GENERATION | dict(generation)
@@ -86,8 +97,6 @@ class PolicyBackend:
         return render_prompt(self._turns(messages), self.processor)
 
     def generate(self, task: str, requests: Sequence[Request], generation: dict[str, Any], seed: int) -> list[Output]:
-        if self.text_only and any(request.images for request in requests):
-            raise RunError(f"{task} has images but {self.info.name} is a text policy; use a vision-language policy")
         rows = [{"prompt": self._turns(request.messages), "images": request.images} for request in requests]
         settings = {key: value for key, value in generation.items() if key != "until"}
         with seeded(self.policy.device, seed):
@@ -106,26 +115,40 @@ class PolicyBackend:
         ]
 
 
+def _reads_text_only(processor: Processor) -> bool:
+    return tokenizer_of(processor) is processor
+
+
 def load_checkpoint(
-    checkpoint: str, batch_size: int, device: str | None = None, dtype: str = "auto", **unknown: Any
+    checkpoint: str,
+    batch_size: int,
+    specs: Sequence[TaskSpec] = (),
+    device: str | None = None,
+    dtype: str = "auto",
+    **unknown: Any,
 ) -> PolicyBackend:
     """The back end of a checkpoint folder of `rlfr_mm.train`: full weights or a LoRA adapter, text or vision-language.
 
+    Args:
+        specs: the tasks to answer, which are checked before the weights are loaded.
+
     Raises:
-        RunError: the folder does not hold a policy.
+        RunError: the folder does not hold a policy, or it is a text policy and a task has images.
     """
     if unknown:
         raise RunError(f"--model rlfr={checkpoint} takes device= and dtype=, not {', '.join(unknown)}=")
     folder = Path(checkpoint)
     if not any((folder / name).exists() for name in ("config.json", "adapter_config.json")):
         raise RunError(f"--model rlfr={checkpoint}: no policy there (no config.json); give a folder such as RUN/final")
+    name = folder.resolve().name if folder.resolve().name != "final" else folder.resolve().parent.name
+    processor = transformers.AutoProcessor.from_pretrained(folder, padding_side="left")
+    check_modality(name, _reads_text_only(processor), specs)
     policy = load_policy(ModelArguments(name_or_path=str(folder)), dtype=dtype, trainable=False)
     policy.to(device or own_device()).eval()
-    processor = transformers.AutoProcessor.from_pretrained(folder, padding_side="left")
     info = ModelInfo(
         backend="rlfr",
         args={"checkpoint": str(checkpoint), "dtype": str(policy.dtype).removeprefix("torch.")},
-        name=folder.resolve().name if folder.resolve().name != "final" else folder.resolve().parent.name,
+        name=name,
         weights_sha256=weights_sha256(folder),
     )
     return PolicyBackend(policy, processor, info, batch_size)

@@ -24,6 +24,7 @@ from rlfr_mm.eval.engine import servers
 from rlfr_mm.eval.engine.backends import Backend, Output, Request, Seeding, load_checkpoint, weights_sha256
 from rlfr_mm.eval.engine.records import ModelInfo, RunError, one_line
 from rlfr_mm.eval.engine.shards import launched_shard
+from rlfr_mm.tasks.spec import TaskSpec
 
 # lmms-eval's API classes return these in place of a response; taken for an answer, they would count as wrong.
 FAILURES = ("[LMMS_EVAL_REQUEST_FAILED", "[LMMS_EVAL_BUDGET_EXCEEDED]")
@@ -41,14 +42,15 @@ def parse_settings(text: str, message: str) -> dict[str, Any]:
         raise RunError(message) from None
 
 
-def build_backend(model: str, batch_size: int | None = None) -> Backend:
+def build_backend(model: str, batch_size: int | None = None, specs: Sequence[TaskSpec] = ()) -> Backend:
     """The back end that `--model NAME[,key=value...]` or `--model rlfr=CHECKPOINT[,key=value...]` names.
 
     Args:
         batch_size: None for 8, or for 512 of a server.
+        specs: the tasks to answer, as far as they are known.
 
     Raises:
-        RunError: there is no such back end or checkpoint, or it rejects its arguments.
+        RunError: there is no such back end or checkpoint, it rejects its arguments, or it cannot answer the tasks.
 
     >>> backend = build_backend("rlfr=runs/quickstart/final,device=cpu", batch_size=8)
     """
@@ -56,7 +58,7 @@ def build_backend(model: str, batch_size: int | None = None) -> Backend:
     name, _, value = name.partition("=")
     args = parse_settings(rest, f"--model {model}: write NAME,key=value,key=value")
     if name == "rlfr":
-        return load_checkpoint(value or args.pop("pretrained", ""), batch_size or BATCH_SIZE, **args)
+        return load_checkpoint(value or args.pop("pretrained", ""), batch_size or BATCH_SIZE, specs, **args)
     if value:
         raise RunError(f"--model {name}={value}: only rlfr takes a folder like this; write {name},pretrained={value}")
     return HarnessBackend(name, args, batch_size)
@@ -64,6 +66,8 @@ def build_backend(model: str, batch_size: int | None = None) -> Backend:
 
 class HarnessBackend:
     """A model class of lmms-eval, called directly with lmms-eval's own requests."""
+
+    text_only = False
 
     def __init__(self, name: str, args: dict[str, Any], batch_size: int | None = None):
         name = _full_name(name)

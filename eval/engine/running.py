@@ -19,7 +19,7 @@ from tqdm import tqdm
 
 from rlfr_mm import grading
 from rlfr_mm.eval.engine import records, run_files
-from rlfr_mm.eval.engine.backends import Backend, Output, Request
+from rlfr_mm.eval.engine.backends import Backend, Output, Request, check_modality
 from rlfr_mm.eval.engine.plan import PlannedTask, RunSettings, Sample, plan_task
 from rlfr_mm.eval.engine.records import BenchmarkResult, RowKey, RunError, SampleRow, one_line
 from rlfr_mm.eval.engine.run_files import Journal
@@ -88,6 +88,7 @@ def _plan(
     backend: Backend, specs: Sequence[TaskSpec], run: Path, settings: RunSettings, shard: Shard
 ) -> list[PlannedTask]:
     """The planned tasks, which the manifest records."""
+    check_modality(backend.info.name, backend.text_only, specs)
     with ThreadPoolExecutor(1) as aside:
         parsers = aside.submit(grading.self_test)  # it starts a worker process, which should not keep the model waiting
         tasks = [plan_task(spec, backend, settings) for spec in specs]

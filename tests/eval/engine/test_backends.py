@@ -13,7 +13,9 @@ from rlfr_mm.eval import run
 from rlfr_mm.eval.engine import run_files
 from rlfr_mm.eval.engine.backends import PolicyBackend, Request
 from rlfr_mm.eval.engine.harness import build_backend
+from rlfr_mm.eval.engine.plan import RunSettings
 from rlfr_mm.eval.engine.records import RunError
+from rlfr_mm.eval.engine.running import evaluate
 from rlfr_mm.quickstart.policy import build_tokenizer
 from rlfr_mm.tasks import registry
 from tests.eval.commands import exit_status
@@ -91,16 +93,22 @@ def test_an_adapter_is_loaded_on_its_base(ours, policy, requests, tmp_path):
     assert texts != [output.text for output in ours.generate("t", requests, GREEDY, seed=0)]
 
 
-def test_a_text_policy_answers_text_and_refuses_images(requests, tmp_path):
+@pytest.fixture(scope="module")
+def text_policy(tmp_path_factory):
     from transformers import Qwen2Config, Qwen2ForCausalLM
 
+    folder = tmp_path_factory.mktemp("text_policy")
     tokenizer = build_tokenizer()
     tokenizer.chat_template = "{% for m in messages %}<|im_start|>{{ m['content'] }}<|im_end|>{% endfor %}"
-    tokenizer.save_pretrained(tmp_path)
+    tokenizer.save_pretrained(folder)
     size = {"hidden_size": 32, "intermediate_size": 32, "num_hidden_layers": 1, "num_attention_heads": 2}
     model = Qwen2ForCausalLM(Qwen2Config(vocab_size=len(tokenizer), num_key_value_heads=2, **size))
-    model.save_pretrained(tmp_path)
-    backend = build_backend(f"rlfr={tmp_path},device=cpu", batch_size=2)
+    model.save_pretrained(folder)
+    return folder
+
+
+def test_a_text_policy_answers_text(text_policy):
+    backend = build_backend(f"rlfr={text_policy},device=cpu", batch_size=2)
     asked = [
         Request(0, text, [{"role": "user", "content": [{"type": "text", "text": text}]}], 0)
         for text in ("red", "2 + 2")
@@ -108,8 +116,24 @@ def test_a_text_policy_answers_text_and_refuses_images(requests, tmp_path):
     assert backend.render(asked[1].messages) == "<|im_start|>2 + 2<|im_end|>"
     together = backend.generate("t", asked, GREEDY, seed=0)
     assert together == [backend.generate("t", [one], GREEDY, seed=0)[0] for one in asked]
-    with pytest.raises(RunError, match="text policy"):
-        backend.generate("t", requests, GREEDY, seed=0)
+
+
+def test_a_text_policy_is_refused_images_before_its_weights_are_loaded(text_policy, shared, arguments, tmp_path, capfd):
+    """Among tasks of text, too: nothing is answered. The policy in memory of a training run is refused as well."""
+    without_weights = shutil.copytree(text_policy, tmp_path / "policy")
+    (without_weights / "model.safetensors").unlink()
+    options = {"tasks": "rlfr_gsm8k,rlfr_quickstart,rlfr_math500", "data_root": shared / "hub"}
+    told = (
+        "rlfr_quickstart: has images but policy is a text policy; use a vision-language policy, or only tasks of text"
+    )
+    assert exit_status(run.main, arguments(tmp_path / "run", model=f"rlfr={without_weights}", **options)) == 2
+    assert capfd.readouterr().err.strip().splitlines()[-1] == f"error: {told}"
+    assert not (tmp_path / "run").exists()
+    backend = build_backend(f"rlfr={text_policy},device=cpu", batch_size=2)
+    specs = registry.expand(["rlfr_gsm8k", "rlfr_quickstart"])
+    with pytest.raises(RunError, match="rlfr_quickstart: has images"):
+        evaluate(backend, specs, tmp_path / "run", RunSettings(limit=2, data_root=str(shared / "hub")))
+    assert not (tmp_path / "run" / run_files.MANIFEST).exists()
 
 
 @pytest.mark.parametrize("content", ["'> ' + message['content']", "message['content']"])
