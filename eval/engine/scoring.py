@@ -181,23 +181,35 @@ def _headline_error(
 def score_run(run: Path, rule: RuleName = "strict") -> tuple[list[BenchmarkResult], list[str]]:
     """Compute the results of all tasks of a run from its rows and write results.json.
 
-    Returns the results, and one line for every task that is incomplete or whose rows cannot be aggregated.
+    Returns the results, and one line for every task that is incomplete or whose rows cannot be aggregated. The latter,
+    such as a task that this process does not know, keep their entries in results.json.
     """
     manifest = run_files.read_manifest(run)
     found = run_files.read_run(run)
+    written = _earlier_results(run)
     results, complaints = [], []
     for name, plan in manifest.tasks.items():
         rows = found.get(name, [])
         try:
             results.append(result(registry.task(name), plan, manifest.model.name, rows, rule))
         except Exception as error:
-            complaints.append(f"{name}: cannot be aggregated: {error}")
+            kept = f"; {run_files.RESULTS} keeps its earlier score" if name in written else ""
+            complaints.append(f"{name}: cannot be aggregated: {error}{kept}")
             continue
+        written[name] = results[-1]
         if results[-1].missing:
             wanted = plan.problems * plan.samples
             complaints.append(f"{name}: {results[-1].missing} of {wanted} responses are missing")
-    run_files.write_results(run, results)
+    run_files.write_results(run, [written[name] for name in manifest.tasks if name in written])
     return results, complaints
+
+
+def _earlier_results(run: Path) -> dict[str, BenchmarkResult]:
+    """The entries of results.json by task. There are none without a file, or with one of another version."""
+    try:
+        return {one.task: one for one in run_files.read_results(run)}
+    except (ValueError, TypeError):
+        return {}
 
 
 def result_table(results: Sequence[BenchmarkResult]) -> str:

@@ -10,6 +10,7 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
@@ -223,7 +224,7 @@ def test_missing_images_are_named_by_record_and_fail_the_run(shared, arguments, 
 
 
 @pytest.fixture(scope="module")
-def gaps(tmp_path_factory) -> Path:
+def gaps(tmp_path_factory) -> Iterator[Path]:
     """A folder with a benchmark of 12 records, of which those with the numbers 1, 3 and 5 have no image."""
     folder = tmp_path_factory.mktemp("own")
     (folder / "gaps").mkdir()
@@ -241,7 +242,8 @@ def gaps(tmp_path_factory) -> Path:
         "TASKS = (TaskSpec(name='rlfr_gaps', benchmark='gaps', dataset='gaps', rows=12, image='image',\n"
         "                  problem_id=lambda doc: doc['id']),)\n"
     )
-    return folder
+    yield folder
+    registry.TASKS.pop("rlfr_gaps", None)
 
 
 @pytest.mark.parametrize("model", [None, "dummy,response=3"])

@@ -1,6 +1,7 @@
 """Results follow from the rows alone: grading again and aggregating."""
 
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -172,6 +173,28 @@ def test_an_aggregation_that_fails_costs_its_own_task_alone(finished, tmp_path, 
     assert score.main([str(run)]) == 1
     assert "incomplete: rlfr_gone: cannot be aggregated" in capsys.readouterr().err
     assert {result.task for result in run_files.read_results(run)} == manifest.tasks.keys()
+
+
+@pytest.mark.parametrize("results", ["kept", "5", "[{}]", None])
+def test_a_task_that_is_not_registered_keeps_its_score(tmp_path, capsys, results):
+    """A benchmark of one's own that only `eval.run --include_path` knew. A broken results.json has nothing to keep."""
+    mine = replace(GSM8K, name="rlfr_mine")
+    registry.TASKS[mine.name] = mine
+    try:
+        run = imported(tmp_path, [["The answer is 0."], ["The answer is 3."]], mine)
+        assert score.main([str(run)]) == 0
+    finally:
+        del registry.TASKS[mine.name]
+    before = (run / run_files.RESULTS).read_text()
+    if results is None:
+        (run / run_files.RESULTS).unlink()
+    elif results != "kept":
+        (run / run_files.RESULTS).write_text(results)
+    assert score.main([str(run)]) == 1
+    message = capsys.readouterr().err.strip().splitlines()[-1]
+    assert message.startswith("incomplete: rlfr_mine: cannot be aggregated: unknown task 'rlfr_mine'")
+    assert message.endswith("; results.json keeps its earlier score") == (results == "kept")
+    assert (run / run_files.RESULTS).read_text() == (before if results == "kept" else "[]\n")
 
 
 def test_a_score_that_is_no_mean_has_an_interval_too(shared, tmp_path):
