@@ -35,7 +35,7 @@ def import_file(name: str, file: str, task: str, run: Path, data_root: str | Non
     responses = readers[name](path, spec)
     if not responses:
         raise RunError(f"{path} holds no responses")
-    import_responses(responses, spec, name, model or path.stem, run, data_root)
+    import_responses(responses, spec, name, records.clean_text(model or path.stem), run, data_root)
 
 
 def import_responses(
@@ -113,11 +113,16 @@ def _docs_of_file(responses: Sequence[Response], spec: TaskSpec) -> tuple[list[M
     docs: list[Mapping[str, Any]] = []
     problems: list[Problem] = []
     positions = []
-    for response in responses:
+    for number, response in enumerate(responses, start=1):
         try:
             problem = _problem(response.fields, spec)
         except IncompleteRecord as error:
             raise RunError(f"{one_line(error)}; give --data_root DIR to read the problems from the dataset") from None
+        if response.problem_id and response.problem_id != problem.id:
+            raise RunError(
+                f"{spec.name}: response {number} has the problem_id {response.problem_id!r:.80}, but the record of "
+                f"problem {problem.id}; leave out what is wrong"
+            )
         if problem.id not in places:
             places[problem.id] = len(docs)
             docs.append(response.fields)

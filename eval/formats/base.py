@@ -4,13 +4,14 @@ import csv
 import io
 import json
 import re
+from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from rlfr_mm import files
-from rlfr_mm.eval.engine.records import BenchmarkResult, Manifest, SampleRow, TaskPlan
+from rlfr_mm.eval.engine.records import BenchmarkResult, Manifest, SampleRow, TaskPlan, clean_text
 from rlfr_mm.grading import Verdict
 from rlfr_mm.tasks.spec import TaskSpec
 
@@ -194,9 +195,46 @@ def plain_cell(value: Any) -> Any:
     return value
 
 
+DEEPEST = 100  # levels of a value that is read: the rows of a run cannot hold 200
+
+
+def read_json(path: Path) -> Any:
+    """The value of a JSON file, as `parsed` gives it."""
+    return parsed(files.read_bytes(path), str(path))
+
+
+def parsed(text: str | bytes, where: str) -> Any:
+    """The value of a text of another project in JSON, with lone surrogates written as escapes, as in responses.
+
+    ValueError naming the place if it is not JSON, is nested too deep, or has two values under one key of an object.
+    """
+    try:
+        return _clean(json.loads(text, object_pairs_hook=_object))
+    except (ValueError, RecursionError) as error:
+        raise ValueError(f"{where} is not valid JSON: {error}") from None
+
+
+def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    found = dict(pairs)
+    if len(found) < len(pairs):
+        key = next(key for key, count in Counter(key for key, _ in pairs).items() if count > 1)
+        raise ValueError(f"an object has the key {key!r:.80} twice")
+    return found
+
+
+def _clean(value: Any, levels: int = DEEPEST) -> Any:
+    if isinstance(value, str):
+        return clean_text(value)
+    if isinstance(value, dict | list) and not levels:
+        raise ValueError(f"it is more than {DEEPEST} levels deep")
+    if isinstance(value, dict):
+        return {clean_text(key): _clean(inner, levels - 1) for key, inner in value.items()}
+    return [_clean(inner, levels - 1) for inner in value] if isinstance(value, list) else value
+
+
 def read_entries(path: Path, expected: str) -> dict[str, dict[str, Any]]:
     """The objects by id in a JSON file. ValueError with what was expected if the file holds anything else."""
-    entries = files.read_json(path)
+    entries = read_json(path)
     if not isinstance(entries, dict) or not all(isinstance(entry, dict) for entry in entries.values()):
         raise ValueError(f"{path}: expected {expected}")
     return entries
@@ -207,10 +245,7 @@ def read_jsonl(path: Path) -> list[tuple[str, dict[str, Any]]]:
     found = []
     for number, line in files.read_lines(path):
         where = f"{path}, line {number}"
-        try:
-            value = json.loads(line)
-        except (ValueError, RecursionError) as error:
-            raise ValueError(f"{where} is not valid JSON: {error}") from None
+        value = parsed(line, where)
         if not isinstance(value, dict):
             raise ValueError(f"{where} is not a JSON object")
         found.append((where, value))

@@ -7,7 +7,6 @@ from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from rlfr_mm import files
 from rlfr_mm.eval.engine.records import SampleRow
 from rlfr_mm.eval.formats.base import (
     EvaluatedRun,
@@ -17,6 +16,7 @@ from rlfr_mm.eval.formats.base import (
     of_benchmark,
     percent,
     read_entries,
+    read_json,
     read_jsonl,
     response_of,
     text_of,
@@ -94,6 +94,8 @@ def read_mathvista(path: Path, spec: TaskSpec) -> list[Response]:
     found = []
     for pid, entry in read_entries(path, "an object of records by pid (a MathVista output)").items():
         where = f"{path}, pid {pid}"
+        if str(entry.get("pid", pid)) != pid:
+            raise ValueError(f"{where} has the record of pid {entry['pid']!r:.80}")
         found.append(response_of(where, text_of(entry, ("response",), where), {"pid": pid, **_record(entry)}))
     return found
 
@@ -259,17 +261,21 @@ def read_records(path: Path, spec: TaskSpec) -> list[Response]:
     if path.suffix == ".jsonl":
         entries = read_jsonl(path)
     else:
-        listed = files.read_json(path)
+        listed = read_json(path)
         if not isinstance(listed, list) or not all(isinstance(entry, dict) for entry in listed):
             raise ValueError(f"{path} does not hold a list of records")
         entries = [(f"{path}, record {number}", entry) for number, entry in enumerate(listed, start=1)]
-    # In MathVerse, model_answer is the response (in MATH-V the extracted answer), and sample_index is the id.
+    # In MathVerse, model_answer is the response (in MATH-V the extracted answer), and sample_index is the id of the
+    # problem. A number beside another id is that of the sample, as elsewhere.
     mathverse = spec.benchmark == "MathVerse"
     names = sorted(_RESPONSE_FIELDS, key=lambda name: name != "model_answer") if mathverse else _RESPONSE_FIELDS
     found = []
     for where, entry in entries:
         text, record = text_of(entry, names, where), _record(entry)
-        sample_index = 0 if mathverse else record.pop("sample_index", 0)
+        numbered = not mathverse or (
+            {"doc_id", "problem_id"} & entry.keys() and not isinstance(record.get("sample_index"), str)
+        )
+        sample_index = record.pop("sample_index", 0) if numbered else 0
         found.append(response_of(where, text, record, entry.get("doc_id"), sample_index, entry.get("problem_id")))
     return found
 

@@ -28,14 +28,14 @@ SCHEMA_VERSION = "0.3.0"
 def write(run: EvaluatedRun, out: Path) -> list[Path]:
     """Per task `data/<collection>/<developer>/<model>/<uuid4>.json` and `<uuid4>_samples.jsonl`.
 
-    The UUID is a digest of the rows, so that exporting the same rows again replaces the files.
+    The UUID is a digest of the rows and the rule, so that exporting the same verdicts again replaces the files.
     """
     written = []
     developer, _, model = run.model.strip("/").rpartition("/")
     folder = Path(file_name(developer or "unknown"), file_name(model))
     for task in run.tasks:
-        rows_digest = hashlib.sha256("".join(row.model_dump_json() for row in task.rows).encode()).digest()
-        name = str(uuid.UUID(bytes=rows_digest[:16], version=4))
+        judged = task.result.rule + "".join(row.model_dump_json() for row in task.rows)
+        name = str(uuid.UUID(bytes=hashlib.sha256(judged.encode()).digest()[:16], version=4))
         place = out / "data" / file_name(task.spec.benchmark.lower()) / folder
         stamp = str(int(time.time()))
         evaluation = f"{task.spec.name}/{run.model}/{stamp}"
@@ -181,7 +181,7 @@ def read(path: Path, spec: TaskSpec) -> list[Response]:
     found = []
     for where, entry in read_jsonl(path):
         try:
-            first = int((entry.get("metadata") or {}).get("sample_index", 0))
+            first = int(str((entry.get("metadata") or {}).get("sample_index", 0)))  # a fraction is not an index
             problem, texts = entry["sample_id"], entry["output"]["raw"]
         except (KeyError, TypeError, ValueError, AttributeError):
             raise ValueError(f"{where} is not a single-turn sample with sample_id and output.raw") from None

@@ -1,5 +1,6 @@
 """Finds the problem of a task that each response in another harness's file answers."""
 
+import contextlib
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
@@ -9,18 +10,32 @@ from rlfr_mm.tasks.spec import TaskSpec
 
 
 def matched(responses: Sequence[Response], docs: Iterable[Mapping[str, Any]], spec: TaskSpec) -> list[int]:
-    """Per response the position in `docs` of the record that it answers. ValueError naming a response without a record.
+    """Per response the position in `docs` of the record that it answers.
 
-    Records are found by the ids in the file. If it has no ids, or ids that name other problems (VLMEvalKit leaves items
-    out and numbers the others again), they are found by question and gold in the order of the file.
+    Records are found by the ids in the file. If its records have no ids, or ids that name other problems (VLMEvalKit
+    leaves items out and numbers the others again), they are found by question and gold in the order of the file.
+
+    ValueError naming a response without a record, or one whose `doc_id`, `problem_id` and record contradict each other.
     """
     known = [{**doc} for doc in docs]
-    by_id = {spec.problem_id(doc): position for position, doc in enumerate(known)}
+    ids = [spec.problem_id(doc) for doc in known]
+    places = {problem: position for position, problem in enumerate(ids)}
     found: list[int] = []
-    for response in responses:
-        position = _by_id(response, by_id, len(known), spec)
-        if position is None or not _same_question(response.fields, known[position]):
+    for number, response in enumerate(responses, start=1):
+        named = _named(response, ids, places, spec)
+        if None in named.values():
+            unknown = next(how for how, problem in named.items() if problem is None)
+            raise ValueError(f"response {number} fits no record of {spec.name}: its {unknown} is unknown")
+        told = ", ".join(f"its {how} is that of {problem}" for how, problem in named.items())
+        if len(set(named.values())) > 1:
+            raise ValueError(f"response {number} names two problems of {spec.name}: {told}; leave out what is wrong")
+        if not named:
             break
+        position = places[next(iter(named.values()))]
+        if not _same_question(response.fields, known[position]):
+            if response.doc_id is None and not response.problem_id:
+                break
+            raise ValueError(f"response {number} has the question of another problem of {spec.name}: {told}")
         found.append(position)
     else:
         return found
@@ -29,13 +44,20 @@ def matched(responses: Sequence[Response], docs: Iterable[Mapping[str, Any]], sp
     return _in_order(responses, known, spec)
 
 
-def _by_id(response: Response, by_id: Mapping[str, int], size: int, spec: TaskSpec) -> int | None:
-    if response.doc_id is not None:
-        return response.doc_id if 0 <= response.doc_id < size else None
-    try:
-        return by_id.get(str(response.problem_id or spec.problem_id(response.fields)))
-    except (KeyError, TypeError, AttributeError):  # missing, or of a type that no id has
-        return None
+def _named(response: Response, ids: Sequence[str], places: Mapping[str, int], spec: TaskSpec) -> dict[str, str | None]:
+    """The problem that each id of a response names: its doc_id and its problem_id (None if unknown), and its record."""
+    named: dict[str, str | None] = {}
+    if (doc_id := response.doc_id) is not None:
+        named[f"doc_id {doc_id}"] = ids[doc_id] if doc_id < len(ids) else None
+    if response.problem_id:
+        named[f"problem_id {response.problem_id!r:.80}"] = (
+            response.problem_id if response.problem_id in places else None
+        )
+    with contextlib.suppress(KeyError, TypeError, AttributeError):  # missing, or of a type that no id has
+        own = str(spec.problem_id(response.fields))
+        if own in places:
+            named["record"] = own
+    return named
 
 
 def _in_order(responses: Sequence[Response], docs: Sequence[Mapping[str, Any]], spec: TaskSpec) -> list[int]:

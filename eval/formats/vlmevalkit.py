@@ -18,7 +18,6 @@ from openpyxl import Workbook, load_workbook
 from openpyxl.cell import WriteOnlyCell
 from openpyxl.cell.cell import ILLEGAL_CHARACTERS_RE
 
-from rlfr_mm import files
 from rlfr_mm.eval.engine.records import SampleRow
 from rlfr_mm.eval.formats.base import (
     EvaluatedRun,
@@ -28,6 +27,7 @@ from rlfr_mm.eval.formats.base import (
     file_name,
     of_benchmark,
     percent,
+    read_json,
     response_of,
     text_of,
     write_cells,
@@ -273,12 +273,12 @@ def _tsv_lines(path: Path) -> list[Line]:
 
 def _json_lines(path: Path) -> list[Line]:
     """A list of rows; or, as pandas writes it, an object of columns that are objects of cells by position."""
-    lines = files.read_json(path)
+    lines = read_json(path)
     if isinstance(lines, dict) and all(isinstance(column, dict) for column in lines.values()):
-        columns = list(lines.values())
-        if any(column.keys() != columns[0].keys() for column in columns):
+        cells = list(next(iter(lines.values()), Line()))
+        if any(column.keys() != set(cells) for column in lines.values()):
             raise ValueError(f"{path}: its columns do not have the same cells")
-        lines = [dict(zip(lines, cells, strict=True)) for cells in zip(*(c.values() for c in columns), strict=True)]
+        lines = [{name: column[cell] for name, column in lines.items()} for cell in cells]
     if not isinstance(lines, list) or not all(isinstance(line, dict) for line in lines):
         raise ValueError(f"{path} is not a table: expected a list of rows, or columns of cells by position")
     return lines

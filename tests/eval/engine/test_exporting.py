@@ -211,6 +211,7 @@ def test_nothing_of_a_manifest_leaves_the_output_folder(boards, tmp_path, name):
 def test_the_json_files_of_the_kit_are_read_in_both_of_their_layouts(tmp_path):
     rows = [{"index": 0, "id": "2", "prediction": "b"}, {"index": 1, "id": "1", "prediction": "a"}]
     columns = {key: {str(i): row[key] for i, row in enumerate(rows)} for key in rows[0]}
+    columns["prediction"] = dict(reversed(columns["prediction"].items()))  # cells are found by their position
     docs = [doc for doc, _ in BOARDS["rlfr_mathvision_test"]]
     for layout in (rows, columns):
         (tmp_path / "predictions.json").write_text(json.dumps(layout))

@@ -1,6 +1,8 @@
 """Another harness's responses become rows: matched to their problems, never misread."""
 
 import json
+import os
+import shutil
 
 import pytest
 
@@ -109,6 +111,67 @@ def test_two_records_under_one_id_are_refused(tmp_path, capsys):
     assert status == 2 and "different records for problem 1" in capsys.readouterr().err
 
 
+CONTRADICTIONS = [
+    ({"doc_id": 1, "problem_id": "{0}"}, "its doc_id 1 is that of {1}, its problem_id '{0}' is that of {0}"),
+    ({"doc_id": 1, "question": "{0}"}, "its doc_id 1 is that of {1}, its record is that of {0}"),
+    ({"problem_id": "{1}", "question": "{0}"}, "its problem_id '{1}' is that of {1}, its record is that of {0}"),
+    ({"doc_id": 1, "question": "Another?"}, "has the question of another problem of rlfr_gsm8k: its doc_id 1 is that"),
+    ({"doc_id": 0, "problem_id": "unknown"}, "its problem_id 'unknown' is unknown"),
+    ({"doc_id": 1319, "problem_id": "{0}"}, "its doc_id 1319 is unknown"),
+]
+
+
+@pytest.mark.parametrize(("fields", "told"), CONTRADICTIONS)
+def test_ids_that_contradict_each_other_are_named(shared, tmp_path, capsys, fields, told):
+    docs = registry.load(GSM8K, shared / "hub").select(range(2)).to_list()
+    ids = [GSM8K.problem_id(doc) for doc in docs]
+    texts = [doc["question"] for doc in docs] if "question" in fields else ids
+    entry = {name: value.format(*texts) if name == "question" else value for name, value in fields.items()}
+    entry |= {"problem_id": fields["problem_id"].format(*ids)} if "problem_id" in fields else {}
+    good = {"doc_id": 1, "problem_id": ids[1], "question": docs[1]["question"], "response": "1"}
+    status, _ = imported(tmp_path, [good, entry | {"response": "1"}], data_root=shared / "hub")
+    message = capsys.readouterr().err
+    assert status == 2 and message.count("\n") == 1
+    assert "error: response 2" in message and told.format(*ids) in message
+
+
+def test_a_whole_record_with_the_id_of_another_problem_is_refused(tmp_path, capsys):
+    record = {"id": "1", "problem": "q", "answer": "5", "response": "5"}
+    status, _ = imported(tmp_path, [record, record | {"id": "2", "problem_id": "3"}], "rlfr_aime24")
+    assert status == 2 and "response 2 has the problem_id '3', but the record of problem 2" in capsys.readouterr().err
+    assert imported(tmp_path, [record | {"problem_id": "1"}], "rlfr_aime24")[0] == 0
+
+
+def test_mathverse_takes_several_samples_of_a_problem(shared, tmp_path):
+    task = "rlfr_mathverse_testmini"
+    doc = next(iter(registry.load(registry.task(task), shared / "hub").remove_columns(["image"])))
+    for named in ({"problem_id": doc["sample_index"]}, {"doc_id": 0}):
+        entries = [named | {"sample_index": n, "response": f"Answer: {text}"} for n, text in enumerate("AB")]
+        shutil.rmtree(tmp_path / "run", ignore_errors=True)
+        status, rows = imported(tmp_path, entries, task, shared / "hub")
+        assert status == 0 and [(row.doc_id, row.sample_index) for row in rows] == [(0, 0), (0, 1)]
+        assert [row.response for row in rows] == ["Answer: A", "Answer: B"]
+    for named in ({}, {"problem_id": doc["sample_index"]}):  # a text is the id, as in the records
+        shutil.rmtree(tmp_path / "run")
+        entry = named | {"sample_index": doc["sample_index"], "response": "A"}
+        status, [row] = imported(tmp_path, [entry], task, shared / "hub")
+        assert (status, row.problem_id, row.sample_index) == (0, doc["sample_index"], 0)
+
+
+@pytest.mark.parametrize("field", ["question", "answer", "note", "\ud800"])
+def test_lone_surrogates_of_records_and_names_are_written_as_escapes(tmp_path, field):
+    entry = {"question": "1 + 1?", "answer": "#### 2", "response": "\udfff 2", field: ["\ud800 #### 2"]}
+    entry |= {field: entry[field][0]} if field in ("question", "answer") else {}
+    status, [row] = imported(tmp_path, [entry])
+    escaped = field.encode("utf-8", "backslashreplace").decode()
+    assert status == 0 and (row.response, row.gold) == ("\\udfff 2", "2")
+    assert json.dumps(row.doc[escaped]).count(r"\\ud800 #### 2") == 1
+    shutil.rmtree(tmp_path / "run")
+    (tmp_path / "answers.jsonl").rename(tmp_path / os.fsdecode(b"\xff.jsonl"))
+    importing.import_file("jsonl", str(tmp_path / os.fsdecode(b"\xff.jsonl")), GSM8K.name, tmp_path / "run", None)
+    assert run_files.read_manifest(tmp_path / "run").model.name == "\\udcff"
+
+
 @pytest.mark.parametrize("answer", [5, None, ["#### 5"]])
 def test_a_record_whose_answer_is_no_text_is_one_line(tmp_path, capsys, answer):
     status, _ = imported(tmp_path, [{"question": "2 + 3?", "answer": answer, "response": "5"}])
@@ -150,6 +213,14 @@ def test_nothing_is_an_empty_text_and_numbers_are_their_text(tmp_path, name, tex
             "1: the id of the problem, [60], must be text",
         ),
         ("jsonl", ".jsonl", b"\xff\xfe{", "line 1 is not valid JSON"),
+        ("jsonl", ".jsonl", '{"doc_id": 0, "response": "1", "response": "2"}', "has the key 'response' twice"),
+        (
+            "jsonl",
+            ".jsonl",
+            '{"doc_id": 0, "response": "1", "x": ' + "[" * 150 + "]" * 150 + "}",
+            "line 1 is not valid",
+        ),
+        ("jsonl", ".json", '[{"doc_id": 0, "response": "1", "response": "2"}]', "has the key 'response' twice"),
         ("lmms-eval", ".jsonl", '{"doc_id": 0, "resps": [[["204"]]]}', "line 1: the response is not text but a list"),
         ("every-eval-ever", ".jsonl", '{"sample_id": "60", "output": {"raw": "204"}}', "line 1: sample_id must be"),
         (
@@ -159,7 +230,17 @@ def test_nothing_is_an_empty_text_and_numbers_are_their_text(tmp_path, name, tex
             "line 1: the response is not text",
         ),
         ("every-eval-ever", ".jsonl", '{"sample_id": "60", "metadata": [1]}', "line 1 is not a single-turn sample"),
+        (
+            "every-eval-ever",
+            ".jsonl",
+            '{"sample_id": "1", "output": {"raw": ["1"]}, "metadata": {"sample_index": 1.5}}',
+            "line 1 is not a single-turn sample",
+        ),
         ("mathvista", ".json", '{"1": {"response": ["x"]}}', "pid 1: the response is not text but a list"),
+        ("mathvista", ".json", '{"1": {"response": "x", "pid": "2"}}', "pid 1 has the record of pid '2'"),
+        ("mathvista", ".json", '{"1": {"response": "x"}, "1": {"response": "y"}}', "has the key '1' twice"),
+        ("logicvista", ".json", '{"v1_0": {"answer": "C"}, "v1_0": {"answer": "D"}}', "has the key 'v1_0' twice"),
+        ("vlmevalkit", ".json", '[{"index": 1, "prediction": "x", "prediction": "y"}]', "the key 'prediction' twice"),
         ("logicvista", ".json", '{"v1_0": {"answer": ["C"]}}', "v1_0: the response is not text but a list"),
         ("vlmevalkit", ".json", '[{"index": 1}, 3]', "is not a table"),
         ("vlmevalkit", ".json", '{"index": {"0": 1}, "prediction": 5}', "is not a table"),

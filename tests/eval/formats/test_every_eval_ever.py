@@ -57,6 +57,11 @@ def test_the_same_rows_give_the_same_file_names(text_run, tmp_path):
     assert first == again
 
 
+def test_the_verdicts_of_another_rule_do_not_replace_the_first(text_run, tmp_path):
+    written = [export(text_run, "every-eval-ever", tmp_path, rule=rule) for rule in ("strict", "official")]
+    assert len({path for paths in written for path in paths}) == 4
+
+
 @pytest.mark.parametrize(
     "change",
     [{"surprise": 1}, {"schema_version": "0.2.1"}, {"retrieved_timestamp": 3}, {"evaluation_results": []}],
