@@ -157,6 +157,7 @@ class HarnessBackend:
             return Output(None, failure="the back end returned no response")
         if text.startswith(FAILURES):
             return Output(None, failure=text)
+        text, reason = servers.split_finish(text)
         prompt_tokens = (counts and counts.input_tokens) or None
         tokens = (counts and counts.output_tokens) or None
         if self.seeding == "batch" and batch > 1:
@@ -165,10 +166,10 @@ class HarnessBackend:
             ended = tokens is not None and tokens < max_new_tokens
             return Output(text, "stop" if ended else None)
         if self.seeding != "batch" and prompt_tokens is None and self.info.backend != "sglang":
-            return Output(text)  # without a usage report, lmms-eval counts words and calls them tokens
+            return Output(text, reason)  # without a usage report, lmms-eval counts words and calls them tokens
         if tokens is None:
-            return Output(text, None, prompt_tokens)
-        return Output(text, "stop" if tokens < max_new_tokens else "length", prompt_tokens, tokens)
+            return Output(text, reason, prompt_tokens)
+        return Output(text, reason or ("stop" if tokens < max_new_tokens else "length"), prompt_tokens, tokens)
 
 
 def _reads_parts(processor: Any) -> bool:

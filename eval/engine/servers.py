@@ -7,7 +7,7 @@ generation_config, in which Qwen2.5-VL has top_k 1. So we add the neutral values
 import inspect
 import json
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import Any, Literal
 
 import openai
 
@@ -15,6 +15,8 @@ SERVERS = {"openai", "async_openai", "litellm"}  # classes for which a request i
 BATCH_SIZE = 512
 TIMEOUT = 3600.0  # seconds of one attempt; a server with 512 requests in its queue needs a while for the last one
 FAILURE = "[LMMS_EVAL_REQUEST_FAILED] the server returned no text"  # how the classes mark a failed request
+FINISHED = "\0finish_reason="  # begins what `_checked` adds to a text, since the classes pass on nothing else
+REASONS: dict[str, Literal["stop", "length"]] = {"stop": "stop", "length": "length"}
 NEUTRAL = {"top_k": -1, "min_p": 0.0, "repetition_penalty": 1.0}
 LEFT_TO_SERVER = {"left_to_server": sorted(NEUTRAL)}
 
@@ -105,8 +107,26 @@ async def _checked_later(answer: Any) -> Any:
 
 
 def _checked(answer: Any) -> Any:
-    """The answer; if it has no text, with one that marks it as failed. The classes would make up a text or crash."""
-    message = answer.choices[0].message
-    if message.content is None and not message.tool_calls:
-        message.content = FAILURE
+    """The answer, whose text ends with the reason why it ended.
+
+    An answer without text gets one that marks it as failed, since the classes would make up a text or crash. It has not
+    failed if it was cut while the model reasoned, which a reasoning parser keeps apart: the response is empty.
+    """
+    choice = answer.choices[0]
+    if choice.message.content is None and choice.finish_reason == "length":
+        choice.message.content = ""
+    if choice.message.content is not None:
+        choice.message.content += f"{FINISHED}{choice.finish_reason}"
+    elif not choice.message.tool_calls:
+        choice.message.content = FAILURE
     return answer
+
+
+def split_finish(text: str) -> tuple[str, Literal["stop", "length"] | None]:
+    """The text of an answer without what `_checked` adds, and why it ended; None if the server gave another reason.
+
+    >>> split_finish("4\\0finish_reason=length")
+    ('4', 'length')
+    """
+    text, _, reason = text.partition(FINISHED)
+    return text, REASONS.get(reason)

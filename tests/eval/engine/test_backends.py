@@ -174,6 +174,7 @@ def server():
     class Handler(JsonHandler):
         reply = staticmethod(lambda asked: str(asked.get("seed")))
         usage = True
+        reason = "stop"  # why it ends an answer
         refused: tuple[str, ...] = ()  # fields that it does not know
         pause = 0.0
         asked: ClassVar[list[dict]] = []
@@ -194,13 +195,13 @@ def server():
                         enough.set()
                 enough.wait(30)
             usage = {"prompt_tokens": 11, "completion_tokens": asked["max_tokens"] - 1, "total_tokens": 0}
-            message = {"role": "assistant", "content": self.reply(asked)}
+            message = {"role": "assistant", "content": self.reply(asked), "reasoning_content": "Let me see"}
             answer = {
                 "id": "1",
                 "object": "chat.completion",
                 "created": 0,
                 "model": asked["model"],
-                "choices": [{"index": 0, "message": message, "finish_reason": "stop"}],
+                "choices": [{"index": 0, "message": message, "finish_reason": self.reason}],
             } | ({"usage": usage} if self.usage else {})
             self.answer(answer)
 
@@ -311,7 +312,23 @@ def test_a_server_without_usage_gives_no_counts(server, requests):
     handler.usage = False
     [output] = build_backend(model, batch_size=1).generate("t", requests[:1], GREEDY, seed=0)
     assert output.text == str(requests[0].seed)
-    assert (output.prompt_tokens, output.completion_tokens, output.finish_reason) == (None, None, None)
+    assert (output.prompt_tokens, output.completion_tokens, output.finish_reason) == (None, None, "stop")
+
+
+@pytest.mark.parametrize("name", ["openai", "async_openai"])
+def test_a_server_says_why_a_response_ended(server, arguments, tmp_path, name):
+    """It may cut a response before max_new_tokens, where the context is full, or while the model still reasons."""
+    handler, model = server
+    options = arguments(tmp_path, model=name + model.removeprefix("openai"), tasks="rlfr_quickstart")
+    handler.reason = "length"
+    answers = iter(["so far", None])
+    handler.reply = staticmethod(lambda asked: next(answers) if asked["max_tokens"] > 1 else "")
+    assert run.main(options) == 0
+    rows = run_files.read_run(tmp_path)["rlfr_quickstart"]
+    assert {row.response for row in rows} == {"so far", ""}
+    assert [(row.completion_tokens, row.finish_reason) for row in rows] == [(3, "length")] * 2
+    [result] = run_files.read_results(tmp_path)
+    assert (result.truncated, result.missing, result.empty_responses) == (2, 0, 1)
 
 
 def test_a_model_that_returns_nothing_is_said_so(server, arguments, tmp_path, capfd):
