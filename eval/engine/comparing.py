@@ -55,11 +55,14 @@ class TaskComparison:
 def load_method(text: str) -> Method:
     """The method in `[label=]RUN[,RUN...]`. RunError if a folder is not a run.
 
+    What is before "=" is a part of the path if it has a "/", or if the first path exists with it.
+
     >>> method = load_method("rlfr=runs/seed0,runs/seed1")
     """
     label, given, folders = text.partition("=")
-    if not given:
-        label, folders = Path(text.split(",")[0]).name, text
+    first = Path(text.split(",")[0])
+    if not given or "/" in label or first.exists():
+        label, folders = first.name, text
     return Method(label, [run_files.read_run(Path(folder)) for folder in folders.split(",")])
 
 

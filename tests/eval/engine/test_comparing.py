@@ -64,6 +64,20 @@ def test_methods_of_one_name_are_told_apart(tmp_path, capsys):
     assert f"A = x={paths[0]}, B = x={paths[1]}" in capsys.readouterr().out
 
 
+def test_a_path_may_have_an_equals_sign(tmp_path, monkeypatch):
+    paths = [made(tmp_path / f"lr=1e-{i}", [1, 0, 1, 0]) for i in (5, 6)]
+    monkeypatch.chdir(tmp_path)
+    for text, label, runs in (
+        (paths[0], "lr=1e-5", 1),
+        (",".join(paths), "lr=1e-5", 2),
+        ("lr=1e-5,lr=1e-6", "lr=1e-5", 2),
+        (f"slow={paths[1]}", "slow", 1),
+        ("slow=lr=1e-6", "slow", 1),
+    ):
+        method = comparing.load_method(text)
+        assert (method.label, len(method.runs)) == (label, runs)
+
+
 def test_published_scores_stand_beside_their_task(tmp_path, capsys):
     spec = registry.task("rlfr_math500")
     fields = [
