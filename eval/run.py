@@ -10,7 +10,7 @@ scheduler. The last one to finish merges and scores the rows, and `python -m eva
 import argparse
 import shlex
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -50,7 +50,9 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
     config = parser.parse_known_args(argv)[0].config
     if config:
         parser.set_defaults(
-            **_read_config(Path(config), {action.dest for action in parser._actions} - {"config", "help"})
+            **_read_config(
+                Path(config), {one.dest: one for one in parser._actions if one.dest not in ("config", "help")}
+            )
         )
     args = parser.parse_args(argv)
     for name in ("model", "tasks", "output_dir"):
@@ -72,16 +74,28 @@ def _shard(text: str) -> Shard:
         raise argparse.ArgumentTypeError(str(error)) from None
 
 
-def _read_config(path: Path, known: set[str]) -> dict[str, Any]:
-    """The options in a YAML file; ValueError if it cannot be read or has an unknown option."""
+def _read_config(path: Path, options: Mapping[str, argparse.Action]) -> dict[str, Any]:
+    """The options in a YAML file; ValueError if it cannot be read, has an unknown option, or a flag that is no boolean.
+
+    A list or a mapping is joined to what the command line takes: `a,b` or `key=value,key=value`.
+    """
     values = read_settings(path)
-    if unknown := values.keys() - known:
+    if unknown := values.keys() - options.keys():
         raise ValueError(
-            f"--config {path}: unknown {', '.join(sorted(unknown))}; the options are {', '.join(sorted(known))}"
+            f"--config {path}: unknown {', '.join(sorted(unknown))}; the options are {', '.join(sorted(options))}"
         )
-    texts = {key: ",".join(map(str, value)) if isinstance(value, list) else value for key, value in values.items()}
-    # argparse converts defaults that are text with the option's own type, as it does on the command line.
-    return {key: value if isinstance(value, bool | None) else str(value) for key, value in texts.items()}
+    found: dict[str, Any] = {}
+    for key, value in values.items():
+        flag = options[key].nargs == 0
+        if flag and not isinstance(value, bool | None):
+            raise ValueError(f"--config {path}: {key}={value!r} must be true or false, without quotes")
+        if isinstance(value, dict):
+            value = [f"{name}={one}" for name, one in value.items()]
+        if isinstance(value, list):
+            value = ",".join(map(str, value))
+        # argparse converts defaults that are text with the option's own type, as it does on the command line.
+        found[key] = value if flag or value is None else str(value)
+    return found
 
 
 def main(argv: Sequence[str] | None = None) -> int:

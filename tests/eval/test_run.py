@@ -30,6 +30,29 @@ def test_a_yaml_cannot_ask_for_help_or_name_another_configuration(content, tmp_p
         run.parse_args(["--config", str(config)])
 
 
+def test_a_yaml_may_give_generation_settings_as_a_mapping(tmp_path):
+    config = tmp_path / "small.yaml"
+    config.write_text("gen_kwargs: {max_new_tokens: 8, temperature: 0.5}\nmodel: dummy\ntasks: a\noutput_dir: x\n")
+    assert run.parse_args(["--config", str(config)]).gen_kwargs == "max_new_tokens=8,temperature=0.5"
+
+
+@pytest.mark.parametrize(
+    ("content", "told"),
+    [
+        ("allow_changed_data: 'false'", "allow_changed_data='false' must be true or false, without quotes"),
+        ("allow_changed_data: 0", "allow_changed_data=0 must be true or false"),
+        ("limit: true", "argument --limit: True must be a whole number"),
+        ("tasks: true", "unknown task 'True'"),
+    ],
+)
+def test_true_and_false_are_the_values_of_flags_alone(content, told, tmp_path, capsys):
+    config = tmp_path / "small.yaml"
+    config.write_text(f"{content}\n")
+    options = ["--model", "dummy", "--output_dir", "x", *([] if "tasks" in content else ["--tasks", "rlfr_quickstart"])]
+    assert exit_status(run.main, ["--config", str(config), *options]) == 2
+    assert told in capsys.readouterr().err
+
+
 @pytest.mark.parametrize("text", ["0", "-1", "x", "1.5"])
 def test_numbers_of_samples_are_whole_and_positive(text, capsys):
     with pytest.raises(SystemExit):
