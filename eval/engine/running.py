@@ -36,6 +36,7 @@ LOCATION = {
     "base_url", "device", "device_map", "pretrained", "checkpoint", "timeout", "max_retries", "retry_backoff_s",
     "num_concurrent", "num_cpus", "adaptive_concurrency", "adaptive_max_concurrency",
 }  # fmt: skip
+NAMES = {"name", "argument model", "argument model_version"}  # what a model is called, often after its folder
 GIVE_UP_AFTER = (
     3  # batches in a row without a response; the run then leaves the task incomplete and starts the next one
 )
@@ -272,8 +273,14 @@ def _manifest(
 
 def _settings(before: records.Manifest, now: records.Manifest) -> list[tuple[str, Any, Any]]:
     """(name, old value, new value) of all settings that must be equal for a run to be resumed."""
+    earlier, later = _identity(before.model), _identity(now.model)
+    known = before.model.weights_sha256 is not None and now.model.weights_sha256 is not None
     pairs: list[tuple[str, Any, Any]] = [
-        ("the model", _identity(before.model), _identity(now.model)),
+        *(
+            (f"the model's {key}", earlier.get(key), later.get(key))
+            for key in earlier | later
+            if not (known and key in NAMES)
+        ),
         ("--seed", before.seed, now.seed),
         ("--batch_size", before.batch_size, now.batch_size),
     ]
@@ -290,8 +297,8 @@ def _settings(before: records.Manifest, now: records.Manifest) -> list[tuple[str
 
 def _identity(model: records.ModelInfo) -> dict[str, Any]:
     """What the model is, without where it runs: a server may come back at another port, a folder may have moved."""
-    args = {key: value for key, value in model.args.items() if key not in LOCATION}
-    return model.model_dump() | {"args": args}
+    args = {f"argument {key}": value for key, value in model.args.items() if key not in LOCATION}
+    return model.model_dump(exclude={"args"}) | args
 
 
 def _session(shard: Shard) -> records.Session:

@@ -127,7 +127,7 @@ def test_a_larger_limit_and_further_tasks_keep_what_is_there(finished, arguments
         ({"seed": 1}, "--seed was 0, now 1"),
         ({"batch_size": 5}, "--batch_size was 10, now 5"),
         ({"limit": 1}, "problems (which may only grow) was 2, now 1"),
-        ({"model": "dummy"}, "the model"),
+        ({"model": "dummy"}, "the model's backend was rlfr, now dummy"),
         ({"tasks": "rlfr_quickstrat"}, "did you mean rlfr_quickstart"),
         ({"model": "qwen2_5_lv"}, "near: qwen2_5_vl"),
         ({"model": "rlfr=nowhere"}, "no policy there"),
@@ -149,6 +149,20 @@ def test_unusable_input_is_one_line_and_loses_nothing(finished, arguments, capfd
     message = capfd.readouterr().err.strip().splitlines()[-1]
     assert message.startswith("error: ") and named in message
     assert run_files.read_run(folder) == rows
+
+
+def test_a_policy_whose_folder_was_renamed_goes_on(policy, arguments, tmp_path, capfd):
+    """The weights say which policy it is; another one is refused by the name of what differs."""
+    folder = shutil.copytree(policy, tmp_path / "lr_1e-6" / "final")
+    options = {"tasks": GREEDY, "limit": 1, "batch_size": 1}
+    assert run.main(arguments(tmp_path / "run", model=f"rlfr={folder},device=cpu", **options)) == 0
+    (tmp_path / "lr_1e-6").rename(tmp_path / "best")
+    model = f"rlfr={tmp_path / 'best' / 'final'},device=cpu"
+    assert run.main(arguments(tmp_path / "run", model=model, **options)) == 0
+    capfd.readouterr()
+    assert exit_status(run.main, arguments(tmp_path / "run", model=f"{model},dtype=bfloat16", **options)) == 2
+    message = capfd.readouterr().err.strip().splitlines()[-1]
+    assert "other settings: the model's argument dtype was float32, now bfloat16; use another" in message
 
 
 def test_an_unreadable_row_is_moved_aside_and_answered_again(finished, arguments, tmp_path, capfd):
