@@ -75,12 +75,14 @@ def evaluate(
             results, incomplete = score_run(run)
             return Evaluation(results, incomplete, failures)
     with run_files.held_by_last(run) as last:
-        run_files.read_manifest(run)  # fails if the folder is gone
+        manifest = run_files.read_manifest(run)  # fails if the folder is gone
         # Another process that was last at the same time may have merged this one's rows already.
         if not last or not any(run_files.samples_path(run, task.spec.name, shard).exists() for task in tasks):
             return Evaluation(None, [], failures)
         for task in tasks:
-            run_files.collect_rows(run, task.spec.name, task.fault)
+            # Another process may have been asked for more problems or samples meanwhile; its rows are not in our plan.
+            ours = manifest.tasks[task.spec.name] == task.plan
+            run_files.collect_rows(run, task.spec.name, task.fault if ours else None)
         results, incomplete = score_run(run)
         return Evaluation(results, incomplete, failures)
 

@@ -2,6 +2,8 @@
 
 import json
 import shutil
+import subprocess
+import sys
 import threading
 import time
 from typing import ClassVar
@@ -18,6 +20,7 @@ from rlfr_mm.eval.engine.records import RunError
 from rlfr_mm.eval.engine.running import evaluate
 from rlfr_mm.quickstart.policy import build_tokenizer
 from rlfr_mm.tasks import registry
+from tests.conftest import ROOT
 from tests.eval.commands import exit_status
 from tests.json_server import JsonHandler, serving
 
@@ -305,6 +308,24 @@ def test_a_server_may_come_back_elsewhere(server, arguments, tmp_path):
     assert run.main(arguments(tmp_path, model=gone, **options)) == 1
     assert run.main(arguments(tmp_path, model=model, **options)) == 0
     assert exit_status(run.main, arguments(tmp_path, model=model.replace("tiny", "other"), **options)) == 2
+
+
+def test_rows_of_a_shard_that_was_asked_for_more_are_kept_by_the_last_one(server, arguments, tmp_path):
+    """While shard 0 with its 2 problems waits for an answer, shard 1 answers its share of 6 and ends."""
+    handler, model = server
+    others = [*arguments(tmp_path, model=model, tasks="rlfr_quickstart", limit=6), "--shard", "1/2"]
+    started = threading.Event()
+
+    def reply(asked):
+        if asked["max_tokens"] > 1 and not started.is_set():
+            started.set()
+            subprocess.run([sys.executable, "-m", "rlfr_mm.eval.run", *others], cwd=ROOT, check=True)
+        return "3"
+
+    handler.reply = staticmethod(reply)
+    assert run.main([*arguments(tmp_path, model=model, tasks="rlfr_quickstart"), "--shard", "0/2"]) == 0
+    assert [row.doc_id for row in run_files.read_run(tmp_path)["rlfr_quickstart"]] == [0, 1, 3, 5]
+    assert not (tmp_path / "rlfr_quickstart" / run_files.BAD_SAMPLES).exists()
 
 
 def test_a_server_without_usage_gives_no_counts(server, requests):
