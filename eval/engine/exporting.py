@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from rlfr_mm.eval.engine import run_files
-from rlfr_mm.eval.engine.records import RunError, complete_rows
+from rlfr_mm.eval.engine.records import RunError, clean_text, complete_rows
 from rlfr_mm.eval.engine.scoring import result
 from rlfr_mm.eval.formats import FORMATS, EvaluatedRun, EvaluatedTask, Format, checks
 from rlfr_mm.grading import RuleName
@@ -92,7 +92,7 @@ def evaluate_rows(run: Path, rule: RuleName, model: str | None = None) -> Evalua
     """The tasks of a run that have rows, with their results by `rule`. RunError if no task has rows."""
     manifest = run_files.read_manifest(run)
     if model:
-        manifest = manifest.model_copy(update={"model": manifest.model.model_copy(update={"name": model})})
+        manifest = manifest.model_copy(update={"model": manifest.model.model_copy(update={"name": clean_text(model)})})
     tasks = []
     for name, rows in run_files.read_run(run).items():
         if not rows:

@@ -20,6 +20,7 @@ from rlfr_mm.eval.formats.base import (
     write_json,
     write_jsonl,
 )
+from rlfr_mm.tasks.registry import TASKS
 from rlfr_mm.tasks.spec import TaskSpec
 
 SCHEMA_VERSION = "0.3.0"
@@ -180,6 +181,9 @@ def read(path: Path, spec: TaskSpec) -> list[Response]:
     """The responses in a samples file of ours, or of another library that uses the ids of the benchmark."""
     found = []
     for where, entry in read_jsonl(path):
+        named = TASKS.get(str(entry.get("evaluation_name")))  # one of ours; other libraries have other names
+        if named and named.benchmark != spec.benchmark:
+            raise ValueError(f"{where} is a sample of {named.name}, which is not of {spec.benchmark}")
         try:
             first = int(str((entry.get("metadata") or {}).get("sample_index", 0)))  # a fraction is not an index
             problem, texts = entry["sample_id"], entry["output"]["raw"]

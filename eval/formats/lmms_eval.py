@@ -16,6 +16,7 @@ from rlfr_mm.eval.formats.base import (
     write_json,
     write_jsonl,
 )
+from rlfr_mm.tasks.registry import TASKS
 from rlfr_mm.tasks.spec import TaskSpec
 
 
@@ -90,6 +91,9 @@ def _samples(task: EvaluatedTask) -> list[dict[str, Any]]:
 
 def read(path: Path, spec: TaskSpec) -> list[Response]:
     """The responses of a samples file, which names problems by their position in the same dataset and split."""
+    named = TASKS.get(path.stem.rpartition("_samples_")[2])  # one of ours; other names of files say nothing
+    if named and (named.dataset, named.config, named.splits) != (spec.dataset, spec.config, spec.splits):
+        raise ValueError(f"{path} holds the samples of {named.name}, whose records are not those of {spec.name}")
     found = []
     for where, entry in read_jsonl(path):
         answers: Any = entry.get("resps", entry.get("filtered_resps"))

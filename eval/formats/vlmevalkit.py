@@ -239,10 +239,9 @@ def read(path: Path, spec: TaskSpec) -> list[Response]:
         where = f"{path}, row {number}"
         fields = {name: line[column] for column, name in IDENTIFYING.items() if line.get(column) is not None}
         if "variant" in fields:
-            try:
-                fields["variant"] = int(fields["variant"])
-            except (TypeError, ValueError):
-                raise ValueError(f"{where}: varid={fields['variant']!r} must be a whole number") from None
+            if not re.fullmatch(r"\d+(\.0)?", str(fields["variant"])):  # pandas writes 1.0 where a cell is missing
+                raise ValueError(f"{where}: varid={fields['variant']!r} must be a whole number")
+            fields["variant"] = int(float(fields["variant"]))
         found.append(response_of(where, text_of(line, ("prediction",), where), fields))
     return found
 
@@ -268,7 +267,15 @@ def _tsv_lines(path: Path) -> list[Line]:
     for number, row in enumerate(rows, start=1):
         if len(row) != len(columns):
             raise ValueError(f"{path}, row {number} has {len(row)} cells under {len(columns)} columns")
+    _check_columns(path, columns)
     return [dict(zip(columns, row, strict=True)) for row in rows]
+
+
+def _check_columns(path: Path, columns: list[str]) -> None:
+    """ValueError naming a column that is read and that is there twice."""
+    for name in ("index", "prediction", *IDENTIFYING):
+        if columns.count(name) > 1:
+            raise ValueError(f"{path} has the column `{name}` twice")
 
 
 def _json_lines(path: Path) -> list[Line]:
@@ -291,6 +298,7 @@ def _xlsx_lines(path: Path) -> list[Line]:
         reason = " ".join(f"{error or type(error).__name__}".split())[:300]
         raise ValueError(f"{path} is not an .xlsx file: {reason}") from None
     columns = [str(name) for name in next(rows, ())]
+    _check_columns(path, columns)
     # A row may leave out empty cells at its end.
     return [dict(zip_longest(columns, values)) for values in rows]
 

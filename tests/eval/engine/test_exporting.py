@@ -549,6 +549,23 @@ def test_a_drawn_task_has_no_dataset_on_the_hub(tmp_path, name):
         export(make_run(tmp_path / "run", DRAWN), name, tmp_path / "out")
 
 
+@pytest.mark.parametrize(
+    ("name", "pattern"), [("every-eval-ever", "data/mathvista/**/*.jsonl"), ("lmms-eval", "*/*_samples_*mathvista*")]
+)
+def test_samples_of_another_task_are_refused(exported, tmp_path, capsys, name, pattern):
+    (path,) = (exported / name).glob(pattern)
+    for task, told in (("rlfr_mathvision_test", True), ("rlfr_mathvista_testmini_official", False)):
+        arguments = ["--from", name, str(path), "--task", task, "--output_dir", str(tmp_path / "run")]
+        assert exit_status(score.main, [*arguments, "--data_root", str(tmp_path)]) == 2
+        assert ("of rlfr_mathvista_testmini, wh" in capsys.readouterr().err) is told
+
+
+def test_a_name_of_a_model_that_is_not_text_is_written_with_escapes(boards, tmp_path):
+    for name in ("csv", "openvlm", "model-index"):
+        (path,) = export(boards, name, tmp_path, model="a\udcff")
+        assert r"a\udcff" in path.read_text().replace("\\\\", "\\")
+
+
 def test_a_run_without_rows_is_refused(tmp_path, capsys):
     run = make_run(tmp_path / "run", TEXT)
     (run / "rlfr_math500" / run_files.SAMPLES).write_text("")
@@ -595,6 +612,8 @@ def test_wemath_without_a_complete_group_is_refused(tmp_path):
         ("vlmevalkit", ".tsv", "index\tprediction\n1\tx\n2\n3\ty\n", "row 2 has 1 cells under 2 columns"),
         ("vlmevalkit", ".tsv", "index\tprediction\n1\tx\ty\n", "row 1 has 3 cells under 2 columns"),
         ("vlmevalkit", ".tsv", 'index\tprediction\n1\t"x\n2\ty\n', "is not a .tsv file in UTF-8: unexpected end"),
+        ("vlmevalkit", ".tsv", "index\tprediction\tprediction\n1\tx\ty\n", "has the column `prediction` twice"),
+        ("vlmevalkit", ".json", '[{"index": 1, "varid": 1.5, "prediction": "x"}]', "varid=1.5 must be a whole number"),
         ("vlmevalkit", ".pkl", "", "must end in .xlsx, .tsv or .json"),
     ],
 )
