@@ -12,7 +12,7 @@ from rlfr_mm.eval.engine import records
 from rlfr_mm.eval.engine.records import RowKey, RunError, SampleRow, TaskPlan, one_line
 from rlfr_mm.grading import SCORERS
 from rlfr_mm.tasks import registry
-from rlfr_mm.tasks.spec import SAMPLED, TaskSpec
+from rlfr_mm.tasks.spec import SAMPLED, Doc, TaskSpec
 
 if TYPE_CHECKING:
     from rlfr_mm.eval.engine.backends import Backend
@@ -135,6 +135,14 @@ def load_docs(spec: TaskSpec, data_root: str | None) -> Dataset:
         return registry.load(spec, data_root).remove_columns(registry.TASK_COLUMN)
     except (OSError, ValueError) as error:
         raise RunError(f"{spec.name}: its data cannot be read: {one_line(error)}") from error
+
+
+def read_record(spec: TaskSpec, docs: Dataset, doc_id: int) -> Doc:
+    """A record with its images decoded. ValueError naming the record if one of them is damaged or not there."""
+    try:
+        return docs[doc_id]
+    except Exception as error:  # Pillow's readers raise all kinds on damaged files
+        raise ValueError(f"{spec.name}: record {doc_id} cannot be read: {one_line(error)}") from error
 
 
 def changed_data(spec: TaskSpec, rows: int, data_hash: str) -> str:

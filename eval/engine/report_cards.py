@@ -9,7 +9,7 @@ from datasets import Dataset
 from tqdm import tqdm
 
 from rlfr_mm.eval.engine import records
-from rlfr_mm.eval.engine.plan import load_docs
+from rlfr_mm.eval.engine.plan import load_docs, read_record
 from rlfr_mm.eval.engine.records import RunError, SampleRow
 from rlfr_mm.tasks import registry
 from rlfr_mm.tasks.spec import TaskSpec
@@ -162,8 +162,9 @@ def _add_images_of(
             reasons[f"a page holds {MAX_IMAGE_CHARS / 1e6:.0f} MB of them"] = None
             break
         try:
-            pictures = {records.image_hash(image): image for image in spec.images(docs[positions[problem]])}
-        except (ValueError, OSError) as error:
+            doc = read_record(spec, docs, positions[problem])
+            pictures = {records.image_hash(image): image for image in spec.images(doc)}
+        except ValueError as error:
             reasons[str(error)] = None
             continue
         for card in members:

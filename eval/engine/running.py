@@ -20,7 +20,7 @@ from tqdm import tqdm
 from rlfr_mm import grading
 from rlfr_mm.eval.engine import records, run_files
 from rlfr_mm.eval.engine.backends import Backend, Output, Request, check_modality
-from rlfr_mm.eval.engine.plan import PlannedTask, RunSettings, Sample, plan_task
+from rlfr_mm.eval.engine.plan import PlannedTask, RunSettings, Sample, plan_task, read_record
 from rlfr_mm.eval.engine.records import BenchmarkResult, RowKey, RunError, SampleRow, one_line
 from rlfr_mm.eval.engine.run_files import Journal
 from rlfr_mm.eval.engine.scoring import doc_fields, graded_rows, score_run
@@ -189,11 +189,11 @@ def _prompts(backend: Backend, task: PlannedTask, batch: Sequence[Sample]) -> tu
     for sample in batch:
         try:
             if sample.doc_id not in of_record:
-                doc = task.docs[sample.doc_id]
+                doc = read_record(task.spec, task.docs, sample.doc_id)
                 messages = task.spec.messages(doc)
                 fields = doc_fields(task.spec, task.plan, sample.doc_id, doc, sample.key.doc_hash)
                 of_record[sample.doc_id] = task.spec.text(doc), messages, fields | _prompt_fields(backend, messages)
-        except (ValueError, OSError) as error:  # a record without its image, or an image that cannot be decoded
+        except ValueError as error:  # a record without its image, or an image that cannot be decoded
             failures.append(one_line(error))
         else:
             text, messages, fields = of_record[sample.doc_id]

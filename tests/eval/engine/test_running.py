@@ -1,6 +1,7 @@
 """A run can be stopped anywhere and resumed; what it cannot use, it names in one line and exits 2."""
 
 import contextlib
+import io
 import json
 import os
 import random
@@ -10,15 +11,17 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 from datasets import Dataset, Features, Image, Value
+from PIL.Image import frombytes
 from PIL.Image import new as new_image
 
-from rlfr_mm.eval import run
+from rlfr_mm.eval import report, run
 from rlfr_mm.eval.engine import records, run_files
 from rlfr_mm.eval.engine.harness import build_backend
 from rlfr_mm.eval.engine.plan import RunSettings, generation_settings, plan_task
@@ -237,26 +240,27 @@ def test_missing_images_are_named_by_record_and_fail_the_run(shared, arguments, 
     assert {result.task: result.rows for result in run_files.read_results(tmp_path)}[GREEDY] == 2
 
 
-@pytest.fixture(scope="module")
-def gaps(tmp_path_factory) -> Iterator[Path]:
-    """A folder with a benchmark of 12 records, of which those with the numbers 1, 3 and 5 have no image."""
-    folder = tmp_path_factory.mktemp("own")
-    (folder / "gaps").mkdir()
-    (folder / "mirror" / "gaps").mkdir(parents=True)
-    rows = [
-        {"id": str(i), "question": "How many?", "answer": str(i), "image": None if i in (1, 3, 5) else WHITE}
-        for i in range(12)
-    ]
+def own_benchmark(folder: Path, name: str, images: Sequence[Any]) -> Path:
+    """Write a benchmark rlfr_NAME with a record per image into a folder, which is returned, and its data beside it."""
+    rows = [{"id": str(i), "question": "How many?", "answer": str(i), "image": image} for i, image in enumerate(images)]
     features = Features(
         {"id": Value("string"), "question": Value("string"), "answer": Value("string"), "image": Image()}
     )
-    Dataset.from_list(rows, features=features).to_parquet(str(folder / "mirror/gaps/test-00000-of-00001.parquet"))
-    (folder / "gaps" / "__init__.py").write_text(
+    for path in (folder / name, folder / "mirror" / name):
+        path.mkdir(parents=True, exist_ok=True)
+    Dataset.from_list(rows, features=features).to_parquet(str(folder / "mirror" / name / "test-00000-of-00001.parquet"))
+    (folder / name / "__init__.py").write_text(
         "from rlfr_mm.tasks.spec import TaskSpec\n"
-        "TASKS = (TaskSpec(name='rlfr_gaps', benchmark='gaps', dataset='gaps', rows=12, image='image',\n"
-        "                  problem_id=lambda doc: doc['id']),)\n"
+        f"TASKS = (TaskSpec(name='rlfr_{name}', benchmark='{name}', dataset='{name}', rows={len(rows)},\n"
+        "                  image='image', problem_id=lambda doc: doc['id']),)\n"
     )
-    yield folder
+    return folder
+
+
+@pytest.fixture(scope="module")
+def gaps(tmp_path_factory) -> Iterator[Path]:
+    """A folder with a benchmark of 12 records, of which those with the numbers 1, 3 and 5 have no image."""
+    yield own_benchmark(tmp_path_factory.mktemp("own"), "gaps", [None if i in (1, 3, 5) else WHITE for i in range(12)])
     registry.TASKS.pop("rlfr_gaps", None)
 
 
@@ -271,6 +275,28 @@ def test_a_stopped_run_goes_on_behind_records_that_can_never_be_answered(gaps, a
     run_files.write_rows(tmp_path / "rlfr_gaps" / run_files.SAMPLES, rows[:3])
     assert run.main(arguments(tmp_path, **options)) == 1
     assert run_files.read_run(tmp_path)["rlfr_gaps"] == rows
+
+
+def test_a_damaged_picture_costs_its_record_alone(arguments, tmp_path, capfd):
+    """Pillow raises a SyntaxError on this one, as its PNG reader does. A report does without the picture."""
+    noise = io.BytesIO()
+    frombytes("RGB", (300, 300), random.Random(0).randbytes(270_000)).save(noise, "PNG")
+    first, second, *rest = noise.getvalue().split(b"IDAT")
+    damaged = b"IDAT".join([first, second]) + b"I\0AT" + b"IDAT".join(rest)
+    broken, grey = {"bytes": damaged, "path": None}, new_image("RGB", (84, 84), "grey")
+    own = own_benchmark(tmp_path / "own", "damaged", [WHITE, broken, grey])
+    options = {"model": "dummy,response=3", "tasks": "rlfr_damaged", "data_root": own / "mirror", "include_path": own}
+    try:
+        assert run.main(arguments(tmp_path / "run", **options, limit=3)) == 1
+        told = "rlfr_damaged: record 1 cannot be read: broken PNG file"
+        assert told in capfd.readouterr().err
+        assert [row.doc_id for row in run_files.read_run(tmp_path / "run")["rlfr_damaged"]] == [0, 2]
+        own_benchmark(own, "damaged", [broken, WHITE, grey])
+        assert report.main([str(tmp_path / "run"), "--out", str(tmp_path / "page.html")]) == 0
+        page = (tmp_path / "page.html").read_text()
+        assert "images are not shown for 1 of 2 problems: rlfr_damaged: record 0 cannot be read" in page
+    finally:
+        registry.TASKS.pop("rlfr_damaged", None)
 
 
 def test_records_without_images_do_not_end_a_task_and_only_some_are_listed(shared, arguments, tmp_path, capfd):
