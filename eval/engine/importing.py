@@ -111,7 +111,7 @@ def _docs_of_file(responses: Sequence[Response], spec: TaskSpec) -> tuple[list[M
     """The dataset records in the file, one per problem, and per response the position of the record it answers."""
     places: dict[str, int] = {}
     docs: list[Mapping[str, Any]] = []
-    problems: list[Problem] = []
+    known: list[tuple[Problem, Mapping[str, Any]]] = []
     positions = []
     for number, response in enumerate(responses, start=1):
         try:
@@ -123,11 +123,12 @@ def _docs_of_file(responses: Sequence[Response], spec: TaskSpec) -> tuple[list[M
                 f"{spec.name}: response {number} has the problem_id {response.problem_id!r:.80}, but the record of "
                 f"problem {problem.id}; leave out what is wrong"
             )
+        read = problem, spec.categories_of(response.fields)
         if problem.id not in places:
             places[problem.id] = len(docs)
             docs.append(response.fields)
-            problems.append(problem)
-        elif problem != problems[places[problem.id]]:
+            known.append(read)
+        elif read != known[places[problem.id]]:
             raise RunError(f"{spec.name}: the file has different records for problem {problem.id}")
         positions.append(places[problem.id])
     return docs, positions

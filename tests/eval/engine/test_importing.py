@@ -109,6 +109,12 @@ def test_two_records_under_one_id_are_refused(tmp_path, capsys):
     ]
     status, _ = imported(tmp_path, entries, "rlfr_aime24")
     assert status == 2 and "different records for problem 1" in capsys.readouterr().err
+    record = {"unique_id": "1", "problem": "q", "answer": "5", "level": 1}
+    entries = [
+        record | {"subject": name, "response": "5", "sample_index": i} for i, name in enumerate(("Algebra", "Sets"))
+    ]
+    status, _ = imported(tmp_path, entries, "rlfr_math500")
+    assert status == 2 and "different records for problem 1" in capsys.readouterr().err
 
 
 CONTRADICTIONS = [
