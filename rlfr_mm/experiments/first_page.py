@@ -87,6 +87,11 @@ class Figures:
         cells = self._records[experiment].of(condition)[method].values()
         return f"{100 * np.mean([getattr(cell, f'accuracy_{stage}') for cell in cells]):.1f} %"
 
+    def accuracy_gain(self, experiment: str, condition: str, method: str) -> float:
+        """What training with a method adds to the accuracy, in points, averaged over seeds."""
+        cells = self._records[experiment].of(condition)[method].values()
+        return float(100 * np.mean([cell.accuracy_after - cell.accuracy_before for cell in cells]))
+
     def record(self, path: str) -> Any:
         """What a record file under the folder holds."""
         return read_json(self._folder / path)
