@@ -205,12 +205,17 @@ def datasets(run: EvaluatedRun) -> dict[str, EvaluatedTask]:
 
 
 def write_sheet(path: Path, lines: list[Line]) -> Path:
-    """Write an .xlsx; or a .tsv, which the kit reads as well, if a text cannot be a cell of an .xlsx."""
+    """Write an .xlsx; or a .tsv, which the kit reads as well, if a text cannot be a cell of an .xlsx.
+
+    The other one of an earlier export is removed, since the kit might read it.
+    """
     columns = list(dict.fromkeys(key for line in lines for key in line))
     cells = [[_cell(line.get(column)) for column in columns] for line in lines]
     texts = [cell for line in cells for cell in line if isinstance(cell, str)]
     if any(len(text) > CELL_LIMIT or ILLEGAL_CHARACTERS_RE.search(text) or _NOT_XML.search(text) for text in texts):
+        path.unlink(missing_ok=True)
         return write_cells(path.with_suffix(".tsv"), [columns, *cells], delimiter="\t")
+    path.with_suffix(".tsv").unlink(missing_ok=True)
     book = Workbook(write_only=True)
     sheet = book.create_sheet("Sheet1")
     sheet.append(columns)

@@ -208,6 +208,15 @@ def test_nothing_of_a_manifest_leaves_the_output_folder(boards, tmp_path, name):
         assert path.resolve().is_relative_to(tmp_path / "deep" / "er" / "out") and ".." not in path.parts
 
 
+def test_a_sheet_of_an_earlier_export_is_not_left_beside_the_new_one(tmp_path):
+    task = "rlfr_logicvista"
+    for number, (text, suffix) in enumerate((("A", ".xlsx"), ("A\x07", ".tsv"), ("B", ".xlsx"))):
+        run = make_run(tmp_path / f"run{number}", {task: [(doc, [text]) for doc, _ in BOARDS[task]]})
+        written = export(run, "vlmevalkit", tmp_path / "out")
+        assert sorted(path for path in (tmp_path / "out").rglob("*.*") if path.is_file()) == sorted(written)
+        assert written[0].suffix == suffix
+
+
 def test_the_json_files_of_the_kit_are_read_in_both_of_their_layouts(tmp_path):
     rows = [{"index": 0, "id": "2", "prediction": "b"}, {"index": 1, "id": "1", "prediction": "a"}]
     columns = {key: {str(i): row[key] for i, row in enumerate(rows)} for key in rows[0]}
