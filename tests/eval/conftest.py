@@ -4,6 +4,10 @@ import pytest
 
 from rlfr_mm.eval import run
 from rlfr_mm.eval.engine import run_files
+from rlfr_mm.tasks import registry
+
+GREEDY = {"max_new_tokens": 6, "temperature": 0.0, "top_p": 1.0, "do_sample": False, "until": []}
+SAMPLED = GREEDY | {"temperature": 1.0, "do_sample": True}
 
 
 @pytest.fixture(scope="session")
@@ -37,3 +41,13 @@ def finished(arguments, tmp_path_factory):
     folder = tmp_path_factory.mktemp("runs") / "finished"
     assert run.main(arguments(folder)) == 0
     return folder, run_files.read_run(folder)
+
+
+@pytest.fixture(scope="session")
+def requests():
+    """Four prompts of the drawn problems, each with its image."""
+    from rlfr_mm.eval.engine.backends import Request
+
+    spec = registry.task("rlfr_quickstart")
+    docs = registry.load(spec)
+    return [Request(i, spec.text(docs[i]), spec.messages(docs[i]), seed=100 + i) for i in range(4)]
