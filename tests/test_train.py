@@ -376,6 +376,25 @@ def test_the_departure_score_is_refused_where_no_solution_is_known(
     assert "score=departure needs the only correct solution" in _error(capsys, "--config", config, *overrides)
 
 
+def test_benchmarks_with_images_are_refused_for_a_text_policy_before_its_weights_are_loaded(
+    config: Path, tmp_path: Path, capsys: pytest.CaptureFixture
+):
+    from tests.test_documented_commands import text_policy
+
+    text_policy(tmp_path / "text")
+    (tmp_path / "text" / "model.safetensors").write_bytes(b"not weights")
+    data = tmp_path / "data.jsonl"
+    data.write_text(
+        "".join(json.dumps({"id": i, "problem": f"{i} + 1?", "answer": str(i + 1)}) + "\n" for i in range(4))
+    )
+    overrides = [f"model={{name_or_path: {tmp_path / 'text'}}}", f"data={{source: {data}, instruction: none}}"]
+    overrides += ["benchmarks={eval_tasks: [rlfr_quickstart]}", "evaluation=null", "offline=null"]
+    overrides += ["train.advantage_shaping=none"]
+    for more in ([], ["--check"]):
+        error = _error(capsys, "--config", config, *overrides, *more)
+        assert "rlfr_quickstart: has images but" in error and "is a text policy" in error
+
+
 def test_a_field_for_another_policy_is_refused(config: Path, tmp_path: Path, capsys: pytest.CaptureFixture):
     from rlfr_mm.config import FlowConfig
 

@@ -88,7 +88,7 @@ class PolicyBackend:
 
     def __init__(self, policy: Any, processor: Processor, info: ModelInfo, batch_size: int):
         self.policy, self.processor, self.info, self.batch_size = policy, processor, info, batch_size
-        self.text_only = _reads_text_only(processor)
+        self.text_only = reads_text_only(processor)
 
     def effective(self, generation: Mapping[str, Any]) -> dict[str, Any]:
         return NEUTRAL_GENERATION | dict(generation)
@@ -115,7 +115,8 @@ class PolicyBackend:
         ]
 
 
-def _reads_text_only(processor: Processor) -> bool:
+def reads_text_only(processor: Processor) -> bool:
+    """Whether a policy with this processor has no place for images."""
     return tokenizer_of(processor) is processor
 
 
@@ -123,6 +124,7 @@ def load_checkpoint(
     checkpoint: str,
     batch_size: int,
     specs: Sequence[TaskSpec] = (),
+    /,
     device: str | None = None,
     dtype: str = "auto",
     **unknown: Any,
@@ -142,7 +144,7 @@ def load_checkpoint(
         raise RunError(f"--model rlfr={checkpoint}: no policy there (no config.json); give a folder such as RUN/final")
     name = folder.resolve().name if folder.resolve().name != "final" else folder.resolve().parent.name
     processor = transformers.AutoProcessor.from_pretrained(folder, padding_side="left")
-    check_modality(name, _reads_text_only(processor), specs)
+    check_modality(name, reads_text_only(processor), specs)
     policy = load_policy(ModelArguments(name_or_path=str(folder)), dtype=dtype, trainable=False)
     policy.to(device or own_device()).eval()
     info = ModelInfo(

@@ -12,7 +12,7 @@ from torch import distributed
 from rlfr_mm import files
 from rlfr_mm.config import BenchmarkConfig
 from rlfr_mm.eval.engine import run_files
-from rlfr_mm.eval.engine.backends import PolicyBackend
+from rlfr_mm.eval.engine.backends import PolicyBackend, check_modality, reads_text_only
 from rlfr_mm.eval.engine.exporting import export
 from rlfr_mm.eval.engine.plan import RunSettings, changed_data, load_docs
 from rlfr_mm.eval.engine.records import ModelInfo, RunError
@@ -34,6 +34,11 @@ def check_benchmarks(benchmarks: BenchmarkConfig, sharded: bool) -> None:
         raise ValueError(
             "benchmarks cannot be answered by a sharded policy: evaluate its checkpoints with rlfr_mm.eval.run"
         )
+
+
+def check_policy(benchmarks: BenchmarkConfig, name: str, processor: Any) -> None:
+    """RunError if a task has images and the policy of that name and processor reads text only."""
+    check_modality(name, reads_text_only(processor), registry.expand(benchmarks.eval_tasks))
 
 
 def answer_benchmarks(

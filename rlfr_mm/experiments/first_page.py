@@ -82,15 +82,17 @@ class Figures:
         cells = self._records[experiment].of(condition)[method].values()
         return f"{np.mean([mean_over_steps(cell, key) for cell in cells]):.2f}"
 
-    def accuracy(self, experiment: str, condition: str, method: str, stage: str) -> str:
-        """A method's accuracy "before" or "after" training, averaged over seeds."""
-        cells = self._records[experiment].of(condition)[method].values()
-        return f"{100 * np.mean([getattr(cell, f'accuracy_{stage}') for cell in cells]):.1f} %"
+    def accuracy(self, *of: str) -> str:
+        """The accuracy of an experiment's condition and method "before" or "after" training, averaged over seeds."""
+        return f"{self._accuracy(*of):.1f} %"
 
-    def accuracy_gain(self, experiment: str, condition: str, method: str) -> float:
-        """What training with a method adds to the accuracy, in points, averaged over seeds."""
+    def accuracy_gain(self, *of: str) -> str:
+        """What training with a method adds to the accuracy before it, averaged over seeds."""
+        return f"{self._accuracy(*of, 'after') - self._accuracy(*of, 'before'):.1f} points"
+
+    def _accuracy(self, experiment: str, condition: str, method: str, stage: str) -> float:
         cells = self._records[experiment].of(condition)[method].values()
-        return float(100 * np.mean([cell.accuracy_after - cell.accuracy_before for cell in cells]))
+        return float(100 * np.mean([getattr(cell, f"accuracy_{stage}") for cell in cells]))
 
     def record(self, path: str) -> Any:
         """What a record file under the folder holds."""

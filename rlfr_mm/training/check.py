@@ -52,6 +52,8 @@ def check(config: RunConfig, launch: Launch, benchmarks: Any = None) -> str:
             model = replace(model, name_or_path=str(build_policy(Path(scratch) / "policy")))
         processor, data = checked_data(config, args, model, data)
         check_images(config, launch, data)
+        if config.benchmarks:
+            benchmarks.check_policy(config.benchmarks, config.model.name_or_path, processor)
         policy = _policy(model, wanted)
         with torch.device("meta"):
             flow = FlowField.for_policy(config.flow, policy.config) if args.uses_field else None

@@ -104,6 +104,8 @@ def _prepare(config: RunConfig, overwrite: bool, resume: bool, benchmarks: Any, 
     warmed = time.monotonic()
     processor, data = checked_data(config, args, model, data)
     check_images(config, launch, data)
+    if config.benchmarks:
+        benchmarks.check_policy(config.benchmarks, config.model.name_or_path, processor)
     with outside_deepspeed(args):
         policy = load_policy(model).to(processes.device)
     policy.generation_config.eos_token_id = response_ends(policy, processor)  # TRL and final/ take it from there

@@ -94,6 +94,12 @@ def text_policy(tmp_path_factory):
     return folder
 
 
+def test_settings_that_a_checkpoint_does_not_take_are_named(policy):
+    for setting in ("batch_size=4", "specs=1", "checkpoint=x", "temperature=1"):
+        with pytest.raises(RunError, match=f"takes device= and dtype=, not {setting.partition('=')[0]}="):
+            build_backend(f"rlfr={policy},{setting}", batch_size=2)
+
+
 def test_a_text_policy_answers_text(text_policy):
     backend = build_backend(f"rlfr={text_policy},device=cpu", batch_size=2)
     asked = [
