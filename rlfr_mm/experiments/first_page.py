@@ -82,13 +82,14 @@ class Figures:
         cells = self._records[experiment].of(condition)[method].values()
         return f"{np.mean([mean_over_steps(cell, key) for cell in cells]):.2f}"
 
-    def accuracy(self, *of: str) -> str:
-        """The accuracy of an experiment's condition and method "before" or "after" training, averaged over seeds."""
-        return f"{self._accuracy(*of):.1f} %"
+    def accuracy(self, experiment: str, condition: str, method: str, stage: str) -> str:
+        """A method's accuracy "before" or "after" training, averaged over seeds."""
+        return f"{self._accuracy(experiment, condition, method, stage):.1f} %"
 
-    def accuracy_gain(self, *of: str) -> str:
+    def accuracy_gain(self, experiment: str, condition: str, method: str) -> str:
         """What training with a method adds to the accuracy before it, averaged over seeds."""
-        return f"{self._accuracy(*of, 'after') - self._accuracy(*of, 'before'):.1f} points"
+        before, after = (self._accuracy(experiment, condition, method, stage) for stage in ("before", "after"))
+        return f"{after - before:.1f} points"
 
     def _accuracy(self, experiment: str, condition: str, method: str, stage: str) -> float:
         cells = self._records[experiment].of(condition)[method].values()
