@@ -13,7 +13,9 @@ solution, and the chance to write it is the product of the probabilities of its 
 - The gain is the product of that step with the gradient of the accuracy on all other parts, in points per step. Errors
   are from leaving out one part at a time (jackknife), also of the differences to the experiment's first method.
 - A gain like that is of a straight line. What a step of the learning rate's length, or of a part of it (`LENGTHS`),
-  does to the accuracy is measured, too: the policy takes it, and the chances of the solutions are asked for again.
+  does to the accuracy is measured, too: the policy takes it, and the chances of the solutions are asked for again. So
+  it takes the steps of single batches (`ALONE` of each part), as training does: these are as long in the direction of
+  the mean, and have all the noise that the mean averages out.
 
 What later steps do to the policy is left out; `--run` starts from the last policy and field of a training run instead.
 Where each seed of the experiment has a policy of its own, `--seed` names one, and records in a folder, such as
@@ -48,7 +50,8 @@ from rlfr_mm.training.own_rewards import load_rewards
 from rlfr_mm.training.run_folder import environment
 
 PROMPTS_PER_PART = 64
-LENGTHS = (0.1, 0.3, 1.0)  # of the steps that are taken, in learning rates
+LENGTHS = (0.3, 1.0)  # of the steps that are taken, in learning rates
+ALONE = 2  # batches of each part whose steps are taken one by one
 SHEAR = {"shear": 1.0, "shear_half": 0.5}  # a published rival, and the weight of blame
 
 
@@ -236,20 +239,18 @@ class Measured:
 
 
 def adam_steps(measured: Measured, methods: dict[str, RunConfig], prompts: Tensor) -> dict[str, Tensor]:
-    """(P,) by method: the step of Adam at a learning rate of 1 once it has seen the batches of these prompts.
+    """(batches, P) by method: Adam's steps at a learning rate of 1 with each batch of these prompts.
 
-    That is the mean of their gradients over the root of the mean of their squares.
+    They are the gradients of the batches over the root of the mean of the squares of all. Their mean is the step that
+    Adam takes once it has seen all batches.
     """
-    first: dict[str, Tensor] = {}
-    second: dict[str, Tensor] = {}
-    batches = batches_of(prompts, next(iter(methods.values())))
-    for index, group in batches:
+    found: dict[str, list[Tensor]] = {}
+    for index, group in batches_of(prompts, next(iter(methods.values()))):
         batch = measured.batch(index, group)
         for name, advantages in all_shaped(methods, batch).items():
-            found = batch.gradient(advantages, measured.weights) / len(batches)
-            first[name] = first.get(name, 0) + found
-            second[name] = second.get(name, 0) + found.square() * len(batches)
-    return {name: first[name] / (second[name].sqrt() + 1e-8) for name in first}
+            found.setdefault(name, []).append(batch.gradient(advantages, measured.weights))
+    gradients = {name: torch.stack(each) for name, each in found.items()}
+    return {name: each / (each.square().mean(0).sqrt() + 1e-8) for name, each in gradients.items()}
 
 
 def batches_of(prompts: Tensor, config: RunConfig) -> list[tuple[Tensor, int]]:
@@ -351,17 +352,19 @@ def write(options: argparse.Namespace, methods: dict[str, RunConfig], measured: 
     names = [*methods, *(SHEAR if measured.transport is not None else [])]
     gains = {name: torch.zeros(len(parts), len(parts)) for name in names}  # by the parts of gradient and of step
     taken = {name: torch.zeros(len(LENGTHS), len(parts), len(parts)) for name in names}  # of steps of these lengths
+    alone = {name: torch.zeros_like(each) for name, each in taken.items()}  # of those of single batches
     before = measured.accuracies(parts)
     moments = torch.zeros(len(parts), 5)
     for number, part in enumerate(tqdm(parts, desc="methods", unit="part")):
         others = gradients[torch.arange(len(parts)) != number].mean(0)
         moments[number] = praise_and_blame(measured, methods[first], part, others / others.norm())
-        for name, step in adam_steps(measured, methods, part).items():
-            rate = methods.get(name, methods[first]).train["learning_rate"]
-            gains[name][:, number] = 100 * rate * (gradients @ step)
+        for name, steps in adam_steps(measured, methods, part).items():
+            steps = methods.get(name, methods[first]).train["learning_rate"] * steps
+            gains[name][:, number] = 100 * (gradients @ steps.mean(0))
             for i, length in enumerate(LENGTHS):
-                after = measured.accuracies(parts, rate * length * step)
-                taken[name][i, :, number] = 100 * (after - before)
+                for found, chosen in ((taken, steps.mean(0, keepdim=True)), (alone, steps[:ALONE])):
+                    after = [measured.accuracies(parts, length * step) for step in chosen]
+                    found[name][i, :, number] = 100 * (torch.stack(after).mean(0) - before)
 
     def points(values: Tensor) -> dict[str, float]:
         return jackknife(lambda part: off_diagonal(values, part).item(), len(parts))
@@ -383,10 +386,13 @@ def write(options: argparse.Namespace, methods: dict[str, RunConfig], measured: 
                 "method": name,
                 "gain": points(values),
                 "over": points(values - gains[first]),
-                "taken": [
-                    {"length": length, "gain": points(own), "over": points(own - theirs)}
-                    for length, own, theirs in zip(LENGTHS, taken[name], taken[first], strict=True)
-                ],
+                **{
+                    kind: [
+                        {"length": length, "gain": points(own), "over": points(own - theirs)}
+                        for length, own, theirs in zip(LENGTHS, found[name], found[first], strict=True)
+                    ]
+                    for kind, found in (("taken", taken), ("alone", alone))
+                },
             }
             for name, values in gains.items()
         ],
