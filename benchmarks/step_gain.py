@@ -24,14 +24,15 @@ Where each seed of the experiment has a policy of its own, `--seed` names one, a
 
 import argparse
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import torch
 from score_ranking import BATCH, GROUP, MAX_NEW_TOKENS, Sampled, Setting, deviations, sample
-from token_credit import LONG, scored_rollouts, transport_of
+from step_estimates import best_weight, jackknife, off_diagonal
+from token_credit import LONG, scored_rollouts, transport
 from torch import Tensor
 from tqdm import tqdm
 
@@ -43,7 +44,7 @@ from rlfr_mm.method.field import FlowField
 from rlfr_mm.method.flow_reward import by_group, flow_advantages, flow_reward
 from rlfr_mm.method.loss import scored_tokens
 from rlfr_mm.method.scores import ScoredRollouts, placebo, scores_of
-from rlfr_mm.method.shaping import SHAPINGS
+from rlfr_mm.method.shaping import SHAPINGS, Shaping
 from rlfr_mm.policy import encode_demonstrations, load_policy
 from rlfr_mm.training.online_flow import FIELD_FOLDER
 from rlfr_mm.training.own_rewards import load_rewards
@@ -143,13 +144,15 @@ def shaped(config: RunConfig, batch: Batch) -> Tensor:
 
 
 def shear(batch: Batch, negative_weight: float) -> Tensor:
-    """(b, T) the advantages of the rival SHEAR: GRPO's times distances, 1 on average.
+    """(b, T) the advantages of the rival SHEAR: GRPO's times distances (`token_credit.transport`), 1 on average.
 
     A rollout whose group has no other outcome keeps GRPO's, which are 0 unless its format is judged, too.
     """
-    shaping = SHAPINGS["multiply"](RLFRArguments(negative_weight=negative_weight))
-    outcome = shaping.of_outcomes(batch.outcome)[:, None] * batch.rollouts.mask
-    return shaping.of_rollouts(outcome, lambda: batch.transport)
+    distance, mask, outcome = batch.transport, batch.rollouts.mask, batch.outcome
+    assert distance is not None
+    mean = distance.sum(1, keepdim=True) / mask.sum(1, keepdim=True)
+    weights = torch.where(mean > 0, distance / mean, 1.0)
+    return weights * mask * Shaping(RLFRArguments(negative_weight=negative_weight)).of_outcomes(outcome)[:, None]
 
 
 def all_shaped(methods: dict[str, RunConfig], batch: Batch) -> dict[str, Tensor]:
@@ -181,7 +184,7 @@ class Measured:
         self.transport: Tensor | None = None
         if shear:
             group = next(iter(methods.values())).train["num_generations"]
-            self.transport = transport_of(self.rollouts, list(field.layer_indices), group)
+            self.transport = transport(self.rollouts, list(field.layer_indices), group)
 
     def deviation(self, field: FlowField, config: RunConfig) -> Tensor:
         return deviations(field, self.rollouts, replace(config.flow_reward, context_shifts=[-1]))
@@ -277,36 +280,6 @@ def praise_and_blame(measured: Measured, config: RunConfig, prompts: Tensor, dir
         )
         found.append([praise @ direction, blame @ direction, praise @ praise, blame @ blame, praise @ blame])
     return torch.tensor(found).mean(0)
-
-
-def best_weight(moments: Tensor) -> float:
-    """The w with which p + w q has most signal for its size: of p u + w q u over the root of the mean of (p + w q)^2.
-
-    Over independent rollouts of a problem that is solved with probability a, the expected gradients of praise and of
-    blame point the same way, and that of blame is a / (1 - a) as long: the gradients of the log-probabilities of right
-    and of wrong rollouts average to zero. So a weight of blame changes how noisy a step is and how much each problem
-    counts, but not where a problem pulls.
-
-    >>> best_weight(torch.tensor([1.0, 1.0, 2.0, 4.0, 0.0]))  # with as much signal, blame is noisier
-    0.5
-    """
-    praised, blamed, praise, blame, both = moments.double().tolist()
-    return (blamed * praise - praised * both) / (praised * blame - blamed * both)
-
-
-def off_diagonal(values: Tensor, left_out: int | None = None) -> Tensor:
-    """The mean of (part, part) values off the diagonal, without the row and the column of one part."""
-    kept = ~torch.eye(len(values), dtype=torch.bool)
-    if left_out is not None:
-        kept[left_out] = kept[:, left_out] = False
-    return values[kept].mean()
-
-
-def jackknife(statistic: Callable[[int | None], float], parts: int) -> dict[str, float]:
-    """The statistic of all parts, and its standard error from leaving out one part at a time."""
-    without = torch.tensor([statistic(part) for part in range(parts)])
-    error = without.std(correction=0) * math.sqrt(parts - 1)
-    return {"value": round(float(statistic(None)), 4), "error": round(error.item(), 4)}
 
 
 def main() -> None:

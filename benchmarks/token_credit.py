@@ -27,6 +27,7 @@ from typing import Any
 import numpy as np
 import torch
 from prefix_values import changes_seen_by_fields, changes_seen_by_group, group_share
+from scipy.optimize import linear_sum_assignment
 from scipy.stats import rankdata
 from score_ranking import (
     BATCH,
@@ -48,7 +49,7 @@ from rlfr_mm.files import write_json
 from rlfr_mm.method.field import flow_layer_indices
 from rlfr_mm.method.flow_reward import flow_reward
 from rlfr_mm.method.loss import scored_tokens
-from rlfr_mm.method.scores import SCORES, ScoredRollouts, token_means, transport, value_differences
+from rlfr_mm.method.scores import SCORES, ScoredRollouts, token_means, value_differences
 from rlfr_mm.method.shaping import scaled_advantage
 from rlfr_mm.policy import (
     NEUTRAL_GENERATION,
@@ -73,6 +74,7 @@ SCALED = FlowRewardConfig(
 )  # as in configs/experiments/confirm_rewards.yaml
 EPOCHS, STEP, RATE, DECAY = 30, 256, 1e-3, 0.1  # of the probe
 NEAR = 0.25  # width of the kernel, in mean distances of latents of a group at the same token
+SPAN = 5  # tokens of the latents that are transported
 
 LONG: dict[str, Any] = {"epochs": 24, "flow_layers": [0.75]}  # of a field that has learnt the demonstrations
 WEIGHTED = (  # scores whose weights are shown
@@ -241,10 +243,28 @@ def near_values(rollouts: Sampled, layers: list[int]) -> Tensor:
     return value_differences(values, rollouts.correct.float(), share, rollouts.mask)
 
 
-def transport_of(rollouts: Sampled, layers: list[int], group: int = GROUP) -> Tensor:
-    """(N, T) the distances of the rival SHEAR (`rlfr_mm.method.scores.transport`)."""
-    latents = rollouts.latents[:, layers, 1:].transpose(1, 2).flatten(2)
-    return transport(latents, rollouts.mask, rollouts.correct.float(), group)
+def transport(rollouts: Sampled, layers: list[int], group: int = GROUP) -> Tensor:
+    """(N, T) the distances of the rival SHEAR (arXiv 2604.23318), as we read its abstract; it multiplies advantages.
+
+    The Wasserstein distance between the latents of the `SPAN` tokens around a token and those of the rollouts of its
+    `group` with the other outcome, at the same tokens; the mean over these rollouts, and 0 where there is none. Spans
+    that end in one of them are compared as far as both go.
+    """
+    right, found = rollouts.correct.unflatten(0, (-1, group)), torch.zeros(rollouts.mask.shape)
+    points, lengths = positions(rollouts, layers, group), rollouts.mask.sum(1).tolist()
+    for i, length in enumerate(lengths):
+        place, own = divmod(i, group)
+        others = (right[place] != right[place, own]).nonzero()[:, 0].tolist()
+        for k in range(length if others else 0):
+            costs = []
+            for other in others:
+                first = max(0, min(k - SPAN // 2, lengths[place * group + other] - SPAN))
+                mine = points[place, own, max(0, k - SPAN // 2) : min(length, k + SPAN // 2 + 1)]
+                its = points[place, other, first : first + len(mine)]
+                cost = torch.cdist(mine[: len(its)], its).numpy()
+                costs.append(cost[linear_sum_assignment(cost)].mean())
+            found[i, k] = float(np.mean(costs))
+    return found
 
 
 def scored_rollouts(setting: Setting, rollouts: Sampled, rows: list[dict[str, Any]]) -> ScoredRollouts:
@@ -310,7 +330,7 @@ def scores(setting: Setting, learnt: Sampled, rollouts: Sampled) -> dict[str, Te
     layers = flow_layer_indices(FlowConfig(num_policy_layers=rollouts.latents.shape[1]))
     found["values from the group, near latents"] = near_values(rollouts, layers)
     sign = torch.where(rollouts.correct, 1.0, -1.0)
-    found["transport to the other outcome (SHEAR)"] = sign[:, None] * transport_of(rollouts, layers)
+    found["transport to the other outcome (SHEAR)"] = sign[:, None] * transport(rollouts, layers)
     taught = -SCORES["expert_value"](scored_rollouts(setting, learnt, setting.problems[:-MEASURED]))
     found["probe of the latents, taught advantages"] = probe(learnt, taught, rollouts, layers)
     return found

@@ -164,11 +164,10 @@ class BenchmarkConfig:
 class RLFRArguments:
     """The settings that RLFR adds to TRL's GRPOConfig."""
 
-    advantage_shaping: Literal["flow", "redistribute", "scale", "multiply", "entropy", "none"] = option(
+    advantage_shaping: Literal["flow", "redistribute", "scale", "entropy", "none"] = option(
         "flow",
         help="what is added to GRPO's advantages: the flow reward, an entropy term, or nothing (RLVR). redistribute: "
-        "the flow reward takes their place; scale: it moves weight between the tokens of a rollout, never a sign; "
-        "multiply: it multiplies them",
+        "the flow reward takes their place; scale: it moves weight between the tokens of a rollout, never a sign",
     )
     entropy_alpha: float = option(0.4, help="entropy shaping adds min(alpha * H, |A| / kappa) (arXiv 2506.14758)")
     entropy_kappa: float = option(2.0, must="> 0", help="kappa in the entropy term min(alpha * H, |A| / kappa)")

@@ -49,12 +49,11 @@ class FlowRewardConfig:
     the deviation is worth. The field runs and the same tokens are scored whatever the score.
     """
 
-    score: Literal["deviation", "logprob", "departure", "expert_value", "transport"] = option(
+    score: Literal["deviation", "logprob", "departure", "expert_value"] = option(
         "deviation",
         help="score of a token, larger is worse. deviation: its velocity deviation; logprob (control): minus the "
         "log-probability; departure (control): 1 where a rollout first leaves the expert solution; expert_value "
-        "(control): what a token takes from the policy's chance to complete that solution; transport (rival): minus "
-        "the distance of its latents to those of the group's rollouts with the other outcome",
+        "(control): what a token takes from the policy's chance to complete that solution",
     )
     times: list[float] = option(make=lambda: [0.8], must="in (0, 1)", help="times at which the deviation is measured")
     debias: bool = option(

@@ -84,7 +84,7 @@ def test_near_latents_are_those_of_equal_prefixes_if_all_others_are_far(token_cr
 def test_transport_is_large_where_rollouts_of_the_two_outcomes_differ(token_credit: ModuleType):
     made = made_of_prefixes(token_credit)
     made.latents[:, :, :4] = made.latents[:1, :, :4]  # all rollouts begin in the same way
-    found = token_credit.transport_of(made, [1, 2, 3])
+    found = token_credit.transport(made, [1, 2, 3])
     assert not found[:, 0].any()  # the span of the first token ends before they part
     assert not found[~made.mask].any()
     assert (found[:, 4] > found[:, 1]).all() and (found[:, 1] > 0).all()
@@ -92,7 +92,7 @@ def test_transport_is_large_where_rollouts_of_the_two_outcomes_differ(token_cred
 
 def test_transport_is_to_the_rollouts_of_the_same_group_alone(token_credit: ModuleType):
     made = made_of_prefixes(token_credit)
-    pairs = token_credit.transport_of(made, [1, 2, 3], group=2)
+    pairs = token_credit.transport(made, [1, 2, 3], group=2)
     mixed = made.correct.unflatten(0, (-1, 2)).sum(1) == 1
     assert 0 < mixed.sum() < len(mixed)
     assert ((pairs[:, 4] > 0) == mixed.repeat_interleave(2)).all()

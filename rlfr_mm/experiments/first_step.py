@@ -20,6 +20,7 @@ from rlfr_mm.experiments.records import ExperimentRecord
 
 MARK = 8  # half of the width of a point, in pixels
 GAINS = "gain", "over"  # what a record says of a step: points, and points over the first method
+TAKEN = {"taken": "a step", "alone": "a step of one batch"}  # the steps that are taken, in a record and in words
 PLACES = [(x, y) for y in (8, -8, 18, -18, 28, -28, 38, -38) for x in (7, -7)]  # of a name beside its point, in points
 
 
@@ -45,12 +46,17 @@ def taken_table(steps: dict[str, Any]) -> str:
 
     Each cell has the gain of the first method, and of the others what they gained over it.
     """
-    first, lengths = steps["rows"][0]["method"], [each["length"] for each in steps["rows"][0]["taken"]]
+    first = steps["rows"][0]["method"]
     rows = []
     for row in sorted(steps["rows"], key=lambda row: -row["gain"]["value"]):
         key, sign = ("gain", "") if row["method"] == first else ("over", "+")
-        rows.append([row["method"], *(_with_error(each[key], sign) for each in (row, *row["taken"]))])
-    header = ["method", "straight line", *(f"{length:g} of a step" if length != 1 else "a step" for length in lengths)]
+        cells = [row, *(each for kind in TAKEN for each in row[kind])]
+        rows.append([row["method"], *(_with_error(each[key], sign) for each in cells)])
+    header = ["method", "straight line"]
+    for kind, whose in TAKEN.items():
+        header += [
+            f"{each['length']:g} of {whose}" if each["length"] != 1 else whose for each in steps["rows"][0][kind]
+        ]
     return tabulate(rows, header, tablefmt="github", disable_numparse=True)
 
 
@@ -75,15 +81,20 @@ def over_policies(records: list[dict[str, Any]]) -> dict[str, Any]:
     def values(number: int, key: str) -> list[float]:
         return [record["rows"][number][key]["value"] for record in records]
 
-    def taken(number: int) -> list[dict[str, Any]]:
-        each = zip(*(record["rows"][number].get("taken", []) for record in records), strict=True)  # old ones have none
+    def taken(number: int, kind: str) -> list[dict[str, Any]]:
+        each = zip(*(record["rows"][number].get(kind, []) for record in records), strict=True)  # old ones have none
         return [
             {"length": same[0]["length"]} | {key: _mean([step[key]["value"] for step in same]) for key in GAINS}
             for same in each
         ]
 
     rows = [
-        {"method": name, "gains": values(i, "gain"), "taken": taken(i)} | {key: _mean(values(i, key)) for key in GAINS}
+        {
+            "method": name,
+            "gains": values(i, "gain"),
+            **{key: _mean(values(i, key)) for key in GAINS},
+            **{kind: taken(i, kind) for kind in TAKEN},
+        }
         for i, name in enumerate(methods)
     ]
     kept = {key: first[key] for key in ("experiment", "condition", "prompts", "run")}

@@ -21,7 +21,7 @@ from rlfr_mm.quickstart import world
 CEILINGS = ("departure", "expert_value")  # values of flow_reward.score that know the solution
 WITHOUT_FIELD = {  # settings and values with which no flow field has a say
     "train.advantage_shaping": ("entropy", "none"),
-    "flow_reward.score": ("logprob",),
+    "flow_reward.score": ("logprob", "transport"),  # the second, a rival, was removed when it lost
     "flow_reward.flow_coef": (0,),
 }
 KINDS = {"flow": "tab:blue", "without a field": "tab:orange", "placebo": "0.55", "ceiling": "tab:green"}  # and colours

@@ -8,17 +8,13 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any, ClassVar
 
-import numpy as np
 import torch
 from jaxtyping import Bool, Float
-from scipy.optimize import linear_sum_assignment
 from torch import Tensor
 
 from rlfr_mm.config import FlowRewardConfig
 from rlfr_mm.method.flow_reward import reward_to_go
 from rlfr_mm.method.shapes import PerRollout, TokenIds, TokenMask, Tokens
-
-SPAN = 5  # tokens around a token whose latents `Transport` compares
 
 Scores = Float[Tensor, "all_rollouts longest"]  # of all processes, padded to the longest response
 
@@ -27,7 +23,7 @@ Scores = Float[Tensor, "all_rollouts longest"]  # of all processes, padded to th
 class ScoredRollouts:
     """What a score is computed from: this process's rollouts, and what is marked as global.
 
-    The last five are filled in only for the scores that need them.
+    The last four are filled in only for the scores that need them.
     """
 
     deviation: Tokens
@@ -40,7 +36,6 @@ class ScoredRollouts:
     outcomes: Float[Tensor, " all_rollouts"] | None = None  # global: 1 right, 0 wrong, NaN not graded
     experts: list[list[int]] = field(default_factory=list)  # token ids of the expert solutions
     expert_logps: Float[Tensor, "batch solution"] | None = None  # of their tokens, after the prompt; 0 at padding
-    latents: Float[Tensor, "batch token channel"] | None = None  # of the flow layers after each token
 
 
 class Score:
@@ -50,7 +45,6 @@ class Score:
     needs_logps: ClassVar[bool] = False  # then the pass that records latents runs the whole policy
     needs_outcomes: ClassVar[bool] = False  # which rollouts are right
     needs_experts: ClassVar[bool] = False  # the only correct solution of each problem
-    needs_latents: ClassVar[bool] = False  # of all rollouts at once
     needs_expert_logps: ClassVar[bool] = False  # and its log-probabilities, in a pass of their own
     compares_rollouts: ClassVar[bool] = False  # a rollout's score depends on other rollouts
 
@@ -96,30 +90,11 @@ class ExpertValue(Score):
         return -value_differences(values.to(rollouts.deviation), rollouts.outcomes, start, rollouts.scored)
 
 
-class Transport(Score):
-    """A rival without a field, SHEAR (arXiv 2604.23318), as we read its abstract; it multiplies GRPO's advantage.
-
-    Minus the distance of a token's latents to those of the group's rollouts with the other outcome (`transport`).
-
-        flow_reward: {score: transport, normalisation: none, threshold: null, topk: null, gamma: 0, flow_coef: 1}
-        train: {advantage_shaping: multiply}
-    """
-
-    uses_deviation = False
-    needs_latents = needs_outcomes = compares_rollouts = True
-
-    def __call__(self, rollouts: ScoredRollouts) -> Scores:
-        assert rollouts.outcomes is not None  # needs_outcomes
-        latents, mask = rollouts.gather(rollouts.latents), rollouts.gather(rollouts.mask)
-        return -transport(latents, mask, rollouts.outcomes, rollouts.num_generations)
-
-
 SCORES: dict[str, Score] = {  # by the values of flow_reward.score
     "deviation": Score(),
     "logprob": Logprob(),
     "departure": Departure(),
     "expert_value": ExpertValue(),
-    "transport": Transport(),
 }
 
 
@@ -183,39 +158,6 @@ def expert_values(expert_logps: Float[Tensor, "batch solution"], departs: Tokens
     ahead = torch.nn.functional.pad(expert_logps, (0, max(0, length + 1 - solution)))
     chance = reward_to_go(ahead, torch.ones_like(ahead, dtype=torch.bool), gamma=1.0).exp()
     return chance[:, 0], chance[:, 1 : 1 + length] * (departs.cumsum(1) == 0)
-
-
-def transport(
-    latents: Float[Tensor, "batch token channel"], mask: TokenMask, outcomes: PerRollout, num_generations: int
-) -> Tokens:
-    """How far the latents around a token are from those of the group's rollouts with the other outcome.
-
-    The Wasserstein distance between the latents of the `SPAN` tokens around a token and those of such a rollout at the
-    same tokens, in units of each channel's spread; the mean over these rollouts, and 0 where there is none. Spans that
-    end in one of them are compared as far as both go. Rollouts whose outcome is NaN have no distance.
-
-    >>> latents = torch.tensor([[[1.0], [1.0]], [[1.0], [-1.0]]])
-    >>> transport(latents, torch.ones(2, 2, dtype=torch.bool), torch.tensor([1.0, 0.0]), num_generations=2)
-    tensor([[1., 1.],
-            [1., 1.]])
-    """
-    known = latents[mask].float()
-    spread = known.std(0) + 1e-6 if len(known) > 1 else 1
-    points = (latents.float() / spread).cpu()
-    lengths, found = mask.sum(1).tolist(), torch.zeros(mask.shape)
-    for i, length in enumerate(lengths):
-        first = i - i % num_generations
-        others = [k for k in range(first, first + num_generations) if abs(outcomes[k] - outcomes[i]) > 0]
-        for k in range(length if others else 0):
-            begin, end = max(0, k - SPAN // 2), min(length, k + SPAN // 2 + 1)
-            costs = []
-            for other in others:
-                start = max(0, min(k - SPAN // 2, lengths[other] - SPAN))
-                its = points[other, start : min(start + end - begin, lengths[other])]
-                cost = torch.cdist(points[i, begin:end][: len(its)], its).numpy()
-                costs.append(cost[linear_sum_assignment(cost)].mean())
-            found[i, k] = float(np.mean(costs))
-    return found.to(latents.device)
 
 
 def token_means(score: Tokens, scored: TokenMask, ids: TokenIds) -> Tokens:

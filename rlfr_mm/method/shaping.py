@@ -58,18 +58,6 @@ class ScaleShaping(Shaping):
         return entropy_average(advantages, entropies) if self.args.scale_average == "entropy" else advantages
 
 
-class MultiplyShaping(Shaping):
-    """The outcome's advantage times the flow reward, in units of its mean over the tokens of the rollout.
-
-    A rollout whose rewards have no positive mean keeps its advantage.
-    """
-
-    def of_rollouts(self, outcome: Tokens, flow: Callable[[], Tokens]) -> Tokens:
-        inside, weights = outcome != 0, flow()
-        mean = (weights * inside).sum(-1, keepdim=True) / inside.sum(-1, keepdim=True).clamp(min=1)
-        return outcome * torch.where(mean > 0, weights / mean, 1)
-
-
 class EntropyShaping(Shaping):
     """A rival: the outcome's advantage plus a clipped entropy term (`entropy_advantage`)."""
 
@@ -82,7 +70,6 @@ SHAPINGS: dict[str, type[Shaping]] = {  # by the values of train.advantage_shapi
     "flow": FlowShaping,
     "redistribute": Redistribution,
     "scale": ScaleShaping,
-    "multiply": MultiplyShaping,
     "entropy": EntropyShaping,
     "none": Shaping,
 }

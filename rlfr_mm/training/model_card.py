@@ -21,7 +21,6 @@ METHODS = {
     "flow": "RLFR (GRPO with verifiable rewards and a flow reward per token)",
     "redistribute": "GRPO with flow rewards per token in place of the outcome's advantage",
     "scale": "GRPO with verifiable rewards, weighted per token by a flow field",
-    "multiply": "GRPO with verifiable rewards, multiplied per token by another reward",
     "entropy": "GRPO with the entropy advantage",
     "none": "GRPO with verifiable rewards (RLVR)",
 }

@@ -101,11 +101,6 @@ class OnlineFlow:
             flow.by_draw[: flow.units, index] = deviation_by_draw(self.field, latents, config, seeds)
             if len(flow.by_draw) > flow.units:
                 flow.by_draw[flow.units :, index] = deviation_by_draw(self.field, latents, config, seeds, again=True)
-        if self.score.needs_latents:
-            after = latents.values[latents.rows[:, 1:]].flatten(2)
-            if flow.latents is None:
-                flow.latents = after.new_zeros(*batch.mask.shape, after.shape[2])
-            flow.latents[index] = torch.where(latents.mask[..., None], after, 0)
         kept = latents.keep(latents.mask & self._may_learn(batch, index)[:, None])
         if len(kept.values):
             flow.kept.append((index, kept if learns_now else kept.to("cpu")))
@@ -137,8 +132,6 @@ class OnlineFlow:
             rollouts.experts = self.experts(batch, index)
         if flow.expert_logps is not None:
             rollouts.expert_logps = flow.expert_logps[index]
-        if flow.latents is not None:
-            rollouts.latents = flow.latents[index]
         score = scores_of(rollouts, config)
         finite = score[scored].isfinite().all() & deviation.isfinite().all()
         if not (finite if self.is_local else self._on_all_processes(finite)):

@@ -39,7 +39,6 @@ class FlowRecord:
     agreement: Tensor  # (score or reward, 3) sums over the rollouts rewarded so far (flow_reward.agreement)
     learnt: Tensor  # (B,), True for rollouts that the field has had the chance to learn from
     expert_logps: Tensor | None = None  # (B, L) of the expert solutions, for a score that needs them
-    latents: Tensor | None = None  # (B, T, C) of the flow layers after each token, for a score that needs them
     kept: list[tuple[Tensor, Latents]] = field(default_factory=list)  # what the field will learn from
 
     @property

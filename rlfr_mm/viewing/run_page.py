@@ -48,7 +48,6 @@ METHODS = {
     "flow": "Flow reward",
     "redistribute": "Flow reward instead of the outcome",
     "scale": "Advantage weighted by the flow",
-    "multiply": "Advantage times the reward",
     "entropy": "Entropy advantage",
     "none": "GRPO without shaping",
 }

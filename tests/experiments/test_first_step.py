@@ -22,7 +22,12 @@ def steps(gains: dict[str, float] = STEP_GAINS, seed: int = 0) -> dict[str, Any]
         return {"gain": {"value": gain, "error": 0.1}, "over": {"value": gain - gains["rlvr"], "error": 0.05}}
 
     rows = [
-        {"method": name, **points(gain), "taken": [{"length": 0.5, **points(gain / 2)}, {"length": 1, **points(gain)}]}
+        {
+            "method": name,
+            **points(gain),
+            "taken": [{"length": 0.5, **points(gain / 2)}, {"length": 1, **points(gain)}],
+            "alone": [{"length": 1, **points(gain / 4)}],
+        }
         for name, gain in gains.items()
     ]
     policy = {"warmup_seed": seed, "run": None}
@@ -66,10 +71,10 @@ def test_policies_are_averaged_with_the_error_over_them():
 def test_steps_that_were_taken_are_shown_by_length_and_averaged_over_policies():
     together = over_policies([steps(STEP_GAINS | {"flow": gain}, seed) for seed, gain in enumerate((3.0, 5.0))])
     header, _, *rows = [cells_of(line) for line in taken_table(together).splitlines()]
-    assert header == ["method", "straight line", "0.5 of a step", "a step"]
+    assert header == ["method", "straight line", "0.5 of a step", "a step", "a step of one batch"]
     assert [row[0] for row in rows] == ["flow", "untrained", "rlvr", "placebo"]
-    assert rows[0][1:] == ["+2.00 ± 1.00", "+0.00 ± 0.50", "+2.00 ± 1.00"]
-    assert rows[2][1:] == ["2.00 ± 0.00", "1.00 ± 0.00", "2.00 ± 0.00"]
+    assert rows[0][1:] == ["+2.00 ± 1.00", "+0.00 ± 0.50", "+2.00 ± 1.00", "-1.00 ± 0.25"]
+    assert rows[2][1:] == ["2.00 ± 0.00", "1.00 ± 0.00", "2.00 ± 0.00", "0.50 ± 0.00"]
 
 
 def test_only_different_policies_of_one_setting_are_averaged():

@@ -9,7 +9,7 @@ import torch
 from rlfr_mm.config import FlowConfig, FlowRewardConfig, OnlineUpdateConfig
 from rlfr_mm.method.flow_reward import flow_advantages, flow_reward
 from rlfr_mm.method.loss import scored_tokens
-from rlfr_mm.method.scores import SCORES, Score, ScoredRollouts, transport
+from rlfr_mm.method.scores import SCORES, Score, ScoredRollouts
 from rlfr_mm.policy import encode_demonstrations
 from rlfr_mm.viewing.rollout_records import read_rollouts
 from tests.tiny_trainer import deviation_of, finished_batches, loss_inputs, make_trainer, measured_parts
@@ -259,31 +259,6 @@ def test_advantages_are_redistributed_or_scaled(shaping: str, changes: dict, tin
         gained = (batch.accuracy - batch.flow.expert_logps.sum(1).exp()).float()
         torch.testing.assert_close(batch.flow.reward.sum(1), gained, rtol=1e-4, atol=1e-4)
         torch.testing.assert_close(batch.advantages[:, 0], gained, rtol=1e-4, atol=1e-4)
-
-
-def test_shear_multiplies_advantages_by_distances_to_the_other_outcome(tiny_policy: Path, tmp_path: Path):
-    """In a real run whose latents arrive in two parts, from latents that the policy is asked for again."""
-    config = FlowRewardConfig(
-        score="transport", normalisation="none", threshold=None, topk=None, gamma=0.0, flow_coef=1.0
-    )
-    trainer = make_trainer(
-        tiny_policy, tmp_path, reward_config=config, advantage_shaping="multiply", negative_weight=0.5, max_steps=2,
-        per_device_train_batch_size=4, gradient_accumulation_steps=2,
-        update_config=OnlineUpdateConfig(enabled=False), flow_config=FlowConfig(num_blocks=1, context_shifts=[-1]),
-    )  # fmt: skip
-    parts, batches = measured_parts(trainer), finished_batches(trainer)
-    trainer.train()
-    batch, mask = batches[0], batches[0].mask
-    latents = torch.zeros(*mask.shape, parts[0][2].values[0].numel())
-    for index, part in [each[1:] for each in parts if each[0] == 1]:
-        for row, own, has in zip(index, part.rows, part.mask, strict=True):
-            latents[row][has] = part.values[own[1:][has]].flatten(1)
-    distance = transport(latents, mask, batch.accuracy.float(), 4)
-    assert (distance[mask] > 0).all()
-    weights = distance / (distance.sum(1, keepdim=True) / mask.sum(1, keepdim=True))
-    expected = weights * trainer.shaping.of_outcomes(batch.outcome)[:, None]
-    torch.testing.assert_close(batch.advantages, expected * mask, rtol=1e-4, atol=1e-5)
-    assert weights[mask].std() > 0.01
 
 
 @pytest.mark.parametrize("loss_type", ["grpo", "bnpo", "dr_grpo", "dapo"])
