@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from datasets import Dataset, Image
 
+from rlfr_mm.data.images import refuse_truncated_files
 from rlfr_mm.eval.engine import records
 from rlfr_mm.eval.engine.records import RowKey, RunError, SampleRow, TaskPlan, one_line
 from rlfr_mm.grading import SCORERS
@@ -140,7 +141,8 @@ def load_docs(spec: TaskSpec, data_root: str | None) -> Dataset:
 def read_record(spec: TaskSpec, docs: Dataset, doc_id: int) -> Doc:
     """A record with its images decoded. ValueError naming the record if one of them is damaged or not there."""
     try:
-        return docs[doc_id]
+        with refuse_truncated_files():
+            return docs[doc_id]
     except Exception as error:  # Pillow's readers raise all kinds on damaged files
         raise ValueError(f"{spec.name}: record {doc_id} cannot be read: {one_line(error)}") from error
 

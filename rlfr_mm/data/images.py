@@ -82,7 +82,7 @@ def open_image(stored: StoredImage) -> Image.Image:
     name = stored["path"] or f"of {len(stored['bytes'])} bytes"
     source = io.BytesIO(stored["bytes"]) if stored["bytes"] is not None else stored["path"]
     try:
-        with _refuse_truncated_files(), Image.open(source, formats=FORMATS) as file:
+        with refuse_truncated_files(), Image.open(source, formats=FORMATS) as file:
             if file.width * file.height > MOST_PIXELS:
                 raise ValueError(f"{file.width} x {file.height} pixels are more than {MOST_PIXELS:,}; make it smaller")
             if file.mode in ("F", "I"):
@@ -105,7 +105,7 @@ def _rgb(image: Image.Image) -> Image.Image:
 
 
 @contextmanager
-def _refuse_truncated_files() -> Iterator[None]:
+def refuse_truncated_files() -> Iterator[None]:
     """Make Pillow reject truncated files, even after lmms-eval has told it to accept them."""
     before = ImageFile.LOAD_TRUNCATED_IMAGES
     ImageFile.LOAD_TRUNCATED_IMAGES = False
