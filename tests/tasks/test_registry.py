@@ -146,6 +146,20 @@ def test_a_mirror_is_read_as_it_is_now_and_not_as_another_of_its_name_was(tmp_pa
     assert load(task("rlfr_math500"), tmp_path / "link")["answer"] == ["4", "5", "6"]
 
 
+def test_links_in_a_mirror_are_followed_and_those_back_or_to_nothing_do_no_harm(tmp_path: Path) -> None:
+    root = mirror_of(tmp_path / "mirror", ["1", "2"])
+    folder = root / "HuggingFaceH4" / "MATH-500"
+    (folder / "test.jsonl").rename(tmp_path / "rows.jsonl")
+    (folder / "test.jsonl").symlink_to(tmp_path / "rows.jsonl")
+    (folder / "back").symlink_to(folder)
+    (folder / "again").symlink_to(root)
+    (folder / "gone.txt").symlink_to(tmp_path / "nowhere")
+    assert load(task("rlfr_math500"), root)["answer"] == ["1", "2"]
+    rows = (tmp_path / "rows.jsonl").read_text()
+    (tmp_path / "rows.jsonl").write_text(rows.replace('"answer": "2"', '"answer": "3"'))
+    assert load(task("rlfr_math500"), root)["answer"] == ["1", "3"]
+
+
 def test_a_folder_whose_name_is_a_pattern_is_refused(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match=r"MATH-500: `datasets` takes \[ in a name for a pattern; rename the folder"):
         load(task("rlfr_math500"), mirror_of(tmp_path / "run[1]", ["1"]))
