@@ -34,6 +34,7 @@ from score_ranking import BATCH, GROUP, MAX_NEW_TOKENS, Sampled, Setting, deviat
 from step_estimates import best_weight, jackknife, off_diagonal
 from token_credit import LONG, scored_rollouts, transport
 from torch import Tensor
+from torch.nn.utils import parameters_to_vector, vector_to_parameters
 from tqdm import tqdm
 
 from rlfr_mm.config import QUICKSTART, ModelArguments, RLFRArguments, RunConfig
@@ -231,13 +232,10 @@ class Measured:
     @torch.no_grad()
     def accuracies(self, parts: list[Tensor], step: Tensor | None = None) -> Tensor:
         """(parts,) the mean chance to write the solution, with weights that are (P,) `step` further."""
-        before = [weight.clone() for weight in self.weights]
-        if step is not None:
-            for weight, change in zip(self.weights, step.split([w.numel() for w in before]), strict=True):
-                weight += change.view_as(weight)
+        before = parameters_to_vector(self.weights)
+        vector_to_parameters(before if step is None else before + step, self.weights)
         found = torch.stack([torch.cat(list(self.chances(part))).mean() for part in parts])
-        for weight, old in zip(self.weights, before, strict=True):
-            weight.copy_(old)
+        vector_to_parameters(before, self.weights)
         return found
 
 

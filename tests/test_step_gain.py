@@ -1,5 +1,6 @@
 """What benchmarks/step_gain.py says of a step: the gradient of the accuracy, and the advantages of real training."""
 
+import argparse
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -12,6 +13,7 @@ from transformers import AutoProcessor
 
 from rlfr_mm.config import FlowConfig, ModelArguments, RunConfig
 from rlfr_mm.config_file import build
+from rlfr_mm.files import read_json
 from rlfr_mm.method.field import FlowField
 from rlfr_mm.method.loss import scored_tokens
 from rlfr_mm.method.scores import ScoredRollouts
@@ -51,6 +53,31 @@ def test_a_step_up_the_gradient_raises_the_chance_of_the_solutions_by_what_it_sa
     assert (higher - lower) / 2e-3 == pytest.approx(gradient.norm().item(), rel=0.02)
     assert lower < measured.accuracies([prompts]).item() < higher
     assert all(map(torch.equal, measured.weights, before))  # the policy is as it was
+
+
+def test_short_steps_that_are_taken_gain_what_the_straight_line_says(
+    shipped: Any, step_gain: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    """The mean step does, and so do the steps of all batches on average."""
+    for name, value in {"PROMPTS_PER_PART": 4, "LENGTHS": (-0.01, 0.01), "ALONE": 4}.items():
+        monkeypatch.setattr(step_gain, name, value)
+    methods = {
+        name: build(RunConfig, {"train": RLVR | {"learning_rate": 1e-3, "negative_weight": weight}})
+        for name, weight in {"rlvr": 1, "praise": 0}.items()
+    }
+    options = argparse.Namespace(
+        experiment=Path("trial.yaml"), condition="pairs", run=None, prompts=16, json=tmp_path / "record.json"
+    )
+    step_gain.write(options, methods, shipped(methods))
+    for row in read_json(options.json)["rows"]:
+        for kind in ("taken", "alone"):
+            back, forth = row[kind]
+            for key in ("gain", "over"):  # half of the way from one to the other, in which curvature cancels out
+                line = (forth[key]["value"] - back[key]["value"]) / 2
+                assert line == pytest.approx(0.01 * row[key]["value"], rel=0.02, abs=5e-4), (kind, key)
+        bent = {kind: sum(step["gain"]["value"] for step in row[kind]) for kind in ("taken", "alone")}
+        assert bent["alone"] < bent["taken"] < 0  # single batches lose more to curvature than their mean
+    assert abs(row["gain"]["value"]) > 0.5 and abs(row["over"]["value"]) > 0.5
 
 
 def test_the_ceiling_gains_more_in_a_step_than_rlvr_and_what_pays_nobody_gains_nothing(
