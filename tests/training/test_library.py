@@ -403,10 +403,10 @@ def test_the_flow_needs_no_column_but_the_prompt(stream: bool, text_policy: Any,
     assert all(any(record.deviation) and math.isfinite(record.advantage) for record in records)
 
 
-def test_a_score_that_needs_a_column_names_it(text_policy: Any, tokenizer: Any):
+def test_a_score_that_needs_a_column_names_it(text_policy: Any, tokenizer: Any, tmp_path: Path):
     field = FlowField.for_policy(FlowConfig(num_blocks=1, flow_layers=[0.5]), text_policy.config)
     with pytest.raises(ValueError, match="score=departure needs a column `expert`"):
         RLFRTrainer(
-            text_policy, length, RLFRConfig(**SETTINGS), train_dataset=Dataset.from_list(CHAT), field=field,
-            processing_class=tokenizer, flow_reward_config=FlowRewardConfig(score="departure"),
+            text_policy, length, RLFRConfig(str(tmp_path), **SETTINGS), train_dataset=Dataset.from_list(CHAT),
+            field=field, processing_class=tokenizer, flow_reward_config=FlowRewardConfig(score="departure"),
         )  # fmt: skip

@@ -259,6 +259,7 @@ def test_the_page_on_rewards_is_true(run_file: Path, tiny_policy: Path, monkeypa
     assert record.rewards["brief"] == 1.0  # four tokens
 
     monkeypatch.setattr("rlfr_mm.config.RLFRConfig", partial(RLFRConfig, use_cpu=True, bf16=False))
+    monkeypatch.chdir(run_file.parent)  # the script's trainer makes its output folder
     names: dict[str, Any] = {}
     exec(script, names)
     policy = AutoModelForImageTextToText.from_pretrained(tiny_policy)
