@@ -267,6 +267,21 @@ def planned_launch(train: dict[str, Any], processes: int | None = None, file: st
     return Launch(processes or found, sharding)
 
 
+def check_gpus(train: dict[str, Any], gpus: int) -> None:
+    """ValueError if a process without a launcher sees several GPUs: TRL refuses that once the weights are loaded.
+
+    Args:
+        gpus: those that are visible, as `torch.cuda.device_count()` counts them.
+    """
+    launched = "LOCAL_RANK" in os.environ  # accelerate goes by this variable, too
+    if gpus > 1 and not (launched or train.get("use_cpu")):
+        raise ValueError(
+            f"{gpus} GPUs are visible to a single process: train on all of them with `accelerate launch --multi_gpu "
+            f"--num_processes {gpus} -m rlfr_mm.train ...` (docs/several_gpus.md), or on one with "
+            "`CUDA_VISIBLE_DEVICES=0 python -m rlfr_mm.train ...`"
+        )
+
+
 def _zero_stage(deepspeed: Any) -> int:
     """The ZeRO stage of `train.deepspeed`: DeepSpeed's settings, or the JSON file that holds them."""
     if isinstance(deepspeed, str):

@@ -33,6 +33,7 @@ from rlfr_mm.precheck import (
     check_batches,
     check_controls,
     check_evaluation,
+    check_gpus,
     check_paths,
     check_sources,
     check_start,
@@ -68,6 +69,10 @@ def main(argv: list[str] | None = None) -> None:
                 raise ValueError(problem)
         check_start(config)
         check_controls(config)
+        if not (arguments.processes or arguments.accelerate):  # these plan a launch, perhaps on another machine
+            import torch
+
+            check_gpus(config.train, torch.cuda.device_count())
         if arguments.check:
             from rlfr_mm.training.check import check
 

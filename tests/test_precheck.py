@@ -10,7 +10,7 @@ import pytest
 
 from rlfr_mm.config import RunConfig
 from rlfr_mm.config_file import build
-from rlfr_mm.precheck import Launch, adopt_field, check_batches, check_start, planned_launch
+from rlfr_mm.precheck import Launch, adopt_field, check_batches, check_gpus, check_start, planned_launch
 from tests.conftest import ROOT
 
 # Runs the training command once per line of arguments, and then shows what it cost.
@@ -204,3 +204,14 @@ def test_a_launch_is_read_from_accelerates_file_its_variables_or_the_settings(mo
     monkeypatch.setenv("WORLD_SIZE", "3")
     monkeypatch.setenv("ACCELERATE_USE_FSDP", "true")
     assert planned_launch({}) == Launch(3, "weights")
+
+
+def test_one_process_trains_on_one_gpu(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.delenv("LOCAL_RANK", raising=False)
+    for gpus in (0, 1):
+        check_gpus({}, gpus)
+    check_gpus({"use_cpu": True}, 4)
+    with pytest.raises(ValueError, match=r"4 GPUs are visible.* --num_processes 4 .*`CUDA_VISIBLE_DEVICES=0 python"):
+        check_gpus({"use_cpu": False}, 4)
+    monkeypatch.setenv("LOCAL_RANK", "0")
+    check_gpus({}, 4)

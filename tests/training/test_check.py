@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 from PIL import Image
 from transformers import AutoConfig
 
@@ -116,6 +117,17 @@ def test_lora_leaves_most_weights_untrained(home: Path, capsys: pytest.CaptureFi
     report = checked(home, capsys, monkeypatch, "--config", "configs/rl/paper_vl_3b.yaml", "--processes", "4", lora)
     assert "3,758,309,376 parameters, 3,686,400 trained" in report
     assert "gradient of the output layer" not in report
+
+
+def test_a_launch_is_planned_on_a_machine_where_a_run_without_a_launcher_would_stop(
+    home: Path, capsys: pytest.CaptureFixture, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
+    command = ["--config", "configs/rl/paper_vl_3b.yaml"]
+    with pytest.raises(SystemExit):
+        checked(home, capsys, monkeypatch, *command)
+    assert "error: 2 GPUs are visible to a single process" in capsys.readouterr().err
+    assert "ready" in checked(home, capsys, monkeypatch, *command, "--processes", "2")
 
 
 @pytest.mark.parametrize(
