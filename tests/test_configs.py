@@ -1,11 +1,13 @@
 """Every YAML file that comes with the package configures a run that can start."""
 
+import re
 from pathlib import Path
 
 import pytest
 
 from rlfr_mm.config import OfflineRunConfig, RunConfig
 from rlfr_mm.config_file import build, load_config
+from rlfr_mm.precheck import check_batches
 
 CONFIGS = Path(__file__).resolve().parent.parent / "configs"
 RL = sorted((CONFIGS / "rl").glob("*.yaml"))
@@ -56,6 +58,19 @@ def test_released_setting_differs_from_the_papers_only_in_reward_context_and_upd
     assert not released.update.enabled
     assert (paper.model, paper.data, paper.field) == (released.model, released.data, released.field)
     assert {**paper.train, "output_dir": None} == {**released.train, "output_dir": None}
+
+
+def test_the_page_about_several_gpus_keeps_the_papers_step_on_every_number_of_them():
+    page = (CONFIGS.parent / "docs" / "several_gpus.md").read_text()
+    rows = re.findall(r"^\| (\d+)\b.*\|.*\|(.*)\|(.*)\|$", page, re.MULTILINE)
+    assert [int(gpus) for gpus, *_ in rows] == [4, 8, 16, 64]
+    for gpus, *cells in rows:
+        for cell, name in zip(cells, ("paper_vl_7b", "paper_text_7b"), strict=True):
+            train = settings("rl", name).train
+            train |= {key: int(value) for key, value in re.findall(r"train\.(\w+)=(\d+)", cell)}
+            at_once = train["per_device_train_batch_size"] * int(gpus)
+            assert at_once * train["gradient_accumulation_steps"] == 128
+            check_batches(train, int(gpus))
 
 
 @pytest.mark.parametrize("path", sorted((CONFIGS / "accelerate").glob("*.yaml")), ids=lambda path: path.stem)
