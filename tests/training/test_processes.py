@@ -5,11 +5,14 @@ The policy is untrained and ends its turns at random lengths, so that processes 
 
 import json
 import os
+import re
+import shlex
 import shutil
 import signal
 import subprocess
 import sys
 import time
+from functools import partial
 from pathlib import Path
 
 import pandas
@@ -198,6 +201,28 @@ def test_a_signal_to_one_process_saves_and_damage_that_one_process_finds_is_seen
     assert done.returncode == 0 and done.stderr.count("rng_state_1.pth is damaged: it has 0 bytes") == 1, done.stderr
     assert f"continuing from {broken / f'checkpoint-{step_of(newest) - 1}'}" in done.stderr
     assert_same_files(broken, replicated)
+
+
+def test_the_documented_slurm_script_stops_the_launcher_with_a_checkpoint_and_continues_the_run(
+    policy: Path, replicated: Path, tmp_path: Path
+):
+    folder, page = tmp_path / "run", (ROOT / "docs" / "reliability.md").read_text()
+    (script,) = [block for block in re.findall(r"(?:^    .+\n)+", page, re.MULTILINE) if "accelerate launch" in block]
+    command = shlex.join(launched(2, [f"train.output_dir={folder}", *common(policy)]))
+    script = re.sub(r"accelerate launch .*my_run\.yaml", lambda _: command, script).replace("runs/my_run", str(folder))
+    script = f"scontrol() {{ echo $*; }}\nSLURM_JOB_ID=7\n{script}"
+    start = partial(subprocess.Popen, ["bash", "-c", script], cwd=ROOT, env=environment(), stdout=subprocess.PIPE)
+    job = start(stderr=subprocess.PIPE, start_new_session=True)
+    while not (folder / "metrics.jsonl").exists():
+        assert job.poll() is None
+        time.sleep(0.02)
+    job.send_signal(signal.SIGUSR1)
+    said, errors = job.communicate(timeout=300)
+    assert said.decode().endswith("requeue 7\n") and errors.decode().count("stopped by SIGTERM after step ") == 1
+    assert len(metrics(folder)) == step_of(checkpoints(folder)[-1]) < 4
+    job = start()
+    assert "requeue" not in job.communicate(timeout=500)[0].decode()
+    assert_same_files(folder, replicated)
 
 
 def test_a_sharded_policy_trains_like_a_replicated_one_resumes_exactly_and_its_checkpoints_open(
