@@ -25,7 +25,9 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m eval.run", description=__doc__.splitlines()[0])
     parser.add_argument("--config", help="YAML file with any of these options; the command line overrides it")
     parser.add_argument(
-        "--model", help="lmms-eval back end as NAME[,key=value...], or rlfr=CHECKPOINT for a policy of rlfr_mm.train"
+        "--model",
+        help="lmms-eval back end as NAME[,key=value...], or rlfr=CHECKPOINT[,key=value...] for a policy that "
+        "rlfr_mm.train made or could train: a folder or a hub id (docs/adding_a_policy.md)",
     )
     parser.add_argument("--tasks", help="tasks and groups, separated by commas; rlfr_mm.tasks.list prints them")
     parser.add_argument("--include_path", help="folder with benchmarks of your own (docs/adding_a_benchmark.md)")

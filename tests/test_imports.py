@@ -37,7 +37,7 @@ ROOMS = {
     | {"viewing"},
     "experiments": LOWEST | {"precheck", "secrets", "statistics", "quickstart", "training", "viewing"},
     "tasks": LOWEST | {"statistics", "grading", "data", "quickstart"},
-    "eval": LOWEST | {"secrets", "statistics", "grading", "policy", "data", "viewing", "training", "tasks"},
+    "eval": LOWEST | {"precheck", "secrets", "statistics", "grading", "policy", "data", "viewing", "training", "tasks"},
 }
 # The commands of rlfr_mm. They may import every room, and may do so inside functions.
 COMMANDS = {"train", "train_flow", "inspect", "experiment", "results"}

@@ -14,15 +14,21 @@ from typing import Any, Literal, Protocol
 import torch
 import transformers
 
-from rlfr_mm.config import ModelArguments
+from rlfr_mm.config import DataArguments, ModelArguments
+from rlfr_mm.config_file import build
+from rlfr_mm.data.processor import load_processor
 from rlfr_mm.data.prompts import content_text
-from rlfr_mm.eval.engine.records import ModelInfo, RunError
+from rlfr_mm.eval.engine.records import ModelInfo, RunError, one_line
 from rlfr_mm.policy import NEUTRAL_GENERATION, Processor, generate, load_policy, render_prompt, seeded, tokenizer_of
+from rlfr_mm.precheck import check_model
 from rlfr_mm.tasks.spec import TaskSpec
 
 transformers.utils.logging.disable_progress_bar()
 
 Seeding = Literal["request", "batch", "none"]
+
+# What `--model rlfr=...` takes of the settings under `model` of a training run, besides device= and dtype=.
+MODEL_SETTINGS = ("revision", "chat_template", "attn_implementation", "trust_remote_code")
 
 
 @dataclass(frozen=True)
@@ -127,40 +133,68 @@ def load_checkpoint(
     /,
     device: str | None = None,
     dtype: str = "auto",
-    **unknown: Any,
+    **settings: Any,
 ) -> PolicyBackend:
-    """The back end of a checkpoint folder of `rlfr_mm.train`: full weights or a LoRA adapter, text or vision-language.
+    """The back end of a policy that `rlfr_mm.train` made or could train: full weights or a LoRA adapter.
 
     Args:
+        checkpoint: a folder, or a hub id.
         specs: the tasks to answer, which are checked before the weights are loaded.
+        settings: of a run's section `model`, those in MODEL_SETTINGS.
 
     Raises:
-        RunError: the folder does not hold a policy, or it is a text policy and a task has images.
+        RunError: a setting is unknown, there is no such policy, or it is a text policy and a task has images.
+
+    >>> load_checkpoint("OWNER/NAME", 8, revision="main", chat_template="configs/plain_chat.jinja")
     """
-    if unknown:
-        raise RunError(f"--model rlfr={checkpoint} takes device= and dtype=, not {', '.join(unknown)}=")
+    given = f"--model rlfr={checkpoint}"
+    if unknown := [name for name in settings if name not in MODEL_SETTINGS]:
+        known = ", ".join(f"{name}=" for name in ("device", "dtype", *MODEL_SETTINGS))
+        raise RunError(f"{given} takes {known}, not {', '.join(unknown)}=")
+    if not checkpoint:
+        raise RunError(f"{given} names no policy; give a folder such as RUN/final, or a hub id")
     folder = Path(checkpoint)
-    if not any((folder / name).exists() for name in ("config.json", "adapter_config.json")):
-        raise RunError(f"--model rlfr={checkpoint}: no policy there (no config.json); give a folder such as RUN/final")
-    name = folder.resolve().name if folder.resolve().name != "final" else folder.resolve().parent.name
-    processor = transformers.AutoProcessor.from_pretrained(folder, padding_side="left")
-    check_modality(name, reads_text_only(processor), specs)
-    policy = load_policy(ModelArguments(name_or_path=str(folder)), dtype=dtype, trainable=False)
+    try:
+        model = build(ModelArguments, settings | {"name_or_path": checkpoint}, "model")
+        check_model(model, weights=False)
+        processor = load_processor(model, DataArguments())
+        name = checkpoint if not folder.is_dir() else _name_of(folder.resolve())
+        check_modality(name, reads_text_only(processor), specs)
+        policy = load_policy(model, dtype=dtype, trainable=False)
+    except RunError:
+        raise
+    except ValueError as error:
+        raise RunError(f"{given}: {one_line(error)}") from error
     policy.to(device or own_device()).eval()
     info = ModelInfo(
         backend="rlfr",
-        args={"checkpoint": str(checkpoint), "dtype": str(policy.dtype).removeprefix("torch.")},
+        args={"checkpoint": checkpoint, "dtype": str(policy.dtype).removeprefix("torch."), **settings},
         name=name,
+        revision=None if folder.is_dir() else getattr(policy.config, "_commit_hash", None),
         weights_sha256=weights_sha256(folder),
     )
     return PolicyBackend(policy, processor, info, batch_size)
 
 
+def _name_of(folder: Path) -> str:
+    """What a policy is called after its folder: RUN/final is RUN."""
+    return folder.parent.name if folder.name == "final" else folder.name
+
+
 def own_device() -> str:
-    """The device of this process: under a launcher, each process of a machine has the next GPU."""
+    """The device of this process: each process of a machine has the next GPU."""
     if not torch.cuda.is_available():
         return "cpu"
-    return f"cuda:{int(os.environ.get('LOCAL_RANK', 0)) % torch.cuda.device_count()}"
+    return f"cuda:{own_gpu(torch.cuda.device_count())}"
+
+
+def own_gpu(visible: int) -> int:
+    """The number of this process's GPU, by its place on this machine under a launcher (LOCAL_RANK) or SLURM.
+
+    Args:
+        visible: the GPUs that the process sees; if SLURM shows each task its own only, that is 1.
+    """
+    return int(os.environ.get("LOCAL_RANK", os.environ.get("SLURM_LOCALID", 0))) % visible
 
 
 def weights_sha256(folder: Path) -> str | None:

@@ -3,18 +3,20 @@
 import json
 import shutil
 
+import huggingface_hub
 import pytest
 import torch
 
 from rlfr_mm.eval import run
 from rlfr_mm.eval.engine import run_files
-from rlfr_mm.eval.engine.backends import PolicyBackend, Request
+from rlfr_mm.eval.engine.backends import PolicyBackend, Request, own_gpu
 from rlfr_mm.eval.engine.harness import build_backend
 from rlfr_mm.eval.engine.plan import RunSettings
 from rlfr_mm.eval.engine.records import RunError
 from rlfr_mm.eval.engine.running import evaluate
 from rlfr_mm.quickstart.policy import build_tokenizer
 from rlfr_mm.tasks import registry
+from tests.conftest import ROOT
 from tests.eval.commands import exit_status
 from tests.eval.conftest import GREEDY, SAMPLED
 
@@ -96,8 +98,42 @@ def text_policy(tmp_path_factory):
 
 def test_settings_that_a_checkpoint_does_not_take_are_named(policy):
     for setting in ("batch_size=4", "specs=1", "checkpoint=x", "temperature=1"):
-        with pytest.raises(RunError, match=f"takes device= and dtype=, not {setting.partition('=')[0]}="):
+        known = "device=, dtype=, revision=, chat_template=, attn_implementation=, trust_remote_code="
+        with pytest.raises(RunError, match=f"takes {known}, not {setting.partition('=')[0]}="):
             build_backend(f"rlfr={policy},{setting}", batch_size=2)
+
+
+def test_a_base_model_answers_in_the_chat_template_of_a_file(text_policy, tmp_path, monkeypatch):
+    """And a checkpoint takes the other settings of a run's section `model`, which the records name."""
+    base, template = shutil.copytree(text_policy, tmp_path / "base"), ROOT / "configs" / "plain_chat.jinja"
+    (base / "chat_template.jinja").unlink()
+    with pytest.raises(RunError, match=f"^--model rlfr={base}: .*has no chat template"):
+        build_backend(f"rlfr={base}", batch_size=2)
+    with pytest.raises(RunError, match=r"no file model\.chat_template=none\.jinja"):
+        build_backend(f"rlfr={base},chat_template=none.jinja", batch_size=2)
+    settings = {"chat_template": str(template), "attn_implementation": "eager", "trust_remote_code": True}
+    given = ",".join(f"{key}={value}" for key, value in settings.items())
+    backend = build_backend(f"rlfr={base},device=cpu,{given}", batch_size=2)
+    asked = [Request(0, "2 + 2", [{"role": "user", "content": [{"type": "text", "text": "2 + 2"}]}], 0)]
+    assert backend.render(asked[0].messages) == "2 + 2\n"
+    assert backend.generate("t", asked, GREEDY, seed=0)[0].completion_tokens > 0
+    assert backend.policy.config._attn_implementation == "eager"
+    assert backend.info.args == settings | {"checkpoint": str(base), "dtype": "float32"}
+
+    monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_OFFLINE", True)
+    with pytest.raises(RunError, match=r"^--model rlfr=owner/none: .*couldn't find them in the cached files"):
+        build_backend("rlfr=owner/none,revision=v1", batch_size=2)
+
+
+def test_each_process_of_a_machine_has_a_gpu_under_a_launcher_and_under_slurm(monkeypatch):
+    for name in ("LOCAL_RANK", "SLURM_LOCALID"):
+        monkeypatch.delenv(name, raising=False)
+    assert own_gpu(4) == 0
+    monkeypatch.setenv("SLURM_LOCALID", "3")
+    assert own_gpu(4) == 3
+    assert own_gpu(1) == 0  # --gpus-per-task=1
+    monkeypatch.setenv("LOCAL_RANK", "2")  # a launcher in a task of SLURM's
+    assert own_gpu(4) == 2
 
 
 def test_a_text_policy_answers_text(text_policy):
