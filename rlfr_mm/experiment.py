@@ -11,7 +11,6 @@ Writes to the folder of results:
 - curves.png: learning curves and gains
 """
 
-import os
 import sys
 from pathlib import Path
 
@@ -21,7 +20,12 @@ from rlfr_mm.experiments.grid import Cell, ExperimentConfig
 
 def main(argv: list[str] | None = None) -> None:
     parser = parser_for("rlfr_mm.experiment", __doc__, ExperimentConfig)
-    parser.add_argument("--jobs", type=int, help="runs side by side; default: one per core this process may use")
+    parser.add_argument(
+        "--jobs",
+        type=int,
+        help="runs side by side; default: one per visible GPU, or on CPUs one per core this process may use. A run on "
+        "GPUs has one of them, and shares it if there are more runs than GPUs",
+    )
     parser.add_argument(
         "--plan", type=float, metavar="GAIN",
         help="run nothing; say how many seeds, problems and answers find a gain of so many points with 80 %% power, "
@@ -29,10 +33,9 @@ def main(argv: list[str] | None = None) -> None:
     )  # fmt: skip
     parser.add_argument("--collect-only", action="store_true", help="run nothing; write the results of finished runs")
     arguments = parser.parse_args(argv)
-    jobs = len(os.sched_getaffinity(0)) if arguments.jobs is None else arguments.jobs
     with one_line_errors():
-        if jobs < 1:
-            raise ValueError(f"--jobs {jobs} must be >= 1")
+        if arguments.jobs is not None and arguments.jobs < 1:
+            raise ValueError(f"--jobs {arguments.jobs} must be >= 1")
 
         from rlfr_mm.experiments import planning, runner, tables
 
@@ -43,7 +46,7 @@ def main(argv: list[str] | None = None) -> None:
     failed: list[Cell] = []
     if experiment.waiting and not arguments.collect_only:
         try:
-            failed = runner.run_experiment(experiment, jobs)
+            failed = runner.run_experiment(experiment, arguments.jobs)
         except KeyboardInterrupt:
             how = f"run the same command again to continue the runs in {experiment.runs}"
             print(f"stopped; {how}", file=sys.stderr)

@@ -8,8 +8,10 @@ import threading
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass
 from pathlib import Path
+from queue import SimpleQueue
 from typing import IO, Any
 
+import torch
 import yaml
 from tqdm import tqdm
 
@@ -57,18 +59,23 @@ class Experiment:
         step = f"step {rows[-1]['step']}" + (f" of {last}" if last > 0 else "") if rows else "before its first step"
         return f"{cell.name}: {step}"
 
-    def start(self, cell: Cell, lock: IO[str]) -> subprocess.Popen:
-        """Start the cell's training run in a process of its own, which holds the lock for as long as it lives."""
+    def start(self, cell: Cell, lock: IO[str], gpu: str | None) -> subprocess.Popen:
+        """Start the cell's training run in a process of its own, which holds the lock for as long as it lives.
+
+        Args:
+            gpu: the only one that it sees; None leaves it what this process sees.
+        """
         run = self.run_of(cell).path
         command = [sys.executable, "-m", "rlfr_mm.train", "--config", str(self.base), *cell.overrides]
         command += ["--resume"] if (run / "config.yaml").exists() else []
         offline = resolved(cell, self.record.base)["offline"]
         if offline and offline["shared_dir"] is None:
             command.append(f"offline.shared_dir={self.runs / 'fields'}")
+        one_gpu = {"CUDA_VISIBLE_DEVICES": gpu} if gpu is not None else {}
         with self.log_of(cell).open("a") as log:
             return subprocess.Popen(
                 [*command, f"train.output_dir={run}"],
-                env={"OMP_NUM_THREADS": "1", "TOKENIZERS_PARALLELISM": "false"} | os.environ,
+                env={"OMP_NUM_THREADS": "1", "TOKENIZERS_PARALLELISM": "false"} | os.environ | one_gpu,
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=subprocess.STDOUT,
@@ -156,8 +163,27 @@ def check_unchanged(experiment: Experiment, before: ExperimentRecord | None) -> 
                 )
 
 
-def run_experiment(experiment: Experiment, jobs: int) -> list[Cell]:
+def places(jobs: int | None, gpus: int, visible: str = "") -> list[str | None]:
+    """The GPU of each of the runs side by side, by its name in CUDA_VISIBLE_DEVICES; None for runs on CPUs.
+
+    Args:
+        jobs: how many runs; None for one per GPU, or without GPUs one per core that this process may use.
+        gpus: how many this process sees.
+        visible: its own CUDA_VISIBLE_DEVICES.
+
+    >>> places(None, 2, "4,6")
+    ['4', '6']
+    """
+    if not gpus:
+        return [None] * (jobs or len(os.sched_getaffinity(0)))
+    names = visible.split(",") if visible else [str(number) for number in range(gpus)]
+    return [names[number % gpus] for number in range(jobs or gpus)]
+
+
+def run_experiment(experiment: Experiment, jobs: int | None = None) -> list[Cell]:
     """Run the cells that are waiting, `jobs` at a time, and return those that failed. Ctrl-C or a kill ends the runs.
+
+    Each run has one GPU, unless all runs are on CPUs; `places` says how many there are without `jobs`.
 
     Names the log of each cell that begins, and shows the steps of those that are running.
 
@@ -167,11 +193,16 @@ def run_experiment(experiment: Experiment, jobs: int) -> list[Cell]:
     waiting, failed, stop = experiment.waiting, [], threading.Event()
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # a kill raises KeyboardInterrupt, as Ctrl-C does
     done, name = len(experiment.cells) - len(waiting), experiment.record.name
+    on_cpus = all(resolved(cell, experiment.record.base)["train"].get("use_cpu") for cell in waiting)
+    side_by_side = places(jobs, 0 if on_cpus else torch.cuda.device_count(), os.environ.get("CUDA_VISIBLE_DEVICES", ""))
+    free: SimpleQueue[str | None] = SimpleQueue()
+    for gpu in side_by_side:
+        free.put(gpu)
     with (
-        ThreadPoolExecutor(jobs) as pool,
+        ThreadPoolExecutor(len(side_by_side)) as pool,
         tqdm(total=len(experiment.cells), initial=done, unit="cell", desc=name) as progress,
     ):
-        running = {pool.submit(_run_cell, experiment, cell, stop): cell for cell in waiting}
+        running = {pool.submit(_run_cell, experiment, cell, stop, free): cell for cell in waiting}
         try:
             begun: set[Future] = set()
             while running:
@@ -197,23 +228,30 @@ def run_experiment(experiment: Experiment, jobs: int) -> list[Cell]:
     return failed
 
 
-def _run_cell(experiment: Experiment, cell: Cell, stop: threading.Event) -> int:
-    """Run a cell unless another process finishes it first, and return the exit status; `stop` ends the run."""
+def _run_cell(experiment: Experiment, cell: Cell, stop: threading.Event, free: SimpleQueue[str | None]) -> int:
+    """Run a cell unless another process finishes it first, and return the exit status; `stop` ends the run.
+
+    The run takes one of the `free` GPUs, and gives it back.
+    """
     while (lock := try_lock(experiment.log_of(cell).with_suffix(".lock"))) is None:  # another process is running it
         if stop.wait(POLL_S):
             return 0
     with lock:
         if experiment.run_of(cell).summary is not None:
             return 0
-        process = experiment.start(cell, lock)
-        while process.poll() is None:
-            if stop.wait(POLL_S):
-                process.terminate()
-                try:
-                    process.wait(GRACE_S)
-                except subprocess.TimeoutExpired:
-                    process.kill()
-        return process.wait()
+        gpu = free.get()
+        try:
+            process = experiment.start(cell, lock, gpu)
+            while process.poll() is None:
+                if stop.wait(POLL_S):
+                    process.terminate()
+                    try:
+                        process.wait(GRACE_S)
+                    except subprocess.TimeoutExpired:
+                        process.kill()
+            return process.wait()
+        finally:
+            free.put(gpu)
 
 
 def _reason(log: Path) -> str:

@@ -15,6 +15,7 @@ import yaml
 
 from rlfr_mm import experiment
 from rlfr_mm.experiments.records import read_results
+from rlfr_mm.experiments.runner import open_experiment, places
 from rlfr_mm.training.run_folder import RunFolder
 from tests.conftest import ROOT
 from tests.tiny_trainer import CPU
@@ -211,3 +212,28 @@ def test_help_loads_nothing_heavy(command: str):
     result = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True)
     assert result.returncode == 0, result.stderr
     assert command != "experiment" or "seeds ([])" in result.stdout
+
+
+def test_each_run_side_by_side_has_a_gpu_of_those_that_are_visible():
+    assert places(None, 3) == ["0", "1", "2"]
+    assert places(None, 2, "4,GPU-6f") == ["4", "GPU-6f"]
+    assert places(1, 2, "4,6") == ["4"]
+    assert places(3, 2, "4,6") == ["4", "6", "4"]
+    assert places(2, 0) == [None, None]
+    assert places(None, 0) == [None] * len(os.sched_getaffinity(0))
+
+
+@pytest.mark.parametrize("gpu", ["6", None])
+def test_a_run_sees_its_gpu_only(gpu: str | None, config: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "4,6")
+    opened = open_experiment(config, [])
+    log = opened.log_of(opened.cells[0])
+    log.parent.mkdir(parents=True)
+    with log.with_suffix(".lock").open("w") as lock:
+        process = opened.start(opened.cells[0], lock, gpu)
+    environment = Path(f"/proc/{process.pid}/environ")
+    while not (variables := environment.read_bytes()):  # it has just begun
+        time.sleep(0.01)
+    process.kill()
+    process.wait()
+    assert f"CUDA_VISIBLE_DEVICES={gpu or '4,6'}".encode() in variables.split(b"\0")
