@@ -14,15 +14,24 @@ from typing import Any
 
 from torch import nn
 
-from rlfr_mm.config import FlowConfig, FlowRewardConfig, OnlineUpdateConfig, RLFRConfig, RunConfig
+from rlfr_mm.config import (
+    EvaluationConfig,
+    FlowConfig,
+    FlowRewardConfig,
+    OnlineUpdateConfig,
+    RLFRConfig,
+    RunConfig,
+)
 from rlfr_mm.method.field import FlowField
 from rlfr_mm.method.latents import decoder_layers
 from rlfr_mm.method.loss import TOKENS_PER_FORWARD
 from rlfr_mm.precheck import ZERO_STAGES, Launch
 
-# The moments of a policy step at which memory peaks: sampling; the end of the forward pass; the end of the backward
-# pass; the update of the field, which the policy's optimiser step follows.
-MOMENTS = ("generation", "loss", "backward", "field update")
+# The moments at which memory peaks. Before the first policy step: accuracy before, and the offline start. Of a policy
+# step: sampling; the end of the forward pass; the end of the backward pass; the update of the field, which the policy's
+# optimiser step follows. After the last step: accuracy after.
+MOMENTS = ("start", "generation", "loss", "backward", "field update", "end")
+TRAINING = MOMENTS[1:]
 STEP = ("loss", "backward")
 GIB = 2**30
 FIELD_ACTIVATIONS = (14, 10)  # float32 vectors of the field's width per row: of each block, and of the rest
@@ -84,6 +93,8 @@ class Plan:
     reward: FlowRewardConfig
     update: OnlineUpdateConfig
     lora: bool = False
+    evaluation: EvaluationConfig | None = None
+    offline: bool = False
 
     @property
     def half(self) -> bool:
@@ -122,6 +133,8 @@ def plan_of(
         reward=config.flow_reward,
         update=config.update,
         lora=config.model.lora is not None,
+        evaluation=config.evaluation,
+        offline=config.offline is not None and flow is not None,
     )
 
 
@@ -150,18 +163,24 @@ def peak(parts: list[Part], moment: str | None = None) -> float:
 
 
 def _states(plan: Plan) -> list[Part]:
-    """Weights, gradients and optimiser states, as they are sharded."""
+    """Weights, gradients and optimiser states, as they are sharded.
+
+    Every process loads the whole policy, which answers and provides latents before it is sharded. Accuracy after is
+    that of a second one, which is loaded whole from final/.
+    """
     policy, args, processes = plan.policy, plan.args, plan.launch.processes
     level = ZERO_STAGES.index(plan.launch.sharding)
     weights, gradients, states = (processes if level >= least else 1 for least in (3, 2, 1))
     copied = processes > 1 and level == 0  # DDP reduces the gradients in buckets of its own
     reference = bool(args.beta) and not plan.lora
     kept = ("loss",) if args.gradient_accumulation_steps > 1 else ()  # from the micro-batches before
+    whole = ("start",) * (weights > 1) + ("end",) * (level > 0 and plan.evaluation is not None)
     return [
         Part("policy: weights", policy.weight_bytes / weights),
-        Part("policy: optimiser states", optimizer_bytes(policy, args) / states),
+        Part("policy: whole, before and after it is sharded", policy.weight_bytes * bool(whole), whole),
+        Part("policy: optimiser states", optimizer_bytes(policy, args) / states, TRAINING),
         Part("policy: gradients", policy.trained_bytes / gradients, (*kept, "backward", "field update")),
-        Part("policy: gradient buckets of DDP", policy.trained_bytes * copied),
+        Part("policy: gradient buckets of DDP", policy.trained_bytes * copied, TRAINING),
         Part("reference policy", policy.weight_bytes / weights * reference),
     ]
 
@@ -186,7 +205,10 @@ def _activations(plan: Plan) -> list[Part]:
     sharded = plan.launch.sharding == "weights"
     gathered = (2 * policy.layer_parameters + policy.head_parameters) * width
     copies = 2 * policy.trained * (plan.half and not sharded and policy.weight_bytes == 4 * policy.parameters)
-    cache = plan.rollouts * length * policy.layers * 2 * policy.kv_channels * width
+    per_token = policy.layers * 2 * policy.kv_channels  # numbers that the cache holds
+    cache = plan.rollouts * length * per_token * width
+    answers = plan.evaluation.batch_size if plan.evaluation else 0
+    held_out = answers * length * per_token * policy.weight_bytes / policy.parameters  # without autocast
     return [
         Part("policy: layers gathered from all processes", gathered * sharded, ("generation", *STEP)),
         Part("policy: 16-bit copies of trained weights", copies, ("loss",)),
@@ -194,6 +216,7 @@ def _activations(plan: Plan) -> list[Part]:
         Part("activations of one layer, recomputed", inside * bool(args.gradient_checkpointing), STEP),
         Part("gradient of the output layer", 4 * policy.head_parameters * policy.head_trained, STEP),
         Part("keys and values of all rollouts", cache * (not args.use_vllm), ("generation",)),
+        Part("keys and values of held-out answers", held_out, ("start", "end")),
     ]
 
 
@@ -207,10 +230,12 @@ def _flow(plan: Plan) -> list[Part]:
     chunk = rows * width * 4 * (per_block * flow.num_blocks + rest)
     positions = plan.rollouts * (1 + plan.args.max_completion_length)
     latents = positions * len(flow.flow_layers) * policy.hidden * plan.stream_bytes
+    start = 20 if plan.offline else 4  # the offline start trains a field of its own, whose weights are then copied
     rounded = 2 * plan.rounds_the_field * (not learns)  # a field that learns drops them before it has gradients
     return [
-        Part("field: weights, gradients, optimiser", plan.field_parameters * (16 if learns else 4)),
-        Part("field: weights rounded to bfloat16", plan.field_parameters * rounded),
+        Part("field: weights, gradients, optimiser", plan.field_parameters * (16 if learns else 4), TRAINING),
+        Part("field: weights, and those of the offline start", plan.field_parameters * start, ("start",)),
+        Part("field: weights rounded to bfloat16", plan.field_parameters * rounded, TRAINING),
         Part("field: activations of one pass", chunk * learns, ("field update",)),
         Part("latents, all rollouts accepted", latents, (*STEP, "field update")),
     ]

@@ -9,7 +9,7 @@ import torch
 from transformers import AutoConfig, AutoModelForCausalLM, AutoProcessor
 
 from benchmarks.gpu_check import policy_of
-from rlfr_mm.config import FlowConfig, ModelArguments, RunConfig
+from rlfr_mm.config import EvaluationConfig, FlowConfig, ModelArguments, RunConfig
 from rlfr_mm.method.field import FlowField
 from rlfr_mm.policy import load_policy, policy_without_weights
 from rlfr_mm.precheck import Launch
@@ -109,6 +109,26 @@ def test_sharding_divides_what_it_shards(tiny_policy: Path, tmp_path: Path):
         assert [shared[name] * 4 == whole[name] for name in names] == [number > i for i in range(3)]
         assert shared["field: weights, gradients, optimiser"] == whole["field: weights, gradients, optimiser"]
         assert ("policy: gradient buckets of DDP" in shared) == (sharding == "none")
+
+
+def test_every_process_has_room_for_the_whole_policy_before_it_is_sharded(tiny_policy: Path, tmp_path: Path):
+    plan = plan_of_the_record(tiny_policy, tmp_path, "flow")
+    whole, field = plan.policy.weight_bytes, plan.field_parameters
+    many = replace(plan, launch=Launch(64, "weights"))
+    assert peak(memory(plan), "start") == whole + 4 * field < peak(memory(plan))
+    assert peak(memory(many), "start") == whole + whole / 64 + 4 * field == peak(memory(many))
+    assert peak(memory(replace(many, offline=True)), "start") == whole + whole / 64 + 20 * field
+
+    # Answers take keys and values, and after training a second policy, where the processes share anything of the first.
+    evaluation = EvaluationConfig(batch_size=2)
+    answering, bare = (memory(replace(many, evaluation=one)) for one in (evaluation, None))
+    held_out = 2 * (38 + 512) * plan.policy.layers * 2 * plan.policy.kv_channels * 4
+    assert peak(answering, "start") - peak(bare, "start") == held_out
+    assert peak(answering, "end") - peak(bare, "end") == whole + held_out
+    for sharding, second in (("none", 0), ("optimizer", whole), ("gradients", whole)):
+        found = replace(plan, launch=Launch(4, sharding))
+        alone = peak(memory(found), "end")
+        assert peak(memory(replace(found, evaluation=evaluation)), "end") == alone + second + held_out
 
 
 def test_settings_that_take_memory_are_counted(tiny_policy: Path, tmp_path: Path):
