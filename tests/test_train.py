@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -18,7 +19,11 @@ from PIL import Image
 from safetensors.torch import load_file
 
 from rlfr_mm import train
+from rlfr_mm.config import DataArguments, ModelArguments
+from rlfr_mm.data.load import load_problems
+from rlfr_mm.data.processor import load_processor
 from rlfr_mm.method.field import FlowField
+from rlfr_mm.policy import answer_problems, load_policy
 from rlfr_mm.training.run_folder import RunFolder
 from rlfr_mm.viewing.rollout_records import read_rollouts
 from tests.conftest import ROOT
@@ -190,14 +195,32 @@ def test_benchmarks_are_answered_at_chosen_steps_and_change_nothing_else(config:
     assert all(torch.equal(value, found[key]) for key, value in expected.items())
 
 
-def test_a_lora_policy_trains_and_its_final_folder_loads_again(config: Path, tmp_path: Path):
-    lora = "model.lora={r: 2, target_modules: [q_proj, v_proj]}"
+def test_a_lora_policy_trains_and_its_final_folder_loads_again_and_is_merged_as_its_page_says(
+    config: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    lora = "model.lora={r: 2, target_modules: [q_proj, v_proj], task_type: CAUSAL_LM}"
     train.main(["--config", str(config), lora, "train.max_steps=2", "train.save_strategy='no'"])
     run = RunFolder(tmp_path / "run")
     assert (run.path / "final" / "adapter_model.safetensors").is_file()
     assert run.summary["accuracy_after"]["n"] == 8
     adapter = load_file(run.path / "final" / "adapter_model.safetensors")
     assert any(value.abs().sum() > 0 for name, value in adapter.items() if "lora_B" in name)
+
+    monkeypatch.chdir(tmp_path)
+    Path("runs").mkdir()
+    run.path.rename("runs/my_run")
+    (shown,) = re.findall(r"```python\n(.*?)```", (ROOT / "docs" / "lora.md").read_text(), re.DOTALL)
+    exec(shown, {})
+    assert not Path("merged/adapter_config.json").exists()
+    answers = []
+    for name in ("runs/my_run/final", "merged"):
+        model = ModelArguments(name)
+        policy, processor = load_policy(model).eval(), load_processor(model, DataArguments())
+        problems = load_problems(DataArguments(split="test", limit=8, instruction="none"))
+        answers.append(
+            answer_problems(policy, processor, problems, batch_size=8, max_new_tokens=8, temperature=0, seed=0)
+        )
+    assert answers[0] == answers[1] and len(answers[0]) == 8
 
 
 def test_an_adapter_of_all_layers_leaves_a_frozen_vision_tower_alone(config: Path, tmp_path: Path):
