@@ -15,7 +15,7 @@ def accuracy_reward(
 ) -> list[float | None]:
     """1.0 if the answer equals the solution, 0.0 if not, None if it could not be graded, which is not a wrong answer.
 
-    Answers are compared by math-verify, or as option letters if the problem has choices.
+    Answers are graded by the rule `strict` (docs/grading.md), which compares option letters if the problem has choices.
 
     Args:
         completions: texts or messages.
