@@ -14,9 +14,24 @@ HEAD = """# Parity with published verdicts
 
 Written by `python -m eval.parity DIR --docs docs/parity.md`; do not edit.
 
-- `official answer` is the published extraction, or the prediction if only that is published.
-- `response` covers, on MathVista, only the rows whose published extraction occurs in the response. In the other rows a
-  judge model inferred the answer.
+Benchmarks publish responses of models with their own verdicts, right or wrong. Here the rule `official` of our scorer
+grades the same responses again. A share, such as 442/447, counts the rows in which the two verdicts are equal. One
+line is one set: the responses of one model to one benchmark.
+
+- `official answer`: graded is the published extraction, or the prediction if only that is published. This tests the
+  comparison with the gold answer, not how the answer is found in the response. DynaMath publishes no answers, only
+  which responses are right: here, only the average and the worst case over variants are computed from that.
+- `response`: graded is the response itself, so that our rules also find the answer. On MathVista this covers only the
+  rows whose published extraction occurs in the response. In the other rows a judge model inferred the answer.
+- `bar`: the share that the column before it must reach, in percent; `exact` means that the published averages must
+  come out to two digits.
+- `whole set`: as `response`, over all rows that have a response.
+- `official wrong`: rows whose published verdict is wrong although gold and prediction are the same number. They are
+  left out of `official answer`, and at most 1.5 % of a set may be such rows.
+- `reached`: whether the set reaches all of this.
+
+Below the table, each row with unequal verdicts is listed under the reason: its id, the gold answer, the published
+answer with its verdict, and the answer that we found with our verdict and how we found it.
 """
 
 
