@@ -17,7 +17,8 @@ SETTINGS = """# Settings
 
 Every setting of a training run, as `python -m rlfr_mm.train --help` prints them: what a YAML file holds, and what a
 command line overrides as `section.key=value`. A file lists only what differs from the defaults. `train` also takes
-every setting of TRL's [GRPOConfig](https://huggingface.co/docs/trl/grpo_trainer#trl.GRPOConfig).
+every other setting of TRL's [GRPOConfig](https://huggingface.co/docs/trl/grpo_trainer#trl.GRPOConfig), with TRL's
+default.
 
 Sections: {links}.
 """

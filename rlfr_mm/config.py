@@ -9,17 +9,44 @@ created when it is first imported.
 """
 
 import warnings
+from collections.abc import Iterator
 from dataclasses import dataclass, fields
 from functools import cache
 from typing import Any, Literal
 
-from rlfr_mm.config_file import check_keys, check_options, option, require
+from rlfr_mm.config_file import Setting, check_keys, check_options, option, require, settings
 from rlfr_mm.flow_config import FlowConfig, FlowRewardConfig, OnlineUpdateConfig
 from rlfr_mm.trl_settings import trl_settings
 
 QUICKSTART = "quickstart"  # names the embedded policy or dataset of rlfr_mm.quickstart
 SHAPED_LOSS_TYPES = ("grpo", "bnpo", "dr_grpo", "dapo")  # TRL's losses that accept one advantage per token
 BF16_WITHOUT_GPU = "false unless a GPU supports it; to train on a CPU, set train.use_cpu=true and train.bf16=false"
+TRL_DEFAULTS = {"max_completion_length": 1024, "logging_steps": 1}  # ours, where they are not TRL's
+# The settings of TRL that runs set most: what `--help` and the page of settings say of them.
+OFTEN_SET = {
+    "output_dir": "the run folder; null: runs/ and the name of the YAML file",
+    "max_steps": "stop after this many policy steps; -1: after num_train_epochs",
+    "num_train_epochs": "passes over the problems",
+    "per_device_train_batch_size": "rollouts that a process trains on at once",
+    "gradient_accumulation_steps": "such batches per policy step of a process",
+    "num_generations": "rollouts per problem, which are compared with each other",
+    "max_completion_length": "rollouts are truncated to this many tokens",
+    "temperature": "sampling temperature of the rollouts",
+    "learning_rate": "peak learning rate of the policy",
+    "lr_scheduler_type": "how the learning rate changes, such as constant or cosine",
+    "beta": "weight of the KL penalty; above 0 a reference policy is loaded",
+    "bf16": "compute in bfloat16, with weights in model.dtype; null: true unless fp16 is set; false on a CPU",
+    "gradient_checkpointing": "compute activations again in the backward pass, which saves memory",
+    "use_cpu": "train on the CPU",
+    "use_vllm": "sample with vLLM (docs/vllm.md)",
+    "vllm_mode": "colocate: vLLM shares the GPUs of training; server: it has its own",
+    "vllm_gpu_memory_utilization": "share of a GPU that a colocated vLLM takes",
+    "save_steps": "policy steps between checkpoints",
+    "save_total_limit": "checkpoints that are kept; null: all",
+    "logging_steps": "policy steps per row of metrics.jsonl",
+    "report_to": "trackers, such as wandb, tensorboard or trackio",
+    "seed": "seed of the order of problems and of the sampling",
+}
 
 
 @dataclass
@@ -99,7 +126,9 @@ class OfflineConfig:
     data: DataArguments = option(make=DataArguments, help="expert rows: prompt, images, response")
     num_train_epochs: float = option(2.0, must="> 0", help="passes over the data")
     max_steps: int = option(-1, help="stop after this many steps; -1: after num_train_epochs")
-    batch_size: int = option(8, must=">= 1", help="sequences per step")
+    batch_size: int = option(
+        8, must=">= 1", help="sequences per step, over all processes; more processes than that are of no use"
+    )
     max_response_tokens: int = option(4096, must=">= 1", help="responses are truncated to this many tokens")
     cache_latents: bool = option(
         False, help="keep latents on disk for later epochs, until the start has ended; their size is announced"
@@ -196,6 +225,15 @@ class RLFRArguments:
         check_options(self, "train", RLFRArguments)
 
 
+def _under_train(section: str) -> Iterator[Setting]:
+    """The settings that RLFR adds to TRL's, and those of TRL that are set most, with the defaults that hold here."""
+    yield from settings(RLFRArguments, section)
+    theirs, here = trl_settings() or {}, train_settings() or {}
+    for name, meaning in OFTEN_SET.items() if here else []:
+        differs = f"; TRL's own default is {theirs[name]}" if name in TRL_DEFAULTS else ""
+        yield Setting(f"{section}.{name}", here[name], meaning + differs, "")
+
+
 @dataclass
 class RunConfig:
     """The settings of one training run: what a YAML file under configs/rl holds."""
@@ -214,7 +252,11 @@ class RunConfig:
     )
     evaluation: EvaluationConfig | None = option(None, help="measure held-out accuracy before and after training")
     benchmarks: BenchmarkConfig | None = option(None, help="evaluate benchmark tasks during training")
-    train: dict[str, Any] = option(make=dict, help="every setting of TRL's GRPOConfig, and these:", more=RLFRArguments)
+    train: dict[str, Any] = option(
+        make=dict,
+        help="every setting of TRL's GRPOConfig; here are those that RLFR adds, then those of TRL that are set most:",
+        more=_under_train,
+    )
 
     def __post_init__(self) -> None:
         if self.field is not None and self.offline is not None:
@@ -249,7 +291,7 @@ class OfflineRunConfig:
 def train_settings() -> dict[str, Any] | None:
     """All settings under `train` with their defaults, None for a computed one; None if TRL's sources are not found."""
     own = {entry.name: entry.default for entry in fields(RLFRArguments)}
-    return None if (theirs := trl_settings()) is None else theirs | own
+    return None if (theirs := trl_settings()) is None else theirs | TRL_DEFAULTS | own
 
 
 def steps_per_batch(config: Any) -> float:
@@ -299,7 +341,8 @@ def __getattr__(name: str) -> Any:
     class RLFRConfig(RLFRArguments, GRPOConfig):
         """GRPOConfig plus `RLFRArguments`. TRL's `beta` is the KL weight; the flow reward's weight is `flow_coef`."""
 
-        max_completion_length: int | None = 1024  # tokens, as in the released code
+        max_completion_length: int | None = TRL_DEFAULTS["max_completion_length"]  # as in the released code
+        logging_steps: float = TRL_DEFAULTS["logging_steps"]
 
         def __post_init__(self) -> None:
             RLFRArguments.__post_init__(self)

@@ -8,7 +8,7 @@ import copy
 import difflib
 import sys
 import typing
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import MISSING, Field, asdict, field, fields, is_dataclass, replace
 from pathlib import Path
@@ -22,13 +22,15 @@ LISTED_KEYS = 20  # the most keys that an error lists
 # ---- declaring settings ----------------------------------------------------------------------------------------------
 
 
-def option(default: Any = MISSING, *, help: str, make: Any = MISSING, must: str = "", more: type | None = None) -> Any:
+def option(
+    default: Any = MISSING, *, help: str, make: Any = MISSING, must: str = "", more: Callable | None = None
+) -> Any:
     """A dataclass field that carries its help text and its limit, which `check_options` checks and `--help` shows.
 
     Args:
         make: builds a default that instances must not share, such as a list.
         must: the limit of a number, or of each number in a list: ">= 1", "> 0", or an interval such as "in [0, 1)".
-        more: a dataclass whose settings `--help` lists under this one.
+        more: yields the `Setting`s that `--help` lists under this one, given its name.
 
     >>> gamma: float = option(1.0, must="in [0, 1]", help="discount of the reward-to-go")
     """
@@ -278,7 +280,7 @@ def settings(cls: type, section: str = "", defaults: Any = None) -> Iterator[Set
         if nested is None:
             yield Setting(name, default, entry.metadata["help"], allowed(entry))
             if more := entry.metadata.get("more"):
-                yield from settings(more, name)
+                yield from more(name)
             continue
         if default is None:
             yield Setting(name, None, entry.metadata["help"], "", switches_on=True)

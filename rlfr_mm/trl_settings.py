@@ -31,6 +31,13 @@ def trl_settings() -> dict[str, Any] | None:
         for node in found[0].body:
             if isinstance(node, ast.AnnAssign) and isinstance(node.target, ast.Name) and node.target.id[0] != "_":
                 values = [word.value for word in getattr(node.value, "keywords", []) if word.arg == "default"]
-                constant = values[0].value if values and isinstance(values[0], ast.Constant) else None
-                settings.setdefault(node.target.id, constant)
+                settings.setdefault(node.target.id, _constant(values[0]) if values else None)
     return settings
+
+
+def _constant(value: ast.expr) -> Any:
+    """The value of a constant, such as -1; None for anything else."""
+    try:
+        return ast.literal_eval(value)
+    except ValueError:
+        return None

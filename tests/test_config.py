@@ -8,9 +8,18 @@ from dataclasses import fields
 from pathlib import Path
 
 import pytest
+from trl import GRPOConfig
 
-from rlfr_mm.config import FlowRewardConfig, RLFRArguments, RLFRConfig, RunConfig, train_settings
-from rlfr_mm.config_file import build
+from rlfr_mm.config import (
+    OFTEN_SET,
+    TRL_DEFAULTS,
+    FlowRewardConfig,
+    RLFRArguments,
+    RLFRConfig,
+    RunConfig,
+    train_settings,
+)
+from rlfr_mm.config_file import build, settings
 from rlfr_mm.method.scores import SCORES
 from rlfr_mm.method.shaping import SHAPINGS
 
@@ -23,8 +32,18 @@ def test_defaults_of_train_settings_are_those_of_the_dataclass():
     defaults = {entry.name: entry.default for entry in fields(RLFRConfig)}
     known = {name: default for name, default in train_settings().items() if default is not None}
     differing = {name for name, default in known.items() if defaults[name] != default}
-    assert len(known) > 100 and differing == {"max_completion_length"}  # RLFRConfig's own
+    assert len(known) > 100 and not differing
     assert known["num_generations"] == 8 and known["per_device_train_batch_size"] == 8
+
+
+def test_help_and_the_page_of_settings_list_what_is_set_most_with_the_defaults_that_hold_here():
+    listed = {setting.name: setting for setting in settings(RunConfig)}
+    defaults = {entry.name: entry.default for entry in fields(RLFRConfig)}
+    for name in OFTEN_SET:
+        assert listed[f"train.{name}"].default == defaults[name], name
+    for name, ours in TRL_DEFAULTS.items():
+        theirs = next(entry.default for entry in fields(GRPOConfig) if entry.name == name)
+        assert ours != theirs and listed[f"train.{name}"].help.endswith(f"; TRL's own default is {theirs}")
 
 
 def test_every_score_and_every_shaping_has_its_class():

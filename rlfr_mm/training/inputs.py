@@ -20,7 +20,6 @@ from rlfr_mm.policy import Processor, tokenizer_of
 from rlfr_mm.precheck import Launch
 from rlfr_mm.training.own_rewards import BUILT_IN, LEFT_OUT, Reward, check_signatures, load_rewards
 
-ONE_ROW_PER_STEP = {"logging_steps": 1}  # of metrics.jsonl; TRL's default is 10
 TRIED_ROWS = 2
 
 
@@ -30,7 +29,7 @@ def settings_of(train: dict[str, Any], processes: int | None = None) -> RLFRConf
     A plan leaves the model where it is, so that one without weights can be checked.
     """
     kind: type = RLFRConfig
-    values = ONE_ROW_PER_STEP | train
+    values = dict(train)
     loads_best = bool(values.pop("load_best_model_at_end", False))
     if processes is not None:
         planned = {"world_size": processes, "n_gpu": 1, "place_model_on_device": False}
