@@ -20,7 +20,8 @@ from rlfr_mm.data.images import store_image
 from rlfr_mm.data.options import lettered, read_options
 from rlfr_mm.data.prompts import InstructionName, content_text, with_instruction, with_options
 from rlfr_mm.grading.item import LONGEST_ANSWER, missing
-from rlfr_mm.grading.strict.extract import bare_answer, last_answer_tag, last_boxed, stated, trimmed
+from rlfr_mm.grading.strict.boxes import last_boxed
+from rlfr_mm.grading.strict.extract import bare_answer, last_answer_tag, stated, trimmed
 
 # Columns of media that no policy here is given. An image in such a column counts only if the record has no other.
 _OTHER_MEDIA = re.compile(r"(?:video|audio|sound|speech|clip)s?(?:_?(?:path|url|file|bytes|\d+)s?)?", re.IGNORECASE)

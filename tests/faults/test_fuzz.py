@@ -12,7 +12,8 @@ from rlfr_mm.config import RunConfig, train_settings
 from rlfr_mm.config_file import build, describe, load_config, with_overrides
 from rlfr_mm.data.readers import FORMATS, read_row
 from rlfr_mm.files import BadFile, damage, read_json, read_json_lines, seal
-from rlfr_mm.grading.strict.extract import final_box, last_answer_tag, last_boxed, last_conclusion
+from rlfr_mm.grading.strict.boxes import final_box, last_boxed
+from rlfr_mm.grading.strict.extract import last_answer_tag, last_conclusion
 from rlfr_mm.secrets import hide_secrets, without_secrets
 from rlfr_mm.training.run_folder import RunFolder
 from tests.faults.fuzzing import JSON, TEXT, fuzz, one_line, scratch

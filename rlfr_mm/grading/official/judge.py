@@ -9,8 +9,9 @@ import re
 from collections.abc import Sequence
 
 from rlfr_mm.grading.item import Found, Item
+from rlfr_mm.grading.strict.boxes import last_boxed
 from rlfr_mm.grading.strict.choices import LETTERS, continues_list, letter_of
-from rlfr_mm.grading.strict.extract import last_answer_tag, last_boxed, last_conclusion, plain_text, tails
+from rlfr_mm.grading.strict.extract import last_answer_tag, last_conclusion, plain_text, tails
 from rlfr_mm.grading.strict.rules import options_of
 
 _STATEMENT = re.compile(

@@ -8,7 +8,8 @@ from collections.abc import Sequence
 
 from rlfr_mm.grading.item import Comparison, Found, Item, Problem
 from rlfr_mm.grading.official.judge import guess_choice, likely_choice, refuses, sentences, stated_text, statements
-from rlfr_mm.grading.strict.extract import last_answer_tag, last_boxed, plain_text
+from rlfr_mm.grading.strict.boxes import last_boxed
+from rlfr_mm.grading.strict.extract import last_answer_tag, plain_text
 from rlfr_mm.grading.strict.values import words_to_number
 
 _NUMBER = re.compile(r"(?<![\w.])[-−]?(?:\d{1,3}(?:,\d{3})+|\d+)?(?:\.\d+)?(?<=\d)(?:[eE][-+]?\d+)?(?!\d|,\d{3}(?!\d))")

@@ -3,7 +3,7 @@
 from rlfr_mm.grading.item import Found, Item
 from rlfr_mm.grading.official.judge import guess_choice
 from rlfr_mm.grading.official.shared import letter_at_edge, untagged
-from rlfr_mm.grading.strict.extract import last_boxed
+from rlfr_mm.grading.strict.boxes import last_boxed
 from rlfr_mm.grading.strict.rules import options_of
 
 _PHRASES = (

@@ -9,27 +9,17 @@ from collections.abc import Iterator
 from dataclasses import replace
 
 from rlfr_mm.grading.item import Found, Span
-from rlfr_mm.grading.strict.around import continued, inside_formula, sign_of, unbracketed
+from rlfr_mm.grading.strict.boxes import final_box, stripped
 from rlfr_mm.grading.strict.doubt import denied, open_end, taken_back
 from rlfr_mm.grading.strict.phrases import concluded, worded
 from rlfr_mm.grading.strict.words import in_digits
 
-_BRACES = re.compile(r"\\(?:boxed|fbox)\s*\{|\\boxed\s?(?P<bare>\d{1,15})(?![\d.,]?[\w^{])|\\.|[{}]", re.DOTALL)
 # full-width letters and signs, as in Chinese text and in DeepSeek's tokens; each stays one character
 _WIDE = {0xFF01 + i: 0x21 + i for i in range(94)} | {ord("、"): ",", ord("▁"): "_", ord("「"): '"', ord("」"): '"'}
 _TOKEN = r"(?:<\|(?!begin_of|end_of_(?:box|thought|solution))[^|<>\s]{1,40}\|>|\[\|\w{1,30}\|\]|</?s>|<(?:eos|bos|pad)>|<(?:end|start)_of_\w{1,20}>|\[/?INST\]|\[EOS\])"  # noqa: E501
 _TURN_END = re.compile(_TOKEN)
 _TURN_START = re.compile(rf"\s*(?:{_TOKEN}\s*(?:(?:assistant|model)\b\s*)?)+")
 _THOUGHT_END = re.compile(r"</think(?:ing)?>|<\|end_of_thought\|>|<\|message\|>", re.IGNORECASE)
-# what may join boxes into one answer: space, punctuation, list markers, "and", "or", and the label of the next box
-_JOINT = re.compile(
-    r"(?:[\s$,;&{}~|.]|\\[,;:!. \\()\[\]]|\\(?:q?quad|text|mathrm|textrm|mbox|hspace|newline|lor|vee|land)(?![A-Za-z])"
-    r"|[-*•](?=\s)|\(?[a-e1-9][.)](?=\s)|\b(?:and|or|else|also|either|both|then again|maybe|perhaps|possibly|as well as"
-    r"|together with|another|the|other|second|third|solution|root|one|answer|is|alternatively|otherwise"
-    r"|for part \(?[a-e1-9]\)?)(?![A-Za-z])"
-    r"|(?:[A-Za-z]|\\[a-z]{2,8})(?:_\{?\w{1,3}\}?)?\s{0,3}&?=)*"
-)
-_LABEL = re.compile(r"(?<![A-Za-z\\])(?:[A-Za-z]|\\[a-z]{2,8})(?:_\{?\w{1,3}\}?)?\s{0,3}(?=&?=[\s${]{0,4}$)")
 _STYLES = re.compile(
     r"\\(?:text(?:bf|it|rm|sf|tt|sc|up|normal)?|math(?:bf|it|rm|sf|tt|normal)|boldsymbol|bm|rm|bf|mbox|underline"
     r"|emph|textcolor\s{0,3}\{[^{}]{0,20}\}|colorbox\s{0,3}\{[^{}]{0,20}\})\s{0,3}\{([^{}]*)\}"
@@ -91,82 +81,6 @@ _TAIL = re.compile(
 )
 
 
-def _boxes(text: str, at_most: int, bare: bool = False) -> list[tuple[Span, Span]]:
-    r"""The spans of the last balanced boxes, and of their contents; of nested boxes only the inner one.
-
-    `bare` also finds ``\boxed 7``.
-    """
-    opened: list[tuple[int, int] | None] = []  # None for a brace that does not belong to a box
-    found: deque[tuple[Span, Span]] = deque(maxlen=at_most)
-    first = min((at for at in (text.find("\\boxed"), text.find("\\fbox")) if at >= 0), default=len(text))
-    while first and text[first - 1] == "\\":  # a doubled backslash is a line break
-        first -= 1
-    for token in _BRACES.finditer(text, first):
-        if bare and token["bare"]:
-            found.append((token.span(), token.span("bare")))
-        elif token.group().startswith(("\\boxed", "\\fbox")) and not token["bare"]:
-            opened.append(token.span())
-        elif token.group() == "{":
-            opened.append(None)
-        elif token.group() == "}" and opened:
-            box = opened.pop()
-            if box is not None and (not found or box[0] > found[-1][0][0]):
-                found.append(((box[0], token.end()), (box[1], token.start())))
-    return list(found)
-
-
-def last_boxed(text: str) -> str | None:
-    r"""The contents of the last balanced ``\boxed{...}`` or ``\fbox{...}``; of nested boxes the inner one.
-
-    >>> last_boxed(r"\boxed{1}, no: \boxed{\frac{1}{2}}")
-    '\\frac{1}{2}'
-    """
-    boxes = _boxes(text, 1)
-    return text[slice(*boxes[0][1])].strip() if boxes else None
-
-
-def final_box(text: str) -> Found | None:
-    r"""The last box, together with the boxes that belong to the same statement, and with what continues it.
-
-    Boxes belong together if only space, punctuation, "and" or "or", list markers and labels join them, as in
-    ``x=\boxed{1} or x=\boxed{2}``. Different labels, as in ``k=\boxed{4}, n=\boxed{2}``, are part of the answer. A unit
-    or a doubt after the box belongs to it: ``\boxed{5}\text{ cm}``, ``\boxed{5}, or maybe 6``.
-    """
-    boxes = _boxes(text, 12, bare=True)
-    if not boxes:
-        return None
-    group, joints = [boxes[-1]], ""
-    for box in reversed(boxes[:-1]):
-        between = text[box[0][1] : group[0][0][0]]
-        if len(between) > 60 or not _JOINT.fullmatch(between):
-            break
-        group, joints = [box, *group], joints + between
-    around = unbracketed(text, group[0][0][0], group[-1][0][1])
-    if around is None:
-        return None
-    (start, end), brackets = around
-    before = text[max(0, start - 120) : start]
-    if denied(before) or inside_formula(before):
-        return None
-    contents = [text[slice(*inside)].strip() for _, inside in group]
-    labels = [
-        label.group().strip() if (label := _LABEL.search(text[max(0, at - 30) : at])) else "" for (at, _), _ in group
-    ]
-    if len(set(labels)) == len(labels) > 1 and all(labels):
-        contents = [f"{label}={content}" for label, content in zip(labels, contents, strict=True)]
-    joint = " or " if re.search(r"\bor\b|\\lor|\\vee", joints) else ", "
-    answer = joint.join(dict.fromkeys(contents))
-    if len(contents) > 1 and brackets and joint == ", ":  # the point (\boxed{1}, \boxed{2})
-        answer = brackets[0] + ", ".join(contents) + brackets[1]
-    behind = text[end : continued(text, start, end)]
-    answer = sign_of(before) + answer + re.sub(r"\$", "", behind)
-    span = (
-        _stripped(text, *group[0][1])[0],
-        end + len(behind) if behind else _stripped(text, *group[-1][1])[1],
-    )
-    return Found(answer, "boxed", span)
-
-
 def last_answer_tag(text: str) -> str | None:
     """The contents of the last closed ``<answer>...</answer>``; the tags may be in any case. None without one."""
     return _contents(text, _answer_tag(text))
@@ -189,13 +103,7 @@ def _answer_tag(text: str) -> Span | None:
 def _last_between(text: str, opening: str, closing: str) -> Span | None:
     end = text.rfind(closing)
     start = text.rfind(opening, 0, end) if end >= 0 else -1
-    return _stripped(text, start + len(opening), end) if start >= 0 else None
-
-
-def _stripped(text: str, start: int, end: int) -> Span:
-    """The span without the white space at both ends."""
-    start += len(text[start:end]) - len(text[start:end].lstrip())
-    return start, start + len(text[start:end].rstrip())
+    return stripped(text, start + len(opening), end) if start >= 0 else None
 
 
 def final_part(response: str) -> tuple[str, int]:
@@ -252,7 +160,7 @@ def _statement(text: str, start: int, on_new_line: bool) -> Found:
         parts, end = _items(text, start, limit)
     if parts:
         more = open_end(text, end)
-        return Found(", ".join(dict.fromkeys(parts)) + text[end:more], "statement", _stripped(text, start, more))
+        return Found(", ".join(dict.fromkeys(parts)) + text[end:more], "statement", stripped(text, start, more))
     last = _SENTENCE_END.search(text, start, limit)
     end = limit if last is None else last.end() if last.group() == "?" else last.start()
     sentence = text[start:end].rstrip()
@@ -378,7 +286,7 @@ def bare_answer(response: str) -> Found | None:
     concludes (`phrases.concluded`), if anything.
     """
     text, offset = final_part(response)
-    start, end = _stripped(text, 0, len(text))
+    start, end = stripped(text, 0, len(text))
     conclusion = concluded(text) if "\\boxed" not in text and "<answer>" not in text else None
     if conclusion is not None and conclusion.span is not None:
         return _moved(conclusion, offset)

@@ -3,6 +3,7 @@
 import re
 
 from rlfr_mm.grading.item import LONGEST_ANSWER, Comparison, Found, Item, Job, Problem
+from rlfr_mm.grading.strict.boxes import final_box
 from rlfr_mm.grading.strict.choices import (
     find_choice,
     letter_of,
@@ -11,7 +12,7 @@ from rlfr_mm.grading.strict.choices import (
     read_choice,
     without_labels,
 )
-from rlfr_mm.grading.strict.extract import bare_answer, final_box, stated, statements, trimmed
+from rlfr_mm.grading.strict.extract import bare_answer, stated, statements, trimmed
 from rlfr_mm.grading.strict.text import aligned, compare_text, read
 
 _WHOLE = re.compile(r"-?\d{1,15}", re.ASCII)
