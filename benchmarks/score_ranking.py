@@ -38,6 +38,7 @@ from rlfr_mm.method.update import FieldUpdater, sample_seeds
 from rlfr_mm.policy import answer_problems, encode_demonstrations, load_policy
 from rlfr_mm.quickstart import world
 from rlfr_mm.quickstart.warmup import prepare_policy
+from rlfr_mm.statistics import BOOTSTRAP_MINIMUM
 from rlfr_mm.training.offline import OfflineStart
 from rlfr_mm.training.rewards import accuracy_reward
 from rlfr_mm.training.run_folder import environment
@@ -147,7 +148,13 @@ def parse(about: str, prompts: int) -> argparse.Namespace:
     parser.add_argument("--prompts", type=int, default=prompts)
     parser.add_argument("--cache", type=Path, default=Path(".cache/quickstart"), help="folder of warmed-up policies")
     parser.add_argument("--json", type=Path, metavar="OUT", help="write the record to this file")
-    return parser.parse_args()
+    options = parser.parse_args()
+    if options.prompts < 2 * BOOTSTRAP_MINIMUM:
+        parser.error(
+            f"--prompts={options.prompts} must be at least {2 * BOOTSTRAP_MINIMUM}: some are learnt from, and "
+            f"intervals need {BOOTSTRAP_MINIMUM}"
+        )
+    return options
 
 
 @dataclass(frozen=True)
@@ -180,8 +187,11 @@ class Setting:
 
     def field(self, epochs: int = 2, **settings: Any) -> FlowField:
         """The field after an offline start of so many epochs."""
-        offline = OfflineConfig(**OFFLINE, num_train_epochs=epochs)
         flow = FlowConfig(**({"num_blocks": 2, "batch_multiplier": 1, "standardise": True} | settings))
+        return self.started(flow, OfflineConfig(**OFFLINE, num_train_epochs=epochs))
+
+    def started(self, flow: FlowConfig, offline: OfflineConfig) -> FlowField:
+        """The field after an offline start on the demonstrations."""
         with tempfile.TemporaryDirectory() as scratch:
             return OfflineStart(
                 self.policy, self.processor, self.demonstrations, flow, offline,

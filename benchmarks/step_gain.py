@@ -14,8 +14,8 @@ solution, and the chance to write it is the product of the probabilities of its 
   are from leaving out one part at a time (jackknife), also of the differences to the experiment's first method.
 - A gain like that is of a straight line. What a step of the learning rate's length, or of a part of it (`LENGTHS`),
   does to the accuracy is measured, too: the policy takes it, and the chances of the solutions are asked for again. So
-  it takes the steps of single batches (`ALONE` of each part), as training does: these are as long in the direction of
-  the mean, and have all the noise that the mean averages out.
+  it takes the steps of single batches (`ALONE` of each part): these are as long in the direction of the mean, and have
+  all the noise that the mean averages out. Training takes neither: Adam's momentum averages over recent batches.
 
 What later steps do to the policy is left out; `--run` starts from the last policy and field of a training run instead.
 Where each seed of the experiment has a policy of its own, `--seed` names one, and records in a folder, such as
@@ -32,14 +32,13 @@ from typing import Any
 import torch
 from score_ranking import BATCH, GROUP, MAX_NEW_TOKENS, Sampled, Setting, deviations, sample
 from step_estimates import best_weight, jackknife, off_diagonal
+from step_methods import arguments, drawn_world, methods_of, of_the_field, size_and_group
 from token_credit import LONG, scored_rollouts, transport
 from torch import Tensor
 from torch.nn.utils import parameters_to_vector, vector_to_parameters
 from tqdm import tqdm
 
-from rlfr_mm.config import QUICKSTART, ModelArguments, RLFRArguments, RunConfig
-from rlfr_mm.config_file import build, load_config, require, with_overrides
-from rlfr_mm.experiments.grid import ExperimentConfig, cells, read_base
+from rlfr_mm.config import RLFRArguments, RunConfig
 from rlfr_mm.files import write_json
 from rlfr_mm.method.field import FlowField
 from rlfr_mm.method.flow_reward import by_group, flow_advantages, flow_reward
@@ -82,7 +81,7 @@ class Batch:
 
 
 def gradient(objective: Tensor, weights: list[Tensor]) -> Tensor:
-    """(P,) the gradient with respect to all weights; the graph is kept for the gradients of other methods."""
+    """(P,) the gradient with respect to these weights; the graph is kept for the gradients of other methods."""
     found = torch.autograd.grad(objective, weights, retain_graph=True, allow_unused=True, materialize_grads=True)
     return torch.cat([each.flatten() for each in found])
 
@@ -93,43 +92,10 @@ def draws_of(config: RunConfig) -> tuple[Any, ...]:
     return tuple(reward.times), reward.debias, reward.noise_draws
 
 
-def methods_of(path: Path, condition: str, seed: int | None = None) -> dict[str, RunConfig]:
-    """The settings of the methods under one condition, with the experiment's first seed unless another is given.
-
-    ValueError for what cannot be measured.
-    """
-    config: ExperimentConfig = load_config(ExperimentConfig, path)
-    base, seed = read_base(path.parent / config.base), config.seeds[0] if seed is None else seed
-    require(condition in config.conditions, f"condition {condition}", f"one of {', '.join(config.conditions)}")
-    own = seed == config.seeds[0] or "model.warmup_seed" in config.seeded
-    require(own, f"--seed={seed}", f"left out: all seeds of {path.stem} have the same policy")
-    require(seed in config.seeds, f"--seed={seed}", f"one of {', '.join(map(str, config.seeds))}")
-    found = [cell for cell in cells(config) if (cell.condition, cell.seed) == (condition, seed)]
-    methods = {cell.method: build(RunConfig, with_overrides(base, cell.overrides)) for cell in found}
-    for name, method in methods.items():
-        group, size = method.train["num_generations"], method.train["per_device_train_batch_size"]
-        require(GROUP % group == 0, f"{name}: train.num_generations={group}", f"a divisor of {GROUP}")
-        require(size % group == 0, f"{name}: train.per_device_train_batch_size={size}", f"a multiple of {group}")
-        sources = {"model.name_or_path": method.model.name_or_path, "data.source": method.data.source}
-        for key, value in sources.items():
-            require(value == QUICKSTART, f"{name}: {key}={value}", f"{QUICKSTART}: only its problems have one solution")
-        require(len(method.data.levels) == 1, f"{name}: data.levels={method.data.levels}", "one level")
-        shifts = method.flow_reward.context_shifts
-        require(shifts in (None, [-1]), f"{name}: flow_reward.context_shifts={shifts}", "[-1], the field's context")
-    return methods
-
-
-def drawn_world(config: RunConfig) -> dict[str, Any]:
-    """What `Setting.of` asks for: the problems, and which policy, warmed up how far."""
-    (level,), data, model = config.data.levels, config.data, config.model
-    policy = {"warmup_accuracy": model.warmup_accuracy, "warmup_seed": model.warmup_seed}
-    return {"level": level, "operations": data.operations, "max_value": data.max_value, **policy}
-
-
 def shaped(config: RunConfig, batch: Batch) -> Tensor:
     """(b, T) the advantages that the loss on these rollouts would use."""
-    args = RLFRArguments(**{key: value for key, value in config.train.items() if key in RLFRArguments.__annotations__})
-    shaping, reward, rollouts = SHAPINGS[args.advantage_shaping](args), config.flow_reward, batch.rollouts
+    args, reward, rollouts = arguments(config), config.flow_reward, batch.rollouts
+    shaping = SHAPINGS[args.advantage_shaping](args)
     mask, group = rollouts.mask, rollouts.num_generations
 
     def flow() -> Tensor:
@@ -184,7 +150,7 @@ class Measured:
             self.rewards += reward.weight * torch.tensor(reward.call(completions=texts, solution=solutions))
         self.transport: Tensor | None = None
         if shear:
-            group = next(iter(methods.values())).train["num_generations"]
+            _, group = size_and_group(next(iter(methods.values())))
             self.transport = transport(self.rollouts, list(field.layer_indices), group)
 
     def deviation(self, field: FlowField, config: RunConfig) -> Tensor:
@@ -256,7 +222,7 @@ def adam_steps(measured: Measured, methods: dict[str, RunConfig], prompts: Tenso
 
 def batches_of(prompts: Tensor, config: RunConfig) -> list[tuple[Tensor, int]]:
     """The rollouts of each batch, and `num_generations`: as many rollouts as in training, each in one batch."""
-    group, size = config.train["num_generations"], config.train["per_device_train_batch_size"]
+    size, group = size_and_group(config)
     return [
         ((chosen[:, None] * GROUP + begin + torch.arange(group)).flatten(), group)
         for begin in range(0, GROUP, group)
@@ -306,14 +272,30 @@ def main() -> None:
         methods = methods_of(options.experiment, options.condition, options.seed)
     except ValueError as error:
         parser.error(str(error))
-    setting = Setting.of(argparse.Namespace(**vars(options), **drawn_world(next(iter(methods.values())))))
+    config = next(iter(methods.values()))
+    setting = Setting.of(argparse.Namespace(**vars(options), **drawn_world(config)))
+    folder = options.run / "final" if options.run else setting.policy.name_or_path
+    setting = replace(setting, policy=trained_policy(config, folder))
     if options.run:
-        final = options.run / "final"
-        setting = replace(setting, policy=load_policy(ModelArguments(name_or_path=str(final))).eval())
-        field = FlowField.from_pretrained(final / FIELD_FOLDER)
+        field = FlowField.from_pretrained(folder / FIELD_FOLDER)
     else:
-        field = setting.field(context_shifts=[-1], **LONG)
+        field = shared_field(setting, of_the_field(methods))
     write(options, methods, Measured(setting, methods, field, options.shear))
+
+
+def shared_field(setting: Setting, config: RunConfig) -> FlowField:
+    """The field after the offline start of these settings.
+
+    An experiment that names a folder instead has copied the field of `search_rewards` there; that one is made again.
+    """
+    if config.offline is None:
+        return setting.field(context_shifts=[-1], **LONG)
+    return setting.started(config.flow, config.offline)
+
+
+def trained_policy(config: RunConfig, folder: str | Path) -> Any:
+    """The policy in a folder, with a gradient for the weights that a run of this configuration trains."""
+    return load_policy(replace(config.model, name_or_path=str(folder))).eval()
 
 
 def write(options: argparse.Namespace, methods: dict[str, RunConfig], measured: Measured) -> None:
@@ -351,6 +333,7 @@ def write(options: argparse.Namespace, methods: dict[str, RunConfig], measured: 
         "run": "/".join(options.run.parts[-3:]) if options.run else None,
         "prompts": options.prompts,
         "parts": len(parts),
+        "weights": sum(weight.numel() for weight in measured.weights),
         "accuracy": round(measured.rollouts.correct.float().mean().item(), 4),
         "rows": [
             {

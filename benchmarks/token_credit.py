@@ -26,9 +26,9 @@ from typing import Any
 
 import numpy as np
 import torch
+from credit_agreement import FALL, agreement, matched_auc
 from prefix_values import changes_seen_by_fields, changes_seen_by_group, group_share
 from scipy.optimize import linear_sum_assignment
-from scipy.stats import rankdata
 from score_ranking import (
     BATCH,
     GROUP,
@@ -59,15 +59,12 @@ from rlfr_mm.policy import (
     own_settings_only,
     seeded,
 )
-from rlfr_mm.statistics import bootstrap_interval
 from rlfr_mm.training.rewards import accuracy_reward
 from rlfr_mm.training.run_folder import environment
 
 MEASURED = 64  # prompts, the last ones; the others are learnt from
 CONTINUATIONS = 32  # per prefix
 CERTAIN = 0.95  # a token of at least this probability is nearly certain
-SAME_ODDS = 0.1  # log-odds within which two probabilities are about equal
-FALL = 0.3  # more than two standard errors of the difference of two values
 REWARD = FlowRewardConfig(noise_draws=8, group_noise=True)  # otherwise the paper's
 SCALED = FlowRewardConfig(
     normalisation="sequence", scale="zscore", threshold=None, topk=None, gamma=0, flow_coef=0.3
@@ -138,50 +135,6 @@ def continued(setting: Setting, rows: list[dict[str, Any]], ids: Tensor) -> list
             max_new_tokens=MAX_NEW_TOKENS - ids.shape[1],
         )  # fmt: skip
     return tokenizer.batch_decode(output[:, prompt:], skip_special_tokens=True)
-
-
-def agreement(score: Tensor, advantage: Tensor, scored: Tensor, uncertain: Tensor) -> dict[str, Any]:
-    """How a score (N, T) agrees with the advantages: two AUCs and a rank correlation, with intervals over prompts."""
-
-    def auc(tokens: Tensor) -> dict[str, float]:
-        fall, other = tokens & (advantage < -FALL), tokens & (advantage >= -FALL)
-        difference = score[:, None, :] - score[:, :, None]  # [i, j, k]: token k minus token j
-        pairs = fall[:, :, None] & other[:, None, :]
-        wins = ((difference > 0).double() + 0.5 * (difference == 0).double()) * pairs
-        totals = torch.stack([wins.sum((1, 2)), pairs.double().sum((1, 2))], dim=1)
-        return estimate(totals, lambda sums: sums[..., 0] / sums[..., 1])
-
-    chosen = scored & uncertain
-    x, y = (rankdata(values[chosen].double().numpy()) for values in (score, advantage))
-    x, y = x - x.mean(), y - y.mean()
-    moments = np.zeros((*chosen.shape, 3))
-    moments[chosen.numpy()] = np.stack([x * y, x * x, y * y], axis=1)
-    totals = torch.tensor(moments.sum(1))
-    correlation = estimate(totals, lambda sums: sums[..., 0] / np.sqrt(np.maximum(sums[..., 1] * sums[..., 2], 1e-9)))
-    return {"auc": auc(scored), "auc_uncertain": auc(chosen), "correlation": correlation}
-
-
-def matched_auc(score: Tensor, p: Tensor, fall: Tensor, other: Tensor) -> dict[str, float]:
-    """P(a token of `fall` scores lower than one of `other` of about the same probability p), with its interval.
-
-    All are (N, T). Each token of `fall` that has others counts once; the interval is over the prompts of these tokens.
-    """
-    ours, theirs = score[fall], score[other]
-    odds = torch.logit(p.double(), eps=1e-6)
-    near = (odds[fall][:, None] - odds[other][None, :]).abs() < SAME_ODDS
-    wins = (theirs[None, :] > ours[:, None]).double() + 0.5 * (theirs[None, :] == ours[:, None]).double()
-    share = (wins * near).sum(1) / near.sum(1).clamp(min=1)
-    totals = torch.zeros(*fall.shape, 2, dtype=torch.double)
-    totals[fall] = torch.stack([share, torch.ones_like(share)], dim=1) * near.any(1, keepdim=True)
-    return estimate(totals.sum(1), lambda sums: sums[..., 0] / sums[..., 1])
-
-
-def estimate(totals: Tensor, statistic: Any) -> dict[str, float]:
-    """A statistic of the sums of (N, columns), with its interval over prompts."""
-    by_prompt = totals.view(-1, GROUP, totals.shape[1]).sum(1).numpy()
-    interval = bootstrap_interval(by_prompt, statistic)
-    assert interval is not None
-    return {"value": float(statistic(by_prompt.sum(0))), "low": interval.low, "high": interval.high}
 
 
 def probe(learnt: Sampled, advantage: Tensor, rollouts: Sampled, layers: list[int]) -> Tensor:
@@ -296,7 +249,7 @@ def weights(score: Tensor, rollouts: Sampled, falls: Tensor, uncertain: Tensor) 
 
 
 def scores(setting: Setting, learnt: Sampled, rollouts: Sampled) -> dict[str, Tensor]:
-    """(N, T) what each score says of each token; larger is better."""
+    """(N, T) what each score says of each token; larger is better. NaN where a token has no deviation."""
     whole, outcomes = scored_rollouts(setting, rollouts, setting.problems[-MEASURED:]), rollouts.correct.float()
     found = {"log-probability": rollouts.logps}
     for name, shift, trained in (
@@ -307,8 +260,8 @@ def scores(setting: Setting, learnt: Sampled, rollouts: Sampled) -> dict[str, Te
     ):
         start, config = setting.field(context_shifts=[shift], **trained), replace(REWARD, context_shifts=[shift])
         scored = scored_tokens(rollouts.mask, [shift])
-        deviation = deviations(start, rollouts, config)
-        found[f"minus deviation, {name}"] = -deviation
+        unknown, deviation = rollouts.mask & ~scored, deviations(start, rollouts, config)
+        found[f"minus deviation, {name}"] = (-deviation).masked_fill(unknown, math.nan)
         if shift == -1 and trained:
             kind = token_means(-deviation, scored, rollouts.ids)
             found["minus deviation, mean of the token"] = kind
@@ -318,7 +271,7 @@ def scores(setting: Setting, learnt: Sampled, rollouts: Sampled) -> dict[str, Te
             deviations(contrast(start, learnt, learns, setting.accelerator), rollouts, config)
             for learns in (learnt.correct, ~learnt.correct)
         )
-        found[f"log-ratio, {name}"] = wrong - right
+        found[f"log-ratio, {name}"] = (wrong - right).masked_fill(unknown, math.nan)
         channels = rollouts.latents.shape[-1]
         found[f"flow value, {name}"] = changes_seen_by_fields(right, wrong, channels, outcomes, scored, GROUP)
     found["values from the group"] = changes_seen_by_group(rollouts.ids, rollouts.mask, outcomes, whole.scored, GROUP)
@@ -361,10 +314,11 @@ def write(
     rows = [
         {
             "score": name,
-            **agreement(values, advantage, rollouts.mask, uncertain),
-            "auc_matched": matched_auc(values, rollouts.logps.exp(), falls, others),
+            **agreement(values, advantage, known, uncertain),
+            "auc_matched": matched_auc(values, rollouts.logps.exp(), falls & known, others & known),
         }
         for name, values in found.items()
+        for known in [rollouts.mask & ~values.isnan()]
     ]
     record = {
         "level": options.level,

@@ -64,9 +64,9 @@ class PairedTest:
 def wilson_interval(mean: float, standard_error: float, units: int, level: float = 0.95) -> Interval:
     """Wilson's interval for a score in [0, 1], with the effective sample size m(1 - m) / se^2 (Dean and Pagano 2015).
 
-    For one sample per problem this is exactly Wilson's interval (1927). With a clustered standard error the effective
-    sample size lies between the number of clusters and the number of samples. The interval stays within [0, 1] and
-    keeps a positive width when all problems are solved.
+    For one sample per problem this is exactly Wilson's interval (1927). Clusters of like problems have a smaller
+    effective sample size than their problems, and scores that vary less than 0 and 1 do, such as shares of several
+    samples, a larger one. The interval stays within [0, 1] and keeps a positive width when all problems are solved.
 
     Args:
         standard_error: standard error of the mean, with the small-sample factor units / (units - 1).

@@ -1,12 +1,14 @@
 """What benchmarks/step_gain.py says of a step: the gradient of the accuracy, and the advantages of real training."""
 
 import argparse
+from dataclasses import replace
 from pathlib import Path
 from types import ModuleType
 from typing import Any
 
 import pytest
 import torch
+import yaml
 from accelerate import Accelerator
 from datasets import Dataset
 from transformers import AutoProcessor
@@ -166,6 +168,41 @@ def test_the_policy_is_the_one_that_the_experiment_names(step_gain: ModuleType):
         step_gain.methods_of(ROOT / "configs/experiments/confirm_policies.yaml", "pairs", seed=7)
     with pytest.raises(ValueError, match="/policy must be quickstart: only its problems"):
         step_gain.methods_of(ROOT / "configs/experiments/pretrained_chains.yaml", "base")
+
+
+@pytest.mark.parametrize(
+    "changes, message",
+    [
+        ({}, None),
+        ({"train.num_generations": 4}, "other: num_generations and the batch size must be the same for all methods"),
+        ({"train.gradient_accumulation_steps": 2}, "other: num_generations and the batch size must be the same"),
+        ({"rewards": ["accuracy"]}, "other: rewards must be the same for all methods"),
+        ({"flow.flow_layers": [0.5]}, "other: flow must be the same for all methods"),
+        ({"offline.learning_rate": 1e-3}, "other: offline must be the same for all methods"),
+        ({"flow_reward.context_shifts": [1]}, r"other: flow_reward.context_shifts=\[1\] must be \[-1\]"),
+    ],
+)
+def test_methods_that_learn_from_other_rollouts_or_fields_are_refused(
+    changes: dict, message: str | None, step_gain: ModuleType, tmp_path: Path
+):
+    content = yaml.safe_load((ROOT / "configs/experiments/confirm_policies.yaml").read_text())
+    content["base"] = str(ROOT / "configs/rl/base_experiments.yaml")
+    content |= {"methods": {"rlvr": content["methods"]["rlvr"], "flow": {}, "other": changes}, "compare_to": ["rlvr"]}
+    (tmp_path / "trial.yaml").write_text(yaml.safe_dump(content, sort_keys=False))
+    if message is None:
+        assert list(step_gain.methods_of(tmp_path / "trial.yaml", "pairs")) == ["rlvr", "flow", "other"]
+    else:
+        with pytest.raises(ValueError, match=message):
+            step_gain.methods_of(tmp_path / "trial.yaml", "pairs")
+
+
+def test_the_weights_that_step_are_those_that_training_moves(step_gain: ModuleType, tmp_path: Path):
+    """The vision tower, too, where a run does not freeze it."""
+    config = step_gain.methods_of(ROOT / "configs/experiments/confirm_policies.yaml", "pairs")["rlvr"]
+    folder = prepare_policy(tmp_path, **QUICKSTART_SETTINGS)
+    assert all(weight.requires_grad for weight in step_gain.trained_policy(config, folder).parameters())
+    frozen = step_gain.trained_policy(replace(config, model=replace(config.model, freeze_vision=True)), folder)
+    assert not all(weight.requires_grad for weight in frozen.parameters())
 
 
 def test_the_best_weight_of_blame_has_most_signal_for_its_noise(shipped: Any, step_gain: ModuleType):

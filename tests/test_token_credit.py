@@ -126,3 +126,13 @@ def test_what_the_probability_says_is_worth_nothing_at_equal_probability(token_c
     apart = torch.where(fall, 0.1, 0.9)
     assert math.isnan(token_credit.matched_auc(noise, apart, fall, ~fall)["value"])  # nothing of equal probability
     assert token_credit.matched_auc(noise, p, fall, ~fall)["value"] == pytest.approx(0.5, abs=0.05)
+
+
+def test_intervals_at_equal_probability_know_that_the_other_tokens_are_of_few_prompts(token_credit: ModuleType):
+    """All tokens to compare with stand in two prompts of fifty: those of one always win, those of the other never."""
+    score, p = torch.zeros(400, 2), torch.full((400, 2), 0.5)
+    fall, other = torch.zeros(400, 2, dtype=torch.bool), torch.zeros(400, 2, dtype=torch.bool)
+    fall[16:, 0] = other[:16, 1] = True
+    score[:8], score[8:16] = 1, -1
+    found = token_credit.matched_auc(score, p, fall, other)
+    assert found["value"] == 0.5 and found["low"] < 0.1 and found["high"] > 0.9

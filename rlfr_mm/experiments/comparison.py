@@ -7,9 +7,9 @@ import numpy as np
 from scipy.stats import wilcoxon
 
 from rlfr_mm.experiments.records import CellRecord, ExperimentRecord
-from rlfr_mm.statistics import PairedTest, holm, paired_seeds
+from rlfr_mm.statistics import PairedTest, holm, paired_test
 
-FEW_SEEDS = 5  # with two to four, `paired_seeds` has far too wide or, by chance, too narrow intervals
+FEW_SEEDS = 5  # with two to four, `paired_test` has far too wide or, by chance, too narrow intervals
 
 
 @dataclass(frozen=True)
@@ -27,7 +27,7 @@ class Comparison:
 
     @property
     def has_few_seeds(self) -> bool:
-        """Whether p proves nothing; that of a single seed is of its problems alone, and says so much."""
+        """Whether p proves nothing. That of a single seed is shown: it is a statement on one run and its problems."""
         return 1 < self.gain.seeds < FEW_SEEDS
 
     @property
@@ -39,7 +39,8 @@ class Comparison:
 def compare(record: ExperimentRecord) -> list[Comparison]:
     """Every method against those of `compare_to`; p values are corrected (Holm) over the whole experiment.
 
-    - Held-out accuracy: t test over seeds and problems, both random, on the problems that every run could grade.
+    - Held-out accuracy: `paired_test`, seeds and problems both random, on the problems that all runs of the two methods
+      could grade.
     - Steps to the target accuracy: Wilcoxon's signed-rank test over seeds. A run that never reaches the target counts
       as one step more than it has. These p values are corrected as a family of their own.
     """
@@ -70,10 +71,9 @@ def _comparison(record: ExperimentRecord, condition: str, method: str, against: 
         return None
     ours, theirs = ([methods[name][seed] for seed in seeds] for name in (method, against))
     a, b = (np.stack([cell.scores_after for cell in cells]) for cells in (theirs, ours))
-    graded = ~np.isnan(a + b).any(0)
-    if graded.sum() < 2:
+    if (~np.isnan(a + b).any(0)).sum() < 2:
         return None
-    gain = paired_seeds(a[:, graded], b[:, graded])
+    gain = paired_test(a, b)
     steps = _steps_saved(ours, theirs, record.target_accuracy) if record.target_accuracy is not None else (None, None)
     return Comparison(condition, method, against, gain, gain.p, None, *steps)
 

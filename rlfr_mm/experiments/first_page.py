@@ -77,6 +77,22 @@ class Figures:
         """The corrected p of a `comparison`."""
         return f"{self.comparison(*of, **options).p:.2g}"
 
+    def ahead(self, experiment: str, condition: str, method: str, against: str) -> str:
+        """On how many of the seeds of both methods the first one has a higher accuracy after training: "9 of 10"."""
+        ours, theirs = (self._records[experiment].of(condition)[name] for name in (method, against))
+        shared = ours.keys() & theirs.keys()
+        wins = sum(np.nanmean(ours[seed].scores_after - theirs[seed].scores_after) > 0 for seed in shared)
+        return f"{wins} of {len(shared)}"
+
+    def rollout_gain(self, experiment: str, condition: str, method: str, against: str, first: int, last: int) -> str:
+        """What a method's training rollouts gain from step `first` to `last`, in points: mean ± standard error."""
+        ours, theirs = (self._records[experiment].of(condition)[name] for name in (method, against))
+        gains = [
+            100 * np.subtract(*(cells[seed].curves["accuracy"][first - 1 : last] for cells in (ours, theirs))).mean()
+            for seed in ours.keys() & theirs.keys()
+        ]
+        return f"{np.mean(gains):+.1f} ± {np.std(gains, ddof=1) / len(gains) ** 0.5:.1f}"
+
     def training_auc(self, experiment: str, condition: str, method: str, key: str) -> str:
         """A method's within-group AUC of what `key` names, averaged over steps and seeds."""
         cells = self._records[experiment].of(condition)[method].values()

@@ -11,6 +11,7 @@ import matplotlib.pyplot as plt
 from matplotlib.axes import Axes
 from matplotlib.lines import Line2D
 from matplotlib.transforms import Bbox
+from scipy.special import stdtrit
 from scipy.stats import spearmanr
 from tabulate import tabulate
 
@@ -71,9 +72,11 @@ def over_policies(records: list[dict[str, Any]]) -> dict[str, Any]:
     for record in records:
         if [row["method"] for row in record["rows"]] != methods:
             raise ValueError(f"the policies were measured with different methods: {', '.join(methods)}, and others")
-        for key in ("experiment", "condition", "prompts"):
+        for key in ("experiment", "condition", "prompts", "parts"):
             if record[key] != first[key]:
                 raise ValueError(f"records with the {key} {first[key]} and {record[key]} do not belong together")
+        if _lengths(record) != _lengths(first):
+            raise ValueError(f"steps of the lengths {_lengths(first)} and {_lengths(record)} were taken: measure again")
     policies = [(record["warmup_seed"], record["run"]) for record in records]
     if len(set(policies)) < len(policies):
         raise ValueError(f"two records are of the same policy: {', '.join(str(run or seed) for seed, run in policies)}")
@@ -82,11 +85,14 @@ def over_policies(records: list[dict[str, Any]]) -> dict[str, Any]:
         return [record["rows"][number][key]["value"] for record in records]
 
     def taken(number: int, kind: str) -> list[dict[str, Any]]:
-        each = zip(*(record["rows"][number].get(kind, []) for record in records), strict=True)  # old ones have none
-        return [
-            {"length": same[0]["length"]} | {key: _mean([step[key]["value"] for step in same]) for key in GAINS}
-            for same in each
-        ]
+        """By length: the gains, and what is missing to the straight line."""
+        line, found = values(number, "gain"), []
+        for same in zip(*(record["rows"][number].get(kind, []) for record in records), strict=True):
+            length, gains = same[0]["length"], [step["gain"]["value"] for step in same]
+            lost = [length * a - b for a, b in zip(line, gains, strict=True)]
+            means = {key: _mean([step[key]["value"] for step in same]) for key in GAINS}
+            found.append({"length": length, **means, "lost": _mean(lost)})
+        return found
 
     rows = [
         {
@@ -98,7 +104,19 @@ def over_policies(records: list[dict[str, Any]]) -> dict[str, Any]:
         for i, name in enumerate(methods)
     ]
     kept = {key: first[key] for key in ("experiment", "condition", "prompts", "run")}
-    return kept | {"policies": len(records), "rows": rows}
+    signals = [record["praise"]["signal"] / record["blame"]["signal"] for record in records]
+    weights = [record["best_negative_weight"]["value"] for record in records]
+    return kept | {
+        "policies": len(records),
+        "rows": rows,
+        "praise_over_blame": signals,
+        "best_weights": weights,
+    }
+
+
+def _lengths(record: dict[str, Any]) -> dict[str, list[float]]:
+    """The lengths of the steps that were taken, in learning rates; older records have none."""
+    return {kind: [step["length"] for step in record["rows"][0].get(kind, [])] for kind in TAKEN}
 
 
 def difference(steps: dict[str, Any], method: str, against: str) -> dict[str, Any]:
@@ -130,6 +148,8 @@ def agreement(steps: dict[str, Any], record: ExperimentRecord, seeds: int = 1) -
 def plot_steps(steps: dict[str, Any], record: ExperimentRecord, path: Path) -> None:
     """Write a figure with a point per method: what a step and what training gained over the first method."""
     trained, methods = _trained(steps, record), record.of(steps["condition"])
+    units = steps.get("policies") or steps["parts"]  # that the errors are over
+    quantile = stdtrit(units - 1, 0.975)
     figure, axes = plt.subplots(figsize=(7, 5), layout="constrained")
     points: dict[str, tuple[float, float]] = {}
     for row in steps["rows"]:
@@ -139,13 +159,13 @@ def plot_steps(steps: dict[str, Any], record: ExperimentRecord, path: Path) -> N
         few = each.gain.seeds < FEW_SEEDS
         colour = KINDS[kind_of(next(iter(methods[each.method].values())))]
         x, ends = row["over"]["value"], None if few else [[gain - low], [high - gain]]
-        axes.errorbar(x, gain, xerr=2 * row["over"]["error"], yerr=ends, fmt="o", color=colour, markersize=5,
+        axes.errorbar(x, gain, xerr=quantile * row["over"]["error"], yerr=ends, fmt="o", color=colour, markersize=5,
                       markerfacecolor="white" if few else colour, linewidth=1, capsize=2)  # fmt: skip
         points[each.method] = x, gain
     axes.axhline(0, color="0.7", linewidth=0.8, zorder=0)
     axes.axvline(0, color="0.7", linewidth=0.8, zorder=0)
     first = steps["rows"][0]["method"]
-    axes.set_xlabel(f"what one step gains over {first}, points, two standard errors")
+    axes.set_xlabel(f"what one step gains over {first}, points, 95 % interval")
     axes.set_ylabel(f"what training gained over {first}, points, 95 % interval")
     axes.spines[["top", "right"]].set_visible(False)
     marks = [Line2D([], [], color=colour, marker="o", label=kind) for kind, colour in KINDS.items()]

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from rlfr_mm.config import RunConfig
-from rlfr_mm.config_file import as_dict, build, read_settings, with_overrides
+from rlfr_mm.config_file import as_dict, build, read_settings, require, with_overrides
 from rlfr_mm.precheck import adopt_field
 
 SWEEP = "values"  # {values: [a, b]} in place of the value of a setting: one variant of the method for each value
@@ -52,15 +52,22 @@ class ExperimentConfig:
     )
 
     def __post_init__(self) -> None:
-        for name in ("base", "methods", "seeds"):
+        for name in ("base", "methods", "seeds", "conditions", "compare_to"):
             if not getattr(self, name):
-                raise ValueError(f"{name} is missing: an experiment needs a base YAML, methods and seeds")
+                raise ValueError(
+                    f"{name} is missing or empty: an experiment needs a base YAML, methods, seeds, a condition and a "
+                    "method that others are compared with"
+                )
+        require(1 <= self.samples <= 9, f"samples={self.samples}", "in [1, 9]")
         if "train.seed" not in self.seeded:
             raise ValueError(f"seeded={self.seeded} must name train.seed")
         if len(set(self.seeds)) < len(self.seeds):
             raise ValueError(f"seeds={self.seeds} lists a seed twice; every seed must be different")
-        if not set(self.compare_to) <= set(self.methods):
-            raise ValueError(f"compare_to={self.compare_to} must name methods: {', '.join(self.methods)}")
+        made = [name for method, given in self.methods.items() for name, _ in _variants(method, given)]
+        if not set(self.compare_to) <= set(made):
+            raise ValueError(f"compare_to={self.compare_to} must name methods: {', '.join(made)}")
+        if len(set(self.compare_to)) < len(self.compare_to):
+            raise ValueError(f"compare_to={self.compare_to} names a method twice, and p would be corrected for both")
 
 
 @dataclass(frozen=True)
@@ -89,13 +96,14 @@ class Cell:
 
 def cells(config: ExperimentConfig) -> list[Cell]:
     """All cells, seed by seed, so that an experiment that is cut short has compared all methods on some seeds."""
-    evaluation = {"evaluation.samples": config.samples} if config.samples > 1 else {}
+
+    sampled = {"evaluation.samples": config.samples}
 
     def seeded(seed: int) -> dict[str, Any]:
         return dict.fromkeys(config.seeded, seed)
 
     made = [
-        Cell(condition, name, seed, {**evaluation, **config.settings, **shared, **settings, **seeded(seed)})
+        Cell(condition, name, seed, {**sampled, **config.settings, **shared, **settings, **seeded(seed)})
         for seed in config.seeds
         for condition, shared in config.conditions.items()
         for method, given in config.methods.items()

@@ -1,12 +1,12 @@
 """How many seeds, problems and answers per problem an experiment needs, from the record of a pilot."""
 
-from dataclasses import dataclass
+from dataclasses import astuple, dataclass
 
 import numpy as np
 from scipy.special import stdtr, stdtrit
 from tabulate import tabulate
 
-from rlfr_mm.experiments.comparison import compare
+from rlfr_mm.experiments.comparison import FEW_SEEDS, compare
 from rlfr_mm.experiments.records import CellRecord, ExperimentRecord
 from rlfr_mm.statistics import MeanSquares, error_of_mean, mean_squares
 
@@ -36,9 +36,9 @@ class Spread:
         return float(stdtr(freedom, gain / error - stdtrit(freedom, 1 - LEVEL / comparisons / 2)))
 
     def seeds_for(self, gain: float, problems: int, samples: int, comparisons: int) -> int | None:
-        """The fewest seeds with 80 % power; None if `MOST_SEEDS` are too few."""
-        enough = (n for n in range(2, MOST_SEEDS + 1) if self.power(gain, n, problems, samples, comparisons) >= POWER)
-        return next(enough, None)
+        """The fewest seeds with 80 % power, at least FEW_SEEDS; None if `MOST_SEEDS` are too few."""
+        counts = range(FEW_SEEDS, MOST_SEEDS + 1)
+        return next((n for n in counts if self.power(gain, n, problems, samples, comparisons) >= POWER), None)
 
 
 def spread(ours: list[CellRecord], theirs: list[CellRecord]) -> Spread:
@@ -81,6 +81,8 @@ def plan(record: ExperimentRecord, gain: float) -> str:
                 found.append(spread(*([methods[name][seed] for seed in shared] for name in (method, against))))
         if found:
             mean = Spread(*(float(np.mean([getattr(each, name) for each in found])) for name in Spread.__annotations__))
+            if not any(astuple(mean)):
+                raise ValueError(f"{record.name}, {condition}: a plan needs a pilot whose answers vary; all are alike")
             parts.append(_table(condition, mean, gain, len(comparisons)))
     if not parts:
         raise ValueError(f"{record.name}: a plan needs a pilot in which two methods share two seeds")
@@ -101,6 +103,7 @@ def _table(condition: str, found: Spread, gain: float, comparisons: int) -> str:
         number, problems, samples = min(reached, key=lambda each: (each[0], each[1] * each[2]))
         sentence = (
             f"To find a gain of {gain:g} points with 80 % power takes {number} seeds, {problems} problems and "
-            f"{samples} answers per problem, with p corrected for {comparisons} comparisons."
+            f"{samples} answer{'s' * (samples > 1)} per problem, with p corrected for {comparisons} "
+            f"comparison{'s' * (comparisons > 1)}. Fewer than {FEW_SEEDS} seeds prove nothing."
         )
     return f"### {condition}\n\n{tabulate(rows, header, tablefmt='github', disable_numparse=True)}\n\n{sentence}"

@@ -147,10 +147,7 @@ def ranking_table(path: Path) -> str:
     columns = [name for name in record["rows"][0] if name not in ("auc", "gain")]
     rows = []
     for row in sorted(record["rows"], key=lambda row: -row["gain"]["value"]):
-        auc, gain = (
-            f"{row[key]['value']:{sign}.3f} [{row[key]['low']:{sign}.3f}, {row[key]['high']:{sign}.3f}]"
-            for key, sign in (("auc", ""), ("gain", "+"))
-        )
+        auc, gain = (_with_interval(row[key], sign) for key, sign in (("auc", ""), ("gain", "+")))
         rows.append(["" if row[name] is None else str(row[name]) for name in columns] + [auc, gain])
     about = (
         f"{record['rollouts']} rollouts of {record['prompts']} prompts. The policy answers {record['accuracy']:.1%} "
@@ -159,6 +156,12 @@ def ranking_table(path: Path) -> str:
     )
     table = _markdown([*columns, "within-group AUC", "gain over log-probability"], rows)
     return f"### Level {record['level']}\n\n{about}\n\n{table}"
+
+
+def _with_interval(estimate: dict[str, Any], sign: str) -> str:
+    """The value and, unless there were too few prompts for one, its interval."""
+    value = f"{estimate['value']:{sign}.3f}"
+    return value if estimate["low"] is None else f"{value} [{estimate['low']:{sign}.3f}, {estimate['high']:{sign}.3f}]"
 
 
 def summary_table(summaries: dict[str, dict[str, Any]]) -> str:

@@ -40,12 +40,6 @@ def velocity_to_score(velocity: Points, x_t: Points, t: PerPoint) -> Points:
     return (t * velocity - x_t) / (1 - t)
 
 
-def score_to_velocity(score: Points, x_t: Points, t: PerPoint) -> Points:
-    """The velocity of the marginal at time t > 0, given its score: the inverse of `velocity_to_score`."""
-    t = t[:, None]
-    return ((1 - t) * score + x_t) / t
-
-
 def likelihood_weight(t: Float[Tensor, "*n"]) -> Float[Tensor, "*n"]:
     """t / (1 - t): turns a velocity difference into a score difference, and debiases the squared velocity error.
 

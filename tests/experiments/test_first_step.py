@@ -30,7 +30,13 @@ def steps(gains: dict[str, float] = STEP_GAINS, seed: int = 0) -> dict[str, Any]
         }
         for name, gain in gains.items()
     ]
-    policy = {"warmup_seed": seed, "run": None}
+    policy = {
+        "warmup_seed": seed,
+        "run": None,
+        "praise": {"signal": 0.5 + seed},
+        "blame": {"signal": 0.25},
+        "best_negative_weight": {"value": 0.1 * seed},
+    }
     return {"experiment": "trial", "condition": "base", "prompts": 512, "parts": 8, "rows": rows} | policy
 
 
@@ -63,6 +69,7 @@ def test_policies_are_averaged_with_the_error_over_them():
     assert flow["gain"] == pytest.approx({"value": 4.0, "error": 3**-0.5})
     assert flow["over"] == pytest.approx({"value": 2.0, "error": 3**-0.5})
     assert together["rows"][2]["over"] == pytest.approx({"value": -0.5, "error": 0})
+    assert together["praise_over_blame"] == [2, 6, 10] and together["best_weights"] == [0, 0.1, 0.2]
     paired = difference(together, "flow", "placebo")
     assert paired["values"] == pytest.approx([1.5, 2.5, 3.5])
     assert paired["value"] == pytest.approx(2.5) and paired["error"] == pytest.approx(3**-0.5)
@@ -75,6 +82,8 @@ def test_steps_that_were_taken_are_shown_by_length_and_averaged_over_policies():
     assert [row[0] for row in rows] == ["flow", "untrained", "rlvr", "placebo"]
     assert rows[0][1:] == ["+2.00 ± 1.00", "+0.00 ± 0.50", "+2.00 ± 1.00", "-1.00 ± 0.25"]
     assert rows[2][1:] == ["2.00 ± 0.00", "1.00 ± 0.00", "2.00 ± 0.00", "0.50 ± 0.00"]
+    (alone,) = together["rows"][1]["alone"]  # of the steps of 3 and 5 points, three quarters
+    assert alone["lost"] == pytest.approx({"value": 3.0, "error": 0.75})
 
 
 def test_only_different_policies_of_one_setting_are_averaged():
@@ -86,6 +95,13 @@ def test_only_different_policies_of_one_setting_are_averaged():
         over_policies([steps(), steps(seed=1) | {"condition": "pairs"}])
     with pytest.raises(ValueError, match="measured with different methods: rlvr, flow, placebo, untrained, and others"):
         over_policies([steps(), steps({"rlvr": 1.0}, seed=1)])
+    with pytest.raises(ValueError, match="the parts 8 and 4 do not belong together"):
+        over_policies([steps(), steps(seed=1) | {"parts": 4}])
+    older = steps(seed=1)
+    for row in older["rows"]:
+        del row["taken"], row["alone"]
+    with pytest.raises(ValueError, match=r"lengths \{'taken': \[0.5, 1\], 'alone': \[1\]\} and .* were taken"):
+        over_policies([steps(), older])
 
 
 def test_a_folder_of_policies_that_cannot_be_shown_is_named(tmp_path: Path):

@@ -36,10 +36,11 @@ def test_cells_are_methods_times_seeds_under_each_condition():
     assert last.settings == expected | {"evaluation.samples": 4}
 
 
-def test_seeded_settings_take_each_seed_and_one_answer_per_problem_is_the_bases_own():
+def test_seeded_settings_take_each_seed_and_samples_are_those_of_the_experiment():
     made = cells(config(seeds=[3, 4], samples=1, seeded=["train.seed", "model.warmup_seed", "offline.seed"]))
     assert [cell.settings for cell in made] == [
-        {"train.seed": seed, "model.warmup_seed": seed, "offline.seed": seed} for seed in (3, 4)
+        {"evaluation.samples": 1, "train.seed": seed, "model.warmup_seed": seed, "offline.seed": seed}
+        for seed in (3, 4)
     ]
 
 
@@ -65,6 +66,11 @@ def test_swept_values_make_a_variant_for_each_combination():
         ({"seeds": [1, 1]}, "lists a seed twice"),
         ({"seeded": ["offline.seed"]}, "must name train.seed"),
         ({"compare_to": ["placebo"]}, "must name methods: rlvr"),
+        ({"compare_to": []}, "compare_to is missing or empty"),
+        ({"compare_to": ["rlvr", "rlvr"]}, "names a method twice"),
+        ({"methods": {"a": {"train.beta": {"values": [0, 1]}}}, "compare_to": ["a"]}, "methods: a beta=0, a beta=1"),
+        ({"conditions": {}}, "conditions is missing or empty"),
+        ({"samples": 0}, r"samples=0 must be in \[1, 9\]"),
     ],
 )
 def test_an_experiment_that_compares_nothing_is_refused(changes: dict, message: str):

@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+import numpy as np
 import pytest
 from PIL import Image
 
@@ -47,7 +48,9 @@ def test_the_first_page_takes_its_figures_from_the_records(tmp_path: Path):
     (folder / "notes.md").write_text(
         "{{ gains }}\n{{ searches }}\n\nIt gains {{ gain('trial', 'base', 'flow') }}, "
         "{{ gain('trial', 'base', 'flow', 'placebo') }}.\n\n"
-        "{{ record('token_credit/one.json').prompts }} prompts\n"
+        "{{ record('token_credit/one.json').prompts }} prompts\n\n"
+        "Ahead on {{ ahead('search', 'base', 'flow', 'rlvr') }}, "
+        "and {{ rollout_gain('search', 'base', 'flow', 'rlvr', 2, 5) }}."
     )
     (folder / "token_credit").mkdir()
     (folder / "token_credit" / "one.json").write_text('{"prompts": 64}')
@@ -58,6 +61,11 @@ def test_the_first_page_takes_its_figures_from_the_records(tmp_path: Path):
     over_rlvr, over_placebo = (row[i].replace(" [", " points [") for i in (4, 6))
     assert f"It gains {over_rlvr}, {over_placebo}." in page and "64 prompts" in page
     assert page.index("It gains") < page.index("## trial")
+    ours, theirs = random_cells("flow", 2, 0.5), random_cells("rlvr", 2, 0.4)
+    pairs = list(zip(ours, theirs, strict=True))
+    ahead = sum(a.correct_after.count("1") > b.correct_after.count("1") for a, b in pairs)
+    first, second = (100 * np.mean(np.subtract(*(x.curves["accuracy"][1:5] for x in pair))) for pair in pairs)
+    assert f"Ahead on {ahead} of 2, and {(first + second) / 2:+.1f} ± {abs(first - second) / 2:.1f}." in page
     for name in ("gains.png", "searches.png"):
         assert f"](results/{name})" in page
         with Image.open(folder / name) as picture:

@@ -55,6 +55,7 @@ def test_the_plan_names_a_design_per_condition(tmp_path, capsys):
     printed = capsys.readouterr().out
     assert printed.strip() == plan(record(*methods), 4.0).strip()
     assert "### base" in printed and "To find a gain of 4 points with 80 % power takes" in printed
+    assert "with p corrected for 1 comparison. Fewer than 5 seeds prove nothing." in printed
 
 
 def test_a_plan_leaves_out_conditions_that_have_one_seed_so_far():
@@ -62,6 +63,16 @@ def test_a_plan_leaves_out_conditions_that_have_one_seed_so_far():
     cells = [*random_cells("rlvr", 4, 0.4), *random_cells("paper", 4, 0.5), *unfinished]
     printed = plan(record(*cells), 4.0)
     assert "### base" in printed and "### second" not in printed
+
+
+def test_a_plan_has_as_many_seeds_as_a_table_needs_to_show_p():
+    assert Spread(seeds=0, problems=0.01, both=0, answers=0.1).seeds_for(0.5, 256, 1, 1) == 5
+
+
+def test_a_pilot_without_any_spread_is_named():
+    alike = [cell(name, seed, "1" * 40) for name in ("rlvr", "paper") for seed in range(4)]
+    with pytest.raises(ValueError, match="trial, base: a plan needs a pilot whose answers vary; all are alike"):
+        plan(record(*alike), 4.0)
 
 
 def test_a_plan_without_a_pilot_says_what_is_missing(tmp_path, capsys):

@@ -122,6 +122,14 @@ def test_rankings_of_scores_stand_in_the_page_best_gain_first(tmp_path: Path):
     lines = [line for line in text.splitlines() if "all layers" in line]
     assert [cells_of(line)[0] for line in lines] == ["log-ratio", "log-probability", "deviation"]
     assert cells_of(lines[0])[-4:] == ["0.8", "all", "0.600 [0.580, 0.620]", "+0.030 [+0.010, +0.050]"]
+    few = [row | {"auc": {"value": 0.6, "low": None, "high": None}} for row in rows]
+    (tmp_path / "score_ranking" / "level4.json").write_text(json.dumps(record | {"level": 4, "rows": few}))
+    results.main([str(tmp_path)])
+    assert [cells_of(line)[-2] for line in tmp_path.with_suffix(".md").read_text().splitlines() if "+0.03" in line] == [
+        "0.600 [0.580, 0.620]",
+        "0.600",
+    ]
+    (tmp_path / "score_ranking" / "level4.json").unlink()
     probed = [{"learner": "probe", "prompts learnt": 512, "auc": rows[0]["auc"], "gain": rows[2]["gain"]}]
     (tmp_path / "latent_probe").mkdir()
     (tmp_path / "latent_probe" / "level3.json").write_text(json.dumps(record | {"rows": probed}))

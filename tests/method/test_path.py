@@ -1,8 +1,6 @@
 import torch
-from hypothesis import given
-from hypothesis import strategies as st
 
-from rlfr_mm.method.path import likelihood_weight, linear_path, sample_times, score_to_velocity, velocity_to_score
+from rlfr_mm.method.path import likelihood_weight, linear_path, sample_times
 
 
 def test_linear_path_by_hand():
@@ -18,13 +16,6 @@ def test_dx_t_is_the_derivative_of_x_t():
     t = torch.linspace(0.1, 0.8, 5, dtype=torch.float64)
     later, now = linear_path(x_0, x_1, t + 0.1), linear_path(x_0, x_1, t)
     torch.testing.assert_close((later.x_t - now.x_t) / 0.1, now.dx_t)
-
-
-@given(st.floats(0.01, 0.99), st.floats(-5, 5), st.floats(-5, 5))
-def test_score_to_velocity_inverts_velocity_to_score(t, velocity, x_t):
-    t, velocity, x_t = (torch.tensor([value], dtype=torch.float64) for value in (t, velocity, x_t))
-    score = velocity_to_score(velocity[None], x_t[None], t)
-    torch.testing.assert_close(score_to_velocity(score, x_t[None], t), velocity[None], rtol=1e-9, atol=1e-9)
 
 
 def test_sampled_times_are_logit_normal():
