@@ -69,6 +69,40 @@ _CONFIRMED = re.compile(
     r"\b(?:yes|correct|right|indeed|confirm\w*|checks? out|holds|match(?:es)?|consistent|fine|good)\b|[✓✔✅]",
     re.IGNORECASE,
 )
+# a number or an option letter; which one it is matters only beside the answer's own
+_VALUE = r"(?:[-−]?\d(?:[\d.,/]{0,20}\d)?|(?-i:[A-I](?![A-Za-z'])))"
+_SOME_VALUE = re.compile(_VALUE)
+_NAMED = rf"[$(\[*]{{0,3}}(?:[a-z] ?= ?)?\\?\$?({_VALUE})"
+# the end of a clause whose subject is the answer and that rejects it
+_FAULT = (
+    r"(?:wrong|incorrect|mistaken|false|impossible|invalid|inadmissible|unacceptable|absurd|extraneous|rejected|excluded"
+    r"|discarded|too (?:large|big|small|high|low|long|short|much|many|few|little))\b"
+)
+_MERIT = (
+    r"(?:(?:an?|the|one of the|quite|really) )?(?:(?:final|true|valid|real|actual) )?"
+    r"(?:valid|possible|correct|right|allowed|acceptable|admissible|true|it|the case|answer|solution|root|result|option"
+    r"|choice|good)\b"
+)
+_REJECTED = (
+    rf"(?:(?:is|are|was|were|looks?|seems?|sounds?|(?:would|must) be)(?: (?:[a-z]+ly|just|also|far|still))? {_FAULT}"
+    rf"|(?:is|are|was|were)(?:n't| not) {_MERIT}"
+    rf"|(?:can't|won't|cannot|(?:do|does|did|can|could|would|will)(?:n't| not))(?: (?:even|really|actually|possibly))? "
+    rf"(?:satisf|work|hold|fit|match|solve|make sense|add up|(?:look|seem|be|sound) {_MERIT})"
+    r"|(?:[a-z]+ly )?(?:contradict|violat|fails?\b))"
+)
+_NOT = re.compile(r"[\s,;(–—]*(?:but )?(?:not|rather than|instead of)\b\s*", re.IGNORECASE)
+_CONTRASTED = re.compile(
+    rf"(?:the |an? |options? |choices? |answers? ){{0,2}}(?:{_NAMED}|[$(]*[-−]?\\[a-z]{{2}}"
+    r"|[$(]*[-−]?[a-z](?=[\s$)]*(?:[-+=^.,;]|$))|(?:counting|including)\b)",
+    re.IGNORECASE,
+)
+_WHICH = re.compile(rf"[\s,;(–—]*which,? {_REJECTED}", re.IGNORECASE)
+_ADDED = re.compile(
+    rf"(?:;|,? but|, (?:or|and)) (?:else |also |maybe )?(?:it is )?{_NAMED}"
+    r"(?=[$)*,\s]{0,4}(?:(?:since|as|because|if|when|for|in case)\b|\.?\s*$))"
+    rf"|\b(?:so|hence|thus|therefore),? (?:it is |it's |we (?:get|have) )?{_NAMED}(?=[$)*.\s]*$)",
+    re.IGNORECASE,
+)
 _DISPUTED = re.compile(r"\bnot\b|n't\b|\bwrong\b|\bincorrect\b|\bmistake\b|\berror\b", re.IGNORECASE)
 
 
@@ -118,3 +152,23 @@ def taken_back(after: str) -> bool:
         return False
     rest = after[thought.end() :]
     return _CONFIRMED.search(rest) is None or _DISPUTED.search(rest) is not None
+
+
+def refuted(tail: str, answer: str) -> bool:
+    """Whether the words behind an answer deny it or add another one, instead of giving a reason or a contrast.
+
+    >>> refuted(", which is wrong", "5"), refuted(", since 6 is wrong", "5"), refuted(", not 6", "5")
+    (True, False, False)
+    """
+    tail = tail.replace("’", "'")
+    if (contrast := _NOT.match(tail)) is not None:
+        words = tail[contrast.end() :]
+        against = _CONTRASTED.match(words) is None if _SOME_VALUE.search(answer) else re.match(_MERIT, words)
+        return bool(against) or _adds(_ADDED, tail, answer)
+    return _WHICH.match(tail) is not None or _adds(_ADDED, tail, answer)
+
+
+def _adds(pattern: re.Pattern[str], text: str, answer: str) -> bool:
+    """Whether the pattern finds a value or letter in the text that is not one of the answer's."""
+    own = set(_SOME_VALUE.findall(answer))
+    return any(value not in own for match in pattern.finditer(text) for value in match.groups() if value)

@@ -10,7 +10,7 @@ from dataclasses import replace
 
 from rlfr_mm.grading.item import Found, Span
 from rlfr_mm.grading.strict.boxes import final_box, stripped
-from rlfr_mm.grading.strict.doubt import denied, open_end, taken_back
+from rlfr_mm.grading.strict.doubt import denied, open_end, refuted, taken_back
 from rlfr_mm.grading.strict.phrases import concluded, worded
 from rlfr_mm.grading.strict.words import in_digits
 
@@ -277,8 +277,9 @@ def trimmed(text: str) -> str:
     text = re.sub(r"\\text\s*\{\s*(approximately|about|around|or|and)\s*\}", r" \1 ", text.strip().strip("*_`"))
     text = re.sub(r"^<+([^<>]*)>+$|^\\?(['\"“])([^'\"”]*?)\\?['\"”]$", r"\1\3", text)
     tail = _TAIL.search(text)
-    text = _CLAUSE.sub("", text[: tail.start()] if tail and tail.start() else text)
-    return _LEAD.sub("", text).strip(" \t\n,;:*").rstrip(". 。")
+    if tail and tail.start() and not refuted(tail.group(), text[: tail.start()]):
+        text = text[: tail.start()]
+    return _LEAD.sub("", _CLAUSE.sub("", text)).strip(" \t\n,;:*").rstrip(". 。")
 
 
 def bare_answer(response: str) -> Found | None:

@@ -1,6 +1,7 @@
 import pytest
 
-from rlfr_mm.grading.strict.doubt import denied, open_end, taken_back
+from rlfr_mm.grading import Item, grade
+from rlfr_mm.grading.strict.doubt import denied, open_end, refuted, taken_back
 
 
 @pytest.mark.parametrize(
@@ -87,3 +88,38 @@ def test_an_answer_can_be_taken_back(after):
 )  # fmt: skip
 def test_explanations_and_confirmations_take_nothing_back(after):
     assert not taken_back(after)
+
+
+@pytest.mark.parametrize(
+    "tail",
+    [
+        ", which is wrong", ", which contradicts the assumption", ", which is far too large", ", which can't be right",
+        ", which does not satisfy the equation", ", not a solution", " (not possible)", ", not the answer",
+        " instead of the right value 6", ", as n=1, or 6, as n=2", " since n is odd; 6 since n is even",
+        ", which is not an integer, hence 6", " because n = 1, but 6 because n = 2",
+    ],
+)  # fmt: skip
+def test_a_tail_that_denies_the_answer_or_adds_another_is_not_cut_off(tail):
+    for answer in ("5", "x = 5", "(B)"):
+        assert refuted(tail, answer)
+    assert not grade(Item(f"The answer is 5{tail}.", "5")).correct
+    assert not grade(Item(f"<answer>B{tail}</answer>", "B", "choice", ("3", "5", "7"))).correct
+
+
+@pytest.mark.parametrize(
+    "tail",
+    [
+        ", since 6 is wrong", " (since 6 is too large)", ", not 6", " (not $6$)", ", not -5", " rather than 6",
+        ", not the 6 found above", ", which is prime", ", which is less than 6", ", which is not divisible by 3",
+        ", where x = 3", " because 2 + 3 = 5", ", as 10 / 2 = 5, so 5", ", not counting the first",
+    ],
+)  # fmt: skip
+def test_a_reason_or_a_contrast_behind_an_answer_is_cut_off(tail):
+    assert grade(Item(f"The answer is 5{tail}.", "5")).correct
+
+
+def test_an_answer_in_words_is_contrasted_with_words():
+    assert grade(Item("The answer is Monday, not Tuesday.", "Monday")).correct
+    assert not grade(Item("The answer is Monday, not a valid day.", "Monday")).correct
+    for tail in (", not option C", ", because it cannot be A or C", " rather than A"):
+        assert grade(Item(f"The answer is B{tail}.", "B", "choice", ("3", "5", "7"))).correct
