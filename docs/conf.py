@@ -15,7 +15,7 @@ from rlfr_mm.config_file import settings
 HERE = Path(__file__).parent
 SETTINGS = """# Settings
 
-Every setting of a training run, as `python -m rlfr_mm.train --help` prints them: what a YAML file holds, and what a
+The settings of a training run, as `python -m rlfr_mm.train --help` prints them: what a YAML file holds, and what a
 command line overrides as `section.key=value`. A file lists only what differs from the defaults. `train` also takes
 every other setting of TRL's [GRPOConfig](https://huggingface.co/docs/trl/grpo_trainer#trl.GRPOConfig), with TRL's
 default.
