@@ -8,6 +8,9 @@ Experiments measure held-out accuracy on answers that are sampled at temperature
 also by becoming more certain of what it prefers already, which greedy answers do not show. Here the policies that the
 runs began and ended with answer the same problems once each, at temperature 0. The record has the form of the
 experiment's own, so that the same tests apply to it.
+
+With `--skip 512 --problems 512` they answer the 512 problems behind the first 512 of the held-out data instead: new
+ones, if methods were searched and compared on the first.
 """
 
 import argparse
@@ -23,7 +26,7 @@ from rlfr_mm.config import EvaluationConfig, ModelArguments, RunConfig
 from rlfr_mm.config_file import build
 from rlfr_mm.data.load import load_problems
 from rlfr_mm.experiments.grid import resolved
-from rlfr_mm.experiments.records import UNGRADED, CellRecord, write_results
+from rlfr_mm.experiments.records import UNGRADED, ExperimentRecord, write_results
 from rlfr_mm.experiments.runner import Experiment, open_experiment
 from rlfr_mm.policy import load_policy
 from rlfr_mm.training.held_out import accuracy, by_problem, held_out_answers
@@ -32,55 +35,71 @@ from rlfr_mm.training.inputs import settings_of
 Verdicts = dict[str, list[bool | None]]  # by problem, of its answers
 
 
-def greedy_answers(model: ModelArguments, evaluation: EvaluationConfig, max_new_tokens: int) -> Verdicts:
-    """The verdicts of a policy's greedy answers to the held-out problems, one per problem."""
+def greedy_answers(model: ModelArguments, evaluation: EvaluationConfig, max_new_tokens: int, skip: int) -> Verdicts:
+    """The verdicts of a policy's greedy answers to the held-out problems behind the first `skip`, one per problem."""
     greedy, accelerator = replace(evaluation, temperature=0, samples=1), Accelerator()
     policy = load_policy(model).to(accelerator.device)
     processor = AutoProcessor.from_pretrained(model.name_or_path, padding_side="left")
     problems = load_problems(greedy.data)
+    problems = problems.select(range(skip, len(problems)))
     return by_problem(held_out_answers(policy, processor, problems, greedy, max_new_tokens, accelerator, "answers"))
 
 
-def greedy_cells(experiment: Experiment) -> list[CellRecord]:
-    """The records of the finished runs whose policies are there, with greedy answers before and after training."""
+def greedy_record(experiment: Experiment, skip: int = 0, problems: int | None = None) -> ExperimentRecord:
+    """The finished runs whose policies are there, with greedy answers before and after training.
+
+    They answer `problems` problems behind the first `skip`, or those that the runs were evaluated on.
+    """
     recorded = {cell.key: cell for cell in experiment.record.cells}
     finished = [cell for cell in experiment.cells if cell.key in recorded]
     answered: dict[tuple[str, str], Verdicts] = {}  # by condition and policy: many runs begin with the same one
-    found = []
+    found, ids = [], dict(experiment.record.problems)
     for cell in tqdm(finished, desc="runs", unit="run"):
         run, config = experiment.run_of(cell), build(RunConfig, resolved(cell, experiment.record.base))
         if not (run.path / "final").is_dir():
             continue
         assert config.evaluation is not None  # an experiment has one
+        if problems:
+            data = replace(config.evaluation.data, limit=skip + problems)
+            config.evaluation = replace(config.evaluation, data=data)
         first = run.stages.get("warm-up", {"result": config.model.name_or_path})["result"]
         figures: dict[str, Any] = {"samples": 1, "curves": {}, "auc_gain": None}
         for stage, policy in ("before", first), ("after", str(run.path / "final")):
             if (key := (cell.condition, policy)) not in answered:
                 model = replace(config.model, name_or_path=policy)
                 longest = settings_of(config.train).max_completion_length
-                answered[key] = greedy_answers(model, config.evaluation, longest)
-            verdicts = answered[key].values()
+                answered[key] = greedy_answers(model, config.evaluation, longest, skip)
+            ids[cell.condition], verdicts = list(answered[key]), answered[key].values()
             figures[f"correct_{stage}"] = "".join(UNGRADED if None in each else str(sum(each)) for each in verdicts)
             figures[f"accuracy_{stage}"] = accuracy(verdicts)["accuracy"]
         found.append(recorded[cell.key].model_copy(update=figures))
-    return found
+    return experiment.record.model_copy(update={"cells": found, "problems": ids})
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n\n")[0])
     parser.add_argument("experiment", type=Path, help="YAML under configs/experiments, whose runs are there")
     parser.add_argument("overrides", nargs="*", help="fields of the YAML, as for the experiment: output_dir=FOLDER")
+    parser.add_argument(
+        "--skip", type=int, default=0, help="problems of the held-out data that are left out, with --problems"
+    )
+    parser.add_argument(
+        "--problems", type=int, help="number of problems; default: those that the runs were evaluated on"
+    )
     parser.add_argument("--json", type=Path, required=True, metavar="OUT", help="write the record to this file")
     options = parser.parse_args()
+    if options.skip < 0 or (options.problems or 1) < 1 or (options.skip and not options.problems):
+        parser.error(f"--skip={options.skip} --problems={options.problems} must be given together, and not be negative")
     try:
         experiment = open_experiment(options.experiment, options.overrides)
     except ValueError as error:
         parser.error(str(error))
-    if not (found := greedy_cells(experiment)):
+    found = greedy_record(experiment, options.skip, options.problems)
+    if not found.cells:
         parser.error(f"{experiment.runs} holds no finished run of {options.experiment}: run the experiment first")
-    if missing := len(experiment.record.cells) - len(found):
+    if missing := len(experiment.record.cells) - len(found.cells):
         print(f"{missing} of {len(experiment.record.cells)} recorded runs are left out: their policies are not here")
-    write_results(experiment.record.model_copy(update={"cells": found}), options.json)
+    write_results(found, options.json)
 
 
 if __name__ == "__main__":

@@ -66,6 +66,11 @@ def test_greedy_answers_repeat_themselves_and_stand_in_a_record_of_their_own(
     # The shipped policy is right in 46 % of its sampled answers, and in more of its greedy ones.
     assert found.cells[0].accuracy_before > sum(map(int, sampled.cells[0].correct_before)) / (4 * 24)
     assert found.cells[0].correct_before != found.cells[0].correct_after
+    greedy(greedy_accuracy, monkeypatch, str(config), f"--json={files[1]}", "--skip=20", "--problems=10")
+    others = read_results(files[1])
+    assert others.problems["base"][:4] == found.problems["base"][20:] and len(others.problems["base"]) == 10
+    for cell, known in zip(others.cells, found.cells, strict=True):
+        assert cell.correct_after[:4] == known.correct_after[20:] and len(cell.correct_after) == 10
     (final,) = (tmp_path / "runs").glob("**/half_blame/**/final")
     shutil.rmtree(final)
     greedy(greedy_accuracy, monkeypatch, str(config), f"--json={files[1]}")
@@ -83,4 +88,7 @@ def test_an_experiment_without_runs_is_one_line(
     with pytest.raises(SystemExit):
         greedy(greedy_accuracy, monkeypatch, str(config), f"--json={tmp_path / 'out.json'}")
     assert f"runs holds no finished run of {config}: run the experiment first" in capsys.readouterr().err
+    with pytest.raises(SystemExit):
+        greedy(greedy_accuracy, monkeypatch, str(config), f"--json={tmp_path / 'out.json'}", "--skip=5")
+    assert "--skip=5 --problems=None must be given together" in capsys.readouterr().err
     assert not (tmp_path / "out.json").exists()

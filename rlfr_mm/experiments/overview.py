@@ -127,7 +127,7 @@ def room_table(records: Sequence[ExperimentRecord]) -> str:
                     f"{gain:+.1f} ± {error:.1f}", f"{gain / error:+.1f}" if error else "–",
                 ]
             )  # fmt: skip
-    header = ["setting", "seeds", "chance", "before", "RLVR gains", "ceiling", "gains over RLVR", "in errors"]
+    header = ["setting", "seeds", "chance", "before", "RLVR gains", "ceiling", "gains over RLVR", "in standard errors"]
     return tabulate(rows, header, tablefmt="github", disable_numparse=True)
 
 
