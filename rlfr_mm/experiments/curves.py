@@ -75,14 +75,16 @@ def _plot_curves(axes: Axes, methods: dict[str, dict[int, CellRecord]], colours:
         length = min(map(len, seeds))
         values = np.stack([seed[:length] for seed in seeds])
         mean, steps = values.mean(0), np.arange(1, length + 1)
+        if not (known := np.flatnonzero(np.isfinite(mean))).size:
+            continue  # no rollout could be graded
         axes.plot(steps, mean, color=colours[method], linewidth=0.9 if colours[method] == GREY else 1.4)
         if len(seeds) > 1:
             error = values.std(0, ddof=1) / np.sqrt(len(seeds))
             axes.fill_between(steps, mean - error, mean + error, color=colours[method], alpha=0.2, linewidth=0)
-        ends[method] = length, float(mean[-1])
+        ends[method] = int(steps[known[-1]]), float(mean[known[-1]])
     low, high = axes.get_ylim()
     places = _spread([value for _, value in ends.values()], gap * (high - low), low, high)
-    right = max(step for step, _ in ends.values())
+    right = max((step for step, _ in ends.values()), default=1)
     for (method, end), place in zip(ends.items(), places, strict=True):
         line = {"arrowstyle": "-", "color": colours[method], "linewidth": 0.5, "shrinkA": 0, "relpos": (0, 0.5)}
         axes.annotate(
@@ -96,7 +98,9 @@ def _spread(values: Sequence[float], gap: float, low: float, high: float) -> np.
     """The positions between `low` and `high` nearest to the values, in their order and at least `gap` apart."""
     order = np.argsort(values)
     offsets = gap * np.arange(len(values))
-    nearest = isotonic_regression(np.asarray(values)[order] - offsets).x
     placed = np.empty(len(values))
+    if not len(values):
+        return placed
+    nearest = isotonic_regression(np.asarray(values)[order] - offsets).x
     placed[order] = np.clip(nearest, low, high - offsets[-1]) + offsets
     return placed

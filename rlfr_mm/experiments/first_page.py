@@ -87,10 +87,10 @@ class Figures:
     def rollout_gain(self, experiment: str, condition: str, method: str, against: str, first: int, last: int) -> str:
         """What a method's training rollouts gain from step `first` to `last`, in points: mean ± standard error."""
         ours, theirs = (self._records[experiment].of(condition)[name] for name in (method, against))
-        gains = [
-            100 * np.subtract(*(cells[seed].curves["accuracy"][first - 1 : last] for cells in (ours, theirs))).mean()
-            for seed in ours.keys() & theirs.keys()
-        ]
+        gains = []
+        for seed in ours.keys() & theirs.keys():
+            a, b = (np.array(each[seed].curves["accuracy"][first - 1 : last], dtype=float) for each in (theirs, ours))
+            gains.append(100 * np.nanmean(b - a))
         return f"{np.mean(gains):+.1f} ± {np.std(gains, ddof=1) / len(gains) ** 0.5:.1f}"
 
     def training_auc(self, experiment: str, condition: str, method: str, key: str) -> str:
