@@ -12,10 +12,11 @@ solution, and the chance to write it is the product of the probabilities of its 
   take there.
 - The gain is the product of that step with the gradient of the accuracy on all other parts, in points per step. Errors
   are from leaving out one part at a time (jackknife), also of the differences to the experiment's first method.
-- A gain like that is of a straight line. What a step of the learning rate's length, or of a part of it (`LENGTHS`),
-  does to the accuracy is measured, too: the policy takes it, and the chances of the solutions are asked for again. So
-  it takes the steps of single batches (`ALONE` of each part): these are as long in the direction of the mean, and have
-  all the noise that the mean averages out. Training takes neither: Adam's momentum averages over recent batches.
+- A gain like that is of a straight line. With `--taken`, what a step of the learning rate's length, or of a part of it
+  (`LENGTHS`), does to the accuracy is measured, too: the policy takes it, and the chances of the solutions are asked
+  for again. So it takes the steps of single batches (`ALONE` of each part): these are as long in the direction of the
+  mean, and have all the noise that the mean averages out. Training takes neither: Adam's momentum averages over recent
+  batches.
 
 What later steps do to the policy is left out; `--run` starts from the last policy and field of a training run instead.
 Where each seed of the experiment has a policy of its own, `--seed` names one, and records in a folder, such as
@@ -256,6 +257,7 @@ def main() -> None:
     parser.add_argument(
         "--shear", action="store_true", help="also measure the rival SHEAR, with all and half the blame"
     )
+    parser.add_argument("--taken", action="store_true", help="also take the steps, which takes several times as long")
     parser.add_argument("--cache", type=Path, default=Path(".cache/quickstart"), help="folder of warmed-up policies")
     parser.add_argument("--json", type=Path, metavar="OUT", help="write the record to this file")
     options = parser.parse_args()
@@ -302,11 +304,12 @@ def write(options: argparse.Namespace, methods: dict[str, RunConfig], measured: 
     """Measure all methods and write the record."""
     parts, first = list(torch.arange(options.prompts).split(PROMPTS_PER_PART)), next(iter(methods))
     gradients = torch.stack([measured.accuracy_gradient(part) for part in tqdm(parts, desc="accuracy", unit="part")])
+    lengths = LENGTHS if options.taken else ()
     names = [*methods, *(SHEAR if measured.transport is not None else [])]
     gains = {name: torch.zeros(len(parts), len(parts)) for name in names}  # by the parts of gradient and of step
-    taken = {name: torch.zeros(len(LENGTHS), len(parts), len(parts)) for name in names}  # of steps of these lengths
+    taken = {name: torch.zeros(len(lengths), len(parts), len(parts)) for name in names}  # of steps of these lengths
     alone = {name: torch.zeros_like(each) for name, each in taken.items()}  # of those of single batches
-    before = measured.accuracies(parts)
+    before = measured.accuracies(parts) if lengths else torch.zeros(len(parts))
     moments = torch.zeros(len(parts), 5)
     for number, part in enumerate(tqdm(parts, desc="methods", unit="part")):
         others = gradients[torch.arange(len(parts)) != number].mean(0)
@@ -314,7 +317,7 @@ def write(options: argparse.Namespace, methods: dict[str, RunConfig], measured: 
         for name, steps in adam_steps(measured, methods, part).items():
             steps = methods.get(name, methods[first]).train["learning_rate"] * steps
             gains[name][:, number] = 100 * (gradients @ steps.mean(0))
-            for i, length in enumerate(LENGTHS):
+            for i, length in enumerate(lengths):
                 for found, chosen in ((taken, steps.mean(0, keepdim=True)), (alone, steps[:ALONE])):
                     after = [measured.accuracies(parts, length * step) for step in chosen]
                     found[name][i, :, number] = 100 * (torch.stack(after).mean(0) - before)
@@ -343,7 +346,7 @@ def write(options: argparse.Namespace, methods: dict[str, RunConfig], measured: 
                 **{
                     kind: [
                         {"length": length, "gain": points(own), "over": points(own - theirs)}
-                        for length, own, theirs in zip(LENGTHS, found[name], found[first], strict=True)
+                        for length, own, theirs in zip(lengths, found[name], found[first], strict=True)
                     ]
                     for kind, found in (("taken", taken), ("alone", alone))
                 },

@@ -68,7 +68,12 @@ def test_short_steps_that_are_taken_gain_what_the_straight_line_says(
         for name, weight in {"rlvr": 1, "praise": 0}.items()
     }
     options = argparse.Namespace(
-        experiment=Path("trial.yaml"), condition="pairs", run=None, prompts=16, json=tmp_path / "record.json"
+        experiment=Path("trial.yaml"),
+        condition="pairs",
+        run=None,
+        prompts=16,
+        taken=True,
+        json=tmp_path / "record.json",
     )
     step_gain.write(options, methods, shipped(methods))
     for row in read_json(options.json)["rows"]:
@@ -80,6 +85,9 @@ def test_short_steps_that_are_taken_gain_what_the_straight_line_says(
         bent = {kind: sum(step["gain"]["value"] for step in row[kind]) for kind in ("taken", "alone")}
         assert bent["alone"] < bent["taken"] < 0  # single batches lose more to curvature than their mean
     assert abs(row["gain"]["value"]) > 0.5 and abs(row["over"]["value"]) > 0.5
+    options.taken = False
+    step_gain.write(options, methods, shipped(methods))
+    assert all(row["taken"] == row["alone"] == [] for row in read_json(options.json)["rows"])
 
 
 def test_the_ceiling_gains_more_in_a_step_than_rlvr_and_what_pays_nobody_gains_nothing(
