@@ -260,6 +260,26 @@ SECTIONS = [
         ],
     ),
     Section(
+        "Words and names",
+        "Words are compared one by one and in order; capitals and articles do not matter. The name of a value may be "
+        "missing. If both sides have one, the words of one name must be among those of the other.",
+        [
+            Example("<answer>the parabola</answer>", "\\text{Parabola}", "correct"),
+            Example("<answer>Bob is taller than Al</answer>", "Al is taller than Bob", "wrong"),
+            Example("\\boxed{\\text{eat}}", "\\text{tea}", "wrong", "no product of letters"),
+            Example("\\boxed{\\text{ray } AB}", "\\text{ray } BA", "wrong"),
+            Example("\\boxed{XL}", "LX", "wrong", "Roman numerals"),
+            Example("\\boxed{BA}", "AB", "correct", "a segment"),
+            Example("\\boxed{\\text{red}, \\text{blue}}", "\\text{blue}, \\text{red}", "correct", "a list"),
+            Example("\\boxed{\\text{Area} = 5}", "5", "correct"),
+            Example("\\boxed{P(\\text{red}) = \\frac{1}{2}}", "0.5", "correct"),
+            Example("\\boxed{\\text{mean} = 3}", "\\text{mode} = 3", "wrong"),
+            Example("<answer>twice the number = 10</answer>", "10", "wrong"),
+            Example("<answer>width = 4, length = 3</answer>", "length = 3, width = 4", "correct"),
+            Example("<answer>length = 4, width = 3</answer>", "length = 3, width = 4", "wrong"),
+        ],
+    ),
+    Section(
         "Lists, points, sets, intervals and matrices",
         "Solutions and sets have no order; points, vectors and matrices do. Ends of intervals count.",
         [

@@ -8,6 +8,8 @@ from rlfr_mm.grading.strict.values import Constant, constant, number
 
 _COMPARED = re.compile(r"(<|>|\\[lg]e(?![A-Za-z]))")
 _RATIO = re.compile(r"[1-9]\d{0,9}:(?!\d\d:\d\d)[1-9]\d{0,9}(?::[1-9]\d{0,9}){1,6}")
+BRACKETS = {**dict.fromkeys("([{", 1), **dict.fromkeys(")]}", -1)}  # what each adds to the depth
+_NAME = re.compile(r"[A-Za-z]|[A-Za-z]{2,20}(?: [A-Za-z]{1,20}){0,4}")
 _UNKNOWN = re.compile(r"[A-Za-z](?:_\{?\w\}?|\([a-z]\))?")
 
 
@@ -61,12 +63,28 @@ def _end(text: str) -> float | None:
     return None if value is None else value.approximate.real
 
 
+def between_commas(text: str) -> list[str]:
+    """The parts of a text between the commas that are in no bracket.
+
+    >>> between_commas("f(x,y),z")
+    ['f(x,y)', 'z']
+    """
+    parts, depth = [""], 0
+    for character in text:
+        depth += BRACKETS.get(character, 0)
+        if character == "," and depth == 0:
+            parts.append("")
+        else:
+            parts[-1] += character
+    return parts
+
+
 def named_values(text: str) -> list[tuple[str, str]]:
     """(name, value) of each part of "x=1, y=2" or "(x=1, y=2)"; empty for other text, and if a name occurs twice."""
     inside = re.sub(r"^\\?[({]([^()]*?)\\?[)}]$", r"\1", re.sub(r",? and ", ",", text))
     parts = [part.strip().partition("=") for part in inside.split(",")]
-    named_all = all(sign and re.fullmatch("[A-Za-z]", name) and "=" not in value for name, sign, value in parts)
-    values = {name: value for name, _, value in parts}
+    named_all = all(sign and _NAME.fullmatch(name.strip()) and "=" not in value for name, sign, value in parts)
+    values = {name.strip(): value for name, _, value in parts}
     return list(values.items()) if named_all and len(values) == len(parts) else []
 
 
@@ -76,6 +94,8 @@ def as_point(values: list[tuple[str, str]]) -> str | None:
     None if the names are in no order that a point would have.
     """
     ordered = sorted(values)
+    if any(len(name) > 1 for name, _ in values):
+        return None
     neighbours = all(ord(two) - ord(one) == 1 for (one, _), (two, _) in pairwise(ordered))
     return f"({','.join(value for _, value in ordered)})" if neighbours or values == ordered else None
 

@@ -56,6 +56,7 @@ _FONT_SWITCH = re.compile(r"\{\s?\\(?:rm|mathrm)\s([^{}]{0,80})\}")
 _SPACES = re.compile(r"(?<!\\)\\(?:[,;:!> ]|(?:quad|qquad|enspace|thinspace|space)(?![A-Za-z]))|~")
 _ROW_GAP = re.compile(r"\\\\\s?\[-?[\d.]{1,6}\s?[a-z]{2}\]")  # the space after a row of a matrix
 _ROW_END = re.compile(r"(?:\\\\|\\newline)\s{0,9}\Z")
+_BEFORE_TEXT = re.compile(r"(\\[A-Za-z]{1,20})(?=\\(?:text|mathrm|operatorname)(?![A-Za-z]))")
 _RAISED_O = re.compile(r"(?<=\d)\s?\^\s?(?:o(?![A-Za-z])|\{\s?(?:o|\\(?:text|mathrm)\s?\{\s?o\s?\})\s?\})")
 _DECIMAL_COMMA = re.compile(r"(?<=\d)\{,\}(?=(?:\d\d?|\d{4,15})(?!\d))")
 _DASH = re.compile(r"(?:^|(?<=[=(\[{,$]))\s?—\s?(?=[\d\\])")
@@ -214,7 +215,7 @@ def latex(text: str) -> str:
     text = re.sub(r"(\\[a-z]{2,7}) (?=[({^_\\\d])", r"\1", text)
     text = _BASE.sub(_based, text)
     text = re.sub(r"(?<![\w}\])' |])\(([^()]{1,100})\)/\(([^()]{1,100})\)", r"\\frac{\1}{\2}", text)
-    return re.sub(r"(?<=[\d}])\s?(?:\\text\s?\{\s?)?\b(?:percent|per cent|percentage|pct)\b\s?\}?", r"\\%", text)
+    return re.sub(r"(?<=[\d}])\s{0,3}(?:\\text\s?\{\s?)?\b(?:percent|per cent|percentage|pct)\b\s?\}?", r"\\%", text)
 
 
 _ROOTS = {"sqrt": "\\sqrt", "cbrt": "\\sqrt[3]"}
@@ -252,7 +253,7 @@ def tidy(text: str) -> str:
     """The `plain_text`, with signs as `latex` writes them, without meaningless spaces and doubled backslashes."""
     if "\\begin" not in text:
         text = re.sub(r"\\\\(?=[A-Za-z])", r"\\", text)
-    text = plain_text(styled(signs(text)))
+    text = plain_text(_BEFORE_TEXT.sub(r"\1 ", styled(signs(text))))
     text = re.sub(r"\s+", " ", latex(text)).rstrip(". ").strip()
     text = re.sub(r"(?<=\d), (?=\d{3}(?!\d))", ",,", text)  # a list, not thousands
     text = re.sub(r"(?<![A-Za-z]{2})(?:(?<!\d) | (?!\d))(?![A-Za-z]{2})", "", text)

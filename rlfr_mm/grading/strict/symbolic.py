@@ -19,11 +19,13 @@ from math_verify.grader import (
 from sympy.core.relational import Relational
 
 from rlfr_mm.grading.parsers import latex2sympy, read_latex, sympy
+from rlfr_mm.grading.strict.lists import between_commas
+from rlfr_mm.grading.strict.prose import same_words
 from rlfr_mm.grading.strict.sampling import UNDECIDED, alike, is_nonzero, real_roots
 from rlfr_mm.grading.strict.values import number, same_number, shown_unit
 
 _NORMAL = NormalizationConfig(basic_latex=True, units=False, malformed_operators=True, nits=True, boxed="none")
-_BASED = re.compile(r"\d_")  # the parser drops the base of a number, and "\ldots"
+_BASED = re.compile(r"\d_|(?<![_\d])\d{1,40} \d")  # the parser drops a base, and multiplies "2 10"
 _DENIED = re.compile(
     r"(?<![A-Za-z\\])(?:not|no|never|except|without)(?![A-Za-z])"
 )  # letters to the parser: "not 0" is 0
@@ -33,6 +35,7 @@ _DERIVATIVE = re.compile(r"\\d?frac\s?\{d\s?\\?([A-Za-z]{1,20})\}\s?\{d\s?\\?([A
 _ROUNDING = (12, 30)  # decimals and digits to which math-verify rounds
 # to the parser, T transposes a number, too
 _TO_THE_T = re.compile(r"(?<!matrix\})\^\s?(?:\{\s?(?:T|\\top)\s?\}|(?:T|\\top)(?![A-Za-z]))")
+_WORDS = re.compile(r"\\text\{([^{}]*)\}")
 _SIGNS = re.compile(r"\\(?:pm|mp)(?![A-Za-z])\s?")
 _MOST_ELEMENTS = 64
 
@@ -46,6 +49,12 @@ def symbolic_equal(gold: str, answer: str, tolerance: tuple[float, ...] = ()) ->
     >>> symbolic_equal("x^2-1", "(x+1)(x-1)")
     True
     """
+    golds, answers = _WORDS.split(gold), _WORDS.split(answer)
+    if len(golds) > 1 or len(answers) > 1:
+        around = zip(golds[::2], answers[::2], strict=False)
+        return same_words(golds, answers) and all(
+            one == other or symbolic_equal(one, other, tolerance) for one, other in around
+        )
     parsed_gold = _parsed(gold)
     parsed_answer = None if parsed_gold is None else _parsed(answer)
     try:
@@ -63,7 +72,7 @@ def _parsed(text: str) -> sympy.Basic | None:
     text = _REPEATING.sub(lambda match: _fraction(match.group()), text)
     text = _TO_THE_T.sub("^{T_{0}}", _DERIVATIVE.sub(r"{D_{\1\2}}", text))
     text = text.replace("\\Gamma", "\\operatorname{Gamma}").replace("\\gamma", "\\gamma_{0}")  # no Euler's constant
-    text = normalize_latex(",".join(map(_with_both_signs, _parts(text))) if "\\pm" in text else text, _NORMAL)
+    text = normalize_latex(",".join(map(_with_both_signs, between_commas(text))) if "\\pm" in text else text, _NORMAL)
     parts = re.split(r"(?<![<>\\!])=", text)
     for readable in (text, parts[-1]) if len(parts) > 2 and not re.search("[,;]", text) else (text,):
         try:
@@ -71,18 +80,6 @@ def _parsed(text: str) -> sympy.Basic | None:
         except Exception:
             continue
     return None
-
-
-def _parts(text: str) -> list[str]:
-    """The parts of a text between the commas that are in no bracket."""
-    parts, depth = [""], 0
-    for character in text:
-        depth += {**dict.fromkeys("([{", 1), **dict.fromkeys(")]}", -1)}.get(character, 0)
-        if character == "," and depth == 0:
-            parts.append("")
-        else:
-            parts[-1] += character
-    return parts
 
 
 def _with_both_signs(part: str) -> str:

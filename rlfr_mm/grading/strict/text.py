@@ -17,13 +17,10 @@ from rlfr_mm.grading.strict.extract import displayed, trimmed
 from rlfr_mm.grading.strict.lists import as_point, as_set, compare_lists, named_values, near, same_ratio
 from rlfr_mm.grading.strict.names import named, same_relation
 from rlfr_mm.grading.strict.notation import combinations, signs, styled, tidy
+from rlfr_mm.grading.strict.prose import marked, same_words, spoken, without_name, worded
 from rlfr_mm.grading.strict.units import Letter, conversion, in_one_unit, measured_list
 from rlfr_mm.grading.strict.values import constant, matrix, number, same_number
 
-_NAMED = re.compile(  # matches "area = "
-    r"^(?![^=]*\b(?:not|if|unless|or|than)\b)(?:\\text\s*\{)?\s*(?=[A-Za-z][A-Za-z. ]*[a-z][A-Za-z. ]{2})[A-Za-z. ]++"
-    r"\}?\s*+=\s*+(?=\S)"
-)
 _MAPPED = re.compile(
     r"^(?:[A-Za-z]\s?(?::|\\colon)\s?)?\(?[A-Za-z](?:\s?,\s?[A-Za-z]){0,3}\)?\s?\\mapsto(?![A-Za-z])\s?"
 )
@@ -86,6 +83,8 @@ class Quantity:
     unit: str
     condition: str = ""  # "integer" for "2n, where n is an integer"
     attached: bool = False  # whether the unit is a letter directly behind the number, as in "5g"
+    name: frozenset[str] = frozenset()  # the words of "area of ABC" in "area of ABC = 5"
+    spoken: bool = False  # whether LaTeX sets a part of the value as words
 
     @property
     def number(self) -> Fraction | None:
@@ -119,7 +118,8 @@ def read(text: str, is_gold: bool = False) -> Quantity:
     if "\n" in text and "\\begin" not in text:  # one answer per line
         text = ", ".join(dict.fromkeys(line.strip() for line in text.split("\n") if line.strip()))
     text = re.sub(r"(?<!\\)\$|\*\*|(?<!\\)\\[()\[\]]", "", text)
-    value, unit = measured_list(_MAPPED.sub("", _NAMED.sub("", in_one_unit(text.strip()))), lone_letter)
+    name, text = without_name(in_one_unit(text.strip()))
+    value, unit = measured_list(_MAPPED.sub("", text), lone_letter)
     attached = len(unit) == 1 and re.search(r"\d[a-z]$", text.strip()) is not None
     modulus = _MODULUS.search(value)
     if modulus:
@@ -129,14 +129,14 @@ def read(text: str, is_gold: bool = False) -> Quantity:
         condition = "goes on"
     if not is_gold and (modulus or goes_on):
         condition = _BINDING + condition
-    value = _UPRIGHT_LETTER.sub(r"\1", value)
+    in_words, value = spoken(value), _UPRIGHT_LETTER.sub(r"\1", value)
     value = _INTERVAL.sub(lambda ends: "[("[ends[1] == "]"] + ends[2] + "])"[ends[3] == "["], tidy(value))
     value = re.sub(r"^(?:minus|negative) (?=[\d\\])", "-", value)
     value = _SET_OF.sub(r"\2", value).strip()
     value = _CASES.sub(lambda match: re.sub(r"\s?\\\\\s?", ",", match[1].strip().removesuffix("\\\\")), value)
     value = "(-\\infty,\\infty)" if value.lower() in ("all real numbers", "all reals", "real numbers") else value
     value = re.sub(r"^([-\d./]{1,40}|\\frac\{\d{1,9}\}\{\d{1,9}\})=([A-Za-z])$", r"\2=\1", value)
-    return Quantity(whole, value, unit, condition, attached)
+    return Quantity(whole, value, unit, condition, attached, name, in_words)
 
 
 def _without_condition(text: str) -> tuple[str, str]:
@@ -160,10 +160,18 @@ def _without_condition(text: str) -> tuple[str, str]:
 
 
 def aligned(gold: Quantity, answer: Quantity) -> tuple[str, str]:
-    """The two values in one notation and the gold's unit.
+    r"""The two values in one notation and the gold's unit, with ``\text{...}`` around their words.
 
     Commas stand for "and" and "or", intervals for inequalities if one side is one, and each name is one symbol.
     """
+    return tuple(map(marked, _pieces(gold, answer, _in_one_notation(gold, answer))))
+
+
+def _pieces(gold: Quantity, answer: Quantity, texts: tuple[str, str]) -> tuple[list[str], list[str]]:
+    return worded(*texts, gold.spoken or answer.spoken)
+
+
+def _in_one_notation(gold: Quantity, answer: Quantity) -> tuple[str, str]:
     texts = [_joined(_spread(text)) for text in (gold.value, _converted(gold, answer))]
     texts = [text if "," in text else re.sub(r" ?; ?", ",", text) for text in texts]
     for one, other in ((0, 1), (1, 0)):
@@ -259,10 +267,11 @@ def compare_text(gold: Quantity, answer: Quantity, tolerances: tuple[float, ...]
         return False
     if _same(gold.whole, answer.whole):
         return True
-    gold_text, answer_text = aligned(gold, answer)
+    gold_text, answer_text = texts = _in_one_notation(gold, answer)
     conditions = {gold.condition, answer.condition.removeprefix(_BINDING)} - {""}
     unlike = conversion(gold.unit, answer.unit) is None and (gold.unit, answer.unit) not in _ANGLES
-    if unlike or len(conditions) > 1 or _differ_in_kind(gold_text, answer_text):
+    named_alike = not gold.name or not answer.name or gold.name <= answer.name or answer.name <= gold.name
+    if unlike or len(conditions) > 1 or not named_alike or _differ_in_kind(gold_text, answer_text):
         return False
     if (related := same_relation(gold.value, answer.value)) is not None:
         return related
@@ -296,6 +305,9 @@ def compare_text(gold: Quantity, answer: Quantity, tolerances: tuple[float, ...]
             return other == percent or (None in percents and other == percent / 100)
     if (gold_number is None) != (answer_number is None) and "," in gold_text and "," in answer_text:
         return False  # 1,000 is not the list 1, 0
+    pieces = _pieces(gold, answer, texts)
+    if len(pieces[0]) > 1 or len(pieces[1]) > 1:
+        return False if not same_words(*pieces) else True if all(map(_same, *pieces)) else None
     names = [re.match(r"[A-Za-z](?==)", text) for text in (gold_text, answer_text)]
     if names[0] and names[1] and names[0].group() != names[1].group():
         return None

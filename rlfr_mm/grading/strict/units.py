@@ -179,7 +179,14 @@ def measured(text: str, lone_letter: Letter = "unit") -> tuple[str, str]:
         if atom["per"] == "/":
             found[0] = found[0][0], -found[0][1]
         words, value = [*found, *words], value[: atom.start()]
-    if not words or not value or words[0][1] < 0 or len(words) > 6 or _changes_meaning([name for name, _ in words]):
+    if (
+        not words
+        or not value
+        or value[-1] == ","
+        or words[0][1] < 0
+        or len(words) > 6
+        or _changes_meaning([name for name, _ in words])
+    ):
         return text, ""  # "2/m" is not a number of metres
     if not wrapped and any(name not in UNITS and name not in _POWERS for name, _ in words) and number(value) is None:
         return text, ""
@@ -195,14 +202,10 @@ def measured_list(text: str, lone_letter: Letter = "unit") -> tuple[str, str]:
     opened = re.fullmatch(r"([(\[]?)([^()\[\]]{1,200})([)\]]?)", _UNIT_AND.sub(r"\\text{ \1}, ", text.strip()))
     parts = [measured(part, lone_letter) for part in _BETWEEN.split(opened[2])] if opened else []
     units = {unit for _, unit in parts}
-    if (
-        opened is None
-        or len(parts) < 2
-        or len(units) > 1
-        or "" in units
-        or None in [number(value) for value, _ in parts]
-    ):
+    if opened is None or len(parts) < 2 or "" in units or None in [number(value) for value, _ in parts]:
         return measured(text, lone_letter)
+    if len(units) > 1:
+        return text, ""
     return opened[1] + ", ".join(value.strip() for value, _ in parts) + opened[3], units.pop()
 
 

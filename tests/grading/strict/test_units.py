@@ -83,7 +83,8 @@ def test_units_may_be_written_in_symbols(text, value, unit):
     ("text", "value", "unit"),
     [
         ("3\\text{ cm}, 4\\text{ cm}", "3, 4", "cm"), ("3\\text{ cm and }4\\text{ cm}", "3, 4", "cm"),
-        ("(2 m, 5 m)", "(2, 5)", "m"), ("3 cm, 4 mm", "3 cm, 4", "mm"), ("1,200 m", "1,200", "m"), ("7, 8", "7, 8", ""),
+        ("(2 m, 5 m)", "(2, 5)", "m"), ("3 cm, 4 mm", "3 cm, 4 mm", ""), ("1,200 m", "1,200", "m"),
+        ("7, 8", "7, 8", ""), ("red, blue", "red, blue", ""),
     ],
 )  # fmt: skip
 def test_a_list_in_one_unit_has_that_unit(text, value, unit):
