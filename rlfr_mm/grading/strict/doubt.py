@@ -35,42 +35,15 @@ _LEFT_OPEN = re.compile(
     r"| one of| (?:only |just )?a guess)\b|(?:which |and )?I (?:doubt|disagree|reject|do(?: not|n't) agree)\b"
     r"|(?:could|might|may) (?:also )?be\b|can(?:not|'t| not| be (?:excluded|ruled))\b"
     r"|(?:is|are|was|were) (?:too |(?:only |just )?an? (?:upper|lower) bound|(?:only |just )?my (?:first|initial))"
-    r"|and (?:also |maybe |perhaps |possibly )\$?[-\d\\]|(?:-{1,2}>|→|=>) ?(?:wrong|incorrect|no)\b|[✗✘❌❎]"
+    r"|and (?:also |maybe |perhaps |possibly )\$?[-\d\\]|[✗✘❌❎]|~~"
+    r"|(?:-{1,2}>|→|=>|\\(?:to|(?:R|r)ightarrow)) ?(?:\\text\{ ?)?(?:wrong|incorrect|no\b|correct(?:ed|ion)|[-\d])"
     r"|[^()\n.]{0,60}\bnot the (?:final |correct |right )?answer\b"
     r"|[^()\n.]{0,40}\b(?:also (?:works?|possible|plausible|valid|correct|right|fits?)|equally)\b)",
     re.IGNORECASE,
 )
 _LINE_END = re.compile(r"\n|[.!?](?=\s|$)|\\\]|\$\$")
-# the next sentence takes the answer back, or adds another one
-_TAKEN_BACK = re.compile(
-    r"[\s$*_)\]}.!,;\\\"]*(?:(?:but|oh|hmm+|well|wait|no|actually|hold on|oops|sorry)\b[\s,.:!—–-]*){0,2}"
-    r"(?:(?:that|this|it|which)(?:'s| is| was) (?:actually |clearly |obviously )?"
-    r"(?:wrong|incorrect|false|not (?:right|correct|it|the (?:answer|case))|impossible"
-    r"|(?:just )?(?:a|my) (?:mistake|guess))"
-    r"|(?:that|this|it|which) can(?:not|'t| not) be\b"
-    r"|(?:or|alternatively|maybe|perhaps|possibly)\b(?!,? equivalently| in | simply)"
-    r"|(?:but |although |then again,? )(?:it |the answer |this |that )?(?:could|might|may)\b)",
-    re.IGNORECASE,
-)
-_MISTAKE = re.compile(
-    r"\bI (?:disagree|doubt (?:it|that))\b"
-    r"|\bI (?:was (?:wrong|mistaken)|made an? (?:\w+ )?(?:mistake|error)|mis(?:calculated|read|counted))|\bscratch that"
-    r"|\bcorrection:|\b(?:my|the) (?:(?:previous|earlier|above|first|last|initial) )?(?:answer|result)(?: above)? "
-    r"(?:is|was) (?:wrong|incorrect)",
-    re.IGNORECASE,
-)
-_SECOND_THOUGHT = re.compile(
-    r"(?:^|[.!?)\]$*])\s{0,3}(?:but |oh,? |hmm,? )?"
-    r"(?:(?:wait|hold on|actually|hmm+|oops|sorry|on second thought)(?=[,.:;!—–…]| (?:it|that|this|the|I)\b)"
-    r"|no(?=[,:;!—–…]| wait\b))",
-    re.IGNORECASE | re.MULTILINE,
-)
-_CONFIRMED = re.compile(
-    r"\b(?:yes|correct|right|indeed|confirm\w*|checks? out|holds|match(?:es)?|consistent|fine|good)\b|[✓✔✅]",
-    re.IGNORECASE,
-)
 # a number or an option letter; which one it is matters only beside the answer's own
-_VALUE = r"(?:[-−]?\d(?:[\d.,/]{0,20}\d)?|(?-i:[A-I](?![A-Za-z'])))"
+_VALUE = r"(?:[-−]?\d{1,20}(?:[./]\d{1,20}|,\d{3}(?!\d)){0,6}|(?-i:(?<![A-Za-z/])[A-I](?![A-Za-z'])))"
 _SOME_VALUE = re.compile(_VALUE)
 _NAMED = rf"[$(\[*]{{0,3}}(?:[a-z] ?= ?)?\\?\$?({_VALUE})"
 # the end of a clause whose subject is the answer and that rejects it
@@ -90,6 +63,98 @@ _REJECTED = (
     rf"(?:satisf|work|hold|fit|match|solve|make sense|add up|(?:look|seem|be|sound) {_MERIT})"
     r"|(?:[a-z]+ly )?(?:contradict|violat|fails?\b))"
 )
+_END = r"[$)*\]\s]*(?:[.,;!。)]|$)"
+_NAMED_END = rf"{_NAMED}{_END}"
+_SENTENCE_END = re.compile(r"(?<=。)|(?<=[.!?])[$)*\]\"]{0,4}\s+|\n+")
+_GOES_ON = re.compile(r"[ \t$*_)\]}\\]*+(?![\s.,;!?。])")
+# words before a sentence that turn against what was said, and others
+_TURN = (
+    r"(?:but|oh|hmm+|wait|no(?=\s?[,.:;!…–—])|nope|actually|hold on|oops|sorry|however|unfortunately|yet|although"
+    r"|though|then again|on second thought|my bad|edit|update|correct(?:ed|ion)|final)"
+)
+_LEAD_IN = re.compile(
+    rf"[\s$*_)\]}}(>#\"\\.,;:!–—-]*((?:(?:{_TURN}|well|and|so|in fact|finally)\b[\s,.:;!…–—]*){{0,4}})", re.IGNORECASE
+)
+_TURNED = re.compile(rf"\b{_TURN}\b", re.IGNORECASE)
+# the answer, spoken of with a pronoun or a noun
+_IT = r"(?:that|this|it|which)(?: (?:answer|result|value|solution|choice|option))?"
+_THE_ANSWER = (
+    r"(?:the above|(?:the|my|this|our) (?:(?:previous|earlier|above|first|last|initial|given|boxed) )?"
+    r"(?:answer|solution|result(?= (?:is|was) (?:wrong|incorrect))))(?: above| given)?"
+)
+_IT_IS_REJECTED = re.compile(
+    rf"(?:{_IT}(?:'s(?: [a-z]+ly| just)? (?:{_FAULT}|not {_MERIT})| (?:[a-z]+ly )?{_REJECTED})(?! (?:to|that)\b)"
+    rf"|{_IT}(?:'s| is| was) (?:just |only )?(?:an?|my) (?:mistake|guess|error|typo)\b)",
+    re.IGNORECASE,
+)
+_IT_IS_ANOTHER = re.compile(
+    rf"(?:{_IT}|the answer|x) (?:(?:now|actually|really|instead) )?(?:should|must|ha[sd] to|needs? to|ought to) "
+    rf"(?:(?:really|actually|instead|rather) )?(?:be|have been|equal|read) {_NAMED}",
+    re.IGNORECASE,
+)
+_IT_CANNOT_BE = re.compile(rf"{_IT} can(?:not|'t| not) be\b(?! {_NAMED})", re.IGNORECASE)
+_LEFT_TO_CHOOSE = re.compile(
+    r"(?:or|alternatively|maybe|perhaps|possibly)\b(?!,? equivalently| in | simply)"
+    r"|(?:it |the answer |this |that )?(?:could|might|may)\b",
+    re.IGNORECASE,
+)
+_ANSWER_IS_REJECTED = re.compile(rf"{_THE_ANSWER} (?:[a-z]+ly )?{_REJECTED}", re.IGNORECASE)
+_VALUE_IS_REJECTED = re.compile(
+    rf"(?:the )?(?:(?:value|answer|option|choice|number|solution|root) )?{_NAMED}[$)*\]]*,? (?:[a-z]+ly )?{_REJECTED}",
+    re.IGNORECASE,
+)
+_NOT_VALUE = re.compile(
+    rf"(?:{_VALUE}[$)*\]]*,? (?:and |but )?|\b(?:it|answer)(?:'s| is| was) )not {_NAMED_END}", re.IGNORECASE
+)
+_MAKES_VALUE = re.compile(rf"\bmakes? (?:it|that|the answer) {_NAMED}", re.IGNORECASE)
+_CORRECTED = re.compile(rf"(?:(?:it|that|answer)(?: is| was|'s) )?{_NAMED}(?: instead)?[$)*\]\s.!]*$", re.IGNORECASE)
+_LAST_LINE = re.compile(rf"\n[\s*_]{{0,9}}{_NAMED}[$)*_\].]*\s*\Z")
+# another answer beside the first
+_ALSO = re.compile(
+    rf"(?:(?:the )?(?:value|answer|option|choice|number|solution|root) )?{_NAMED}[$)*\]]* (?:"
+    rf"(?:also|equally) (?:works?\b|fits?\b|satisf|holds?\b|solves?\b|(?:is )?{_MERIT})"
+    rf"|(?:is|are|(?:would|could|may|might|can) be) (?:also|equally) {_MERIT}"
+    rf"|(?:works?|fits?|holds?|is {_MERIT}),? (?:as well|too)\b)"
+    rf"|\bboth (?:options )?{_NAMED}[$)*]* and {_NAMED}[$)*]* (?:works?\b|satisf|hold\b|fit\b"
+    r"|are (?:(?:also|all|the|valid|possible|correct) ){0,3}(?:correct|right|valid|possible|solutions|answers|roots)\b)"
+    r"|(?:another|a second|the other) (?:(?:valid|possible|correct) )?"
+    rf"(?:solution|answer|root|option|choice|value|possibility|one)(?::| is| would be| could be) {_NAMED}",
+    re.IGNORECASE,
+)
+_SETTLED = re.compile(
+    r"\bnot\b|n't\b|reject|discard|negative|invalid|extraneous|ignore|wrong|impossible|exclude|too [a-z]|\bsince\b",
+    re.IGNORECASE,
+)
+# the response doubts what it said; unless it then confirms it, the answer is taken back
+_MISTAKE = re.compile(
+    r"\bI (?:disagree|doubt (?:it|that)|(?:take|took) (?:that|it|this) back)\b"
+    r"|\bI (?:was (?:wrong|mistaken)|made an? (?:\w+ )?(?:mistake|error)|mis(?:calculated|read|counted))"
+    r"|\bscratch that|\bcorrection:|\b(?:ignore|disregard|forget) (?:that|this|the above|my (?:answer|previous))\b"
+    r"|(?:^|[\n。.!?,;])\s{0,3}(?:但是?|然而|不过|可是|[哦啊嗯],?|抱歉,?|对不起,?){0,3}"
+    r"(?:(?:这个?|那|此|该)?(?:答案|结果)?(?:是|并)?(?:不对|不正确|错误?的?|有误|不成立)(?=[\s。.!,;]|$)"
+    r"|(?:我)?(?:刚才|之前|前面)?(?:算|弄|搞|看|写|做|想)错|更正|纠正|(?:我)?(?:需要|应该|得)?重新(?:计?算|检查|考虑))",
+    re.IGNORECASE,
+)
+_SECOND_THOUGHT = re.compile(
+    r"(?:^|[.!?)\]$*。])\s{0,3}(?:but |oh,? |hmm,? )?"
+    r"(?:(?:wait|hold on|actually|hmm+|oops|sorry|on second thought|my bad|nope|edit)"
+    r"(?=[,.:;!—–…]| (?:it|that|this|the|I)\b)|no(?=[,:;!—–…]| wait\b)|等等|等一下|稍等|抱歉|对不起)"
+    r"|\bI (?:now )?(?:reali[sz]ed?|notice|see)(?: that)? (?:it|I|this|that|my|the (?:answer|value|result))\b"
+    r"|\bI (?:need|have|want|ought) to (?:re(?:do|compute|calculate|consider|vise)|re-?check|start over|correct|fix)\b"
+    r"|\blet me (?:re(?:do|compute|calculate|consider|vise)|correct|fix|start over|try (?:(?:that|this|it) )?again)\b"
+    r"|\bI(?:'m| am) (?:not (?:[a-z]+ )?(?:sure|certain|confident|convinced)|unsure)\b"
+    r"(?! (?:what|how|why|who|where|which))"
+    r"|\b(?:mistake|error)s? in (?:my|the (?:above|previous|initial|earlier|calculation|reasoning))\b"
+    r"|\bI (?:forgot|overlooked|missed|omitted|neglected)\b(?! to (?:mention|say|add|note))",
+    re.IGNORECASE | re.MULTILINE,
+)
+_HAN_ANOTHER = re.compile(rf"(?:应该?[是为]|应当[是为]|其实[是为]|实际上[是为]|改为|正确的?[是为])[\s:]{{0,3}}{_NAMED}")
+_CONFIRMED = re.compile(
+    r"\b(?:yes|correct|right|indeed|confirm\w*|checks? out|holds|match(?:es)?|consistent|fine|good)\b|[✓✔✅]"
+    r"|(?<!不)正确|没错|对的",
+    re.IGNORECASE,
+)
+_DISPUTED = re.compile(r"\bnot\b|n't\b|\bwrong\b|\bincorrect\b|\bmistake\b|\berror\b|不对|错误|有误", re.IGNORECASE)
 _NOT = re.compile(r"[\s,;(–—]*(?:but )?(?:not|rather than|instead of)\b\s*", re.IGNORECASE)
 _CONTRASTED = re.compile(
     rf"(?:the |an? |options? |choices? |answers? ){{0,2}}(?:{_NAMED}|[$(]*[-−]?\\[a-z]{{2}}"
@@ -103,7 +168,6 @@ _ADDED = re.compile(
     rf"|\b(?:so|hence|thus|therefore),? (?:it is |it's |we (?:get|have) )?{_NAMED}(?=[$)*.\s]*$)",
     re.IGNORECASE,
 )
-_DISPUTED = re.compile(r"\bnot\b|n't\b|\bwrong\b|\bincorrect\b|\bmistake\b|\berror\b", re.IGNORECASE)
 
 
 def denied(before: str) -> bool:
@@ -137,21 +201,50 @@ def open_end(text: str, end: int) -> int:
     return last.start() if last else min(len(text), end + 200)
 
 
-def taken_back(after: str) -> bool:
+def taken_back(after: str, answer: str = "") -> bool:
     """Whether the text after an answer, in which no other answer is stated, takes it back or adds another one.
 
-    A second thought ("Wait, ...") takes it back unless the text then confirms it.
+    - Any of its sentences may reject the answer by name or by value, or add another value. A pronoun means the answer
+      in the next sentence, and in one that begins like "However".
+    - A second thought ("Wait, ...") takes it back unless the text then confirms it.
 
     >>> taken_back(". Wait, that is wrong. It is 13."), taken_back(". Wait, let me check: 3 * 4 is 12. Yes.")
     (True, False)
     """
-    if _TAKEN_BACK.match(after, 0, 200) or _MISTAKE.search(after):
+    after = after.replace("’", "'")
+    if _MISTAKE.search(after) or _adds(_HAN_ANOTHER, after, answer) or _adds(_LAST_LINE, after, answer):
+        return True
+    sentences = [one for one in _SENTENCE_END.split(after) if re.search(r"\w", one)]
+    next_one = 1 if _GOES_ON.match(after) else 0
+    if any(_against(one, answer, index <= next_one) for index, one in enumerate(sentences)):
         return True
     thought = _SECOND_THOUGHT.search(after)
     if thought is None:
         return False
     rest = after[thought.end() :]
     return _CONFIRMED.search(rest) is None or _DISPUTED.search(rest) is not None
+
+
+def _against(sentence: str, answer: str, next_one: bool) -> bool:
+    """Whether a sentence after an answer rejects it or names another one."""
+    lead = _LEAD_IN.match(sentence)
+    begin = lead.end() if lead else 0
+    turned = lead is not None and _TURNED.search(lead[1]) is not None
+    if turned or next_one:
+        if any(pattern.match(sentence, begin) for pattern in (_IT_IS_REJECTED, _IT_CANNOT_BE, _LEFT_TO_CHOOSE)):
+            return True
+        if _adds(_IT_IS_ANOTHER, sentence, answer):
+            return True
+    if turned and (corrected := _CORRECTED.match(sentence, begin)) and not _names(corrected, answer):
+        return True
+    if _ANSWER_IS_REJECTED.match(sentence, begin):
+        return True
+    own = answer if (letter := _SOME_VALUE.search(answer)) is None or letter[0].isdigit() else letter[0]
+    if (value := _VALUE_IS_REJECTED.match(sentence, begin)) and _names(value, own):
+        return True
+    if any(_names(value, own) for value in _NOT_VALUE.finditer(sentence)):
+        return True
+    return _adds(_MAKES_VALUE, sentence, answer) or (not _SETTLED.search(sentence) and _adds(_ALSO, sentence, answer))
 
 
 def refuted(tail: str, answer: str) -> bool:
@@ -168,7 +261,21 @@ def refuted(tail: str, answer: str) -> bool:
     return _WHICH.match(tail) is not None or _adds(_ADDED, tail, answer)
 
 
+def names_another(text: str, answer: str) -> bool:
+    """Whether the first number or option letter in a text is not one of the answer's.
+
+    >>> names_another("x = 6", "5 or 6"), names_another("x = 7", "5 or 6")
+    (False, True)
+    """
+    first = _SOME_VALUE.search(text)
+    return first is not None and first[0] not in _SOME_VALUE.findall(answer)
+
+
 def _adds(pattern: re.Pattern[str], text: str, answer: str) -> bool:
     """Whether the pattern finds a value or letter in the text that is not one of the answer's."""
-    own = set(_SOME_VALUE.findall(answer))
-    return any(value not in own for match in pattern.finditer(text) for value in match.groups() if value)
+    return any(any(match.groups()) and not _names(match, answer) for match in pattern.finditer(text))
+
+
+def _names(match: re.Match[str], answer: str) -> bool:
+    """Whether all values that were found are the answer's own."""
+    return not any(names_another(value, answer) for value in match.groups() if value)

@@ -10,7 +10,7 @@ from dataclasses import replace
 
 from rlfr_mm.grading.item import Found, Span
 from rlfr_mm.grading.strict.boxes import final_box, stripped
-from rlfr_mm.grading.strict.doubt import denied, open_end, refuted, taken_back
+from rlfr_mm.grading.strict.doubt import denied, names_another, open_end, refuted, taken_back
 from rlfr_mm.grading.strict.phrases import concluded, worded
 from rlfr_mm.grading.strict.words import in_digits
 
@@ -70,6 +70,7 @@ _CLAUSE = re.compile(
     r"|perhaps)\b|n't\b)[^.,=<>\n]){0,80}"
     rf" (?:{_SAYS})(?= [-−\d$\\(])"
 )
+_CHECK = re.compile(r"\b(?:verif|check|confirm|plug|substitut|both sides|for example)", re.IGNORECASE)
 _TAIL = re.compile(
     r"(?<!\s)\s*(?:[,;(–—]\s*)?(?:\b(?:because|since|which(?! I )|due to|where|given that)\b"
     r"|(?<=[,;(] )(?:as(?! well)|(?:but )?not(?! (?:sure|certain|necessarily|only)\b))\b"
@@ -215,7 +216,8 @@ def stated(response: str) -> list[Found]:
     """The places where the response states its answer, the most reliable first.
 
     - If there is a closed answer tag, nothing outside it is read.
-    - Otherwise the order is conclusion tag, box, statements; of several statements the last comes first.
+    - Otherwise the order is conclusion tag, box, statements; of several statements the last comes first, and before it
+      another value that a last sentence concludes.
     - An explicit answer after the box goes before it: the box was a step. Statements before the box or inside the
       reasoning do not count: the response went on after them.
     - There is none if the last one is a question or is taken back.
@@ -234,8 +236,8 @@ def _stated(text: str) -> list[Found]:
     tag = _answer_tag(text)
     if tag is not None:
         return _within(text, tag, "answer tag")
-    conclusion = _last_between(text, "<CONCLUSION>", "</CONCLUSION>")
-    concluded = _within(text, conclusion, "conclusion") if conclusion else []
+    section = _last_between(text, "<CONCLUSION>", "</CONCLUSION>")
+    within = _within(text, section, "conclusion") if section else []
     boxed = final_box(text)
     begin = boxed.span[1] if boxed and boxed.span else 0
     said = [_moved(one, begin) for one in reversed(statements(text[begin:]))]
@@ -244,13 +246,22 @@ def _stated(text: str) -> list[Found]:
     last = said[0] if said else boxed
     if last is not None and last.span is not None:
         # a longer text is compared as a whole: the text of an option may be a question
-        asks = last.answer.endswith("?") and len(last.answer.split()) < 8
-        if asks or taken_back(text[last.span[1] : last.span[1] + 2000]):
-            return concluded
+        asks = last.answer.endswith(("?", "吗", "吧")) and len(last.answer.split()) < 8
+        if asks or taken_back(text[last.span[1] : last.span[1] + 2000], last.answer):
+            return within
+        said = [*_results_behind(text, last.span[1], last.answer), *said]
     if boxed is None or boxed.span is None:
-        return [*concluded, *said]
+        return [*within, *said]
     inside = [one for one in _within(text, boxed.span, "boxed") if one.method == "boxed+statement"]
-    return [*concluded, *said, *inside, boxed]
+    return [*within, *said, *inside, boxed]
+
+
+def _results_behind(text: str, end: int, answer: str) -> list[Found]:
+    """Another number that the response concludes after a stated one, unless it only checks that one."""
+    result = None if _CHECK.search(text, end) else concluded(text[end:])
+    if result is None or result.method != "conclusion" or not re.search(r"\d", answer):
+        return []
+    return [_moved(result, end)] if names_another(result.answer, answer) else []
 
 
 def _within(text: str, span: Span, method: str) -> list[Found]:

@@ -123,3 +123,76 @@ def test_an_answer_in_words_is_contrasted_with_words():
     assert not grade(Item("The answer is Monday, not a valid day.", "Monday")).correct
     for tail in (", not option C", ", because it cannot be A or C", " rather than A"):
         assert grade(Item(f"The answer is B{tail}.", "B", "choice", ("3", "5", "7"))).correct
+
+
+@pytest.mark.parametrize(
+    "after",
+    [
+        # the answer is rejected
+        ". But this contradicts the condition, so it has to be 7.", "\n\nHowever, this is wrong, it should be 6.",
+        "\n\nHowever, 5 does not satisfy the equation.", "\n\nThat does not look right.",
+        " (error, see below)\n\nx = 6",
+        "\n\n(The above is incorrect.)", "\n\nThe value 5 is wrong.", "\n\nBut x = 5 is extraneous.",
+        " dollars. But it fails.",
+        # the response doubts itself
+        ". I now realise it should be 7.", "\n\nI need to redo this.", "\n\nI am not sure; it may be 6.",
+        "\n\nRechecking: I forgot the case n = 0, which makes it 6.", ". I take that back: 6.", ". My bad, 6.",
+        ". There is an error in the calculation above.",
+        # another value is the last word
+        "\n\nLet me double-check: 2+4 = 6. So it is 6, not 5.", "\n\nEdit: it is 6.", "\n\nFinal: 6", "\n\nSo x = 6.",
+        "\n\n**6**", " -> \\text{corrected: } 6", ". Nope, 6.", ". Edit: 6.",
+        ". But that contradicts the condition, so x = 7.",
+        ". Therefore, since we need the double, it is 10.", ". It should be 6.", ". Actually 6.",
+        # another answer is as good
+        ". But 8 also works.", ". Another solution is 8.", ". The other one is 8.",
+        "\n\nSo both 8 and 5 are solutions.",
+        ". 8 is a solution as well.",
+    ],
+)  # fmt: skip
+def test_later_sentences_can_take_an_answer_back_or_add_another(after):
+    for response in ("So \\boxed{5}", "The answer is 5"):
+        assert not grade(Item(response + after, "5")).correct
+
+
+@pytest.mark.parametrize(
+    "after",
+    [
+        ". I hope it is correct.", "\n\nNote that 6 is not a solution.",
+        "\n\nCheck: 2(5)+3 = 13. So both sides are 13.",
+        "\n\nThe other root is -2, which we reject since x > 0.", "\n\nHowever, x = 6 is not valid, since 6 > 5.",
+        "\n\nTherefore, the total is 5.", "\n\n**5**", "\n\nLet me double-check: 2+3 = 5. Yes.", "\n\nIt is not 6.",
+        "\n\nIt is impossible to do better.", "\n\nIf x = 6, the result is too large.", "\n\nIt should be 5.",
+        "\n\nBut note that 6 would be wrong.", "\n\nAre you not sure about anything?",
+        "\n\nThis is not the only method.",
+        ". It cannot be 6, since 6 is even.", ". Another way to see this is to count.", ". Both 2 and 3 are prime.",
+        ". The second step gives 8 apples. Then we take away 3. So 5 are left.", ". Note that 3 is also prime.",
+        ". Suppose n = 6. This contradicts the assumption. Hence n = 5.", ". The other values are wrong.",
+        "\n\nExplanation:\n1. We add.\n2. We subtract.", ". This is not surprising.",
+        ". I forgot to mention that n > 0.",
+    ],
+)  # fmt: skip
+def test_later_sentences_may_explain_check_and_compare(after):
+    for response in ("So \\boxed{5}", "The answer is 5"):
+        assert grade(Item(response + after, "5")).correct
+
+
+@pytest.mark.parametrize(
+    ("after", "right"),
+    [
+        (". But B is also correct.", False), ("\n\nB is correct as well.", False), (". Actually B.", False),
+        (". Both A and B are correct.", False), (". Nope, it's B.", False), (". A is not possible.", False),
+        (". B is wrong because it is too small.", True), ("\n\nB: This is incorrect.\nC: This is too large.", True),
+        (". Option B is also even, but too small.", True), (". Both B and C are wrong.", True),
+        (". Therefore, x = 3.", True),
+    ],
+)  # fmt: skip
+def test_later_sentences_about_options_are_read_alike(after, right):
+    for response in ("\\boxed{A}", "The answer is A"):
+        assert grade(Item(response + after, "A", "choice", ("3", "5", "7"))).correct is right
+
+
+def test_a_later_conclusion_is_the_last_word_unless_it_checks_the_answer_or_gives_a_part_of_it():
+    assert grade(Item("\\boxed{5}\n\nSo x = 6.", "6")).correct
+    assert grade(Item("\\boxed{\\frac{3}{4}}. Therefore the probability is 75%.", "\\frac{3}{4}")).correct
+    assert grade(Item("\\boxed{(3,4)}\n\nSo x = 3.", "(3,4)")).correct
+    assert not grade(Item("~~\\boxed{5}~~ 6", "5")).correct
