@@ -14,6 +14,7 @@ _DENIAL = re.compile(
     r"|doubt(?:s|ed|ful)?|den(?:y|ies|ied)|unlikely|impossible|false|wrong|incorrect|hardly|I guess|I thought|no way"
     r"|(?:nobody|no one|none)(?: [a-z]+){0,2}|anything but|far from|ignore|delete|discard|disregard"
     rf"|(?:wrong|false|incorrect) to (?:{_SAYING})"
+    rf"|(?:mistake|error|misconception|pitfall|trap)(?: (?:is|was|would be) to (?:{_SAYING}|choose|pick))?"
     rf"|(?:not|\w*n't) (?:the case|true|sure|certain|clear|known?|mean|{_SAYING})"
     r"|^(?:show|prove|verify|check)"
     r"|(?:more|less|greater|fewer|smaller|larger|other|rather) than|instead of|except(?: for)?|excluding)$",
@@ -23,9 +24,27 @@ _DENIAL = re.compile(
 _QUOTATION = re.compile(
     rf"(?:^|\s)(?:(?<!\bI )(?<!\bwe )(?:may|might|could|would|can) (?:also )?(?:{_SAYING})"
     rf"|(?:people|students|others|some|many|they|you|who) (?:{_SAYING})"
-    r"|(?:ask|say|think|claim|state|guesse|believe|suggest|wonder|write|argue|hope)s"
-    r"|asked|said|thought|claimed|stated|guessed|believed|suggested|wondered|wrote|argued)$",
+    r"|(?:say|think|claim|guesse|believe|suggest|wonder|argue|hope)s"
+    r"|said|thought|claimed|guessed|believed|suggested|wondered|argued)$",
     re.IGNORECASE,
+)
+_WRITTEN = re.compile(r"(?:^|\s)(?:(?:ask|state|write)s|asked|stated|wrote)$", re.IGNORECASE)
+# words before "the answer" that make something else of it, such as "twice" and "an upper bound for"
+_MADE_OF_IT = re.compile(
+    r"(?:^|\s)(?:(?<!light )(?<!view )(?<!because )(?<!regardless )(?<!value )(?<!out )(?<!all )of|twice|half|double"
+    r"|triple|thrice|(?:bound|estimate|limit|guess|hint|candidate|approximation) (?:for|on|to))$",
+    re.IGNORECASE,
+)
+_OWNED = re.compile(
+    r"(?:^|\s)(?!(?:let|that|here|it|what|there|he|she|problem|question|exercise|puzzle|task)'s)[a-z]+(?:'s|s')$",
+    re.IGNORECASE,
+)
+_OTHERS = frozenset(["his", "her", "their"])
+# the same in Chinese, before "the answer is" and its adjectives
+_HAN_DENIAL = re.compile(
+    r"(?:错误|不正确|不对|并非|不是|是否|是不是|如果|假如|要是|若|假设|假定|倘若|除非|怀疑|以为|猜测?|声称"
+    r"|(?<!我)(?<!我们)(?<!可以)(?:认为|觉得)|(?<!我们)(?<!来)(?<!是)(?<!以)(?<!者)说)"
+    r"(?:的|这个?|本题|此题|该题|题目|最终|最后|正确|最佳){0,3}$"
 )
 # directly after an answer, in the same line: it is not the whole answer, or not the answer
 _LEFT_OPEN = re.compile(
@@ -37,11 +56,12 @@ _LEFT_OPEN = re.compile(
     r"|(?:is|are|was|were) (?:too |(?:only |just )?an? (?:upper|lower) bound|(?:only |just )?my (?:first|initial))"
     r"|and (?:also |maybe |perhaps |possibly )\$?[-\d\\]|[✗✘❌❎]|~~"
     r"|(?:-{1,2}>|→|=>|\\(?:to|(?:R|r)ightarrow)) ?(?:\\text\{ ?)?(?:wrong|incorrect|no\b|correct(?:ed|ion)|[-\d])"
+    r"|(?:[这那]?[是有]?(?:错误|错的|错了|不对|不正确|误)|除外|以外|[吗吧]|或(?!等价)|还是|不是)"
     r"|[^()\n.]{0,60}\bnot the (?:final |correct |right )?answer\b"
     r"|[^()\n.]{0,40}\b(?:also (?:works?|possible|plausible|valid|correct|right|fits?)|equally)\b)",
     re.IGNORECASE,
 )
-_LINE_END = re.compile(r"\n|[.!?](?=\s|$)|\\\]|\$\$")
+_LINE_END = re.compile(r"\n|。|[.!?](?=\s|$)|\\\]|\$\$")
 # a number or an option letter; which one it is matters only beside the answer's own
 _VALUE = r"(?:[-−]?\d{1,20}(?:[./]\d{1,20}|,\d{3}(?!\d)){0,6}|(?-i:(?<![A-Za-z/])[A-I](?![A-Za-z'])))"
 _SOME_VALUE = re.compile(_VALUE)
@@ -155,7 +175,7 @@ _CONFIRMED = re.compile(
     re.IGNORECASE,
 )
 _DISPUTED = re.compile(r"\bnot\b|n't\b|\bwrong\b|\bincorrect\b|\bmistake\b|\berror\b|不对|错误|有误", re.IGNORECASE)
-_NOT = re.compile(r"[\s,;(–—]*(?:but )?(?:not|rather than|instead of)\b\s*", re.IGNORECASE)
+_NOT = re.compile(r"[\s,;(–—]*(?:(?:but )?(?:not|rather than|instead of)\b\s*|而不是|而非)", re.IGNORECASE)
 _CONTRASTED = re.compile(
     rf"(?:the |an? |options? |choices? |answers? ){{0,2}}(?:{_NAMED}|[$(]*[-−]?\\[a-z]{{2}}"
     r"|[$(]*[-−]?[a-z](?=[\s$)]*(?:[-+=^.,;]|$))|(?:counting|including)\b)",
@@ -170,21 +190,30 @@ _ADDED = re.compile(
 )
 
 
-def denied(before: str) -> bool:
-    """Whether the words before an answer deny it, quote it or make it a condition.
+def denied(before: str, noun: str = "") -> bool:
+    """Whether the words before an answer deny it, quote it, make it a condition or something else of it.
+
+    `noun` is what they speak of, if not of the answer itself: the "answer" that is stated behind them.
 
     >>> denied("The question asks whether the answer is "), denied("It is not B, so the answer is ")
     (True, False)
     """
     if re.search(r"(?:\\neq?|≠)[\s${]*$", before[-20:]):
         return True
-    clause = re.split(r"[.!?;,\n]", before[-120:])[-1].replace("’", "'")
+    clause = re.split(r"[.!?;,\n。]", before[-120:])[-1].replace("’", "'")
+    if _HAN_DENIAL.search(clause.rstrip(" \t*$\\({:")):
+        return True
     words = re.findall(r"[A-Za-z']+|[^\sA-Za-z'$*_\"({:=]+", clause)
     end = len(words)
     while end and words[end - 1].lower() in _FILLERS:
         end -= 1
-    said = " ".join(words[max(0, end - 6) : end])
-    return bool(_DENIAL.search(said) or (end < len(words) and _QUOTATION.search(said)))
+    said, fillers = " ".join(words[max(0, end - 6) : end]), [word.lower() for word in words[end:]]
+    if _DENIAL.search(said) or _QUOTATION.search(said) or (fillers and _WRITTEN.search(said)):
+        return True
+    if "answer" in (noun, *fillers):
+        owned = _OWNED.search(said) is not None or not _OTHERS.isdisjoint(fillers)
+        return owned or _MADE_OF_IT.search(said) is not None
+    return not fillers and _OWNED.search(said) is not None
 
 
 def open_end(text: str, end: int) -> int:

@@ -71,11 +71,12 @@ _CLAUSE = re.compile(
     rf" (?:{_SAYS})(?= [-−\d$\\(])"
 )
 _CHECK = re.compile(r"\b(?:verif|check|confirm|plug|substitut|both sides|for example)", re.IGNORECASE)
+_COPULA = re.compile(r"(?<!\s)\s?(?:です|でした|である|になります|となります|입니다|이다|이에요|예요)[。.]?$")
 _TAIL = re.compile(
     r"(?<!\s)\s*(?:[,;(–—]\s*)?(?:\b(?:because|since|which(?! I )|due to|where|given that)\b"
     r"|(?<=[,;(] )(?:as(?! well)|(?:but )?not(?! (?:sure|certain|necessarily|only)\b))\b"
     r"|(?<=\()not\b(?! (?:sure|certain))|\brather than\b|\binstead of\b"
-    r"|(?<=[,;(] )no other\b|(?<=[,;])(?:过程|因为|由于|理由|详见|如上|其中)"
+    r"|(?<=[,;(] )no other\b|(?<=[,;])(?:过程|因为|由于|理由|详见|如上|其中|而不是|而非)"
     r"|\(see\b|\b(?:and|so) we are done\b|[✓✔✅■□]|"
     r"(?:correct |rounded |accurate )?to (?:the nearest|\w+ (?:decimal|significant))\b).*$",
     re.IGNORECASE | re.DOTALL,
@@ -146,7 +147,7 @@ def statements(text: str) -> list[Found]:
     A statement that is denied, quoted or a condition ("if the answer is 7") is left out.
     """
     openings = deque(_STATEMENT.finditer(text), maxlen=50)
-    asserted = [one for one in openings if not denied(text[max(0, one.start() - 120) : one.start()])]
+    asserted = [one for one in openings if not denied(text[max(0, one.start() - 120) : one.start()], "answer")]
     found = [_statement(text, one.end(), "\n" in one.group()) for one in asserted]
     said = [*(statement for statement in found if statement.answer), *deque(worded(text), maxlen=50)]
     return sorted(said, key=lambda statement: statement.span or (0, 0))
@@ -290,7 +291,7 @@ def trimmed(text: str) -> str:
     tail = _TAIL.search(text)
     if tail and tail.start() and not refuted(tail.group(), text[: tail.start()]):
         text = text[: tail.start()]
-    return _LEAD.sub("", _CLAUSE.sub("", text)).strip(" \t\n,;:*").rstrip(". 。")
+    return _LEAD.sub("", _COPULA.sub("", _CLAUSE.sub("", text))).strip(" \t\n,;:*").rstrip(". 。")
 
 
 def bare_answer(response: str) -> Found | None:

@@ -60,8 +60,10 @@ _CHANGING_FORMS = re.compile(  # ordinals and powers of a thousand
 )
 _ABBREVIATED, _PARTICIPLE = re.compile("[b-df-hj-np-tv-z]{2,9}"), re.compile("[a-z]{2,12}(?<!e)ed")
 _HARMLESS = frozenset(["needed", "required", "used", "rounded", "combined", "moped", "biped", "quadruped"])
+# the same in Chinese: particles and verbs, which the name of a thing does not have, and "factorial", "plus", "possible"
 _NO_UNIT_SIGNS = re.compile(
-    "[成打不非无没错或和与及以约多余半倍几十百千万亿分之上下左右至到折第]|^的.|平方|立方|次方|进制"
+    "[成打不非无没错或和与及以约多余半倍几十百千万亿分之上下左右至到折第误除减吗呢吧啊么了是为但而也还就却且若如该]"
+    "|^的.|平方|立方|次方|进制|阶乘|乘以|加上|可能|正确"
 )
 _FILLER_WORDS = "of the a an total altogether different possible exactly only such 的"
 FILLERS = frozenset(_FILLER_WORDS.split())

@@ -196,3 +196,70 @@ def test_a_later_conclusion_is_the_last_word_unless_it_checks_the_answer_or_give
     assert grade(Item("\\boxed{\\frac{3}{4}}. Therefore the probability is 75%.", "\\frac{3}{4}")).correct
     assert grade(Item("\\boxed{(3,4)}\n\nSo x = 3.", "(3,4)")).correct
     assert not grade(Item("~~\\boxed{5}~~ 6", "5")).correct
+
+
+@pytest.mark.parametrize(
+    "response",
+    [
+        "Twice the answer is 5.", "The square of the answer is 5.", "Half the answer is 5.",
+        "The last digit of the answer is 5.", "An upper bound for the answer is 5.",
+        "A lower bound on the answer is 5.",
+        "My friend's answer is 5.", "His answer is 5.", "A common mistake is to answer \\boxed{5}.",
+        "A common error is to say that the answer is 5.", "Twice the answer is \\boxed{5}.",
+        "Many students say \\boxed{5}.",
+    ],
+)  # fmt: skip
+def test_what_is_said_of_the_answer_or_by_others_is_not_the_answer(response):
+    assert not grade(Item(response, "5")).correct
+
+
+def test_what_others_say_of_options_is_not_the_answer():
+    for response in ("Many students say option A is correct.", "My friend's answer is A."):
+        assert not grade(Item(response, "A", "choice", ("3", "5", "7"))).correct
+
+
+@pytest.mark.parametrize(
+    "response",
+    [
+        "My answer is 5.", "So your answer is 5.", "The problem's answer is 5.", "In light of this the answer is 5.",
+        "The value of the answer is 5.", "Because of this the answer is 5.", "The area of it is \\boxed{5}.",
+        "a total of \\boxed{5}", "The volume of this solution is \\boxed{5}.", "Janet's profit is \\boxed{5}.",
+        "Let's check: the answer is 5.", "Now for the final answer: 5", "I would say the answer is 5.",
+    ],
+)  # fmt: skip
+def test_other_phrases_with_of_for_or_an_apostrophe_state_the_answer(response):
+    assert grade(Item(response, "5")).correct
+
+
+@pytest.mark.parametrize(
+    "response",
+    [
+        "错误的答案是5。", "有人认为答案是5。", "并非答案是5。", "小明说答案是5。", "如果答案是5，n是多少？",
+        "假设答案是5",
+        "答案是5。不对，应该是6。", "答案是5。等等，我算错了，是6。", "\\boxed{5}。不对，应该是6。", "答案是5。应为6。",
+        "\\boxed{5} 是错误的，应该是6。", "\\boxed{5}，错了", "\\boxed{5}或6", "答案是5。但这是错误的。",
+        "答案是5。更正：6。",
+        "答案是5有误", "答案是5除外", "答案是5吗", "<answer>5阶乘</answer>", "答えは5ではない。", "답은 5가 아니다.",
+    ],
+)  # fmt: skip
+def test_denials_and_retractions_in_chinese_are_seen(response):
+    assert not grade(Item(response, "5")).correct
+
+
+@pytest.mark.parametrize(
+    "response",
+    [
+        "我认为答案是5。", "所以说答案是5。", "不难看出答案是5。", "正确答案是5。", "答案是5，而不是6。",
+        "答案是5，因为6不对。",
+        "答案是5。验证：2+3=5，正确。", "答案是5个苹果。", "<answer>5种方法</answer>", "答えは5です。",
+        "정답은 5입니다.",
+        "答案是5。所以小明有5个苹果。", "\\boxed{5}种",
+    ],
+)  # fmt: skip
+def test_answers_in_chinese_japanese_and_korean_are_read(response):
+    assert grade(Item(response, "5")).correct
+
+
+def test_chinese_explanations_of_options_take_nothing_back():
+    assert grade(Item("答案是B。A是错误的，因为角度不对。", "B", "choice", ("3", "5", "7"))).correct
+    assert not grade(Item("错误的选项是A", "A", "choice", ("3", "5", "7"))).correct
