@@ -69,6 +69,8 @@ _CONTINUED = re.compile(
     rf"|,{_BEHIND}\\[lc]?dots(?![A-Za-z])"
     rf"|{_BEHIND}(?:[<>≤≥≠](?![a-z]>)|\\[lg]eq?(?:slant)?(?![A-Za-z])|\\neq?(?![A-Za-z])) ?"
     r"(?:\d|[a-z](?![A-Za-z])|\\)[^$\n.,]{0,40}"
+    rf"|{_BEHIND}(?:[,;]|(?:and|&)(?![A-Za-z])|\\text\s?\{{ ?and ?\}}){_BEHIND}[-−]?"  # another value of the list
+    r"(?:\d[\d.,]{0,12}|\\(?:[dt]?frac|sqrt)[^\s$.,;]{1,30})(?=[$)\]]{0,2}(?:\.?\s*$|[.;]?\s*\n|[.;]\s))"
     r"|\.\d{1,20}|\d{1,20}|\{?,\}?\d{3}\b|[a-zA-Z](?![a-zA-Z])| [abcknprtxyz](?=[-+*/^_)])"
     rf"|{_BEHIND}[-−+/×÷·±] ?{_OPERAND}[^$\n.,=]{{0,40}}{_CHAINED}"
     rf"|(?:{_BEHIND}\*\d| \* ?\d|(?<=\}})\* ?{_OPERAND})[^$\n.,=]{{0,40}}{_CHAINED}"

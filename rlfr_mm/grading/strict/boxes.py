@@ -15,10 +15,21 @@ _BRACES = re.compile(r"\\(?:boxed|fbox)\s*\{|\\boxed\s?(?P<bare>\d{1,15})(?![\d.
 _JOINT = re.compile(
     r"(?:[\s$,;&{}~|.]|\\[,;:!. \\()\[\]]|\\(?:q?quad|text|mathrm|textrm|mbox|hspace|newline|lor|vee|land)(?![A-Za-z])"
     r"|[-*•](?=\s)|\(?[a-e1-9][.)](?=\s)|\b(?:and|or|else|also|either|both|then again|maybe|perhaps|possibly|as well as"
-    r"|together with|another|the|other|second|third|solution|root|one|answer|is|alternatively|otherwise"
+    r"|together with|another|the|other|first|second|third|smaller|larger|greater|solution|root|one|answer|is"
+    r"|alternatively|otherwise"
     r"|for part \(?[a-e1-9]\)?)(?![A-Za-z])"
     r"|(?:[A-Za-z]|\\[a-z]{2,8})(?:_\{?\w{1,3}\}?)?\s{0,3}&?=)*"
 )
+# between boxes of one sentence: what makes a step of the first
+_STEP = re.compile(
+    r"\n|[.!?](?=[\s$])|。|[A-Za-z]:\s|\\(?:implies|approx|iff|to|(?:Long)?(?:R|r)ightarrow)(?![A-Za-z])|[→⇒≈⟹]|=>"
+    r"|(?:[\d)}\]]|[A-Za-z]{2})[\s$]{0,3}=[\s${]{0,4}$|^[\s$]{0,4}(?:=|gives?\b)"
+    r"|\b(?:hence|so|then|thus|therefore|consequently|implies|means|yields?|yielding|giving|get|gets|getting|obtain|obtains"
+    r"|obtaining|becomes?|simplif[a-z]{1,6}|reduc[a-z]{1,5}|equals?|finally|equivalent[a-z]{0,2}|that is|instead|after"
+    r"|(?:which|that|this|it|sides|equation) gives|too [a-z]{1,9})\b|[所因]以|因此|得到?|故|则|即",
+    re.IGNORECASE,
+)
+_NO_WORDS = re.compile(r"(?:[^A-Za-z\\]|\\[A-Za-z]+|\\.|[A-Za-z](?![A-Za-z]))*")
 _LABEL = re.compile(r"(?<![A-Za-z\\])(?:[A-Za-z]|\\[a-z]{2,8})(?:_\{?\w{1,3}\}?)?\s{0,3}(?=&?=[\s${]{0,4}$)")
 
 
@@ -59,19 +70,21 @@ def last_boxed(text: str) -> str | None:
 def final_box(text: str) -> Found | None:
     r"""The last box, together with the boxes that belong to the same statement, and with what continues it.
 
-    Boxes belong together if only space, punctuation, "and" or "or", list markers and labels join them, as in
-    ``x=\boxed{1} or x=\boxed{2}``. Different labels, as in ``k=\boxed{4}, n=\boxed{2}``, are part of the answer. A unit
-    or a doubt after the box belongs to it: ``\boxed{5}\text{ cm}``, ``\boxed{5}, or maybe 6``.
+    Boxes are a list if only space, punctuation, "and" or "or", list markers and labels join them, as in
+    ``x=\boxed{1} or x=\boxed{2}``. Different labels, as in ``k=\boxed{4}, n=\boxed{2}``, are part of the answer. Other
+    boxes of one sentence are read with what is between them, as in ``\boxed{5} hours and \boxed{30} minutes``, unless
+    the first was a step: ``\boxed{5}, so \boxed{6}``. A unit or a doubt after the box belongs to it:
+    ``\boxed{5}\text{ cm}``, ``\boxed{5}, or maybe 6``.
     """
     boxes = _boxes(text, 12, bare=True)
     if not boxes:
         return None
-    group, joints = [boxes[-1]], ""
+    group, joints = [boxes[-1]], list[str]()
     for box in reversed(boxes[:-1]):
         between = text[box[0][1] : group[0][0][0]]
-        if len(between) > 60 or not _JOINT.fullmatch(between):
+        if len(between) > 100 or not (_JOINT.fullmatch(between) or _goes_on(between)) or box[1][0] == box[1][1]:
             break
-        group, joints = [box, *group], joints + between
+        group, joints = [box, *group], [between, *joints]
     around = unbracketed(text, group[0][0][0], group[-1][0][1])
     if around is None:
         return None
@@ -85,9 +98,11 @@ def final_box(text: str) -> Found | None:
     ]
     if len(set(labels)) == len(labels) > 1 and all(labels):
         contents = [f"{label}={content}" for label, content in zip(labels, contents, strict=True)]
-    joint = " or " if re.search(r"\bor\b|\\lor|\\vee", joints) else ", "
+    joint = " or " if re.search(r"\bor\b|\\lor|\\vee", " ".join(joints)) else ", "
     answer = joint.join(dict.fromkeys(contents))
-    if len(contents) > 1 and brackets and joint == ", ":  # the point (\boxed{1}, \boxed{2})
+    if not all(map(_JOINT.fullmatch, joints)):
+        answer = "".join(map("".join, zip(contents, [*joints, ""], strict=True))).replace("$", "")
+    elif len(contents) > 1 and brackets and joint == ", ":  # the point (\boxed{1}, \boxed{2})
         answer = brackets[0] + ", ".join(contents) + brackets[1]
     behind = text[end : continued(text, start, end)]
     answer = sign_of(before) + answer + re.sub(r"\$", "", behind)
@@ -96,6 +111,11 @@ def final_box(text: str) -> Found | None:
         end + len(behind) if behind else stripped(text, *group[-1][1])[1],
     )
     return Found(answer, "boxed", span)
+
+
+def _goes_on(between: str) -> bool:
+    """Whether a sentence or formula with a box goes on to the next box, without a word or sign of a further step."""
+    return not _STEP.search(between) and ("=" not in between or not _NO_WORDS.fullmatch(between))
 
 
 def stripped(text: str, start: int, end: int) -> Span:

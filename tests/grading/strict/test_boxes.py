@@ -2,6 +2,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from rlfr_mm.grading import Item, grade
 from rlfr_mm.grading.strict.boxes import final_box, last_boxed
 from rlfr_mm.grading.strict.extract import stated
 
@@ -37,7 +38,7 @@ def test_last_boxed_contents_are_balanced_and_from_the_text(text):
         (" and ", ", "), (" or ", " or "), ("", ", "), ("\\quad\\text{and}\\quad ", ", "), ("\\;", ", "), ("\n", ", "),
         (" \\lor ", " or "), ("$ or $x=", " or "), (" or else ", " or "), ("\\text{ or maybe }", " or "),
         ("$\n- $", ", "),
-        (", as well as ", ", "), ("$ and the other solution is $", ", "),
+        (", as well as ", ", "), ("$ and the other solution is $", ", "), (" and the larger root is ", ", "),
     ],
 )  # fmt: skip
 def test_boxes_of_one_statement_are_read_together(between, joined):
@@ -45,7 +46,13 @@ def test_boxes_of_one_statement_are_read_together(between, joined):
     assert found.answer == f"-2{joined}1"
 
 
-@pytest.mark.parametrize("between", [". Hence ", " so ", " = ", " + 3 = ", ". Step 2 gives ", " \\Rightarrow "])
+@pytest.mark.parametrize(
+    "between",
+    [
+        ". Hence ", " so ", " = ", " + 3 = ", ". Step 2 gives ", " \\Rightarrow ", ", which gives ", " gives ",
+        " is too small; thus ", ", so we get ", "\\text{ cm} = ", "\nStep 2: ", " in this format: ", "，所以答案是",
+    ],
+)  # fmt: skip
 def test_a_box_before_more_reasoning_was_a_step(between):
     assert stated(f"\\boxed{{-2}}{between}\\boxed{{1}}")[0].answer == "1"
 
@@ -65,3 +72,38 @@ def test_different_labels_are_part_of_the_answer():
 def test_a_box_may_have_no_braces_around_a_number(text, answer):
     found = final_box(text)
     assert (found.answer if found else None) == answer
+
+
+@pytest.mark.parametrize(
+    ("response", "gold"),
+    [
+        ("For even n it is \\boxed{5}, for odd n it is \\boxed{6}.", "6"), ("The ratio is $\\boxed{5}:\\boxed{6}$.",
+        "6"),
+        ("Either \\boxed{5} works, or you can take \\boxed{6}.", "6"), ("From \\boxed{5} to \\boxed{6}.", "6"),
+        ("Method 1 gives \\boxed{5}, method 2 gives \\boxed{6}, so I cannot decide.", "6"),
+        ("$x=\\boxed{5}$ when n is odd, $x=\\boxed{6}$ otherwise.", "6"),
+        ("The minimum is \\boxed{1}, and the maximum is \\boxed{9}.", "9"),
+        ("The smaller root is \\boxed{1} and the larger root is \\boxed{3}.", "3"),
+        ("It takes $\\boxed{5}$ hours and $\\boxed{30}$ minutes.", "30"),
+        ("$\\boxed{5}, 6$", "5"), ("$\\boxed{5}$, $6$", "5"), ("\\boxed{5} and 6", "5"), ("\\boxed{5}, \\frac{1}{2}.",
+        "5"),
+        ("So the answer is the sum of \\boxed{5} and 3.", "5"),
+    ],
+)  # fmt: skip
+def test_a_box_is_not_read_without_what_its_sentence_puts_beside_it(response, gold):
+    assert not grade(Item(response, gold)).correct
+
+
+@pytest.mark.parametrize(
+    ("response", "gold"),
+    [
+        ("The smaller root is \\boxed{1} and the larger root is \\boxed{3}.", "1,3"),
+        ("It takes $\\boxed{5}$ hours and $\\boxed{30}$ minutes.", "330 \\text{ minutes}"),
+        ("The ratio is $\\boxed{5}:\\boxed{6}$.", "5:6"), ("$\\boxed{5}, 6$", "5, 6"),
+        ("\\boxed{5}, 3 of which are red.", "5"),
+        ("\\boxed{5} and 3 of them are red.", "5"), ("$\\boxed{5}$, since $6$ is too large.", "5"),
+        ("$x=\\boxed{5}$ and $y = 6$.", "5"), ("Write it as \\boxed{}: \\boxed{5}", "5"),
+    ],
+)  # fmt: skip
+def test_what_stands_beside_a_box_is_read_with_it_or_is_a_remark(response, gold):
+    assert grade(Item(response, gold)).correct
