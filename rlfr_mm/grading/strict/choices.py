@@ -189,7 +189,8 @@ def continues_list(lines: Sequence[str]) -> bool:
 class _Option:
     """An option text, or a text that may be one, in the form in which it is compared."""
 
-    key: str  # tidy, in lower case, without spaces and degree signs
+    cased: str  # tidy, without spaces and degree signs
+    key: str  # the same in lower case, unless it is a formula
     value: Fraction | str  # without the unit; a number as its value
     unit: str
     word: str  # a single word without its article and plural ending; else empty
@@ -200,34 +201,40 @@ def _option(text: str) -> _Option:
     value, unit = measured(latex(plain_text(text)))
     word = re.fullmatch(r"(?:an? |the )?([a-z]{3,}?)s?", plain_text(text).lower().strip(" ."))
     numeric = number(tidy(value))
-    return _Option(_key(text), _key(value) if numeric is None else numeric, unit, word.group(1) if word else "")
+    return _Option(
+        _cased(text), _key(text), _key(value) if numeric is None else numeric, unit, word.group(1) if word else ""
+    )
 
 
-def _key(text: str) -> str:
-    measure = re.fullmatch(r"[\d.,]{1,20} [A-Za-z]", text.strip())
+def _cased(text: str) -> str:
     text = re.sub(r"\^?\{?\\circ\}?|\bdegrees?\b", "", tidy(text))
     text = re.sub(r"([_^])\{(\w)\}", r"\1\2", text.replace("\\%", "%"))  # 25\\% is 25%, and x^{2} is x^2
     text = re.sub(r"(?<![\w}])((?:\d+\*?)?\\pi|\d+)/(\d+)(?![\w/])", r"\\frac{\1}{\2}", text)
-    text = re.sub(r"(?<=[\d}])\\times(?=\\)", "", re.sub(r"(\d\.\d*?)0+(?!\d)", r"\1", text))
-    text = re.sub(r"[\s*]+|(?<=\d)\.(?!\d)", "", text).rstrip(".")
-    formula = (
-        not measure
-        and re.search(r"\d|[-+=^]", text)
-        and not re.search(r"[A-Za-z]{2}", re.sub(r"\\[A-Za-z]+", "", text))
-    )
-    return text if formula else text.lower()  # 2X is not 2x
+    text = re.sub(r"(?<=\d)\\(?:times|cdot)(?=\d)", "*", re.sub(r"(?<=[\d}])\\times(?=\\)", "", text))
+    text = re.sub(r"(\d\.\d*?)0+(?!\d)", r"\1", text)
+    return re.sub(r"\s+|(?<!\d)\*|\*(?!\d)|(?<=\d)\.(?!\d)", "", text).rstrip(".")  # 3*4 is not 34
+
+
+def _key(text: str) -> str:
+    measure, cased = re.fullmatch(r"[\d.,]{1,20} [A-Za-z]", text.strip()), _cased(text)
+    words = re.search(r"[A-Za-z]{2}", re.sub(r"\\[A-Za-z]+", "", cased))
+    return cased if re.search(r"\d|[-+=^]", cased) and not measure and not words else cased.lower()  # 2X is not 2x
 
 
 def _matching(text: str, choices: Sequence[str]) -> str | None:
-    """The letter of the one option that the text spells out; a missing unit or article does not matter."""
+    """The letter of the one option that the text spells out; a missing unit or article does not matter.
+
+    Neither does case, unless options differ in nothing else.
+    """
     said, options = _option(text), [_option(choice) for choice in choices]
-    keys = [option.key for option in options]
     if not said.key:
         return None
-    if said.key in keys:
-        # if the options are letters themselves, such as "(e)", a capital letter does not match their text
-        alone = re.fullmatch(r"\(?[a-i]\)?", said.key) and text.strip(" .") not in choices
-        return None if alone else letter_of(keys.index(said.key))
+    for key, keys in ((said.cased, [one.cased for one in options]), (said.key, [one.key for one in options])):
+        if key in keys:
+            # if the options are letters themselves, such as "(e)", a capital letter does not match their text
+            alone = re.fullmatch(r"\(?[a-i]\)?", said.key) and text.strip(" .") not in choices
+            alike = {choice.strip() for choice, other in zip(choices, keys, strict=True) if other == key}
+            return None if alone or len(alike) > 1 else letter_of(keys.index(key))
     near = [
         letter_of(index)
         for index, option in enumerate(options)

@@ -220,3 +220,16 @@ def test_that_an_answer_cannot_be_determined_is_an_option_where_one_says_so(said
     assert find_choice(said, ("3", "5", "cannot be determined")).answer == "C"
     assert find_choice(said, ("3", "5", "It cannot be determined from the given information")).answer == "C"
     assert find_choice(said, ("3", "5", "7")) is None
+
+
+@pytest.mark.parametrize(
+    ("said", "options", "letter"),
+    [
+        ("bb", ("BB", "Bb", "bb"), "C"), ("Bb", ("BB", "Bb", "bb"), "B"), ("bB", ("BB", "Bb", "bb"), None),
+        ("B. bb", ("BB", "bb"), "B"), ("APPLE", ("apple", "pear"), "A"), ("2*x", ("2x", "x"), "A"),
+        ("3*4", ("3*4", "34"), "A"), ("3 \\times 4", ("3*4", "34"), "A"), ("34", ("3*4", "34"), "B"),
+        ("18", ("9", "18", "18"), "B"),
+    ],
+)  # fmt: skip
+def test_options_that_differ_in_case_or_an_asterisk_alone_are_different(said, options, letter):
+    assert read_choice(said, options) == letter
