@@ -26,6 +26,9 @@ _STYLES = re.compile(
     r"|\\(?:left|right|displaystyle|bf|rm|it|sf|tt|bfseries|itshape|tiny|small|normalsize|large|Large|LARGE|huge|Huge"
     r"|checkmark|blacksquare|square|qed)(?![A-Za-z])|\\color\s{0,3}\{[^{}]{0,20}\}"
 )
+_POWER = r"(?:(?<=[\w)}])\*\*(?=[\w({\\-])|(?<=[\w)}] )\*\*(?= [\w({\\-]))"  # in code
+_PAIRS = re.compile(rf"({_POWER})|\*\*")
+_EMPHASIS = re.compile(rf"(?<![\w)}}])\*\*((?:[^*\n]|\*(?!\*)|{_POWER}){{1,300}})\*\*(?![\w({{\\-])")
 _STATEMENT = re.compile(
     r"(?:(?<![A-Za-z\d])(?:answer|(?:correct|right|final|true|actual) (?:result|value|solution)"
     r"|(?:correct|right|best|final|likely) (?:option|choice)|the (?:option|choice)(?!s))s?(?: letter)?[*_]{0,2}"
@@ -130,8 +133,17 @@ def final_part(response: str) -> tuple[str, int]:
 
 def plain_text(text: str) -> str:
     """The text without Markdown emphasis, dollar signs, LaTeX styles and surrounding white space."""
-    text = _STYLES.sub(lambda match: match.group(1) or "", text)
-    return re.sub(r"\*\*|__|(?<!\\)\\[(\[\])!,]|\\?[$`]", "", text).strip()
+    text = unemphasised(_STYLES.sub(lambda match: match.group(1) or "", text))
+    return re.sub(r"__|(?<!\\)\\[(\[\])!,]|\\?[$`]", "", text).strip()
+
+
+def unemphasised(text: str) -> str:
+    """The text without Markdown's pairs of asterisks; those of a power stay.
+
+    >>> unemphasised("**5** or 2**n")
+    '5 or 2**n'
+    """
+    return _PAIRS.sub(lambda pair: pair[1] or "", _EMPHASIS.sub(r"\1", text)) if "**" in text else text
 
 
 def tails(pattern: re.Pattern[str], text: str) -> list[str]:

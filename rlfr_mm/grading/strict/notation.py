@@ -9,7 +9,7 @@ from collections.abc import Callable
 from functools import lru_cache
 from itertools import groupby
 
-from rlfr_mm.grading.strict.extract import plain_text
+from rlfr_mm.grading.strict.extract import plain_text, unemphasised
 from rlfr_mm.grading.strict.values import words_to_number
 from rlfr_mm.grading.strict.words import in_digits
 
@@ -64,6 +64,7 @@ _STRUCK_OUT = re.compile(r"~~([^~]{1,100})~~")  # in Markdown
 _THOUSANDS = re.compile(
     r"(?<![\d.,}])([1-9]\d{0,2})((?:(?:\s|~|,?\\[,;:! ]|,?\{[,!]?\}){1,2}\d{3}){1,9})(?![\d/]|\s?\\[dt]?frac|[\s~]\d)"
 )
+_POWER = re.compile(r"(?<=[\w)}])\s?\*\*\s?(?:(-\d{1,9}|\d{2,9})(?![\w.])|(?=[\w({\\-]))")  # in code
 _COMBINING = "\u0304\u0305\u0307"  # macron, overline and dot above a digit
 _REPEATING = re.compile(
     r"(?<![\d.])(\d{0,15})\.(\d{0,30}?)(?:"
@@ -153,7 +154,8 @@ def signs(text: str) -> str:
     text = re.sub(r"[^\x00-\x7f]+", _spelled, _DASH.sub("-", _STRUCK_OUT.sub(r"\\sout{\1}", text)))
     text = _REPEATING.sub(_overlined, text) if "dots" in text else text
     text = re.sub(r"(?<![\w)}])\^\{(\d)\}(?=\\sqrt)", r"\\sqrt[\1]", text).replace("]\\sqrt", "]")
-    text = re.sub(r"(?<=[\w)}])\*\*(?=[\d({-])", "^", text)
+    if "**" in text:
+        text = _POWER.sub(lambda power: f"^{{{power[1]}}}" if power[1] else "^", unemphasised(text))
     return _DECIMAL_COMMA.sub(".", _THOUSANDS.sub(lambda match: match[1] + re.sub(r"\D", "", match[2]), text))
 
 

@@ -12,7 +12,9 @@ from rlfr_mm.grading.strict.notation import tidy
         ("𝑥+1", "x+1"), ("θ+Ω", "\\theta +\\Omega"), ("△ABC", "\\triangle ABC"), ("AB ⊥ CD", "AB \\perp CD"),
         ("cos(2x)", "\\cos(2x)"), ("tanθ", "\\tan\\theta"), ("sin x", "\\sin x"), ("sinx", "\\sin x"),
         ("\\mathrm{sin}\\,x", "\\sin x"), ("log_2(3)", "\\log_2(3)"), ("alpha+beta", "\\alpha +\\beta"),
-        ("e^(-x)", "e^{-x}"), ("x**2", "x^2"), ("+/-3", "\\pm3"), ("14.0 + -1.0i", "14.0-1.0i"), ("inf", "\\infty"),
+        ("e^(-x)", "e^{-x}"), ("x**2", "x^2"), ("2**n", "2^n"), ("x**y", "x^y"),
+        ("2 ** n", "2^n"), ("**2**n**", "2^n"), ("**5** or **x**", "5 or x"), ("x**2+y**10", "x^2+y^{10}"),
+        ("+/-3", "\\pm3"), ("14.0 + -1.0i", "14.0-1.0i"), ("inf", "\\infty"),
         ("\\bf 5", "5"), ("\\boldsymbol{5}", "{5}"), ("{\\color{red} 5}", "{5}"), ("\\textcolor{red}{5}", "{5}"),
         ("{\\bf x+1}", "x+1"), ("\\boldsymbol{\\{1,2\\}}", "\\{1,2\\}"), ("(a+1)/(b-1)", "\\frac{a+1}{b-1}"),
         ("\\large 5", "5"), ("\\underline{5}", "{5}"), ("\\quad 5\\,", "5"), ("50 percent", "50\\%"),
@@ -43,7 +45,8 @@ def test_a_repeating_decimal_keeps_what_does_not_repeat():
     [
         ("32, 349", "32349"), ("1 1/2", "11/2"), ("1 234/5", "1234/5"), ("12_5", "12"), ("\\Omega", "\\omega"),
         ("f(x)/(y)", "f\\frac{x}{y}"), ("{a}+{b}", "a}+{b"),
-        ("costs", "\\cos ts"), ("2e+1", "20"), ("a_{12}", "a_1"), ("x \\to 2", "x2"), ("2 x", "2 \\times"),
+        ("costs", "\\cos ts"), ("2**n", "2n"), ("2e+1", "20"), ("a_{12}", "a_1"), ("x \\to 2", "x2"),
+        ("2 x", "2 \\times"),
     ],
 )  # fmt: skip
 def test_what_has_another_meaning_stays_apart(one, other):
