@@ -145,6 +145,8 @@ SECTIONS = [
                 )
             ),
             Example("<answer>B = 60°</answer>", "B", "no_answer", "not the value of option B", ANGLES),
+            Example("<answer>bb</answer>", "C", "correct", "options BB, Bb, bb", ("BB", "Bb", "bb")),
+            Example("<answer>bB</answer>", "C", "no_answer", "options BB, Bb, bb", ("BB", "Bb", "bb")),
         ],
     ),
     Section(
@@ -254,6 +256,13 @@ SECTIONS = [
             ),
             Example("\\boxed{\\sqrt[3]{-8}}", "-2", "correct", "odd roots are real"),
             Example("\\boxed{2X}", "2x", "wrong"),
+            Example("<answer>2**n</answer>", "2^n", "correct", "as in code"),
+            Example("\\boxed{2x=10 \\implies x=5}", "5", "correct"),
+            Example("\\boxed{x=5 \\implies y=6}", "6", "wrong", "two letters"),
+            Example("\\boxed{x=5=6}", "6", "wrong"),
+            Example("\\boxed{\\frac{\\partial f}{\\partial x}}", "\\frac{\\partial f}{\\partial y}", "wrong"),
+            Example("\\boxed{f^{-1}(x)}", "\\frac{1}{f(x)}", "wrong"),
+            Example("\\boxed{A \\in B}", "B \\in A", "wrong"),
             Example("\\boxed{\\angle CBA}", "\\angle ABC", "correct", "the same angle"),
             Example("\\boxed{\\angle ACB}", "\\angle ABC", "wrong"),
             Example("\\boxed{A'}", "A", "wrong"),

@@ -129,14 +129,14 @@ def without_name(text: str) -> tuple[frozenset[str], str]:
     A name of several ("length = 3, width = 4") stays, and so does one that is another value ("twice the sum = 10"). Of
     ``\text{speed}=\frac{\text{way}}{\text{time}}=5``, the formula in words is left out, too.
     """
-    sides = _sides(text)
-    if len(sides) < 2:
+    head, *between = sides(text)
+    if not between:
         return frozenset(), text
-    value = "=".join([*(side for side in sides[1:-1] if not _in_words(side)), sides[-1]]).strip()
-    head = sides[0].strip()
+    head, last = head.strip(), between.pop()
+    value = "=".join([*(side for side in between if not _is_formula_in_words(side)), last]).strip()
     bare = _BRACKETS.sub("", head)
     if not value or not _in_words(head) or not _NAME.fullmatch(bare) or _NO_NAME.search(head):
-        return frozenset(), text if len(sides) == 2 else f"{head}={value}"
+        return frozenset(), f"{head}={value}" if between else text
     return frozenset(re.findall(r"\w+", head.lower())) - _LEFT_OUT, value
 
 
@@ -144,16 +144,29 @@ def _in_words(text: str) -> bool:
     return spoken(text) or has_words(text)
 
 
-def _sides(text: str) -> list[str]:
-    """The sides of equations in a row, "a = b = 5"; a list of one for other text, such as "a = 4, b = 5"."""
-    depth, begin, listed, sides = 0, 0, False, list[str]()
+def _is_formula_in_words(side: str) -> bool:
+    rest = _RUN.sub("", _UPRIGHT.sub("", side))
+    return (
+        _in_words(side)
+        and re.search(r"[-+*/]|\\(?:[dt]?frac|times|cdot|div)", side) is not None
+        and (re.search(r"(?<![\\A-Za-z])[A-Za-z]", rest) is None)
+    )
+
+
+def sides(text: str) -> list[str]:
+    """The sides of equations in a row; a list of one for other text.
+
+    >>> sides("a=b=5"), sides("a=4,b=5")
+    (['a', 'b', '5'], ['a=4,b=5'])
+    """
+    depth, begin, listed, found = 0, 0, False, list[str]()
     for token in _TOKEN.finditer(text):
         depth += BRACKETS.get(token[0], 0)
         if depth == 0 and token[0] == "=":
             if listed:
                 return [text]
-            sides.append(text[begin : token.start()])
+            found.append(text[begin : token.start()])
             begin = token.end()
         elif (depth == 0 and token[0] not in BRACKETS) or token[0].startswith("\\text"):
             listed = True
-    return [*sides, text[begin:]]
+    return [*found, text[begin:]]

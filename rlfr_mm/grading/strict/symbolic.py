@@ -32,6 +32,11 @@ _DENIED = re.compile(
 _REPEATING = re.compile(r"(?<![\d.])\d{1,15}\.\d{0,30}\\overline\{\d{1,30}\}")
 # dy/dx, which the parser evaluates to 0 and whose letters it thereby loses
 _DERIVATIVE = re.compile(r"\\d?frac\s?\{d\s?\\?([A-Za-z]{1,20})\}\s?\{d\s?\\?([A-Za-z]{1,20})\}")
+_INVERSE = re.compile(r"(?<![A-Za-z\\])([fghFGH])\^\s?\{?-1\}?(?=\s?\()")
+_MEMBER = re.compile(r"\\in(?![A-Za-z])")  # an equation to the parser
+_STEP = re.compile(r"\\(?:implies|(?:Long|long)?(?:left)?[Rr]ightarrow|Longleftrightarrow|iff|therefore)(?![A-Za-z])")
+_ASSIGNED = re.compile(r"\s*([A-Za-z])\s*=")
+_COMMAND = re.compile(r"\\[A-Za-z]{1,20}")
 _ROUNDING = (12, 30)  # decimals and digits to which math-verify rounds
 # to the parser, T transposes a number, too
 _TO_THE_T = re.compile(r"(?<!matrix\})\^\s?(?:\{\s?(?:T|\\top)\s?\}|(?:T|\\top)(?![A-Za-z]))")
@@ -67,8 +72,10 @@ def symbolic_equal(gold: str, answer: str, tolerance: tuple[float, ...] = ()) ->
 
 @lru_cache(maxsize=512)  # one gold is compared with many answers
 def _parsed(text: str) -> sympy.Basic | None:
-    if _BASED.search(text) or _DENIED.search(text) or "dots" in text:
+    text = _last_step(text)
+    if any(sign.search(text) for sign in (_BASED, _DENIED, _MEMBER, _STEP)) or "dots" in text:
         return None
+    text = _INVERSE.sub(r"\1_{inverse}", text)
     text = _REPEATING.sub(lambda match: _fraction(match.group()), text)
     text = _TO_THE_T.sub("^{T_{0}}", _DERIVATIVE.sub(r"{D_{\1\2}}", text))
     text = text.replace("\\Gamma", "\\operatorname{Gamma}").replace("\\gamma", "\\gamma_{0}")  # no Euler's constant
@@ -76,10 +83,30 @@ def _parsed(text: str) -> sympy.Basic | None:
     parts = re.split(r"(?<![<>\\!])=", text)
     for readable in (text, parts[-1]) if len(parts) > 2 and not re.search("[,;]", text) else (text,):
         try:
-            return _exact(read_latex(readable, re.search(r"\\(?:sin|cos|tan|cot|sec|csc)", text) is not None))
+            parsed = read_latex(readable, re.search(r"\\(?:sin|cos|tan|cot|sec|csc)", text) is not None)
+            return _exact(parsed.replace(_loses_its_variable, lambda value: sympy.Symbol(str(value), real=True)))
         except Exception:
             continue
     return None
+
+
+def _last_step(text: str) -> str:
+    r"""The value of the one letter of all steps: ``x=5`` of ``2x=10\implies x=5``; other text as it is."""
+    *steps, last = _STEP.split(text)
+    name = _ASSIGNED.match(last)
+    letters = {letter for step in steps for letter in re.findall(r"[A-Za-z]", _COMMAND.sub("", step))}
+    return last if steps and name and letters == {name[1]} else text
+
+
+def _loses_its_variable(value: sympy.Basic) -> bool:
+    """Whether sympy would take this for constant: the derivative of a letter y by x, the limit or sum of a_n by n."""
+    if isinstance(value, sympy.Derivative):
+        return not value.expr.free_symbols.issuperset(value.variables) and bool(value.expr.free_symbols)
+    if isinstance(value, sympy.Limit | sympy.Sum | sympy.Product):
+        letters = [value.args[1]] if isinstance(value, sympy.Limit) else value.variables
+        index = re.compile(rf"_.*(?:{'|'.join(re.escape(str(letter)) for letter in letters)})")
+        return any(index.search(symbol.name) for symbol in value.args[0].free_symbols)
+    return False
 
 
 def _with_both_signs(part: str) -> str:

@@ -17,7 +17,7 @@ from rlfr_mm.grading.strict.extract import displayed, trimmed
 from rlfr_mm.grading.strict.lists import as_point, as_set, compare_lists, named_values, near, same_ratio
 from rlfr_mm.grading.strict.names import named, same_relation
 from rlfr_mm.grading.strict.notation import combinations, signs, styled, tidy
-from rlfr_mm.grading.strict.prose import marked, same_words, spoken, without_name, worded
+from rlfr_mm.grading.strict.prose import marked, same_words, sides, spoken, without_name, worded
 from rlfr_mm.grading.strict.units import Letter, conversion, in_one_unit, measured_list
 from rlfr_mm.grading.strict.values import constant, matrix, number, same_number
 
@@ -270,8 +270,9 @@ def compare_text(gold: Quantity, answer: Quantity, tolerances: tuple[float, ...]
     gold_text, answer_text = texts = _in_one_notation(gold, answer)
     conditions = {gold.condition, answer.condition.removeprefix(_BINDING)} - {""}
     unlike = conversion(gold.unit, answer.unit) is None and (gold.unit, answer.unit) not in _ANGLES
-    named_alike = not gold.name or not answer.name or gold.name <= answer.name or answer.name <= gold.name
-    if unlike or len(conditions) > 1 or not named_alike or _differ_in_kind(gold_text, answer_text):
+    unlike = unlike or not (gold.name <= answer.name or answer.name <= gold.name)
+    is_one = _is_one_value(answer_text, "=" in gold_text)
+    if unlike or len(conditions) > 1 or not is_one or _differ_in_kind(gold_text, answer_text):
         return False
     if (related := same_relation(gold.value, answer.value)) is not None:
         return related
@@ -341,6 +342,15 @@ def _same_word(one: str, other: str, shortest: int) -> bool:
         if len(word) == 3 and word.isupper() and not re.search("[AEIOU]", word[1:]):
             return False
     return True
+
+
+def _is_one_value(text: str, is_equation: bool) -> bool:
+    """Whether the numbers in "x = 4/6 = 2/3" agree, up to rounding; of x, y and z, a value equals no more than one."""
+    parts = sides(text)
+    values = [value.approximate for part in parts if (value := constant(part)) is not None]
+    unknowns = set(re.findall(r"(?<![A-Za-z\\])[xyz](?![A-Za-z])", text)) if len(parts) > 2 else set[str]()
+    close = all(abs(value - values[0]) <= abs(values[0]) / 50 for value in values)
+    return len(parts) == 1 or (close and (is_equation or len(unknowns) < 2))
 
 
 def _differ_in_kind(gold: str, answer: str) -> bool:

@@ -119,3 +119,21 @@ def test_numbers_that_math_verify_rounds_together_are_different():
     assert not symbolic_equal("\\frac{\\sqrt{3}+1}{2}", "1.3660254")
     assert not symbolic_equal("\\frac{1}{10^{9}}", "\\frac{2}{10^{9}}")
     assert symbolic_equal("\\frac{\\sqrt{3}+1}{2}", "\\frac{1}{2}+\\frac{\\sqrt{3}}{2}")
+
+
+@pytest.mark.parametrize(
+    ("gold", "answer", "equal"),
+    [
+        ("\\frac{\\partial f}{\\partial y}", "\\frac{\\partial f}{\\partial x}", False),
+        ("0", "\\frac{\\partial f}{\\partial x}", False), ("0", "\\frac{d}{dx}y", False),
+        ("\\frac{\\partial f}{\\partial x}+2", "2+\\frac{\\partial f}{\\partial x}", True),
+        ("2x", "\\frac{d}{dx}x^2", True), ("\\frac{1}{f(x)}", "f^{-1}(x)", False),
+        ("f^{-1}(x)=\\frac{x}{2}-0.5", "f^{-1}(x)=\\frac{x-1}{2}", True), ("B\\in A", "A\\in B", False),
+        ("a_{n}", "\\lim_{n\\to\\infty}a_{n}", False), ("na_{k}", "\\sum_{k=1}^{n}a_{k}", False),
+        ("\\lim_{n\\to\\infty}a_{n}+1", "1+\\lim_{n\\to\\infty}a_{n}", True),
+        ("1", "\\lim_{x\\to0}\\frac{\\sin x}{x}", True), ("n", "\\sum_{k=1}^{n}1", True),
+        ("6", "x=5\\implies y=6", False), ("5", "2x=10\\implies x=5", True), ("x=5", "2x=10\\Rightarrow x=5", True),
+    ],
+)  # fmt: skip
+def test_what_sympy_takes_for_constant_or_equal_is_not(gold, answer, equal):
+    assert symbolic_equal(gold, answer) is equal

@@ -188,6 +188,11 @@ def test_a_clause_around_an_answer_changes_nothing_unless_it_denies_it(gold, ans
         # both values of an approximation must agree
         ("7", "7\\approx8", False), ("\\sqrt{3}", "\\sqrt{3}\\approx1.8", False),
         ("\\sqrt{3}", "\\sqrt{3}\\approx1.73", True),
+        # and so must all values of a row of equations
+        ("6", "x=5=6", False), ("6", "5=x=6", False), ("6", "5=6", False), ("6", "1=2=6", False),
+        ("6", "x=2y=6", False), ("6", "x=5\\text{ so }y=6", False), ("0.333", "\\frac13=0.333", True),
+        ("5", "f(2)=2^2+1=5", True), ("\\frac23", "x=\\frac46=\\frac23", True),
+        ("9\\pi", "A=\\pi r^2=9\\pi", True), ("x=y=6", "y=x=6", True),
         # rows and steps
         ("3", "\\begin{aligned}x&=1+2\\\\&=3\\end{aligned}", True), ("3", "\\Rightarrow x=3", True),
         ("3", "x=3\\\\", True),
