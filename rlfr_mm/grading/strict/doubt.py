@@ -39,6 +39,11 @@ _OWNED = re.compile(
     r"(?:^|\s)(?!(?:let|that|here|it|what|there|he|she|problem|question|exercise|puzzle|task)'s)[a-z]+(?:'s|s')$",
     re.IGNORECASE,
 )
+# "twice the number" is not the number; "half of 10" is one
+OTHER_QUANTITY = (
+    r"(?:(?:twice|thrice|double|triple|half)(?: of)?|(?:square(?: root)?|cube(?: root)?|reciprocal|negative|opposite"
+    r"|inverse|last digit|sum of the digits) of)(?= (?:the |this |that |his |her |its |their |an? )?(?!of\b)[A-Za-z])"
+)
 _OTHERS = frozenset(["his", "her", "their"])
 # the same in Chinese, before "the answer is" and its adjectives
 _HAN_DENIAL = re.compile(

@@ -10,8 +10,8 @@ from dataclasses import replace
 
 from rlfr_mm.grading.item import Found, Span
 from rlfr_mm.grading.strict.boxes import final_box, stripped
-from rlfr_mm.grading.strict.doubt import denied, names_another, open_end, refuted, taken_back
-from rlfr_mm.grading.strict.phrases import concluded, worded
+from rlfr_mm.grading.strict.doubt import OTHER_QUANTITY, denied, names_another, open_end, refuted, taken_back
+from rlfr_mm.grading.strict.phrases import begins_conclusion, concluded, worded
 from rlfr_mm.grading.strict.words import in_digits
 
 # full-width letters and signs, as in Chinese text and in DeepSeek's tokens; each stays one character
@@ -62,17 +62,19 @@ _ITEM = re.compile(r"[ \t]*(?:[-*+•>]|#{1,6}|\(?[a-z0-9]{1,2}[.)])[ \t]+(?=\S)
 _LEAD = re.compile(
     r"^(?:[:=\s]|\\(?:approx|sim|quad|therefore|implies|Rightarrow)(?![A-Za-z])|\\[,; ]|[⇒∴≈~]"
     r"|(?:is|equals?|equal to|approximately|approx\.|about|around|roughly|exactly"
-    r"|simply|just|only|clearly|obviously|indeed)\b|(?:final )?result:)+",
+    r"|simply|just|only|clearly|obviously|indeed)\b|(?:so|thus|hence|therefore)\b,?|(?:final )?result:)+",
     re.IGNORECASE,
 )
 # "the value of x is" in "the value of x is 42", "Janet makes" in "Janet makes $18"
 _SAYS = "is|are|was|were|equals?|ha[sd]|have|makes?|costs?|takes?|gets?|earns?|needs?"
 _CLAUSE = re.compile(
-    r"^(?:so |thus |hence |therefore,? )?(?:[Tt]h(?:e|is|at|ere)\b|[Ii]t\b|[Ww]e\b|[A-Z][a-z]+(?:'s)?\b)"
-    r"(?:(?! (?:not|if|or|than|unless|false|wrong|incorrect|whether|never|except|neither|nor|impossible|unlikely|maybe"
-    r"|perhaps)\b|n't\b)[^.,=<>\n]){0,80}"
+    r"^(?:so |thus |hence |therefore,? )?(?!(?:No|Nobody|Nothing|None|Never|Neither|Nor|Not)\b)"
+    r"(?:[Tt]h(?:e|is|at|ere)\b|[Ii]t\b|[Ww]e\b|[A-Z][a-z]+(?:'s)?\b)"
+    r"(?:(?! (?:no|nobody|nothing|none|not|if|or|than|unless|false|wrong|incorrect|whether|never|except|neither|nor"
+    r"|impossible|unlikely|maybe|perhaps)\b|n't\b)[^.,=<>\n]){0,80}"
     rf" (?:{_SAYS})(?= [-−\d$\\(])"
 )
+_OF_ANOTHER = re.compile(rf"\b{OTHER_QUANTITY}", re.IGNORECASE)
 _CHECK = re.compile(r"\b(?:verif|check|confirm|plug|substitut|both sides|for example)", re.IGNORECASE)
 _COPULA = re.compile(r"(?<!\s)\s?(?:です|でした|である|になります|となります|입니다|이다|이에요|예요)[。.]?$")
 _TAIL = re.compile(
@@ -303,7 +305,10 @@ def trimmed(text: str) -> str:
     tail = _TAIL.search(text)
     if tail and tail.start() and not refuted(tail.group(), text[: tail.start()]):
         text = text[: tail.start()]
-    return _LEAD.sub("", _COPULA.sub("", _CLAUSE.sub("", text))).strip(" \t\n,;:*").rstrip(". 。")
+    clause = _CLAUSE.match(text)
+    if clause and not _OF_ANOTHER.search(clause.group()):
+        text = text[clause.end() :]
+    return _LEAD.sub("", _COPULA.sub("", text)).strip(" \t\n,;:*").rstrip(". 。")
 
 
 def bare_answer(response: str) -> Found | None:
@@ -319,7 +324,14 @@ def bare_answer(response: str) -> Found | None:
         start += quoted.end()
     answer = displayed(text[start:end]) if _DISPLAY.fullmatch(text[start:end]) else text[start:end]
     words = re.findall(r"[A-Za-z]{2,}", re.sub(r"\\[A-Za-z]+", "", in_digits(answer[:200])))
-    if not answer or len(answer) > 80 or len(words) > 2 or answer.endswith("?") or "\\boxed" in answer:
+    if (
+        not answer
+        or begins_conclusion(answer)
+        or len(answer) > 80
+        or len(words) > 2
+        or answer.endswith("?")
+        or "\\boxed" in answer
+    ):
         return None
     if "\n" in text[start:end] and not _DISPLAY.fullmatch(text[start:end]):
         return None

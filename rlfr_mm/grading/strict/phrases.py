@@ -4,7 +4,7 @@ import re
 from collections.abc import Iterator
 
 from rlfr_mm.grading.item import Found, Span
-from rlfr_mm.grading.strict.doubt import denied
+from rlfr_mm.grading.strict.doubt import OTHER_QUANTITY, denied
 
 _FORMULA = r"(?:\$\$[^$]{1,300}\$\$|\$[^$\n]{1,300}\$|\\\([^\n]{1,300}?\\\)|\\\[.{1,300}?\\\])"
 _UNIT = r"[A-Za-z]{1,15}(?:/[A-Za-z]{1,6})?[²³]?(?![A-Za-z²³/])(?! ?=)"
@@ -22,17 +22,43 @@ _JSON = re.compile(
     re.IGNORECASE,
 )
 _CONCLUSION = re.compile(
-    r"[*_#\s]*(?:therefore|thus|hence|so|consequently|in conclusion|in summary|to conclude|as a result)\b[,:]?\s",
+    r"[*_#\s]*(?:therefore|thus|hence|so|consequently|in conclusion|in summary|to conclude|as a result)\b"
+    r"(?! far\b)[,:]?\s",
     re.IGNORECASE,
 )
 _SENTENCE_START = re.compile(r"(?<=[.!?])\s+(?=[A-Z$\\*])|(?<=[$\]])\s(?=So\b|Thus\b|Hence\b|Therefore\b)|\n")
-_VERB = r"is|are|was|were|be|equals?|equal to|ha[sd]|have|makes?|costs?|takes?|needs?|earns?|gets?|gives?|by|="
+_VERB = r"is|are|was|were|be|equals?|equal to|ha[sd]|have|makes?|costs?|takes?|needs?|earns?|gets?|gives?|="
+_CHANGES = (
+    r"(?:grows?|increases?|decreases?|rises?|falls?|drops?|changes?|shrinks?"
+    r"|(?:is|are|was|were) (?!divid|multipl)[a-z]{1,20}ed) by"
+)
 _AT_THE_END = re.compile(
-    rf"(?:^|\b(?:{_VERB})|=)\s(?:a total of |exactly |only |approximately |about )?{_VALUE}[.!]?\s*$", re.IGNORECASE
+    rf"(?:^|\b(?:{_VERB}|{_CHANGES})|=)\s(?:a total of |exactly |only |approximately |about )?{_VALUE}[.!]?\s*$",
+    re.IGNORECASE,
 )
 _THERE_ARE = re.compile(
     r"\s?there (?:is|are|were|will be) (?:exactly |only |a total of )?(\d[\d,]*) [a-z]", re.IGNORECASE
 )
+# what the first "=" of a conclusion may have on its left: a name, or numbers to calculate; "2x" is still unsolved
+_NAMED = re.compile(
+    r"(?:[^\d+*/^=−-]{0,200}[\s$(])?\|?(?:[A-Za-z](?![A-Za-z])|[∠△]?[A-Z]{1,4}|[A-Za-z]{3,20}|\\[a-z]{2,8})"
+    r"(?:_\{?\w{1,3}\}?)?(?:\([^()=]{1,20}\))?\|?[\s$]*"
+)
+_SHORT_WORDS = "a|is|be|of|to|in|by|we|he|it|at|on|an|as|my|me|us|no|so|do|up|cm|mm|km|kg|ft"
+_CALCULATED = re.compile(
+    rf"(?:[^A-Za-z=\\]|(?<=\d )x(?= [$\d])|(?<=')s(?![A-Za-z])|(?<![A-Za-z])(?:{_SHORT_WORDS}|[A-Z]{{2,4}}"
+    r"|[A-Za-z]{3,20})(?![A-Za-z])|\\[A-Za-z]{1,12}(?![A-Za-z])|\\[^A-Za-z])*"
+)
+_LISTED = re.compile(r",\s|;|\band\b")
+# the conclusion is about something else: a step, a case, a multiple of what is asked for
+_STEP = re.compile(
+    r"(?<!since )(?<!because )\b(?:we|let's|I) (?:(?:can|will|now|then|first|next|also|must|should) ){0,3}(?:try|test|check|set|start|begin|add"
+    r"|subtract|divide|multiply|substitute|plug|choose|pick|take|use|compute|need)\b|\b(?:next|first) (?:case|step)\b"
+    r"|\b(?:start|begin)(?:ing)? (?:by|with)\b|\bfor [a-z] ?=|\bnow have\b"
+    rf"|\b(?:multiple|factor|divisor|bound) of\b|\b{OTHER_QUANTITY}",
+    re.IGNORECASE,
+)
+_CASE = re.compile(r"(?:when|with|at) [^,=]{1,20}=[^,=]{1,20}, ", re.IGNORECASE)
 # a sentence with one of these words does not say that a value is the answer
 _UNSURE = re.compile(
     r"\b(?:not|no|never|neither|nor|or|if|unless|until|than|least|most|maybe|perhaps|possibly|might|may|could|would|should"
@@ -63,6 +89,11 @@ def worded(text: str) -> Iterator[Found]:
             yield Found(answer, "statement", span)
 
 
+def begins_conclusion(text: str) -> bool:
+    """Whether a text begins like a conclusion, with "so" or "therefore"."""
+    return _CONCLUSION.match(text) is not None
+
+
 def concluded(text: str) -> Found | None:
     """The value at the end of a last sentence that begins like a conclusion, a labelled formula, or the last line if it
     is only a value; None if the sentence leaves anything open.
@@ -83,11 +114,23 @@ def concluded(text: str) -> Found | None:
     if (lead := _CONCLUSION.match(sentence)) is not None:
         value = _THERE_ARE.match(sentence, lead.end()) or _AT_THE_END.search(sentence, lead.end() - 1)
         value = value or _ALONE.fullmatch(sentence, lead.end())
-        return None if value is None or _UNSURE.search(sentence) else _placed(value, "conclusion", start)
+        doubtful = value is None or _UNSURE.search(sentence) or _is_step(sentence[lead.end() : value.start(1)])
+        return None if value is None or doubtful else _placed(value, "conclusion", start)
     alone = _ALONE.fullmatch(sentence)
     if alone is None or not text[:start].endswith("\n") or not re.search("[A-Za-z]{2}|[\u4e00-\u9fff]", before):
         return None
     return None if before.endswith(":") and _NO_ANSWER.search(before) else _placed(alone, "last line", start)
+
+
+def _is_step(said: str) -> bool:
+    """Whether the words and formulas between "so" and a value say that it is the value of something else."""
+    if _STEP.search(said):
+        return True
+    case = _CASE.match(said)
+    first, *others = said[case.end() if case else 0 :].split("=")
+    if not others:
+        return False
+    return _LISTED.search("=".join(others)) is not None or not (_NAMED.fullmatch(first) or _CALCULATED.fullmatch(first))
 
 
 def _group(match: re.Match[str]) -> tuple[str, Span]:

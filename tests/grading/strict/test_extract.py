@@ -166,3 +166,20 @@ def test_markup_and_remarks_around_a_stated_answer_do_not_matter(response):
 def test_an_answer_that_goes_on_is_not_cut():
     assert statements("The answer is 9...")[0].answer == "9..."
     assert statements("The answer is 9..")[0].answer == "9"
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "No one has 5", "Nobody has 5", "Nothing is 5", "None is 5", "Twice x is 5", "The square of x is 5",
+        "Half the number is 5", "The negative of x is 5",
+    ],
+)  # fmt: skip
+def test_a_clause_about_nobody_or_another_quantity_is_no_lead(text):
+    assert trimmed(text) == text
+    assert not grade(Item(f"<answer>{text}</answer>", "5")).correct
+
+
+@pytest.mark.parametrize("text", ["The area is 5", "Janet has 5", "The negative of -5 is 5", "She has 5", "Thus 5"])
+def test_a_clause_that_says_the_value_is_a_lead(text):
+    assert trimmed(text) == "5"

@@ -1,5 +1,6 @@
 import pytest
 
+from rlfr_mm.grading import Item, grade
 from rlfr_mm.grading.strict.phrases import concluded, worded
 
 
@@ -47,3 +48,36 @@ def test_a_conclusion_a_labelled_formula_and_a_last_line_state_their_value(text,
 )  # fmt: skip
 def test_nothing_else_is_a_conclusion(text):
     assert concluded(text) is None
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "Thus 2x = 12.", "Hence x^2 = 12.", "So we now have x + 3 = 12.", "So the equation becomes 3x = 12.",
+        "So 3(x+1) = 12.", "Hence xy = 12.", "So x = 3 and y = 12.", "So x = 3, x = 12.", "So twice the number is 12.",
+        "So half the students are 12.", "So the square of the number is 12.", "So we multiply everything by 12.",
+        "Therefore, we divide both sides by 12.", "So far we have 12.", "So we try x = 12.",
+        "So the next case is n = 12.",
+        "So for n = 1 we get 12.", "Thus we start by setting n = 12.",
+        "So x is a multiple of something that equals 12.",
+    ],
+)  # fmt: skip
+def test_an_equation_to_solve_a_step_a_case_or_a_multiple_is_not_concluded(text):
+    assert concluded(text) is None
+    assert not grade(Item(text, "12")).correct
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "Therefore, x = 12.", "So she makes 3 * 4 = 12.", "So the total is 3 + 9 = 12.", "Thus f(2) = 12.",
+        "Hence AB = 12.",
+        "So x = 3 * 4 = 12.", "So A = lw = 3 * 4 = 12.", "So the perimeter = 12.", "Thus, a_1 = 12.", "Thus $x$ = 12.",
+        "So the cost is 2 * $6 = $12.", "So 24 / 2 = 12 apples.", "Therefore, when x = 3, y = 12.",
+        "So half of 24 is 12.",
+        "So the cost = 4 dollars * 3 = 12 dollars.", "So the number grows by 12.", "So it is shortened by 12.",
+        "So he pays $4 x 3 = $12.", "Therefore, ∠AEC's degree is 70° - 58° = 12°.",
+    ],
+)  # fmt: skip
+def test_a_named_or_calculated_value_is_concluded(text):
+    assert grade(Item(text, "12")).correct
