@@ -79,6 +79,15 @@ _BASE = re.compile(
     rf"(?<![A-Za-z0-9_\\^.])\(?([0-9][0-9A-F]{{0,40}})\)?(?:\s?_\s?(?:\{{\s?({_BASE_NUMBER})\s?\}}|(\d)(?!\d))"
     r"|\s?(?:\\text\s?\{)?\s?\(?(?:in )?base[\s_-]\{?([a-z]{3,9}|\d{1,2})\}?\)?\}?)(?![A-Za-z0-9])"
 )
+_CONSTANT = rf"\\(?:{'|'.join([*_GREEK.split(), *_CAPITALS.split()])}|infty)(?![A-Za-z])"
+
+
+def _fraction(match: re.Match[str]) -> str:
+    r"""The fraction with braces, as TeX reads it: ``\frac\pi4`` is ``\frac{\pi}{4}``."""
+    top, bottom = match[1] or match[2] or match[3], match[4]
+    return f"\\frac{{{top}}}" + (f"{{{bottom}}}" if bottom else "")
+
+
 _RENAMED = {"\\land": "\\wedge ", "\\lor": "\\vee ", "\\lnot": "\\neg ", "\\smallsetminus": "\\setminus ",
             "\\Vert": "\\parallel ", "\\doteq": "="}  # fmt: skip
 _SYNONYMS: list[tuple[re.Pattern[str], str | Callable[[re.Match[str]], str]]] = [
@@ -102,7 +111,8 @@ _SYNONYMS: list[tuple[re.Pattern[str], str | Callable[[re.Match[str]], str]]] = 
     (re.compile(r"\\(?:overset|stackrel)\s?\{\s?\\frown\s?\}|\\(?:wideparen|overarc|overparen)"), r"\\widehat"),
     (re.compile(r"\\degree(?![A-Za-z])|\^\s?\{?\s?\\circ\s?\}?"), r"^\\circ"),
     (re.compile(r"\\(?:[dtcs]|nice)frac(?![A-Za-z])"), r"\\frac"),
-    (re.compile(r"\\frac\s?(\d)\s?(\d)"), r"\\frac{\1}{\2}"),
+    (re.compile(rf"\\frac(?:\s?(\d)|\s([A-Za-z])|\s?({_CONSTANT}))\s?(\d|[A-Za-z]|{_CONSTANT})?"), _fraction),
+    (re.compile(r"(?<=[\^_])\s?(\\frac\{[^{}]{1,40}\}\{[^{}]{1,40}\})"), r"{\1}"),
     (re.compile(r"\\(?:langle|rangle)(?![A-Za-z])"), lambda match: "(" if "lang" in match.group() else ")"),
     (re.compile(r"\\mathbb\s?\{?R\}?(?![A-Za-z])|\\R(?![A-Za-z])"), r"(-\\infty,\\infty)"),
 ]
@@ -211,7 +221,7 @@ def latex(text: str) -> str:
     for pattern, replacement in _SYNONYMS:
         text = pattern.sub(replacement, text)
     text = _braced(text)
-    text = re.sub(r"\\sqrt\s?(\[[^\[\]]{0,20}\])?\s?(\d{1,300}(?:\.\d{1,300})?|[A-Za-z](?![A-Za-z]))", _root, text)
+    text = _RADICAND.sub(_root, text)
     text = _GREEK_WORD.sub(r"\\\1 ", text)
     text = _FUNCTION_WORD.sub(lambda match: f"\\{match[1] or match[2]} ", text)
     text = re.sub(r"(\\[a-z]{2,7}) (?=[({^_\\\d])", r"\1", text)
@@ -220,6 +230,10 @@ def latex(text: str) -> str:
     return re.sub(r"(?<=[\d}])\s{0,3}(?:\\text\s?\{\s?)?\b(?:percent|per cent|percentage|pct)\b\s?\}?", r"\\%", text)
 
 
+_RADICAND = re.compile(
+    r"\\sqrt\s?(\[[^\[\]]{0,20}\])?\s?(\d{1,300}(?:\.\d{1,300})?|[A-Za-z](?![A-Za-z])"
+    rf"|{_CONSTANT}|\\frac\{{[^{{}}]{{1,40}}\}}\{{[^{{}}]{{1,40}}\}})"
+)
 _ROOTS = {"sqrt": "\\sqrt", "cbrt": "\\sqrt[3]"}
 
 

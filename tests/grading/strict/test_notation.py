@@ -51,3 +51,16 @@ def test_a_repeating_decimal_keeps_what_does_not_repeat():
 )  # fmt: skip
 def test_what_has_another_meaning_stays_apart(one, other):
     assert tidy(one) != tidy(other)
+
+
+@pytest.mark.parametrize(
+    ("written", "same"),
+    [
+        ("\\frac\\pi4", "\\frac{\\pi}{4}"), ("\\dfrac\\pi 3", "\\frac{\\pi}{3}"), ("\\frac\\pi{12}", "\\frac{\\pi}{12}"),
+        ("\\frac x2", "\\frac{x}{2}"), ("\\frac a b", "\\frac{a}{b}"), ("\\frac abc", "\\frac{a}{b}c"),
+        ("\\frac1\\pi", "\\frac{1}{\\pi}"), ("\\frac\\alpha n", "\\frac{\\alpha}{n}"), ("2\\sqrt\\pi", "2\\sqrt{\\pi}"),
+        ("\\sqrt\\frac12", "\\sqrt{\\frac{1}{2}}"), ("2^\\frac12", "2^{\\frac{1}{2}}"),
+    ],
+)  # fmt: skip
+def test_arguments_of_one_sign_need_no_braces(written, same):
+    assert tidy(written) == tidy(same)
