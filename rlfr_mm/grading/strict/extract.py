@@ -76,6 +76,11 @@ _CLAUSE = re.compile(
 )
 _OF_ANOTHER = re.compile(rf"\b{OTHER_QUANTITY}", re.IGNORECASE)
 _CHECK = re.compile(r"\b(?:verif|check|confirm|plug|substitut|both sides|for example)", re.IGNORECASE)
+_COUNTED = re.compile(r"(?<=\d) \(([a-z]{2,20}[b-rtv-z]s)\)(?=\.?$)")  # "12 (apples)"
+_AGREEING = re.compile(  # "No, it is not." and "Yes, it is."
+    r"^(no(?=, [a-z]{2,5} [a-z]{2,5}(?: not|n't)\.?$)|yes(?=, [a-z]{2,5} (?:is|are|was|do|does|did|can)\.?$)),.*$",
+    re.IGNORECASE,
+)
 _COPULA = re.compile(r"(?<!\s)\s?(?:です|でした|である|になります|となります|입니다|이다|이에요|예요)[。.]?$")
 _TAIL = re.compile(
     r"(?<!\s)\s*(?:[,;(–—]\s*)?(?:\b(?:because|since|which(?! I )|due to|where|given that)\b"
@@ -302,6 +307,7 @@ def trimmed(text: str) -> str:
     """The answer without a lead such as "the area is approximately" and a tail such as "because ..." or ", not ..."."""
     text = re.sub(r"\\text\s*\{\s*(approximately|about|around|or|and)\s*\}", r" \1 ", text.strip().strip("*_`"))
     text = re.sub(r"^<+([^<>]*)>+$|^\\?(['\"“])([^'\"”]*?)\\?['\"”]$", r"\1\3", text)
+    text = _AGREEING.sub(r"\1", _COUNTED.sub(r" \1", text))
     tail = _TAIL.search(text)
     if tail and tail.start() and not refuted(tail.group(), text[: tail.start()]):
         text = text[: tail.start()]

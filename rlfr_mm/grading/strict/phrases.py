@@ -52,8 +52,9 @@ _CALCULATED = re.compile(
 _LISTED = re.compile(r",\s|;|\band\b")
 # the conclusion is about something else: a step, a case, a multiple of what is asked for
 _STEP = re.compile(
-    r"(?<!since )(?<!because )\b(?:we|let's|I) (?:(?:can|will|now|then|first|next|also|must|should) ){0,3}(?:try|test|check|set|start|begin|add"
-    r"|subtract|divide|multiply|substitute|plug|choose|pick|take|use|compute|need)\b|\b(?:next|first) (?:case|step)\b"
+    r"(?<!since )(?<!because )\b(?:we|let's|I) (?:(?:can|will|now|then|first|next|also|must|should) ){0,3}"
+    r"(?:try|test|check|set|start|begin|add|subtract|divide|multiply|substitute|plug|choose|pick|take|use|compute|need)\b"
+    r"|\b(?:next|first) (?:case|step)\b"
     r"|\b(?:start|begin)(?:ing)? (?:by|with)\b|\bfor [a-z] ?=|\bnow have\b"
     rf"|\b(?:multiple|factor|divisor|bound) of\b|\b{OTHER_QUANTITY}",
     re.IGNORECASE,
@@ -74,7 +75,8 @@ _NO_ANSWER = re.compile(
 _REMARK = re.compile(r"(?<!\s)\s*(?:I hope (?:it|this) (?:is correct|helps)[.!]*|[□■✓✔✅]|QED\.?)\Z", re.IGNORECASE)
 _LABEL = re.compile(
     rf"(?:[A-Z][A-Za-z ,]{{1,80}}(?::| is| are| that)|(?:the )?(?:final )?answer)\s?({_FORMULA})\.?|"
-    rf"(?:the )?(?:final )?(?:ans|answer|solution|result|total|sum|value)[.:]\s?{_VALUE}\.?",
+    rf"(?:the )?(?:final )?(?:ans|answer|solution|result|total|sum|value)[.:]\s?{_VALUE}\.?|"
+    r"(?:(?:so|thus|hence|therefore),? )?the (?:statement|assertion|proposition) is (true|false)\.?",
     re.IGNORECASE | re.DOTALL,
 )
 _ALONE = re.compile(rf"{_VALUE}\.?")

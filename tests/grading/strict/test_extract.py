@@ -183,3 +183,18 @@ def test_a_clause_about_nobody_or_another_quantity_is_no_lead(text):
 @pytest.mark.parametrize("text", ["The area is 5", "Janet has 5", "The negative of -5 is 5", "She has 5", "Thus 5"])
 def test_a_clause_that_says_the_value_is_a_lead(text):
     assert trimmed(text) == "5"
+
+
+@pytest.mark.parametrize(
+    ("response", "gold", "right"),
+    [
+        ("The answer is 12 (apples).", "12", True), ("The answer is 12 (spurious).", "12", False),
+        ("The answer is 12 (mod 7).", "12", False), ("<answer>No, it is not.</answer>", "No", True),
+        ("<answer>Yes, it does.</answer>", "Yes", True), ("<answer>Yes, it is not.</answer>", "Yes", False),
+        ("<answer>No, it is.</answer>", "No", False), ("The statement is true.", "True", True),
+        ("Therefore, the assertion is false.", "False", True), ("The statement is not true.", "True", False),
+        ("The statement is true if x > 0.", "True", False), ("They say the statement is true.", "True", False),
+    ],
+)  # fmt: skip
+def test_counted_things_in_brackets_and_full_sentences_are_read(response, gold, right):
+    assert grade(Item(response, gold)).correct is right
