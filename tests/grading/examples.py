@@ -269,6 +269,8 @@ SECTIONS = [
                 "n, m, k are whole if rounded",
             ),
             Example("\\boxed{\\sqrt[3]{-8}}", "-2", "correct", "odd roots are real"),
+            Example("\\boxed{\\frac\\pi4}", "\\frac{\\pi}{4}", "correct"),
+            Example("\\boxed{x^2+c}", "x^2+C", "correct", "a constant of integration"),
             Example("\\boxed{2X}", "2x", "wrong"),
             Example("<answer>2**n</answer>", "2^n", "correct", "as in code"),
             Example("\\boxed{2x=10 \\implies x=5}", "5", "correct"),
@@ -288,6 +290,7 @@ SECTIONS = [
         "missing. If both sides have one, the words of one name must be among those of the other.",
         [
             Example("<answer>the parabola</answer>", "\\text{Parabola}", "correct"),
+            Example("<answer>There is no solution.</answer>", "\\text{no solutions}", "correct"),
             Example("<answer>Bob is taller than Al</answer>", "Al is taller than Bob", "wrong"),
             Example("\\boxed{\\text{eat}}", "\\text{tea}", "wrong", "no product of letters"),
             Example("\\boxed{\\text{ray } AB}", "\\text{ray } BA", "wrong"),

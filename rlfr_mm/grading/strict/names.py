@@ -12,6 +12,7 @@ _FIGURE = re.compile(
 _WORD_FIGURE = re.compile(r"(?<![A-Za-z\\])((?i:angle|triangle|segment|line))s?\s(?=[A-Z][A-Z'_\d]{0,12}(?![a-z]))")
 _PRIMED = re.compile(r"([A-Za-z])(?:'{1,4}|(?:\^\{?(?:\\prime\s?){1,4}\}?))")
 _LABEL = re.compile(r"(?<![A-Za-z\\_^{])([A-Za-z])(\d{1,4})(?![\d.])")
+_CONSTANT = re.compile(r"[^cC]{1,300}\+[cC]")
 _RELATION = re.compile(r"\\(?:parallel|perp|cong|sim)(?![A-Za-z])")
 
 
@@ -42,6 +43,18 @@ def _symbol(match: re.Match[str]) -> str:
     if figure in ("overline", "bar", "overleftrightarrow") and "q" not in name and len(name) == 2:
         return f"{name[0]} {name[1]} "  # the length of a segment is written as the segment
     return f"\\angle_{{{figure}{name}}} "
+
+
+def with_letters_of(gold: str, answer: str, gold_integer: str, integer: str) -> str:
+    r"""The answer with the gold's letter for any integer, if both name one, and with its constant of integration.
+
+    >>> with_letters_of("2k", "2n", "k", "n"), with_letters_of("x+C", "x+c", "", "")
+    ('2k', 'x+C')
+    """
+    if gold_integer and integer and not re.search(rf"(?<![A-Za-z\\]){gold_integer}(?![A-Za-z])", answer):
+        answer = re.sub(rf"(?<![A-Za-z\\]){integer}(?![A-Za-z])", gold_integer, answer)
+    constants = [_CONSTANT.fullmatch(re.sub(r"\\[A-Za-z]{1,20}", "", text)) for text in (gold, answer)]
+    return answer[:-1] + gold[-1] if all(constants) else answer
 
 
 def same_relation(gold: str, answer: str) -> bool | None:

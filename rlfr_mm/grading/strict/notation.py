@@ -97,6 +97,12 @@ _SYNONYMS: list[tuple[re.Pattern[str], str | Callable[[re.Match[str]], str]]] = 
     (re.compile(r"\\lt(?![A-Za-z])"), "<"),
     (re.compile(r":=|\\coloneqq(?![A-Za-z])"), "="),
     (re.compile(r"(?<![A-Za-z\\])log(10|2)(?=\s?\()"), r"\\log_{\1}"),
+    (re.compile(r"\\lg(?![A-Za-z])"), r"\\log_{10}"),
+    (re.compile(rf"\\operatorname\s?\{{({_FUNCTIONS.replace(' ', '|')})\}}"), r"\\\1 "),
+    (
+        re.compile(r"\\hat\s?(?:\{\s?([ijk])\s?\}|([ijk])(?![A-Za-z]))|\\mathbf\s([A-Za-z])(?![A-Za-z])"),
+        lambda match: match[1] or match[2] or match[3],
+    ),
     (re.compile(r"\\log_(?:e(?![A-Za-z])|\{e\})"), r"\\ln "),
     (re.compile(r"(?<=\d)\s?x\s?(?=10\s?\^)"), r"\\times "),
     (re.compile(r"\\gt(?![A-Za-z])"), ">"),

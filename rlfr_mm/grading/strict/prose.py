@@ -17,6 +17,9 @@ _UPRIGHT = re.compile(r"\\(?:text|mathrm|operatorname)\s?\{([^{}]{1,200})\}")
 _JOINING = frozenset(["and", "or"])
 _FUNCTION_NAMES = "sin cos tan cot sec csc sinh cosh tanh arcsin arccos arctan arccot log ln lg exp"
 _FUNCTIONS = frozenset(_FUNCTION_NAMES.split())
+_NO_SOLUTION = re.compile(
+    r"^(?:there (?:is|are) )?no ((?:[a-z]{1,20} )?(?:solution|root|value|number))s?(?: exists?)?$", re.IGNORECASE
+)
 _CASE = re.compile(r"(?<=&)\s?(?:if|for|when) ?(?![A-Za-z])")
 _IN_FORMULA = re.compile(r"^[\d{})\]+*/^-]|[\d{}^_+*/\\-]$")  # what stands beside a product of letters
 _PUNCTUATION = " ,;:="
@@ -71,7 +74,7 @@ def worded(gold: str, answer: str, set_as_words: bool) -> tuple[list[str], list[
     Articles are left out, and the parts of a list are in one order if each has words of its own. A text without words,
     beside another one, is a list of one. `set_as_words` says that LaTeX sets a part of one of them as words.
     """
-    texts = [_CASE.sub("", text) for text in (gold, answer)]
+    texts = [_CASE.sub("", _NO_SOLUTION.sub(r"no \1", text)) for text in (gold, answer)]
     roman = [all(map(_ROMAN.fullmatch, runs)) and bool(runs) for runs in map(_letters_only, texts)]
     if not (set_as_words or all(roman) or any(map(has_words, texts))):
         return [gold], [answer]

@@ -15,7 +15,7 @@ from functools import lru_cache
 from rlfr_mm.grading.item import LONGEST_ANSWER
 from rlfr_mm.grading.strict.extract import displayed, trimmed
 from rlfr_mm.grading.strict.lists import as_point, as_set, compare_lists, named_values, near, same_ratio
-from rlfr_mm.grading.strict.names import named, same_relation
+from rlfr_mm.grading.strict.names import named, same_relation, with_letters_of
 from rlfr_mm.grading.strict.notation import combinations, signs, styled, tidy
 from rlfr_mm.grading.strict.prose import marked, same_words, sides, spoken, without_name, worded
 from rlfr_mm.grading.strict.units import Letter, conversion, in_one_unit, measured_list
@@ -55,6 +55,7 @@ _GENERIC = re.compile(
     r"(?=[-\\($\[{\d])",
     re.IGNORECASE,
 )
+_BOTH = re.compile(r"^(?:both )?([^\s&]{1,40}) (?:and|as well as|\\?&) ([^\s&]{1,40})$")
 _ANGLES = {("deg", "rad"): "\\frac{180}{\\pi}", ("rad", "deg"): "\\frac{\\pi}{180}"}
 # a point, an interval, a set or an inequality
 _NO_NUMBER = re.compile(
@@ -84,6 +85,7 @@ class Quantity:
     condition: str = ""  # "integer" for "2n, where n is an integer"
     attached: bool = False  # whether the unit is a letter directly behind the number, as in "5g"
     name: frozenset[str] = frozenset()  # the words of "area of ABC" in "area of ABC = 5"
+    integer: str = ""  # the letter that stands for any integer
     spoken: bool = False  # whether LaTeX sets a part of the value as words
 
     @property
@@ -110,10 +112,11 @@ def read(text: str, is_gold: bool = False) -> Quantity:
     if not text.startswith(("'", '"', "`")):  # primes, which are no quotation marks
         text = re.sub(r"(?<=[A-Za-z\d}])'{1,4}(?![a-z])", lambda match: "^{" + len(match[0]) * "\\prime" + "}", text)
     goes_on = text.rstrip("$ \n").endswith(_DOTS)
-    text, condition = _without_condition(text)
+    text, condition, integer = _without_condition(text)
     text = re.sub(
         r"^([\d.,/]{1,30}) ?(?:\\text\s?\{)? ?\(\1\)\}?$", r"\1", _GENERIC.sub("", trimmed(text))
     )  # 12 (twelve)
+    text = _BOTH.sub(r"\1 and \2", text)
     text = re.sub(r"^([^,\s]{1,40})(?:, \1)+$", r"\1", text)  # a double root; 5,5 is something else
     if "\n" in text and "\\begin" not in text:  # one answer per line
         text = ", ".join(dict.fromkeys(line.strip() for line in text.split("\n") if line.strip()))
@@ -136,27 +139,32 @@ def read(text: str, is_gold: bool = False) -> Quantity:
     value = _CASES.sub(lambda match: re.sub(r"\s?\\\\\s?", ",", match[1].strip().removesuffix("\\\\")), value)
     value = "(-\\infty,\\infty)" if value.lower() in ("all real numbers", "all reals", "real numbers") else value
     value = re.sub(r"^([-\d./]{1,40}|\\frac\{\d{1,9}\}\{\d{1,9}\})=([A-Za-z])$", r"\2=\1", value)
-    return Quantity(whole, value, unit, condition, attached, name, in_words)
+    return Quantity(whole, value, unit, condition, attached, name, integer, in_words)
 
 
-def _without_condition(text: str) -> tuple[str, str]:
-    r"""The text without a condition on its variables, and the condition: 2n and "integer" of "2n for integers n"."""
+def _without_condition(text: str) -> tuple[str, str, str]:
+    r"""The text without a condition on its variables, the condition, and the letter of any integer.
+
+    These are 2n, "integer" and n of "2n for integers n".
+    """
     match = _CONDITION.search(text)
     value = text[: match.start()] if match else ""
     if match is None or not value or re.search(r"[<>]|\\(?:in|le|ge)", value) or value.count("{") != value.count("}"):
-        return text, ""
+        return text, "", ""
     domain = re.compile(r"\\in\s?(?:\\math(?:bb|bf)\s?\{?)?([ZRN])\}?")
     condition = domain.sub(lambda match: _DOMAINS[match[1]], text[match.end() :])
     found = [word.lower() for word in _WORDS.findall(condition)]
     words = [word.removesuffix("s") if len(word) > 3 else word for word in found]
     letters = set(re.findall(r"(?<![A-Za-z\\])[A-Za-z](?![A-Za-z])", condition))
     if re.match(r"[A-Za-z]\s?=", value) and value[0] in letters:
-        return text, ""  # "x = 2, x > 1" says two things of x
+        return text, "", ""  # "x = 2, x > 1" says two things of x
     if not _CONDITION_WORDS.issuperset(words) or not letters.intersection(re.sub(r"\\[A-Za-z]{1,30}", "", value)):
-        return text, ""
+        return text, "", ""
     relation = re.sub(r"\\text|[{}\s,;.()$]", "", _WORDS.sub("", condition))
     has_relation = re.search(r"[<>=\d]|\\[lgn]e|\\in", relation) is not None
-    return value, " ".join([*sorted(_KINDS.intersection(words)), *([relation] if has_relation else [])])
+    kinds = sorted(_KINDS.intersection(words))
+    integer = letters.pop() if kinds == ["integer"] and len(letters) == 1 and not has_relation else ""
+    return value, " ".join([*kinds, *([relation] if has_relation else [])]), integer
 
 
 def aligned(gold: Quantity, answer: Quantity) -> tuple[str, str]:
@@ -172,7 +180,8 @@ def _pieces(gold: Quantity, answer: Quantity, texts: tuple[str, str]) -> tuple[l
 
 
 def _in_one_notation(gold: Quantity, answer: Quantity) -> tuple[str, str]:
-    texts = [_joined(_spread(text)) for text in (gold.value, _converted(gold, answer))]
+    converted = with_letters_of(gold.value, _converted(gold, answer), gold.integer, answer.integer)
+    texts = [_joined(_spread(text)) for text in (gold.value, converted)]
     texts = [text if "," in text else re.sub(r" ?; ?", ",", text) for text in texts]
     for one, other in ((0, 1), (1, 0)):
         if "=" not in texts[other]:

@@ -72,6 +72,7 @@ _COUNTED = frozenset(["person", "man", "woman", "child", "unit"])
 _OF_ANGLE = re.compile(r"(?:sin|cos|tan|cot|sec|csc)(?![a-z])")
 _ATTACHED = frozenset(["m", "s", "g", "h", "cm", "mm", "km", "kg", "ft", "in", "min", "dm", "ml", "deg"])  # as in 5cm
 _CURRENCIES = {"\\$": "dollar", "€": "euro", "£": "£", "¥": "¥", "₹": "rupee", "￥": "¥"}
+_CURRENCIES |= {"USD": "dollar", "EUR": "euro", "GBP": "£", "INR": "rupee", "Rs": "rupee", "Rs.": "rupee"}
 
 Letter = Literal["unit", "unit after a space", "variable"]
 
@@ -166,9 +167,11 @@ def measured(text: str, lone_letter: Letter = "unit") -> tuple[str, str]:
     if len(text) > 300:
         return text, ""
     text = _FRACTION_OF_UNITS.sub(r"\\text{ \1\2/\3\4}", _OHM.sub(r"\\text{ \1Ω}", text))
-    currency = re.match(r"-?(\\\$|[€£¥￥₹])\s?(?=[-\d.])", text)
-    if currency and len(re.findall(r"\\\$|[€£¥￥₹]", text)) == 1:
-        return text.replace(currency[1], "", 1), _CURRENCIES[currency[1]]
+    currency = re.match(r"-?(\\\$|[€£¥￥₹]|USD|EUR|GBP|INR|Rs\.?)\s?(?=[-\d.])", text)
+    if currency and len(re.findall(r"\\\$|[€£¥￥₹]", text)) < 2:
+        amount, currency_name = text.replace(currency[1], "", 1).strip(), _CURRENCIES[currency[1]]
+        value, per = measured(amount)
+        return (value, f"{currency_name} {per}") if per.endswith("-1") else (amount, currency_name)
     value, words, wrapped = text, list[tuple[str, int]](), True
     while (atom := _ATOM.search(value)) and atom.start() > 0:
         found = [] if atom["degree"] and _OF_ANGLE.search(value) else _names_of(atom)

@@ -56,8 +56,10 @@ def test_what_has_another_meaning_stays_apart(one, other):
 @pytest.mark.parametrize(
     ("written", "same"),
     [
-        ("\\frac\\pi4", "\\frac{\\pi}{4}"), ("\\dfrac\\pi 3", "\\frac{\\pi}{3}"), ("\\frac\\pi{12}", "\\frac{\\pi}{12}"),
-        ("\\frac x2", "\\frac{x}{2}"), ("\\frac a b", "\\frac{a}{b}"), ("\\frac abc", "\\frac{a}{b}c"),
+        ("\\frac\\pi4", "\\frac{\\pi}{4}"), ("\\dfrac\\pi 3", "\\frac{\\pi}{3}"),
+        ("\\frac\\pi{12}", "\\frac{\\pi}{12}"), ("\\frac x2", "\\frac{x}{2}"), ("\\frac a b", "\\frac{a}{b}"),
+        ("\\frac abc", "\\frac{a}{b}c"), ("\\hat{i}", "\\mathbf{i}"), ("\\mathbf i", "i"), ("\\lg x", "\\log_{10} x"),
+        ("\\operatorname{arctan}x", "\\arctan x"),
         ("\\frac1\\pi", "\\frac{1}{\\pi}"), ("\\frac\\alpha n", "\\frac{\\alpha}{n}"), ("2\\sqrt\\pi", "2\\sqrt{\\pi}"),
         ("\\sqrt\\frac12", "\\sqrt{\\frac{1}{2}}"), ("2^\\frac12", "2^{\\frac{1}{2}}"),
     ],

@@ -24,7 +24,8 @@ def decided(gold, answer):
         ("VI, XI", "IV, IX"), ("10 2", "2 10"), ("red is 5", "red is -5"), ("even", "not even"),
         ("domain: [-4,4] and range: [0,2]", "range: [-4,4] and domain: [0,2]"),
         ("Increasing on (2, \\infty)", "decreasing on (2, \\infty)"),
-        ("Increasing on (2, \\infty)", "increasing on (3, \\infty)"),
+        ("Increasing on (2, \\infty)", "increasing on (3, \\infty)"), ("no solution", "There is one solution"),
+        ("no real solution", "no solution"),
     ],
 )  # fmt: skip
 def test_words_have_an_order_and_are_no_products_of_letters(gold, answer):
@@ -35,6 +36,7 @@ def test_words_have_an_order_and_are_no_products_of_letters(gold, answer):
     ("gold", "answer"),
     [
         ("Bob is taller than Amy", "bob is taller than Amy."), ("\\text{circle}", "a circle"),
+        ("no solution", "There are no solutions."), ("\\text{No real solutions}", "no real solution exists"),
         ("\\text{parabola}", "the parabola"), ("\\text{circle}", "A circle"), ("Ann and Tom", "Tom and Ann"),
         ("\\text{blue}, \\text{red}", "\\text{red}, \\text{blue}"),
         ("4\\text{ dogs and }3\\text{ cats}", "3\\text{ cats and }4\\text{ dogs}"),

@@ -193,6 +193,13 @@ def test_a_clause_around_an_answer_changes_nothing_unless_it_denies_it(gold, ans
         ("6", "x=2y=6", False), ("6", "x=5\\text{ so }y=6", False), ("0.333", "\\frac13=0.333", True),
         ("5", "f(2)=2^2+1=5", True), ("\\frac23", "x=\\frac46=\\frac23", True),
         ("9\\pi", "A=\\pi r^2=9\\pi", True), ("x=y=6", "y=x=6", True),
+        # letters that any other may replace
+        ("\\frac12x^2+C", "\\frac{x^2}{2}+c", True), ("Cx+C", "cx+c", False), ("2x+C+1", "2x+c", False),
+        ("C", "c", False),
+        ("\\frac\\pi4+k\\pi, k\\in\\mathbb{Z}", "\\frac\\pi4+n\\pi, n\\in\\mathbb{Z}", True),
+        ("2n+k, k\\in\\mathbb{Z}", "2k+n, n\\in\\mathbb{Z}", False), ("2k, k\\in\\mathbb{Z}", "2n", False),
+        # two values
+        ("5,6", "both 5 and 6", True), ("5,6", "5 as well as 6", True), ("5,6", "5 & 6", True), ("5", "5 & 6", False),
         # rows and steps
         ("3", "\\begin{aligned}x&=1+2\\\\&=3\\end{aligned}", True), ("3", "\\Rightarrow x=3", True),
         ("3", "x=3\\\\", True),
