@@ -100,3 +100,17 @@ def test_a_list_in_one_unit_has_that_unit(text, value, unit):
 )  # fmt: skip
 def test_a_currency_may_stand_before_the_amount(text, value, unit):
     assert measured(text) == (value, unit)
+
+
+@pytest.mark.parametrize(
+    "words", ["个苹果", "苹果", "名乘客", "种方法", "条规则", "步", "元钱", "英尺", "個", "\\text{道题}"]
+)
+def test_chinese_names_of_things_are_units(words):
+    assert measured(f"5{words}")[1]
+
+
+@pytest.mark.parametrize(
+    "words", ["有误", "除外", "吗", "阶乘", "减一", "个除外", "个吗", "\\text{有误}", "\\text{阶乘}"]
+)
+def test_chinese_words_that_deny_or_change_a_value_are_no_unit(words):
+    assert measured(f"5{words}")[1] == ""
