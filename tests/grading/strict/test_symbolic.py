@@ -137,3 +137,8 @@ def test_numbers_that_math_verify_rounds_together_are_different():
 )  # fmt: skip
 def test_what_sympy_takes_for_constant_or_equal_is_not(gold, answer, equal):
     assert symbolic_equal(gold, answer) is equal
+
+
+def test_powers_that_would_take_for_ever_are_equal_to_themselves_alone():
+    assert not symbolic_equal("x", "x^{1000000000}")
+    assert symbolic_equal("x^{1000000000}+1", "1+x^{1000000000}")
