@@ -114,15 +114,15 @@ _IT_IS_REJECTED = re.compile(
 )
 _IT_IS_ANOTHER = re.compile(
     rf"(?:{_IT}|the answer|x) (?:(?:now|actually|really|instead) )?(?:should|must|ha[sd] to|needs? to|ought to) "
-    rf"(?:(?:really|actually|instead|rather) )?(?:be|have been|equal|read) {_NAMED}",
+    rf"(?:(?:really|actually|instead|rather) )?(?:be|have been|equal|read) {_NAMED}(?: instead)?{_END}",
     re.IGNORECASE,
 )
 _IT_CANNOT_BE = re.compile(rf"{_IT} can(?:not|'t| not) be\b(?! {_NAMED})", re.IGNORECASE)
 _LEFT_TO_CHOOSE = re.compile(
-    r"(?:or|alternatively|maybe|perhaps|possibly)\b(?!,? equivalently| in | simply)"
-    r"|(?:it |the answer |this |that )?(?:could|might|may)\b",
+    r"(?:or|alternatively|maybe|perhaps|possibly)\b(?!,? (?:equivalently|we|one|you|use|by)\b| in | simply)",
     re.IGNORECASE,
 )
+_MAY_BE = re.compile(r"(?:it |the answer |this |that )?(?:could|might|may)\b", re.IGNORECASE)
 _ANSWER_IS_REJECTED = re.compile(rf"{_THE_ANSWER} (?:[a-z]+ly )?{_REJECTED}", re.IGNORECASE)
 _VALUE_IS_REJECTED = re.compile(
     rf"(?:the )?(?:(?:value|answer|option|choice|number|solution|root) )?{_NAMED}[$)*\]]*,? (?:[a-z]+ly )?{_REJECTED}",
@@ -131,7 +131,7 @@ _VALUE_IS_REJECTED = re.compile(
 _NOT_VALUE = re.compile(
     rf"(?:{_VALUE}[$)*\]]*,? (?:and |but )?|\b(?:it|answer)(?:'s| is| was) )not {_NAMED_END}", re.IGNORECASE
 )
-_MAKES_VALUE = re.compile(rf"\bmakes? (?:it|that|the answer) {_NAMED}", re.IGNORECASE)
+_MAKES_VALUE = re.compile(rf"\bmakes? (?:it|that|the answer) {_NAMED_END}", re.IGNORECASE)
 _CORRECTED = re.compile(rf"(?:(?:it|that|answer)(?: is| was|'s) )?{_NAMED}(?: instead)?[$)*\]\s.!]*$", re.IGNORECASE)
 _LAST_LINE = re.compile(rf"\n[\s*_]{{0,9}}{_NAMED}[$)*_\].]*\s*\Z")
 # another answer beside the first
@@ -150,11 +150,13 @@ _SETTLED = re.compile(
     r"\bnot\b|n't\b|reject|discard|negative|invalid|extraneous|ignore|wrong|impossible|exclude|too [a-z]|\bsince\b",
     re.IGNORECASE,
 )
+_I = r"\b(?<!if )(?<!unless )I"  # not "let me know if I ..."
 # the response doubts what it said; unless it then confirms it, the answer is taken back
 _MISTAKE = re.compile(
-    r"\bI (?:disagree|doubt (?:it|that)|(?:take|took) (?:that|it|this) back)\b"
-    r"|\bI (?:was (?:wrong|mistaken)|made an? (?:\w+ )?(?:mistake|error)|mis(?:calculated|read|counted))"
-    r"|\bscratch that|\bcorrection:|\b(?:ignore|disregard|forget) (?:that|this|the above|my (?:answer|previous))\b"
+    rf"{_I} (?:disagree|doubt (?:it|that)|(?:take|took) (?:that|it|this) back)\b"
+    rf"|{_I} (?:was (?:wrong|mistaken)|made an? (?:[a-z]+ )?(?:mistake|error)|mis(?:calculated|read|counted))"
+    r"|\bscratch that|\bcorrection:"
+    r"|\b(?:ignore|disregard|forget) (?:(?:that|this)(?=[.,;!]|$)|the above|my (?:answer|previous))"
     r"|(?:^|[\n。.!?,;])\s{0,3}(?:但是?|然而|不过|可是|[哦啊嗯],?|抱歉,?|对不起,?){0,3}"
     r"(?:(?:这个?|那|此|该)?(?:答案|结果)?(?:是|并)?(?:不对|不正确|错误?的?|有误|不成立)(?=[\s。.!,;]|$)"
     r"|(?:我)?(?:刚才|之前|前面)?(?:算|弄|搞|看|写|做|想)错|更正|纠正|(?:我)?(?:需要|应该|得)?重新(?:计?算|检查|考虑))",
@@ -164,23 +166,25 @@ _SECOND_THOUGHT = re.compile(
     r"(?:^|[.!?)\]$*。])\s{0,3}(?:but |oh,? |hmm,? )?"
     r"(?:(?:wait|hold on|actually|hmm+|oops|sorry|on second thought|my bad|nope|edit)"
     r"(?=[,.:;!—–…]| (?:it|that|this|the|I)\b)|no(?=[,:;!—–…]| wait\b)|等等|等一下|稍等|抱歉|对不起)"
-    r"|\bI (?:now )?(?:reali[sz]ed?|notice|see)(?: that)? (?:it|I|this|that|my|the (?:answer|value|result))\b"
-    r"|\bI (?:need|have|want|ought) to (?:re(?:do|compute|calculate|consider|vise)|re-?check|start over|correct|fix)\b"
+    rf"|{_I} (?:now )?(?:reali[sz]ed?|notice|see)(?: that)? (?:it|I|this|that|my|the (?:answer|value|result))\b"
+    rf"|{_I} (?:need|have|want|ought) to (?:re(?:do|compute|calculate|consider|vise|-?check)|start over|correct|fix)\b"
     r"|\blet me (?:re(?:do|compute|calculate|consider|vise)|correct|fix|start over|try (?:(?:that|this|it) )?again)\b"
-    r"|\bI(?:'m| am) (?:not (?:[a-z]+ )?(?:sure|certain|confident|convinced)|unsure)\b"
+    rf"|{_I}(?:'m| am) (?:not (?:[a-z]+ )?(?:sure|certain|confident|convinced)|unsure)\b"
     r"(?! (?:what|how|why|who|where|which))"
     r"|\b(?:mistake|error)s? in (?:my|the (?:above|previous|initial|earlier|calculation|reasoning))\b"
-    r"|\bI (?:forgot|overlooked|missed|omitted|neglected)\b(?! to (?:mention|say|add|note))",
+    rf"|{_I} (?:forgot|overlooked|missed|omitted|neglected)\b(?! to (?:mention|say|add|note))",
     re.IGNORECASE | re.MULTILINE,
 )
-_HAN_ANOTHER = re.compile(rf"(?:应该?[是为]|应当[是为]|其实[是为]|实际上[是为]|改为|正确的?[是为])[\s:]{{0,3}}{_NAMED}")
+_HAN_ANOTHER = re.compile(
+    rf"(?:^|[\n。,;.!?])\s{{0,3}}(?:[所因]以|因此|那么|它|这|答案|结果){{0,2}}(?:应该?[是为]|应当[是为]|其实[是为]|实际上[是为]|改为|正确的?[是为])[\s:]{{0,3}}{_NAMED}"
+)
 _CONFIRMED = re.compile(
     r"\b(?:yes|correct|right|indeed|confirm\w*|checks? out|holds|match(?:es)?|consistent|fine|good)\b|[✓✔✅]"
     r"|(?<!不)正确|没错|对的",
     re.IGNORECASE,
 )
 _DISPUTED = re.compile(r"\bnot\b|n't\b|\bwrong\b|\bincorrect\b|\bmistake\b|\berror\b|不对|错误|有误", re.IGNORECASE)
-_NOT = re.compile(r"[\s,;(–—]*(?:(?:but )?(?:not|rather than|instead of)\b\s*|而不是|而非)", re.IGNORECASE)
+_NOT = re.compile(r"[\s,;(–—]*(?:(?:but )?(?:not|rather than|instead of)\b\s*|而?不是|而非)", re.IGNORECASE)
 _CONTRASTED = re.compile(
     rf"(?:the |an? |options? |choices? |answers? ){{0,2}}(?:{_NAMED}|[$(]*[-−]?\\[a-z]{{2}}"
     r"|[$(]*[-−]?[a-z](?=[\s$)]*(?:[-+=^.,;]|$))|(?:counting|including)\b)",
@@ -269,6 +273,8 @@ def _against(sentence: str, answer: str, next_one: bool) -> bool:
             return True
         if _adds(_IT_IS_ANOTHER, sentence, answer):
             return True
+    if turned and _MAY_BE.match(sentence, begin):
+        return True
     if turned and (corrected := _CORRECTED.match(sentence, begin)) and not _names(corrected, answer):
         return True
     if _ANSWER_IS_REJECTED.match(sentence, begin):
@@ -290,7 +296,8 @@ def refuted(tail: str, answer: str) -> bool:
     tail = tail.replace("’", "'")
     if (contrast := _NOT.match(tail)) is not None:
         words = tail[contrast.end() :]
-        against = _CONTRASTED.match(words) is None if _SOME_VALUE.search(answer) else re.match(_MERIT, words)
+        of_value = re.search(r"\d|^\W*[A-I]\W*$", answer) is not None
+        against = _CONTRASTED.match(words) is None if of_value else re.match(_MERIT, words, re.IGNORECASE)
         return bool(against) or _adds(_ADDED, tail, answer)
     return _WHICH.match(tail) is not None or _adds(_ADDED, tail, answer)
 

@@ -86,7 +86,7 @@ _TAIL = re.compile(
     r"(?<!\s)\s*(?:[,;(–—]\s*)?(?:\b(?:because|since|which(?! I )|due to|where|given that)\b"
     r"|(?<=[,;(] )(?:as(?! well)|(?:but )?not(?! (?:sure|certain|necessarily|only)\b))\b"
     r"|(?<=\()not\b(?! (?:sure|certain))|\brather than\b|\binstead of\b"
-    r"|(?<=[,;(] )no other\b|(?<=[,;])(?:过程|因为|由于|理由|详见|如上|其中|而不是|而非)"
+    r"|(?<=[,;(] )no other\b|(?<=[,;])(?:过程|因为|由于|理由|详见|如上|其中|而?不是|而非)"
     r"|\(see\b|\b(?:and|so) we are done\b|[✓✔✅■□]|"
     r"(?:correct |rounded |accurate )?to (?:the nearest|\w+ (?:decimal|significant))\b).*$",
     re.IGNORECASE | re.DOTALL,

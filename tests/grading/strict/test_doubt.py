@@ -120,6 +120,7 @@ def test_a_reason_or_a_contrast_behind_an_answer_is_cut_off(tail):
 
 def test_an_answer_in_words_is_contrasted_with_words():
     assert grade(Item("The answer is Monday, not Tuesday.", "Monday")).correct
+    assert grade(Item("The answer is A rectangle, not a square.", "rectangle")).correct
     assert not grade(Item("The answer is Monday, not a valid day.", "Monday")).correct
     for tail in (", not option C", ", because it cannot be A or C", " rather than A"):
         assert grade(Item(f"The answer is B{tail}.", "B", "choice", ("3", "5", "7"))).correct
@@ -169,6 +170,9 @@ def test_later_sentences_can_take_an_answer_back_or_add_another(after):
         ". Suppose n = 6. This contradicts the assumption. Hence n = 5.", ". The other values are wrong.",
         "\n\nExplanation:\n1. We add.\n2. We subtract.", ". This is not surprising.",
         ". I forgot to mention that n > 0.",
+        ". This may be checked by substitution.", "\n\nAlternatively, we can use a formula.",
+        ". Let me know if I missed a step.",
+        ". We ignore that -3 is a root, too.", ". It must be 2 more than 3.", ". That makes it 2 times larger.",
     ],
 )  # fmt: skip
 def test_later_sentences_may_explain_check_and_compare(after):
@@ -250,6 +254,7 @@ def test_denials_and_retractions_in_chinese_are_seen(response):
     "response",
     [
         "我认为答案是5。", "所以说答案是5。", "不难看出答案是5。", "正确答案是5。", "答案是5，而不是6。",
+        "\\boxed{5}，不是6。", "答案是5。第一步应该是2，第二步是3。",
         "答案是5，因为6不对。",
         "答案是5。验证：2+3=5，正确。", "答案是5个苹果。", "<answer>5种方法</answer>", "答えは5です。",
         "정답은 5입니다.",
