@@ -54,7 +54,7 @@ _LISTED = re.compile(r",\s|;|\band\b")
 _STEP = re.compile(
     r"(?<!since )(?<!because )\b(?:we|let's|I) (?:(?:can|will|now|then|first|next|also|must|should) ){0,3}"
     r"(?:try|test|check|set|start|begin|add|subtract|divide|multiply|substitute|plug|choose|pick|take|use|compute|need)\b"
-    r"|\b(?:next|first) (?:case|step)\b"
+    r"|\b(?:next|first) (?:case|step)\b|^(?:what|how)\b|\bthe question\b"
     r"|\b(?:start|begin)(?:ing)? (?:by|with)\b|\bfor [a-z] ?=|\bnow have\b"
     rf"|\b(?:multiple|factor|divisor|bound) of\b|\b{OTHER_QUANTITY}",
     re.IGNORECASE,

@@ -58,7 +58,7 @@ def test_nothing_else_is_a_conclusion(text):
         "So half the students are 12.", "So the square of the number is 12.", "So we multiply everything by 12.",
         "Therefore, we divide both sides by 12.", "So far we have 12.", "So we try x = 12.",
         "So the next case is n = 12.",
-        "So for n = 1 we get 12.", "Thus we start by setting n = 12.",
+        "So the question is 12", "So for n = 1 we get 12.", "Thus we start by setting n = 12.",
         "So x is a multiple of something that equals 12.",
     ],
 )  # fmt: skip
