@@ -98,6 +98,10 @@ class Figures:
         cells = self._records[experiment].of(condition)[method].values()
         return f"{np.mean([mean_over_steps(cell, key) for cell in cells]):.2f}"
 
+    def problems(self, experiment: str, condition: str) -> int:
+        """The number of held-out problems."""
+        return len(self._records[experiment].problems[condition])
+
     def accuracy(self, experiment: str, condition: str, method: str, stage: str) -> str:
         """A method's accuracy "before" or "after" training, averaged over seeds."""
         return f"{self._accuracy(experiment, condition, method, stage):.1f} %"

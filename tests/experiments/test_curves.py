@@ -4,9 +4,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from PIL import Image
 from hypothesis import given
 from hypothesis import strategies as st
+from PIL import Image
 
 from rlfr_mm.experiments.comparison import compare
 from rlfr_mm.experiments.curves import _spread, plot_experiment

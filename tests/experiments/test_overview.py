@@ -43,13 +43,14 @@ def test_the_first_page_takes_its_figures_from_the_records(tmp_path: Path):
     for experiment, seeds in (("trial", 10), ("search", 2)):
         means = {"rlvr": 0.4, "flow": 0.5, "placebo": 0.3}
         cells = [each for name, mean in means.items() for each in random_cells(name, seeds, mean)]
-        made = record(*cells, name=experiment, compare_to=["rlvr", "placebo"])
+        problems = {"base": [str(number) for number in range(40)]}
+        made = record(*cells, name=experiment, compare_to=["rlvr", "placebo"], problems=problems)
         write_results(made, folder / "experiments" / experiment / "results.json")
     (folder / "notes.md").write_text(
         "{{ gains }}\n{{ searches }}\n\nIt gains {{ gain('trial', 'base', 'flow') }}, "
         "{{ gain('trial', 'base', 'flow', 'placebo') }}.\n\n"
         "{{ record('token_credit/one.json').prompts }} prompts\n\n"
-        "Ahead on {{ ahead('search', 'base', 'flow', 'rlvr') }}, "
+        "Of {{ problems('search', 'base') }}, ahead on {{ ahead('search', 'base', 'flow', 'rlvr') }}, "
         "and {{ rollout_gain('search', 'base', 'flow', 'rlvr', 2, 5) }}."
     )
     (folder / "token_credit").mkdir()
@@ -65,7 +66,7 @@ def test_the_first_page_takes_its_figures_from_the_records(tmp_path: Path):
     pairs = list(zip(ours, theirs, strict=True))
     ahead = sum(a.correct_after.count("1") > b.correct_after.count("1") for a, b in pairs)
     first, second = (100 * np.mean(np.subtract(*(x.curves["accuracy"][1:5] for x in pair))) for pair in pairs)
-    assert f"Ahead on {ahead} of 2, and {(first + second) / 2:+.1f} ± {abs(first - second) / 2:.1f}." in page
+    assert f"Of 40, ahead on {ahead} of 2, and {(first + second) / 2:+.1f} ± {abs(first - second) / 2:.1f}." in page
     for name in ("gains.png", "searches.png"):
         assert f"](results/{name})" in page
         with Image.open(folder / name) as picture:
