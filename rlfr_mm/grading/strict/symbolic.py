@@ -35,7 +35,7 @@ _DERIVATIVE = re.compile(r"\\d?frac\s?\{d\s?\\?([A-Za-z]{1,20})\}\s?\{d\s?\\?([A
 _INVERSE = re.compile(r"(?<![A-Za-z\\])([fghFGH])\^\s?\{?-1\}?(?=\s?\()")
 _MEMBER = re.compile(r"\\in(?![A-Za-z])")  # an equation to the parser
 _STEP = re.compile(r"\\(?:implies|(?:Long|long)?(?:left)?[Rr]ightarrow|Longleftrightarrow|iff|therefore)(?![A-Za-z])")
-_ASSIGNED = re.compile(r"\s*([A-Za-z])\s*=")
+_ASSIGNED = re.compile(r"([A-Za-z])\s?=")
 _COMMAND = re.compile(r"\\[A-Za-z]{1,20}")
 _ROUNDING = (12, 30)  # decimals and digits to which math-verify rounds
 # to the parser, T transposes a number, too
@@ -94,7 +94,7 @@ def _parsed(text: str) -> sympy.Basic | None:
 def _last_step(text: str) -> str:
     r"""The value of the one letter of all steps: ``x=5`` of ``2x=10\implies x=5``; other text as it is."""
     *steps, last = _STEP.split(text)
-    name = _ASSIGNED.match(last)
+    name = _ASSIGNED.match(last.strip())
     letters = {letter for step in steps for letter in re.findall(r"[A-Za-z]", _COMMAND.sub("", step))}
     return last if steps and name and letters == {name[1]} else text
 
