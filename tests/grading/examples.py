@@ -51,6 +51,7 @@ SECTIONS = [
             Example("The final answer is $9$. I hope it is correct.", "9", "correct", "statement"),
             Example("所以答案是 9。", "9", "correct", "statement"),
             Example("... so she pays 18.\n#### 18", "18", "correct", "GSM8K's format"),
+            Example("... so she pays 18. #### 18", "18", "correct", "the same in one line"),
             Example("9", "9", "correct", "one short line"),
             Example("It is 9, as everybody knows.", "9", "no_answer", "no statement of the answer"),
             Example("<think>The answer is 9.</think> I am not sure.", "9", "no_answer", "thoughts are no answer"),
