@@ -172,7 +172,8 @@ def aligned(gold: Quantity, answer: Quantity) -> tuple[str, str]:
 
     Commas stand for "and" and "or", intervals for inequalities if one side is one, and each name is one symbol.
     """
-    return tuple(map(marked, _pieces(gold, answer, _in_one_notation(gold, answer))))
+    ours, theirs = _pieces(gold, answer, _in_one_notation(gold, answer))
+    return marked(ours), marked(theirs)
 
 
 def _pieces(gold: Quantity, answer: Quantity, texts: tuple[str, str]) -> tuple[list[str], list[str]]:
