@@ -237,3 +237,9 @@ def test_a_run_sees_its_gpu_only(gpu: str | None, config: Path, monkeypatch: pyt
     process.kill()
     process.wait()
     assert f"CUDA_VISIBLE_DEVICES={gpu or '4,6'}".encode() in variables.split(b"\0")
+
+
+@pytest.mark.parametrize("samples", [0, 10])
+def test_a_number_of_answers_that_no_run_takes_is_refused_before_any_run(config: Path, samples: int):
+    with pytest.raises(ValueError, match=rf"evaluation.samples={samples} must be in \[1, 9\]"):
+        open_experiment(config, [f"samples={samples}"])
