@@ -47,7 +47,7 @@ def group_share(outcomes: PerRollout, num_generations: int, shrink: float = 0.0)
 
     One half for a group without a graded rollout.
 
-    >>> group_share(torch.tensor([1.0, 0.0, 0.0, math.nan]), num_generations=4)
+    >>> group_share(torch.tensor([1.0, 0.0, 0.0, torch.nan]), num_generations=4)
     tensor([0.3333, 0.3333, 0.3333, 0.3333])
     """
     grouped = by_group(outcomes, num_generations)

@@ -105,6 +105,7 @@ def build(cls: type, values: Any, section: str = "", default: Any = None) -> Any
     Settings that the mapping leaves out come from the instance `default`, or else from the defaults of `cls`.
     ValueError in one line for an unknown key, a wrong type, or a value outside its limits.
 
+    >>> from rlfr_mm.config import FlowRewardConfig
     >>> build(FlowRewardConfig, {"topk": 10}, "flow_reward").topk
     10
     """
@@ -270,6 +271,7 @@ class Setting(NamedTuple):
 def settings(cls: type, section: str = "", defaults: Any = None) -> Iterator[Setting]:
     """Every setting of the dataclass, in its order. Defaults are those of the instance `defaults`, or of `cls`.
 
+    >>> from rlfr_mm.config import RunConfig
     >>> next(settings(RunConfig)).name
     'model.name_or_path'
     """

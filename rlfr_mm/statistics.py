@@ -79,7 +79,8 @@ def wilson_interval(mean: float, standard_error: float, units: int, level: float
     z2 = ndtri((1 + level) / 2) ** 2
     centre = (mean + z2 / (2 * effective)) / (1 + z2 / effective)
     half = np.sqrt(z2 * (mean * (1 - mean) / effective + z2 / (4 * effective**2))) / (1 + z2 / effective)
-    return Interval(low=max(0.0, centre - half), high=min(1.0, centre + half), level=level, method="wilson")
+    low, high = float(max(0.0, centre - half)), float(min(1.0, centre + half))
+    return Interval(low=low, high=high, level=level, method="wilson")
 
 
 def score_interval(scores: ArrayLike, clusters: Sequence[str] | None = None, level: float = 0.95) -> Interval:

@@ -46,7 +46,7 @@ def published_score(model: str, column: str, sampled: bool = False) -> float | N
     Raises:
         ValueError: the paper does not have this model.
 
-    >>> published_score("Qwen2.5-VL-7B-Instruct + RLFR", "MathVista")
+    >>> round(published_score("Qwen2.5-VL-7B-Instruct + RLFR", "MathVista"), 4)
     0.734
     """
     if model in LANGUAGE:

@@ -70,7 +70,7 @@ def with_messages(row: Row) -> Row:
     """The row with alpaca's `instruction`, `input`, `history` and `output` as `messages`.
 
     >>> with_messages({"instruction": "Add.", "input": "1 and 1", "output": "2"})["messages"]
-    [{'role': 'user', 'content': 'Add.\n1 and 1'}, {'role': 'assistant', 'content': '2'}]
+    [{'role': 'user', 'content': 'Add.\\n1 and 1'}, {'role': 'assistant', 'content': '2'}]
     """
     history = row.get("history") or []
     if not (isinstance(history, list) and all(isinstance(turn, list) and len(turn) == 2 for turn in history)):

@@ -82,7 +82,7 @@ def scaled_advantage(outcome: Tokens, flow: Tokens) -> Tokens:
     rollout gives the tokens with a high f more of the praise, a wrong one those with a low f more of the blame.
 
     >>> scaled_advantage(torch.tensor([[-2.0, -2.0]]), torch.tensor([[0.0, -1.0986123]]))  # weights 1/2 and 3/2
-    tensor([[-1., -3.]])
+    tensor([[-1.0000, -3.0000]])
     """
     inside = outcome != 0
     weights = (outcome.sign() * flow).masked_fill(~inside, -torch.inf).softmax(-1) * inside.sum(-1, keepdim=True)

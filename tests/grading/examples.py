@@ -174,6 +174,7 @@ SECTIONS = [
             Example("Thus 2x = 12.", "12", "no_answer", "still unsolved"),
             Example("So we divide both sides by 12.", "12", "no_answer", "a step"),
             Example("Therefore, it is not 12.", "12", "no_answer"),
+            Example("So Ann has 5 and Bob has 12.", "12", "no_answer", "one of two values"),
             Example("So it could be 12.", "12", "no_answer"),
             Example("12 is the answer to part (a).", "12", "no_answer", "one part"),
             Example("We are given 12 apples.", "12", "no_answer", "no conclusion"),

@@ -31,6 +31,12 @@ _STEP = re.compile(
 )
 _NO_WORDS = re.compile(r"(?:[^A-Za-z\\]|\\[A-Za-z]+|\\.|[A-Za-z](?![A-Za-z]))*")
 _LABEL = re.compile(r"(?<![A-Za-z\\])(?:[A-Za-z]|\\[a-z]{2,8})(?:_\{?\w{1,3}\}?)?\s{0,3}(?=&?=[\s${]{0,4}$)")
+# what a box is called, as in "Alice: \boxed{5}, Bob: \boxed{7}", unless that makes a step or an answer of it
+_TITLE = re.compile(
+    r"(?<![A-Za-z])(?!(?:Step|Answer|Final|Method|Solution|Check|Result|Total|Then|So|Thus|Hence|Therefore|Now|Finally"
+    r"|Simpl[a-z]+|Verif[a-z]+|Conclusion)\b)[A-Z][a-z]{1,15}(?: [a-z]{2,15}| [A-Z])?\*{0,2}:[*\s$]{0,4}$"
+)
+_NEXT_TITLE = re.compile(rf"^[\s$,;.*]{{0,9}}{_TITLE.pattern}")
 
 
 def _boxes(text: str, at_most: int, bare: bool = False) -> list[tuple[Span, Span]]:
@@ -82,6 +88,8 @@ def final_box(text: str) -> Found | None:
     group, joints = [boxes[-1]], list[str]()
     for box in reversed(boxes[:-1]):
         between = text[box[0][1] : group[0][0][0]]
+        if "\n" not in between and _TITLE.search(text[max(0, box[0][0] - 40) : box[0][0]]):
+            between = _NEXT_TITLE.sub(", ", between)
         if len(between) > 100 or not (_JOINT.fullmatch(between) or _goes_on(between)) or box[1][0] == box[1][1]:
             break
         group, joints = [box, *group], [between, *joints]

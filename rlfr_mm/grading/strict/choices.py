@@ -44,10 +44,12 @@ _ANOTHER = re.compile(
 _DECLARED = re.compile(
     rf"(?:(?i:\b{_NOUN}) [(*]*|(?:^|, )[ \t(*]*)([{LETTERS}])[)*]* is (?:the )?(?:only )?"
     r"(?:correct|right|best|answer)\b[^.?\n]*\??"
-    rf"|\b(?:(?:is|be|choose|select|pick) (?:the )?(?i:{_NOUN})|I (?:would |will )?(?:choose|select|pick|go with)"
+    rf"|\b(?:(?:is|be|choose|select|pick) (?:the )?(?i:{_NOUN})"
+    r"|I(?: would| will|'ll|'d)? (?:choose|select|pick|go with)|I(?:'m| am) (?:choosing|selecting|picking|going with)"
     rf"|(?i:{_NOUN})\b[^.\n]{{,80}} is)"
     rf" [(*]*([{LETTERS}])[)*.\s]*\Z"
-    rf"|\b(?:[Ss]o|[Tt]hus|[Hh]ence|[Tt]herefore),? (?:it is |it's |(?i:{_NOUN}) )?[(*]*([{LETTERS}])[)*.\s]*\Z",
+    rf"|\b(?:[Ss]o|[Tt]hus|[Hh]ence|[Tt]herefore),? (?:it is |it's |(?i:{_NOUN}) )?[(*]*([{LETTERS}])[)*.\s]*\Z"
+    rf"|(?:\A|因此|所以|故|综上(?:所述)?),?(?:选?项)?([{LETTERS}])选?项?是?正确的?[。.\s]*\Z",
     re.MULTILINE,
 )
 _PREFIX = re.compile(
@@ -147,7 +149,7 @@ def find_choice(response: str, choices: Sequence[str] = (), several: bool = Fals
     declared = list(_DECLARED.finditer(text.rstrip(), begin))
     if declared:
         last = declared[-1]
-        group = next(i for i in (1, 2, 3) if last.group(i))
+        group = last.lastindex or 0
         doubtful = _OPEN.search(last.group()) or denied(text[: last.start()]) or taken_back(text[last.end() :])
         span = last.start(group) + offset, last.end(group) + offset
         return None if doubtful else Found(last.group(group), "declared", span)

@@ -11,7 +11,7 @@ from dataclasses import replace
 from rlfr_mm.grading.item import Found, Span
 from rlfr_mm.grading.strict.boxes import final_box, stripped
 from rlfr_mm.grading.strict.doubt import OTHER_QUANTITY, denied, names_another, open_end, refuted, taken_back
-from rlfr_mm.grading.strict.phrases import begins_conclusion, concluded, worded
+from rlfr_mm.grading.strict.phrases import begins_conclusion, concluded, says_another, worded
 from rlfr_mm.grading.strict.words import in_digits
 
 # full-width letters and signs, as in Chinese text and in DeepSeek's tokens; each stays one character
@@ -313,7 +313,7 @@ def trimmed(text: str) -> str:
     if tail and tail.start() and not refuted(tail.group(), text[: tail.start()]):
         text = text[: tail.start()]
     clause = _CLAUSE.match(text)
-    if clause and not _OF_ANOTHER.search(clause.group()):
+    if clause and not _OF_ANOTHER.search(clause.group()) and not says_another(clause.group()):
         text = text[clause.end() :]
     return _LEAD.sub("", _COPULA.sub("", text)).strip(" \t\n,;:*").rstrip(". 。")
 

@@ -220,7 +220,7 @@ def latex(text: str) -> str:
     r"""The text in one notation: signs, synonyms of commands, functions and Greek letters in plain text.
 
     >>> latex("sqrt(2)≤cos(2x)")
-    '\\sqrt{2}\\le \\cos(2x)'
+    '\\sqrt{2}\\le\\cos(2x)'
     """
     text = styled(signs(text))
     text = re.sub(r"(?<![A-Za-z\\])(sqrt|cbrt)(?=\s?[({\[\d])", lambda m: _ROOTS[m[1]], text)

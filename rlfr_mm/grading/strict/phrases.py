@@ -36,8 +36,19 @@ _AT_THE_END = re.compile(
     rf"(?:^|\b(?:{_VERB}|{_CHANGES})|=)\s(?:a total of |exactly |only |approximately |about )?{_VALUE}[.!]?\s*$",
     re.IGNORECASE,
 )
-_THERE_ARE = re.compile(
-    r"\s?there (?:is|are|were|will be) (?:exactly |only |a total of )?(\d[\d,]*) [a-z]", re.IGNORECASE
+_THERE_ARE = re.compile(  # one kind of thing, not "5 boys and 7 girls"
+    r"\s?there (?:is|are|were|will be) (?:exactly |only |a total of )?(\d[\d,]*) [a-z]"
+    r"(?![^:(]{0,200}(?:,| and| but| plus| while) (?:[a-z]{1,20} ){0,3}\d)",
+    re.IGNORECASE,
+)
+_REASON = re.compile(r"\b(?:since|because|given)\b[^;]*,", re.IGNORECASE)
+# "x is 5 and y is", before another value: neither of the two is all that is said
+_CLAUSE_BEFORE = re.compile(
+    rf"\b(?:{_VERB}) (?:exactly |only |approximately |about )?{_VALUE}[^,;]{{0,60}}?"
+    r"(?:[,;]?\s(?:and|but|while|whereas)|[,;])\s"
+    r"(?!(?:and|but|so|then|thus|hence|therefore|which|that|this|it|the total|making|giving|(?:al)?together"
+    rf"|in total)\b)[^,;\d]{{1,60}}\s(?:{_VERB})(?: exactly| only| approximately| about)?\s*$",
+    re.IGNORECASE,
 )
 # what the first "=" of a conclusion may have on its left: a name, or numbers to calculate; "2x" is still unsolved
 _NAMED = re.compile(
@@ -100,7 +111,7 @@ def concluded(text: str) -> Found | None:
     """The value at the end of a last sentence that begins like a conclusion, a labelled formula, or the last line if it
     is only a value; None if the sentence leaves anything open.
 
-    >>> concluded("She sells 9 eggs. Therefore, she makes $18 every day.") is None
+    >>> concluded("She sells 9 eggs for $2 each. So she might make $18.") is None
     True
     >>> concluded("She sells 9 eggs for $2 each. So she makes $18.").answer
     '$18'
@@ -114,7 +125,7 @@ def concluded(text: str) -> Found | None:
     if len(sentence) > 300:
         return None
     if (lead := _CONCLUSION.match(sentence)) is not None:
-        value = _THERE_ARE.match(sentence, lead.end()) or _AT_THE_END.search(sentence, lead.end() - 1)
+        value = _AT_THE_END.search(sentence, lead.end() - 1) or _THERE_ARE.match(sentence, lead.end())
         value = value or _ALONE.fullmatch(sentence, lead.end())
         doubtful = value is None or _UNSURE.search(sentence) or _is_step(sentence[lead.end() : value.start(1)])
         return None if value is None or doubtful else _placed(value, "conclusion", start)
@@ -124,9 +135,18 @@ def concluded(text: str) -> Found | None:
     return None if before.endswith(":") and _NO_ANSWER.search(before) else _placed(alone, "last line", start)
 
 
+def says_another(said: str) -> bool:
+    """Whether the words before a value give something else a value in a clause of its own.
+
+    >>> says_another("Ann has 5 and Bob has "), says_another("Ann has 5, which makes ")
+    (True, False)
+    """
+    return _CLAUSE_BEFORE.search(_REASON.sub("", said)) is not None
+
+
 def _is_step(said: str) -> bool:
     """Whether the words and formulas between "so" and a value say that it is the value of something else."""
-    if _STEP.search(said):
+    if _STEP.search(said) or says_another(said):
         return True
     case = _CASE.match(said)
     first, *others = said[case.end() if case else 0 :].split("=")

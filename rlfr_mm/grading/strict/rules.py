@@ -39,7 +39,7 @@ def compare_answer(problem: Problem, found: Found) -> Comparison:
         chosen = _chosen_letters(problem, found.answer)
         if not options_of(problem) and re.fullmatch(r"\W*[a-z]\W*", found.answer):
             chosen = None  # without options, "a" is a variable
-        if chosen is not None:
+        if chosen is not None or letters_in(re.sub(r"\bor\b", "and", found.answer)):  # "A or C" chooses none
             return Comparison(chosen == gold_letters(problem), "option")
     named = option_text(problem, gold_letters(problem))
     texts = list(map(_answer_of, problem.known_golds)) if named is None else [named]

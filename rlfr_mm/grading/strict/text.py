@@ -18,7 +18,7 @@ from rlfr_mm.grading.strict.lists import as_point, as_set, compare_lists, named_
 from rlfr_mm.grading.strict.names import named, same_relation, with_letters_of
 from rlfr_mm.grading.strict.notation import combinations, signs, styled, tidy
 from rlfr_mm.grading.strict.prose import marked, same_words, sides, spoken, without_name, worded
-from rlfr_mm.grading.strict.units import Letter, conversion, in_one_unit, measured_list
+from rlfr_mm.grading.strict.units import Letter, conversion, in_one_unit, measured_list, said_once
 from rlfr_mm.grading.strict.values import constant, matrix, number, same_number
 
 _MAPPED = re.compile(
@@ -122,6 +122,7 @@ def read(text: str, is_gold: bool = False) -> Quantity:
         text = ", ".join(dict.fromkeys(line.strip() for line in text.split("\n") if line.strip()))
     text = re.sub(r"(?<!\\)\$|\*\*|(?<!\\)\\[()\[\]]", "", text)
     name, text = without_name(in_one_unit(text.strip()))
+    text = said_once(text)
     value, unit = measured_list(_MAPPED.sub("", text), lone_letter)
     attached = len(unit) == 1 and re.search(r"\d[a-z]$", text.strip()) is not None
     modulus = _MODULUS.search(value)

@@ -40,7 +40,7 @@ _POWERS = {"square": 2, "sq": 2, "sq.": 2, "squared": 2, "cubic": 3, "cu": 3, "c
 # After a number, these words make another number of it
 _CHANGING_WORDS = """
     half halves third quarter percent percentage pct st nd rd th repeating recurring minus plus over
-    hundred thousand dozen gross score lakh lac crore arab myriad grand mil mio
+    hundred thousand dozen doz gross score lakh lac crore arab myriad grand mil mio
     double triple treble quadruple quintuple twice thrice mille permille permil promille basis
     base binary ternary quaternary quinary octal decimal duodecimal hex hexadecimal
     root mod modulo modulus factorial inverse reciprocal recip conjugate opposite transpose choose power sin tan sec
@@ -95,6 +95,8 @@ _BETWEEN = re.compile(r",(?!\d{3}(?!\d))|\s(?:and|or)\s|\\text\s?\{\s?(?:and|or)
 _TWO_UNITS = re.compile(
     rf"(\d{{1,15}})\s?([A-Za-z]{{1,12}}|[{_HAN}]{{1,4}}),?\s{{0,2}}(?:and\s)?(\d{{1,15}}(?:\.\d{{1,9}})?)\s?([A-Za-z]{{1,12}}|[{_HAN}]{{1,4}})"
 )
+
+_TWICE = re.compile(r"([^()]{1,60}?)(?: \((?!ie\b)([^()]{1,60})\)|,? \(?(?:ie|that is),? ([^()]{1,60})\)?)")
 
 
 @dataclass(frozen=True)
@@ -214,11 +216,33 @@ def measured_list(text: str, lone_letter: Letter = "unit") -> tuple[str, str]:
     return opened[1] + ", ".join(value.strip() for value, _ in parts) + opened[3], units.pop()
 
 
+def said_once(text: str) -> str:
+    """The text, or "90 minutes" for "90 minutes (1.5 hours)" and 3/4 for "3/4, i.e. 75%", which say the same twice.
+
+    >>> said_once("90 minutes (1.5 hours)"), said_once("90 minutes (2 hours)")
+    ('90 minutes', '90 minutes (2 hours)')
+    """
+    twice = _TWICE.fullmatch(text)
+    if twice is None:
+        return text
+    (value, unit), (again, other) = map(measured, (twice[1], twice[2] or twice[3]))
+    size, one, two = conversion(unit, other), _share(value), _share(again)
+    if size is None or one is None or two is None or one != two * size:
+        return text
+    return twice[1] if unit or twice[3] else text
+
+
+def _share(text: str) -> Fraction | None:
+    """The number that a text is, or for a percentage the part of one; None for other text."""
+    value = number(re.sub(r"\s?\\?%$", "", text))
+    return value / 100 if value is not None and text.endswith("%") else value
+
+
 def in_one_unit(text: str) -> str:
-    """The text, or "90 minute" for "1 hour 30 minutes": a quantity in two units as one in the smaller unit.
+    """The text, or "90 min" for "1 hour 30 minutes": a quantity in two units as one in the smaller unit.
 
     >>> in_one_unit("1 hour and 30 minutes")
-    '90 minute'
+    '90 min'
     """
     parts = _TWO_UNITS.fullmatch(re.sub(r"\s?\\(?:text|mathrm)\s?\{([^{}]{1,20})\}\s?", r"\1", text))
     if parts is None:

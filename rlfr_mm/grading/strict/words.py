@@ -28,9 +28,10 @@ _NUMBER = (
     rf"(?: {_any(' '.join(_SCALES))}(?![A-Za-z])(?:,?(?: and)? {_BELOW_THOUSAND})?){{0,3}})"
 )
 _PART = rf"(?:{'|'.join(part for part in _PARTS if part != 'halve')}|halve(?=s))s?"
-# "twenty-five", "two thirds", "half", "three and a half", "two dozen"; not the start of "one-sided" or "twenty-first"
+# "twenty-five", "two thirds", "half", "3 and a half", "two dozen"; not the start of "one-sided" or "twenty-first"
 _SPELLED = re.compile(
-    rf"(?<![A-Za-z\\-])(?:(?P<whole>{_NUMBER})(?: and (?P<more>an?|{_NUMBER})[ -](?P<rest>{_PART})"
+    rf"(?<![A-Za-z\\-])(?:(?P<whole>{_NUMBER}|(?<![\d.,/^_({{])\d{{1,9}}(?= and an? {_PART}))"
+    rf"(?: and (?P<more>an?|{_NUMBER})[ -](?P<rest>{_PART})"
     rf"|[ -](?P<part>{_PART})| (?P<dozens>dozen))?|(?P<one>an?[ -])(?P<of_one>{_PART}|dozen)|(?P<half>half))"
     r"(?!-?[A-Za-z])",
     re.IGNORECASE,
@@ -60,8 +61,9 @@ def in_digits(text: str) -> str:
     if text.isascii():
         return _SPELLED.sub(_digits, text) if re.search("[A-Za-z]{3}", text) else text
     text = _HAN_TOTAL.sub("", text.strip())
+    minus, text = text.startswith("负"), text.removeprefix("负")
     han = _HAN_SPELLED.fullmatch(text)
-    return _han_digits(han) if han else _SPELLED.sub(_digits, text)
+    return "-" * minus + (_han_digits(han) if han else _SPELLED.sub(_digits, text))
 
 
 def _digits(match: re.Match[str]) -> str:
@@ -85,6 +87,8 @@ def _part(word: str) -> int:
 
 
 def _value(words: str) -> int:
+    if words.isdigit():
+        return int(words)
     total = current = 0
     for word in re.findall("[a-z]+", words.lower()):
         if word in _SCALES:

@@ -85,6 +85,7 @@ def test_a_box_may_have_no_braces_around_a_number(text, answer):
         ("The minimum is \\boxed{1}, and the maximum is \\boxed{9}.", "9"),
         ("The smaller root is \\boxed{1} and the larger root is \\boxed{3}.", "3"),
         ("It takes $\\boxed{5}$ hours and $\\boxed{30}$ minutes.", "30"),
+        ("Ann: \\boxed{5}, Bob: \\boxed{6}", "6"), ("**Area:** $\\boxed{5}$. **Height:** $\\boxed{6}$.", "6"),
         ("$\\boxed{5}, 6$", "5"), ("$\\boxed{5}$, $6$", "5"), ("\\boxed{5} and 6", "5"), ("\\boxed{5}, \\frac{1}{2}.",
         "5"),
         ("So the answer is the sum of \\boxed{5} and 3.", "5"),
@@ -99,6 +100,7 @@ def test_a_box_is_not_read_without_what_its_sentence_puts_beside_it(response, go
     [
         ("The smaller root is \\boxed{1} and the larger root is \\boxed{3}.", "1,3"),
         ("It takes $\\boxed{5}$ hours and $\\boxed{30}$ minutes.", "330 \\text{ minutes}"),
+        ("Ann: \\boxed{5}, Bob: \\boxed{6}", "5, 6"), ("Step A: \\boxed{5}, Answer: \\boxed{6}", "6"),
         ("The ratio is $\\boxed{5}:\\boxed{6}$.", "5:6"), ("$\\boxed{5}, 6$", "5, 6"),
         ("\\boxed{5}, 3 of which are red.", "5"),
         ("\\boxed{5} and 3 of them are red.", "5"), ("$\\boxed{5}$, since $6$ is too large.", "5"),

@@ -193,6 +193,10 @@ def test_a_clause_that_says_the_value_is_a_lead(text):
         ("<answer>Yes, it does.</answer>", "Yes", True), ("<answer>Yes, it is not.</answer>", "Yes", False),
         ("<answer>No, it is.</answer>", "No", False), ("The statement is true.", "True", True),
         ("Therefore, the assertion is false.", "False", True), ("The statement is not true.", "True", False),
+        ("The answer is that Ann has 9 and Bob has 12.", "12", False),
+        ("The answer is 90 minutes (1.5 hours).", "90", True), ("The answer is 90 minutes (2 hours).", "90", False),
+        ("The answer is 3/4, i.e. 75%.", "3/4", True), ("The answer is 3/4 (i.e. 0.75).", "0.75", True),
+        ("The answer is 7, i.e. 8.", "7", False), ("The answer is 7, i.e. wrong.", "7", False),
         ("The statement is true if x > 0.", "True", False), ("They say the statement is true.", "True", False),
     ],
 )  # fmt: skip

@@ -56,6 +56,9 @@ def test_any_of_several_golds_is_right():
 def test_a_gold_of_several_letters_is_a_set_and_a_gold_number_a_number():
     assert grade(Item("<answer>D and C</answer>", "C\nD", "mathverse", CHOICES)).correct
     assert not grade(Item("<answer>C</answer>", "C\nD", "mathverse", CHOICES)).correct
+    assert grade(Item("The answer is A and C.", "A, C")).correct
+    assert not grade(Item("The answer is A or C.", "A, C")).correct
+    assert not grade(Item("\\boxed{A \\text{ or } C}", "A, C", "math500", CHOICES)).correct
     assert grade(Item("<answer>3</answer>", "3", "logicvista")).correct
     assert grade(Item("\\boxed{C}", "\\text{(C)}", "math500")).correct
     assert not grade(Item("\\boxed{D}", "\\text{(C)}", "math500")).correct

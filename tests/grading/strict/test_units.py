@@ -51,7 +51,7 @@ def test_an_upright_variable_or_constant_is_no_unit(text):
     "words",
     [
         "thirteenths", "\\text{ fortieths}", "millionths", "quadrillion", "\\text{ lakh}", "crore", "gross", "score",
-        "bn",
+        "bn", "doz",
         "mil", "ppm", "per mille", "basis points", "doubled", "halved", "negated", "binary", "\\text{ in octal}",
         "in hexadecimal", "inverse", "\\text{ log}", "sqrt", "rejected", "onwards", "成", "打",
     ],
