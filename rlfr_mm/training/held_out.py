@@ -11,6 +11,7 @@ from datasets import Dataset
 from rlfr_mm.config import EvaluationConfig
 from rlfr_mm.policy import Processor, answer_problems
 from rlfr_mm.precheck import HELD_OUT
+from rlfr_mm.statistics import clustered_stderr
 from rlfr_mm.training.rewards import accuracy_reward
 
 
@@ -82,19 +83,20 @@ def best_step(metrics: list[dict[str, Any]]) -> dict[str, Any] | None:
 def accuracy(verdicts: Iterable[list[bool | None]]) -> dict[str, Any]:
     """The share of correct answers, averaged over problems, with its standard error over problems.
 
-    `n` counts the problems with a graded answer, and `unscored` the answers that could not be graded.
+    `n` counts the problems with a graded answer, and `unscored` the answers that could not be graded. The error of one
+    problem is NaN.
 
     >>> accuracy([[True, True], [False, True], [None, None]])
-    {'accuracy': 0.75, 'standard_error': 0.1768, 'n': 2, 'unscored': 2}
+    {'accuracy': 0.75, 'standard_error': 0.25, 'n': 2, 'unscored': 2}
     """
     answers = list(verdicts)
     graded = [[right for right in each if right is not None] for each in answers]
     shares = [sum(each) / len(each) for each in graded if each]
     mean = sum(shares) / len(shares) if shares else math.nan
-    variance = sum((share - mean) ** 2 for share in shares) / len(shares) if shares else math.nan
+    error = clustered_stderr(shares, list(map(str, range(len(shares))))) if shares else math.nan
     return {
         "accuracy": round(mean, 4),
-        "standard_error": round(math.sqrt(variance / max(len(shares), 1)), 4),
+        "standard_error": round(error, 4),
         "n": len(shares),
         "unscored": sum(right is None for each in answers for right in each),
     }

@@ -1,6 +1,5 @@
 """Held-out accuracies in words, the same on the page of a run and in its model card."""
 
-import math
 from collections.abc import Mapping
 from typing import Any
 
@@ -16,8 +15,6 @@ def accuracy_text(found: Mapping[str, Any]) -> str:
     if not found["n"]:
         return "not measured"
     count = found["n"]
-    # As `training.held_out` computes it, over problems; of one answer per problem, it says no more than n does.
-    error = found.get("standard_error", 0.0) * math.sqrt(count / max(count - 1, 1))
-    interval = wilson_interval(found["accuracy"], error, count)
+    interval = wilson_interval(found["accuracy"], found.get("standard_error", 0.0), count)
     low, high = 100 * interval.low, 100 * interval.high
     return f"{100 * found['accuracy']:.1f} % (95 % interval {low:.1f} to {high:.1f}, n = {count:,})"

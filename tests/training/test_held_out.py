@@ -6,7 +6,7 @@ from rlfr_mm.training.held_out import accuracy, best_step, by_problem
 
 
 def test_accuracy_leaves_out_what_could_not_be_graded():
-    expected = {"accuracy": 0.5, "standard_error": 0.3536, "n": 2, "unscored": 1}
+    expected = {"accuracy": 0.5, "standard_error": 0.5, "n": 2, "unscored": 1}
     assert accuracy([[True], [False], [None]]) == expected
 
 
@@ -14,6 +14,7 @@ def test_answers_to_one_problem_count_as_one_problem():
     one, four = accuracy([[True], [False], [True]]), accuracy([[True] * 4, [False] * 4, [True] * 4])
     assert one == four
     assert accuracy([[True, False], [False, True]])["standard_error"] == 0
+    assert math.isnan(accuracy([[True, False]])["standard_error"])
 
 
 def test_accuracy_of_nothing_is_not_a_number():
