@@ -38,7 +38,7 @@ _AT_THE_END = re.compile(
 )
 _THERE_ARE = re.compile(  # one kind of thing, not "5 boys and 7 girls"
     r"\s?there (?:is|are|were|will be) (?:exactly |only |a total of )?(\d[\d,]*) [a-z]"
-    r"(?![^:(]{0,200}(?:,| and| but| plus| while) (?:[a-z]{1,20} ){0,3}\d)",
+    r"(?![^:(]{0,200}(?:,| and| but| plus| while) (?:[a-z]{1,20} ){0,3}[$\\]{0,2}\d)",
     re.IGNORECASE,
 )
 _REASON = re.compile(r"\b(?:since|because|given)\b[^;]*,", re.IGNORECASE)
@@ -125,7 +125,7 @@ def concluded(text: str) -> Found | None:
     if len(sentence) > 300:
         return None
     if (lead := _CONCLUSION.match(sentence)) is not None:
-        value = _AT_THE_END.search(sentence, lead.end() - 1) or _THERE_ARE.match(sentence, lead.end())
+        value = _THERE_ARE.match(sentence, lead.end()) or _AT_THE_END.search(sentence, lead.end() - 1)
         value = value or _ALONE.fullmatch(sentence, lead.end())
         doubtful = value is None or _UNSURE.search(sentence) or _is_step(sentence[lead.end() : value.start(1)])
         return None if value is None or doubtful else _placed(value, "conclusion", start)

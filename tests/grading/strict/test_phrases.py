@@ -28,7 +28,8 @@ def test_an_answer_may_stand_before_the_words_that_call_it_one(text, answers):
         ("So x is 5 and y is 7, so z is 12.", "12", "conclusion"),
         ("So, since x is 5 and y is 7, z is 12.", "12", "conclusion"),
         ("So he sold 5 and kept 7, which makes 12.", "12", "conclusion"),
-        ("So there are 3 rows of 4, so there are 12 seats.", "12 seats", "conclusion"),
+        ("So there is 1 block that has exactly 36 houses.", "1", "conclusion"),
+        ("So there are 3 rows, each with 4, so there are 12 seats.", "12 seats", "conclusion"),
         ("As a result, the error grows by 100%.", "100%", "conclusion"),
         ("We find that $x < 3$.", "$x < 3$", "response"), ("Answer \\[ \n 9 \n \\]", "\\[ \n 9 \n \\]", "response"),
         ("The zero matrix: $\\begin{pmatrix}0&0\\end{pmatrix}$", "$\\begin{pmatrix}0&0\\end{pmatrix}$", "response"),
@@ -50,6 +51,7 @@ def test_a_conclusion_a_labelled_formula_and_a_last_line_state_their_value(text,
         "x = 11\ny = 12", "So they say that it is 12.", "So Ann has 9 and Bob has 12.", "So x is 9, y is 12.",
         "So x is 9; y is 12.", "Therefore Tom makes $9 but Ann makes $12.", "So there are 12 boys and 9 girls.",
         "So the mean is 9, and the variance is 12.", "So there are 12 rows and each has 4 seats.",
+        "So there are 12 apples and each costs $3.",
     ],
 )  # fmt: skip
 def test_nothing_else_is_a_conclusion(text):
