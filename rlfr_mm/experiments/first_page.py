@@ -18,7 +18,7 @@ def first_page(folder: Path, records: list[ExperimentRecord]) -> str:
     """The text of notes.md with the figures that it asks for; writes pictures of gains and of steps, too."""
     plot_gains(records, folder)
     named = {record.name: record for record in records}
-    named |= {f"greedy/{path.stem}": read_results(path) for path in sorted(folder.glob("greedy/*.json"))}
+    named |= {f"again/{path.stem}": read_results(path) for path in sorted(folder.glob("again/*.json"))}
     steps = read_steps(folder / "step_gain")
     # What training gained belongs beside the steps of the policy that it began with.
     trained = {name: None if each["run"] else named.get(each["experiment"]) for name, each in steps.items()}
@@ -40,7 +40,7 @@ def first_page(folder: Path, records: list[ExperimentRecord]) -> str:
 class Figures:
     """What notes.md can ask for: each method below is a function of the template.
 
-    An `experiment` is the name of one, or greedy/NAME for the greedy answers of its policies.
+    An `experiment` is the name of one, or again/NAME for what its policies answered when they were asked again.
     """
 
     def __init__(
@@ -92,6 +92,15 @@ class Figures:
             a, b = (np.array(each[seed].curves["accuracy"][first - 1 : last], dtype=float) for each in (theirs, ours))
             gains.append(100 * np.nanmean(b - a))
         return f"{np.mean(gains):+.1f} ± {np.std(gains, ddof=1) / len(gains) ** 0.5:.1f}"
+
+    def training(self, experiment: str, condition: str) -> str:
+        """How long the runs of a condition are: "60 steps at a learning rate of 1e-4"."""
+        record = self._records[experiment]
+        settings = next(cell.settings for cell in record.cells if cell.condition == condition)
+        steps, rate = (
+            settings.get(f"train.{name}", record.base["train"].get(name)) for name in ("max_steps", "learning_rate")
+        )
+        return f"{steps} steps at a learning rate of {np.format_float_scientific(rate, trim='-', exp_digits=1)}"
 
     def training_auc(self, experiment: str, condition: str, method: str, key: str) -> str:
         """A method's within-group AUC of what `key` names, averaged over steps and seeds."""

@@ -9,7 +9,7 @@ Every figure on these pages comes from a record file. Under the folder of result
     token_credit/NAME.json          written by the benchmark of this name
     step_gain/NAME.json             the same; step_gain/NAME/*.json: of several policies, shown together
     pretrained_signal/NAME.json     the same; NAME.md beside it is its page
-    greedy/NAME.json                benchmarks/greedy_accuracy.py: the experiment's policies, answering greedily
+    again/NAME.json                 benchmarks/answer_again.py: an experiment's policies, asked again in another way
     quickstart/NAME/summary.json    the summary of a training run
 """
 

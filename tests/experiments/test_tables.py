@@ -74,7 +74,7 @@ def test_the_page_has_every_experiment_with_its_picture_and_notes(tmp_path: Path
     )
 
 
-def test_the_first_page_can_ask_for_greedy_answers_of_the_same_policies(tmp_path: Path):
+def test_the_first_page_can_ask_for_other_answers_of_the_same_policies(tmp_path: Path):
     folder = tmp_path / "results"
     sampled = record(
         *(cell(name, seed, correct) for name, correct in (("rlvr", "0011"), ("paper", "0111")) for seed in (0, 1))
@@ -83,10 +83,10 @@ def test_the_first_page_can_ask_for_greedy_answers_of_the_same_policies(tmp_path
         *(cell(name, seed, correct) for name, correct in (("rlvr", "0001"), ("paper", "1111")) for seed in (0, 1))
     )
     write_results(sampled, folder / "experiments/trial/results.json")
-    write_results(greedy, folder / "greedy/trial.json")
-    asked = '{{ gain("trial", "base", "paper") }} and {{ gain("greedy/trial", "base", "paper") }}'
+    write_results(greedy, folder / "again/trial.json")
+    asked = '{{ gain("trial", "base", "paper") }} and {{ gain("again/trial", "base", "paper") }}'
     asked += '{% set later = comparison("trial", "base", "paper", seeds=range(1, 5)) %}, later {{ later.gain.seeds }}'
-    asked += ', of {{ accuracy("greedy/trial", "base", "rlvr", "before") }}'
+    asked += ', of {{ accuracy("again/trial", "base", "rlvr", "before") }}'
     (folder / "notes.md").write_text(asked)
     results.main([str(folder)])
     page = (tmp_path / "results.md").read_text()
