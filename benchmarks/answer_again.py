@@ -7,7 +7,8 @@
 Experiments measure held-out accuracy on answers that are sampled at temperature 1, as in training. A policy gains there
 also by becoming more certain of what it prefers already, which greedy answers do not show. Here the policies that the
 runs began and ended with answer the same problems once each, at temperature 0; or with `--samples 4` four times, as in
-the experiment. The record has the form of the experiment's own, so that the same tests apply to it.
+the experiment. The record has the form of the experiment's own, so that the same tests apply to it: problems, samples,
+answers and accuracies are new, and all other fields are those of the runs.
 
 With `--skip 512 --problems 512` they answer the 512 problems behind the first 512 of the held-out data instead: new
 ones, if methods were searched and compared on the first.

@@ -74,8 +74,14 @@ class Figures:
         return "{:+.1f} points [{:+.1f}, {:+.1f}]".format(*self.comparison(*of, **options).points)
 
     def p(self, *of: Any, **options: Any) -> str:
-        """The corrected p of a `comparison`."""
-        return f"{self.comparison(*of, **options).p:.2g}"
+        """The corrected p of a `comparison`: "0.052" or "<0.001", below which it depends on the shape of the tails."""
+        p = self.comparison(*of, **options).p
+        return "<0.001" if p is not None and p < 0.001 else f"{p:.2g}"
+
+    def p_is(self, *of: Any, **options: Any) -> str:
+        """The same in a sentence: "p = 0.052" or "p < 0.001"."""
+        found = self.p(*of, **options)
+        return f"p < {found[1:]}" if found.startswith("<") else f"p = {found}"
 
     def ahead(self, experiment: str, condition: str, method: str, against: str) -> str:
         """On how many of the seeds of both methods the first one has a higher accuracy after training: "9 of 10"."""

@@ -154,3 +154,20 @@ def test_runs_beside_each_other_become_the_table_of_the_quickstart(tmp_path: Pat
     assert ["flow", "flow", "42", "150", *shown, gain, f"{sum(summary['seconds'].values()) / 60:.1f}"] in rows
     assert f"python -m rlfr_mm.results {tmp_path}" in text and "- none: `python -m rlfr_mm.train --config" in text
     assert not tmp_path.with_suffix(".md").exists()  # there is no experiment to write about
+
+
+def test_the_first_page_says_how_long_runs_were_and_no_p_smaller_than_its_tails_allow(tmp_path: Path):
+    folder = tmp_path / "results"
+    answers = {"rlvr": "0001" * 8, "paper": "0111" * 8}
+    cells = [cell(name, seed, correct) for name, correct in answers.items() for seed in range(12)]
+    cells = [each.model_copy(update={"settings": {"train.max_steps": 180}}) for each in cells]
+    trial = record(*cells, base={"train": {"max_steps": 150, "learning_rate": 3e-5}})
+    write_results(trial, folder / "experiments/trial/results.json")
+    asked = (
+        '{{ p("trial", "base", "paper") }}',
+        '{{ p_is("trial", "base", "paper") }}',
+        '{{ training("trial", "base") }}',
+    )
+    (folder / "notes.md").write_text("; ".join(asked))
+    results.main([str(folder)])
+    assert "<0.001; p < 0.001; 180 steps at a learning rate of 3e-5" in (tmp_path / "results.md").read_text()
