@@ -72,15 +72,14 @@ def wilson_interval(mean: float, standard_error: float, units: int, level: float
         standard_error: standard error of the mean, with the small-sample factor units / (units - 1).
         units: number of independent problems, or of clusters of problems.
     """
-    if not 0 <= (mean := round(mean, 12)) <= 1:
+    if not 0 <= (mean := round(float(mean), 12)) <= 1:
         raise ValueError(f"mean={mean} must lie in [0, 1]")
     variance = standard_error**2 * (units - 1) / units  # without that factor, so that 0/1 scores give exactly n
     effective = mean * (1 - mean) / variance if standard_error > ROUNDING and 0 < mean < 1 else units
-    z2 = ndtri((1 + level) / 2) ** 2
+    z2 = float(ndtri((1 + level) / 2)) ** 2
     centre = (mean + z2 / (2 * effective)) / (1 + z2 / effective)
-    half = np.sqrt(z2 * (mean * (1 - mean) / effective + z2 / (4 * effective**2))) / (1 + z2 / effective)
-    low, high = float(max(0.0, centre - half)), float(min(1.0, centre + half))
-    return Interval(low=low, high=high, level=level, method="wilson")
+    half = (z2 * (mean * (1 - mean) / effective + z2 / (4 * effective**2))) ** 0.5 / (1 + z2 / effective)
+    return Interval(low=max(0.0, centre - half), high=min(1.0, centre + half), level=level, method="wilson")
 
 
 def score_interval(scores: ArrayLike, clusters: Sequence[str] | None = None, level: float = 0.95) -> Interval:
