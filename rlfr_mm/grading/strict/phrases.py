@@ -32,8 +32,9 @@ _CHANGES = (
     r"(?:grows?|increases?|decreases?|rises?|falls?|drops?|changes?|shrinks?"
     r"|(?:is|are|was|were) (?!divid|multipl)[a-z]{1,20}ed) by"
 )
+_ABOUT = "(?:a total of |exactly |only |approximately |about )?"
 _AT_THE_END = re.compile(
-    rf"(?:^|\b(?:{_VERB}|{_CHANGES})|=)\s(?:a total of |exactly |only |approximately |about )?{_VALUE}[.!]?\s*$",
+    rf"(?:^|\b(?:{_VERB}|{_CHANGES})|=)\s{_ABOUT}{_VALUE}[.!]?\s*$",
     re.IGNORECASE,
 )
 _THERE_ARE = re.compile(  # one kind of thing, not "5 boys and 7 girls"
@@ -44,10 +45,10 @@ _THERE_ARE = re.compile(  # one kind of thing, not "5 boys and 7 girls"
 _REASON = re.compile(r"\b(?:since|because|given)\b[^;]*,", re.IGNORECASE)
 # "x is 5 and y is", before another value: neither of the two is all that is said
 _CLAUSE_BEFORE = re.compile(
-    rf"\b(?:{_VERB}) (?:exactly |only |approximately |about )?{_VALUE}[^,;]{{0,60}}?"
+    rf"\b(?:{_VERB}) {_ABOUT}{_VALUE}[^,;]{{0,60}}?"
     r"(?:[,;]?\s(?:and|but|while|whereas)|[,;])\s"
     r"(?!(?:and|but|so|then|thus|hence|therefore|which|that|this|it|the total|making|giving|(?:al)?together"
-    rf"|in total)\b)[^,;\d]{{1,60}}\s(?:{_VERB})(?: exactly| only| approximately| about)?\s*$",
+    rf"|in total)\b)[^,;\d]{{1,60}}\s(?:{_VERB})(?:\s{_ABOUT})?[\s*_]*$",
     re.IGNORECASE,
 )
 # what the first "=" of a conclusion may have on its left: a name, or numbers to calculate; "2x" is still unsolved
